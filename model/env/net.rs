@@ -1,0 +1,104 @@
+//! The network: listen, connect, byte streams, and the abortive close (RST).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::LocalBoxFuture;
+
+/// The door to the network. Errors carry their true kinds: `AddrInUse`, `ConnectionRefused`,
+/// `ConnectionReset`, `TimedOut`.
+pub trait Net {
+    /// Listens on `port` of this machine. `AddrInUse` while another process listens there.
+    fn listen(&self, port: u16) -> LocalBoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Opens a connection to `port` of the machine called `host`.
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>>;
+}
+
+/// A listening socket; dropping it stops listening and frees the port.
+pub trait Listener {
+    /// The next connection.
+    fn accept(&mut self) -> LocalBoxFuture<'_, io::Result<Stream>>;
+    /// The port listened on.
+    fn port(&self) -> u16;
+}
+
+/// What a stream is made of.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection for T {}
+
+/// The part of a connection that stays reachable after the bytes went into somebody else's hands.
+pub trait ConnectionControl {
+    /// Ends the connection at once: the peer gets a reset, pending reads and writes fail.
+    fn abort(&self);
+}
+
+/// A handle that can end a connection abortively from anywhere, whoever owns the stream by then.
+#[derive(Clone)]
+pub struct AbortHandle(Rc<dyn ConnectionControl>);
+
+impl AbortHandle {
+    /// Ends the connection at once with a reset. Harmless when it has already ended.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+/// A connected byte stream.
+pub struct Stream {
+    io: Box<dyn Connection>,
+    peer: SocketAddr,
+    control: AbortHandle,
+}
+
+impl Stream {
+    /// Wraps a connection of some world.
+    pub fn new(io: Box<dyn Connection>, peer: SocketAddr, control: Rc<dyn ConnectionControl>) -> Self {
+        Self { io, peer, control: AbortHandle(control) }
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// A handle that can reset this connection later.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.control.clone()
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({})", self.peer)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,180 @@
+//! The process: who we are, who else lives, signals, tasks and the end.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::LocalBoxFuture;
+
+/// The door to this process and its neighbours on the machine.
+pub trait Process {
+    /// This process's id. Ids are reused; together with [`Process::start_time`] they are unique.
+    fn pid(&self) -> Pid;
+    /// When this process started, in a unit of the machine's own; `None` where it cannot be read.
+    fn start_time(&self) -> Option<StartTime>;
+    /// Whether a process with this id lives, and whether it is the one that started at `start`.
+    fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness;
+    /// Installs handlers for `signals` and delivers them from now on. Until then, and for every other signal,
+    /// the default action applies (for all of [`Signal`]: the process dies).
+    fn handle_signals(&self, signals: &[Signal]) -> SignalStream;
+    /// Ends the process now.
+    fn exit(&self, code: ExitCode);
+    /// Runs a task as part of this process; use [`Env::spawn`](super::Env::spawn).
+    fn spawn(&self, name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl>;
+}
+
+/// A process id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Pid(pub u32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A process's start time in clock ticks since the machine booted (Linux: field 22 of `/proc/PID/stat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct StartTime(pub u64);
+
+/// What the machine knows of a process that somebody named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// A process with that id lives, and its start time is the given one.
+    Alive,
+    /// No process has that id, or a different one has it by now.
+    Dead,
+    /// A process has that id, but whether it is the one that was meant cannot be told.
+    Unknown,
+}
+
+/// The exit status of a process that ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExitCode(pub u8);
+
+impl ExitCode {
+    /// A clean stop.
+    pub const CLEAN: Self = Self(0);
+    /// A start-up failure, or a shutdown that had to be forced.
+    pub const FAILURE: Self = Self(1);
+    /// A clean end that asks the supervisor for a successor (`EX_TEMPFAIL`). Non-zero, so that it works under
+    /// `Restart=on-failure` as well as `Restart=always`.
+    pub const RESTART: Self = Self(75);
+    /// A configuration error or a conflict with another instance (`EX_CONFIG`): starting again cannot help,
+    /// supervisors must not loop on it.
+    pub const CONFIG: Self = Self(78);
+}
+
+impl fmt::Display for ExitCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The signals a gateway can handle. The others (SIGKILL, SIGSTOP) only the world can deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Signal {
+    /// SIGHUP
+    Hangup,
+    /// SIGINT
+    Interrupt,
+    /// SIGTERM
+    Terminate,
+    /// SIGUSR1, the restart signal.
+    User1,
+    /// SIGUSR2
+    User2,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Hangup, Self::Interrupt, Self::Terminate, Self::User1, Self::User2];
+
+    /// The usual name, such as `SIGTERM`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hangup => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::User1 => "SIGUSR1",
+            Self::User2 => "SIGUSR2",
+        }
+    }
+
+    /// The Linux number, for exit statuses of the form 128 + n.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Hangup => 1,
+            Self::Interrupt => 2,
+            Self::User1 => 10,
+            Self::User2 => 12,
+            Self::Terminate => 15,
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The signals that reach this process, in order of arrival.
+pub struct SignalStream(mpsc::UnboundedReceiver<Signal>);
+
+impl SignalStream {
+    /// A stream fed from the other end of `receiver`.
+    pub fn new(receiver: mpsc::UnboundedReceiver<Signal>) -> Self {
+        Self(receiver)
+    }
+
+    /// The next signal. Never ends while the process lives.
+    pub async fn next(&mut self) -> Signal {
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A signal that has already arrived, if any.
+    pub fn try_next(&mut self) -> Option<Signal> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// A world's grip on a spawned task.
+pub trait TaskControl {
+    /// Ends the task: it is dropped, its destructors run as part of the process.
+    fn abort(&self);
+}
+
+/// A task of this process. Awaiting it gives its result, or `None` when it was aborted. Dropping the handle
+/// leaves the task running.
+pub struct Task<T> {
+    result: oneshot::Receiver<T>,
+    control: Box<dyn TaskControl>,
+}
+
+impl<T> Task<T> {
+    pub(super) fn new(result: oneshot::Receiver<T>, control: Box<dyn TaskControl>) -> Self {
+        Self { result, control }
+    }
+
+    /// Ends the task early.
+    pub fn abort(&self) {
+        self.control.abort();
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.result).poll(cx).map(Result::ok)
+    }
+}

@@ -1,0 +1,1 @@
+//! The doors on tokio and the operating system.

@@ -1,0 +1,3 @@
+//! The gateway daemon.
+
+fn main() {}

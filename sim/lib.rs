@@ -1,0 +1,6 @@
+//! gatesim: a deterministic simulation testbed for the life of a chat gateway.
+//!
+//! A scenario goes in; the real gateway runs over simulated doors; the timeline records what outside observers
+//! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
+
+pub mod timeline;

@@ -1,0 +1,3 @@
+//! The gatesim command.
+
+fn main() {}

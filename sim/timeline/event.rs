@@ -1,0 +1,359 @@
+//! What can happen: the vocabulary of the timeline.
+//!
+//! Facts are observations from outside the gateway (senders, provider, operator, supervisor, sockets, disk,
+//! process table), plus the gateway's own log records, which are marked as such ([`Fact::Log`]) and which no
+//! oracle may use to decide a fate.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use gateway::env::{ExitCode, FsOp, Pid, Signal};
+use serde::Serialize;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Virtual time since the world began, in whole milliseconds.
+    pub at: Duration,
+    /// Who did it, or where it was seen.
+    pub source: Source,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// Who an event belongs to: the column it is shown in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The world itself: phases of the run.
+    World,
+    /// The person or script that sends signals and pulls plugs.
+    Operator,
+    /// The service manager of a machine.
+    Supervisor,
+    /// The model provider.
+    Provider,
+    /// A machine, by name: power, links, disk.
+    Machine(String),
+    /// A process.
+    Process(Pid),
+    /// A sender, by name.
+    Sender(String),
+    /// The readiness prober.
+    Prober,
+}
+
+/// A message as its sender counts it: `ann#1` is the first message that `ann` handed over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// The sender's name.
+    pub sender: String,
+    /// Counting from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.sender, self.number)
+    }
+}
+
+impl MessageId {
+    /// The mark that a message's text carries, so that outside observers recognise it anywhere: `[ann#1]`.
+    pub fn mark(&self) -> String {
+        format!("[{self}]")
+    }
+
+    /// Every message id marked in `text`, in order.
+    pub fn marked_in(text: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('[') {
+            rest = &rest[open + 1..];
+            if let Some(close) = rest.find(']')
+                && let Some((sender, number)) = rest[..close].split_once('#')
+                && !sender.is_empty()
+                && let Ok(number) = number.parse()
+            {
+                found.push(Self { sender: sender.to_string(), number });
+            }
+        }
+        found
+    }
+}
+
+/// How something reached a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Pushed over the open connection.
+    Live,
+    /// Read from `chat.history` after a reconnect.
+    History,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeathCause {
+    /// It ended by itself.
+    Exited(ExitCode),
+    /// The default action of a signal it had not (yet) handled.
+    Signal(Signal),
+    /// SIGKILL.
+    Killed,
+    /// Its machine lost power.
+    PowerLoss,
+    /// It panicked (exit code 101).
+    Panicked,
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit {code}"),
+            Self::Signal(signal) => write!(f, "killed by {signal}"),
+            Self::Killed => f.write_str("killed by SIGKILL"),
+            Self::PowerLoss => f.write_str("power lost"),
+            Self::Panicked => f.write_str("panicked, exit 101"),
+        }
+    }
+}
+
+/// The severity of a gateway log record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the levels of tracing")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// One log record of a gateway process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRecord {
+    /// The event name given in the source, such as `run.started`.
+    pub name: String,
+    /// Severity.
+    pub level: Level,
+    /// Field names and values in the order of the source.
+    pub fields: Vec<(String, String)>,
+}
+
+/// What an outside observer finds in a machine's state directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSeen {
+    /// `None`: there is no session store. `Some(Err(why))`: there is one and it does not parse.
+    pub store: Option<Result<(), String>>,
+    /// Every message whose mark stands somewhere in the state directory.
+    pub mentioned: BTreeSet<MessageId>,
+    /// Every message whose *reply* stands somewhere in the state directory.
+    pub answered: BTreeSet<MessageId>,
+}
+
+/// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "fields are named for what they hold")]
+pub enum Fact {
+    // -- senders: what was handed over and what came back
+    /// A sender opened its connection and finished the handshake.
+    SenderConnected,
+    /// A sender's connection ended; `how` in words.
+    SenderDisconnected { how: String },
+    /// A sender could not connect.
+    SenderConnectFailed { how: String },
+    /// A message was handed over; `attempt` counts from 1 for retries of the same message.
+    MessageSent { message: MessageId, text: String, attempt: u32 },
+    /// The gateway acknowledged the message.
+    MessageAccepted { message: MessageId },
+    /// The sender knows at once that this attempt was not accepted.
+    MessageRefused { message: MessageId, reason: String },
+    /// The sender cannot know: the connection broke after sending and before the acknowledgement.
+    MessageUnacknowledged { message: MessageId },
+    /// The sender stopped its message (`chat.abort`) and the gateway confirmed.
+    MessageCancelled { message: MessageId },
+    /// A reply that answers `message` reached the sender.
+    ReplyReceived { message: MessageId, text: String, via: Via },
+    /// An explicit error or notice reached the sender; about one message, or about its whole conversation.
+    NoticeReceived { message: Option<MessageId>, text: String, via: Via },
+
+    // -- model provider
+    /// The provider received a request whose last user message is `message`.
+    ProviderRequested { message: MessageId, request: u32 },
+    /// The provider finished its answer.
+    ProviderAnswered { message: MessageId, request: u32, tokens: u32 },
+    /// The provider did not finish; `how` in words.
+    ProviderStopped { message: MessageId, request: u32, how: String },
+
+    // -- processes
+    /// A process of `program` started on `machine`.
+    ProcessStarted { pid: Pid, machine: String, program: String },
+    /// A process ended.
+    ProcessExited { pid: Pid, machine: String, program: String, cause: DeathCause },
+    /// A process is no longer scheduled.
+    ProcessFrozen { pid: Pid },
+    /// A frozen process runs again.
+    ProcessThawed { pid: Pid },
+    /// A signal was sent; `handled` is false when its default action applied.
+    SignalDelivered { pid: Pid, signal: Signal, handled: bool },
+    /// A process listens on a port.
+    PortBound { pid: Pid, machine: String, port: u16 },
+    /// A process does not listen on a port any more.
+    PortReleased { pid: Pid, machine: String, port: u16 },
+    /// A process could not listen: `AddrInUse`.
+    BindRefused { pid: Pid, machine: String, port: u16 },
+
+    // -- supervisor
+    /// The supervisor starts the service; `attempt` counts starts of this run from 1.
+    ServiceStarting { attempt: u32 },
+    /// The supervisor was asked to stop the service and sends its stop signal.
+    ServiceStopping { stop_timeout: Duration },
+    /// The stop timeout passed; SIGKILL follows.
+    StopTimedOut,
+    /// The service is down and stays down: it was stopped, or its exit status forbids a restart.
+    ServiceInactive { why: String },
+    /// The service ended and will be started again after `after`.
+    RestartScheduled { after: Duration },
+    /// Too many starts in the interval: the supervisor gives up.
+    StartLimitHit,
+
+    // -- machines
+    /// The machine lost power; so many pending disk operations were lost with it.
+    PowerLost { lost_operations: u32 },
+    /// The machine is up again.
+    PowerRestored,
+    /// Packets between two machines stop (`held` later arrive, in order).
+    LinkPartitioned { a: String, b: String },
+    /// The link works again.
+    LinkHealed { a: String, b: String },
+    /// A disk operation of a process. `bytes` for writes and reads.
+    Disk { pid: Pid, op: FsOp, path: String, bytes: u64, error: Option<String> },
+    /// The state directory as found by an outside observer: after a process died, and at the end.
+    State(StateSeen),
+
+    // -- prober
+    /// `/readyz` answered; `None`: no answer. `asked_at` is when the probe was sent.
+    ReadySeen { ready: Option<bool>, asked_at: Duration },
+    /// An unauthenticated or malformed request was refused as it should be (`refused`), or not.
+    IntruderAnswered { request: String, refused: bool },
+
+    // -- the run itself
+    /// The storm phase is over: faults end, links heal.
+    SettleBegan,
+    /// The run is over.
+    RunEnded,
+    /// Something the world did that is worth showing, such as an injected fault; `what` in words.
+    Injected { what: String },
+
+    // -- the gateway's own words
+    /// A log record of a gateway process. Evidence for people and anchors, never for a fate.
+    Log { pid: Pid, record: LogRecord },
+}
+
+/// The name of an event, as scenario anchors use it.
+pub type EventName = str;
+
+/// Where and when a message was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sighting {
+    /// Virtual milliseconds since the world began.
+    pub at_ms: u64,
+    /// The place, in words.
+    #[serde(rename = "where")]
+    pub place: String,
+}
+
+impl Fact {
+    /// The fact's name, for anchors and filters. A log record goes by the name the gateway gave it.
+    pub fn name(&self) -> &EventName {
+        match self {
+            Self::SenderConnected => "sender.connected",
+            Self::SenderDisconnected { .. } => "sender.disconnected",
+            Self::SenderConnectFailed { .. } => "sender.connect-failed",
+            Self::MessageSent { .. } => "message.sent",
+            Self::MessageAccepted { .. } => "message.accepted",
+            Self::MessageRefused { .. } => "message.refused",
+            Self::MessageUnacknowledged { .. } => "message.unacknowledged",
+            Self::MessageCancelled { .. } => "message.cancelled",
+            Self::ReplyReceived { .. } => "reply.received",
+            Self::NoticeReceived { .. } => "notice.received",
+            Self::ProviderRequested { .. } => "provider.requested",
+            Self::ProviderAnswered { .. } => "provider.answered",
+            Self::ProviderStopped { .. } => "provider.stopped",
+            Self::ProcessStarted { .. } => "process.started",
+            Self::ProcessExited { .. } => "process.exited",
+            Self::ProcessFrozen { .. } => "process.frozen",
+            Self::ProcessThawed { .. } => "process.thawed",
+            Self::SignalDelivered { .. } => "signal.delivered",
+            Self::PortBound { .. } => "port.bound",
+            Self::PortReleased { .. } => "port.released",
+            Self::BindRefused { .. } => "port.refused",
+            Self::ServiceStarting { .. } => "service.starting",
+            Self::ServiceStopping { .. } => "service.stopping",
+            Self::StopTimedOut => "service.stop-timed-out",
+            Self::ServiceInactive { .. } => "service.inactive",
+            Self::RestartScheduled { .. } => "service.restart-scheduled",
+            Self::StartLimitHit => "service.start-limit-hit",
+            Self::PowerLost { .. } => "power.lost",
+            Self::PowerRestored => "power.restored",
+            Self::LinkPartitioned { .. } => "link.partitioned",
+            Self::LinkHealed { .. } => "link.healed",
+            Self::Disk { op, error: None, .. } => match op {
+                FsOp::Read => "disk.read",
+                FsOp::Write => "disk.write",
+                FsOp::Append => "disk.append",
+                FsOp::CreateNew => "disk.create-new",
+                FsOp::Truncate => "disk.truncate",
+                FsOp::Rename => "disk.rename",
+                FsOp::Remove => "disk.remove",
+                FsOp::SyncFile => "disk.sync-file",
+                FsOp::SyncDir => "disk.sync-dir",
+                FsOp::Stat => "disk.stat",
+                FsOp::List => "disk.list",
+                FsOp::CreateDir => "disk.create-dir",
+            },
+            Self::Disk { .. } => "disk.failed",
+            Self::State(_) => "state.seen",
+            Self::ReadySeen { .. } => "ready.seen",
+            Self::IntruderAnswered { .. } => "intruder.answered",
+            Self::SettleBegan => "run.settling",
+            Self::RunEnded => "run.ended",
+            Self::Injected { .. } => "fault.injected",
+            Self::Log { record, .. } => &record.name,
+        }
+    }
+
+    /// The message this fact is about, if it is about one.
+    pub fn message(&self) -> Option<&MessageId> {
+        match self {
+            Self::MessageSent { message, .. }
+            | Self::MessageAccepted { message }
+            | Self::MessageRefused { message, .. }
+            | Self::MessageUnacknowledged { message }
+            | Self::MessageCancelled { message }
+            | Self::ReplyReceived { message, .. }
+            | Self::NoticeReceived { message: Some(message), .. }
+            | Self::ProviderRequested { message, .. }
+            | Self::ProviderAnswered { message, .. }
+            | Self::ProviderStopped { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_found_anywhere_in_a_text() {
+        let found = MessageId::marked_in(r#"{"a":"hello [ann#1]"} [x] [bob#12] [#3] [c#] [ann#1"#);
+        let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["ann#1", "bob#12"]);
+    }
+
+    #[test]
+    fn a_mark_names_its_message() {
+        let id = MessageId { sender: "ann".into(), number: 7 };
+        assert_eq!(MessageId::marked_in(&id.mark()), [id]);
+    }
+}

@@ -1,0 +1,13 @@
+//! The one event stream of a run.
+//!
+//! Everything that happens in a world, or that an outside observer can see of it, is one [`Event`]. The message
+//! ledger and every oracle are folds over this stream and see nothing else. The stream feeds a running hash:
+//! two runs are the same run exactly when their hashes agree.
+
+mod event;
+mod recorder;
+
+pub use event::{
+    DeathCause, Event, EventName, Fact, Level, LogRecord, MessageId, Sighting, Source, StateSeen, Via,
+};
+pub use recorder::{EventHash, Recorder};
