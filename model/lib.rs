@@ -1,12 +1,22 @@
 //! The gateway: takes messages from chat channels, runs them against a language model and delivers replies.
 //!
 //! It sees the world only through [`env`]; it knows no simulator and makes no call of the operating system.
-//! What history did differently is data: [`policy`].
+//! What history did differently is data: [`policy`]. One process life is [`run`].
 
 use std::path::PathBuf;
 
+mod agents;
+mod channels;
+pub mod config;
 pub mod env;
+mod gateway;
+mod lifecycle;
+mod messages;
 pub mod policy;
+mod sessions;
+mod wire;
+
+pub use gateway::run;
 
 /// How a gateway process is launched: the command line, so to speak.
 #[derive(Clone, Debug)]
@@ -15,10 +25,4 @@ pub struct Launch {
     pub config: PathBuf,
     /// What this build of the gateway does where history differed.
     pub policies: policy::Policies,
-}
-
-/// One process life of the gateway, from start to exit.
-pub async fn run(env: env::Env, launch: Launch) -> env::ExitCode {
-    let _ = (env, launch);
-    env::ExitCode::CLEAN
 }

@@ -1,0 +1,218 @@
+//! The model provider's client: one streaming chat completion over plain HTTP (OpenAI-compatible, SSE).
+//!
+//! Knows the provider's wire format and nothing of conversations or of what becomes of the answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::env::Env;
+
+/// How long the connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of an error answer is worth showing.
+const ERROR_BODY_SHOWN: usize = 200;
+
+/// Why the model did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    /// No connection.
+    #[error("cannot reach the model at {host}:{port}: {source}")]
+    Unreachable { host: String, port: u16, source: std::io::Error },
+    /// The connection broke before or during the answer.
+    #[error("the connection to the model broke: {0}")]
+    Broken(#[from] hyper::Error),
+    /// The provider refused or failed.
+    #[error("the model answered {status}: {body}")]
+    Status { status: StatusCode, body: String },
+    /// The stream ended without saying so, or said something else.
+    #[error("the model's answer is malformed: {0}")]
+    Malformed(String),
+}
+
+impl ProviderError {
+    /// Whether asking once more is safe and may help: nothing was executed as far as we can see.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Broken(_) | Self::Malformed(_) => false,
+        }
+    }
+}
+
+/// Where the provider listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Endpoint {
+    /// Reads a base URL; `None` unless it is plain HTTP with a host.
+    pub(crate) fn parse(base_url: &str) -> Option<Self> {
+        let uri: Uri = base_url.parse().ok()?;
+        if uri.scheme_str() != Some("http") {
+            return None;
+        }
+        let path = format!("{}/chat/completions", uri.path().trim_end_matches('/'));
+        Some(Self { host: uri.host()?.to_string(), port: uri.port_u16().unwrap_or(80), path })
+    }
+}
+
+/// One message of the prompt.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PromptMessage {
+    pub(crate) role: &'static str,
+    pub(crate) content: String,
+}
+
+#[derive(Serialize)]
+struct CompletionRequest<'a> {
+    model: &'a str,
+    stream: bool,
+    messages: &'a [PromptMessage],
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    delta: Delta,
+}
+
+#[derive(Default, Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+/// Asks the model and calls `on_delta` with each piece of the answer; returns the whole answer. Dropping the
+/// future ends the connection, by which the provider learns that nobody waits any more.
+pub(crate) async fn complete(
+    env: &Env,
+    endpoint: &Endpoint,
+    model: &str,
+    messages: &[PromptMessage],
+    on_delta: impl FnMut(&str),
+) -> Result<String, ProviderError> {
+    let unreachable =
+        |source| ProviderError::Unreachable { host: endpoint.host.clone(), port: endpoint.port, source };
+    let connecting = env.net().connect(&endpoint.host, endpoint.port);
+    let stream = match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected.map_err(unreachable)?,
+        Err(_) => return Err(unreachable(std::io::ErrorKind::TimedOut.into())),
+    };
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages })
+        .expect("a prompt is plain text");
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(&endpoint.path)
+        .header(header::HOST, format!("{}:{}", endpoint.host, endpoint.port))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "text/event-stream")
+        .body(Full::new(Bytes::from(body)))
+        .expect("the path was parsed as a URI");
+    let exchange = std::pin::pin!(exchange(sender, request, on_delta));
+    match select(exchange, std::pin::pin!(connection)).await {
+        Either::Left((answer, _)) => answer,
+        // The connection is done; what it carried may still be on its way through the channel.
+        Either::Right((_, exchange)) => exchange.await,
+    }
+}
+
+async fn exchange(
+    mut sender: http1::SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    mut on_delta: impl FnMut(&str),
+) -> Result<String, ProviderError> {
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    if !status.is_success() {
+        let bytes = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+        let body = String::from_utf8_lossy(&bytes).chars().take(ERROR_BODY_SHOWN).collect();
+        return Err(ProviderError::Status { status, body });
+    }
+    let mut events = SseEvents::default();
+    let mut answer = String::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame?.into_data() else { continue };
+        for event in events.feed(&bytes) {
+            if event == "[DONE]" {
+                return Ok(answer);
+            }
+            let chunk: Chunk = serde_json::from_str(&event)
+                .map_err(|error| ProviderError::Malformed(format!("{error} in {event:?}")))?;
+            for piece in chunk.choices.into_iter().filter_map(|choice| choice.delta.content) {
+                on_delta(&piece);
+                answer.push_str(&piece);
+            }
+        }
+    }
+    Err(ProviderError::Malformed("the stream ended before [DONE]".to_string()))
+}
+
+/// Splits a byte stream into the data of server-sent events.
+#[derive(Default)]
+struct SseEvents {
+    pending: Vec<u8>,
+}
+
+impl SseEvents {
+    /// Takes more bytes and returns the data lines they complete.
+    fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.pending.extend_from_slice(bytes);
+        let mut events = Vec::new();
+        while let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.pending.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            if let Some(data) = line.trim_end().strip_prefix("data:") {
+                events.push(data.trim_start().to_string());
+            }
+        }
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_found_across_any_cut() {
+        let stream = b"data: {\"a\":1}\n\n: comment\ndata: [DONE]\r\n\r\n";
+        for cut in 0..stream.len() {
+            let mut events = SseEvents::default();
+            let mut found = events.feed(&stream[..cut]);
+            found.extend(events.feed(&stream[cut..]));
+            assert_eq!(found, ["{\"a\":1}", "[DONE]"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn base_urls_are_plain_http() {
+        let endpoint = Endpoint::parse("http://provider:8080/v1/").expect("is valid");
+        assert_eq!(
+            endpoint,
+            Endpoint { host: "provider".into(), port: 8080, path: "/v1/chat/completions".into() }
+        );
+        assert_eq!(Endpoint::parse("http://p/v1").map(|endpoint| endpoint.port), Some(80));
+        assert_eq!(Endpoint::parse("https://p/v1"), None);
+        assert_eq!(Endpoint::parse("p"), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! Channels: how replies and notices reach senders.
+
+pub(crate) mod webchat;

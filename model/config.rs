@@ -1,0 +1,212 @@
+//! The configuration file: JSON, read once at start.
+//!
+//! A broken file is a refusal with file, line and column, never a guess. Unknown keys are errors, since a
+//! mistyped key is a setting that silently does nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::env::Fs;
+
+/// The settings of one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// The server itself.
+    pub gateway: GatewayConfig,
+    /// The language model that answers.
+    pub model: ModelConfig,
+}
+
+/// Settings of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GatewayConfig {
+    /// TCP port for HTTP and WebSocket; OpenClaw's default is 18789.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// Who may connect.
+    pub auth: AuthConfig,
+    /// Absolute path of the directory that holds everything durable.
+    pub state_dir: PathBuf,
+    /// How long a drain may wait for work in flight, in milliseconds (OpenClaw 2026.5.3-1: 300 000).
+    #[serde(default = "default_drain_budget_ms")]
+    pub drain_budget_ms: u64,
+    /// The supervisor's stop timeout in milliseconds; the whole shutdown stays below it (systemd's default is
+    /// 90 000).
+    #[serde(default = "default_stop_timeout_ms")]
+    pub stop_timeout_ms: u64,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AuthConfig {
+    /// The shared token that `connect` must present.
+    pub token: String,
+}
+
+/// The language model: any OpenAI-compatible chat-completions server over plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ModelConfig {
+    /// Base URL up to and including the version, such as `http://127.0.0.1:8080/v1`.
+    pub base_url: String,
+    /// The model's name, passed through.
+    pub name: String,
+    /// How long one turn may take in milliseconds (OpenClaw: 600 000).
+    #[serde(default = "default_run_timeout_ms")]
+    pub run_timeout_ms: u64,
+}
+
+fn default_port() -> u16 {
+    18_789
+}
+
+fn default_drain_budget_ms() -> u64 {
+    300_000
+}
+
+fn default_stop_timeout_ms() -> u64 {
+    90_000
+}
+
+fn default_run_timeout_ms() -> u64 {
+    600_000
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the filesystem said.
+        source: std::io::Error,
+    },
+    /// The file is not a valid configuration.
+    #[error("{path}:{line}:{column}: {why}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Counting from 1.
+        line: usize,
+        /// Counting from 1.
+        column: usize,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A value is well-formed and makes no sense.
+    #[error("{path}: {key}: {why}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The dotted key.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, ConfigError> {
+        let bytes =
+            fs.read(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        Self::parse(&bytes, path)
+    }
+
+    /// Checks the text of a configuration; `path` is for messages only.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_json::from_slice(bytes).map_err(|error| ConfigError::Invalid {
+            path: path.to_path_buf(),
+            line: error.line(),
+            column: error.column(),
+            why: without_position(&error),
+        })?;
+        let unusable =
+            |key, why: &str| ConfigError::Unusable { path: path.to_path_buf(), key, why: why.to_string() };
+        if config.gateway.auth.token.is_empty() {
+            return Err(unusable(
+                "gateway.auth.token",
+                "must not be empty: it is all that protects the port",
+            ));
+        }
+        if !config.gateway.state_dir.is_absolute() {
+            return Err(unusable("gateway.stateDir", "must be an absolute path"));
+        }
+        if crate::agents::provider::Endpoint::parse(&config.model.base_url).is_none() {
+            return Err(unusable(
+                "model.baseUrl",
+                "must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
+            ));
+        }
+        Ok(config)
+    }
+
+    /// [`GatewayConfig::drain_budget_ms`] as a duration.
+    pub fn drain_budget(&self) -> Duration {
+        Duration::from_millis(self.gateway.drain_budget_ms)
+    }
+
+    /// [`GatewayConfig::stop_timeout_ms`] as a duration.
+    pub fn stop_timeout(&self) -> Duration {
+        Duration::from_millis(self.gateway.stop_timeout_ms)
+    }
+}
+
+/// serde_json appends the position to its message; ours stands in front.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let error = Config::parse(text.as_bytes(), Path::new("/etc/gateway.json")).expect_err("is refused");
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_minimal_configuration_gets_the_documented_defaults() {
+        let text = r#"{"gateway":{"auth":{"token":"t"},"stateDir":"/state"},
+                       "model":{"baseUrl":"http://provider:8080/v1","name":"m"}}"#;
+        let config = Config::parse(text.as_bytes(), Path::new("c")).expect("is valid");
+        assert_eq!(config.gateway.port, 18_789);
+        assert_eq!(config.drain_budget(), Duration::from_secs(300));
+        assert_eq!(config.stop_timeout(), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn broken_files_are_refused_with_their_position() {
+        check("{\n  \"gateway\": {,\n}", "/etc/gateway.json:2:15: key must be a string");
+        check(
+            "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
+            "/etc/gateway.json:1:57: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
+             `drainBudgetMs`, `stopTimeoutMs`",
+        );
+        check("", "/etc/gateway.json:1:0: EOF while parsing a value");
+    }
+
+    #[test]
+    fn senseless_values_are_refused_by_key() {
+        check(
+            r#"{"gateway":{"auth":{"token":""},"stateDir":"/s"},"model":{"baseUrl":"http://p/v1","name":"m"}}"#,
+            "/etc/gateway.json: gateway.auth.token: must not be empty: it is all that protects the port",
+        );
+        check(
+            r#"{"gateway":{"auth":{"token":"t"},"stateDir":"/s"},"model":{"baseUrl":"https://p","name":"m"}}"#,
+            "/etc/gateway.json: model.baseUrl: must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! The life of a process: its phases, how it ends, and what the next life owes to the last.
+
+pub(crate) mod drain;
+pub(crate) mod instance;
+pub(crate) mod phase;
+pub(crate) mod recovery;
+pub(crate) mod shutdown;

@@ -1,0 +1,13 @@
+//! Sessions: the store of what conversations exist, its lock, and the transcript of each.
+//!
+//! Every file of the state directory goes through [`StateFiles`], the one place that knows how to write durably.
+
+mod files;
+mod lock;
+mod store;
+mod transcript;
+
+pub(crate) use files::{StateError, StateFiles, json_line, parse_lines};
+pub(crate) use lock::{FileLock, LockError};
+pub(crate) use store::{SessionStatus, SessionStore};
+pub(crate) use transcript::{Role, Transcript, TranscriptEntry};

@@ -1,0 +1,103 @@
+//! The transcript of one conversation: JSONL, a header and then entries, only ever appended to.
+//!
+//! Entries name the run they belong to, so that a reply or notice can be recognised after a crash and is never
+//! written twice.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{json_line, parse_lines};
+use super::{StateError, StateFiles};
+use crate::env::WallTime;
+
+const FORMAT_VERSION: u32 = 1;
+
+/// Who an entry is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// The sender.
+    User,
+    /// The model.
+    Assistant,
+    /// The gateway itself, about what happened to a message.
+    Notice,
+}
+
+impl Role {
+    /// The role's name in `chat.history`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Notice => "notice",
+        }
+    }
+}
+
+/// One entry of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TranscriptEntry {
+    pub(crate) role: Role,
+    pub(crate) text: String,
+    pub(crate) run_id: String,
+    /// Milliseconds since the epoch.
+    pub(crate) at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Line {
+    Session { version: u32 },
+    Message { role: Role, text: String, run_id: String, at: u64 },
+}
+
+/// One transcript file.
+pub(crate) struct Transcript {
+    files: StateFiles,
+    path: PathBuf,
+}
+
+impl Transcript {
+    pub(crate) fn new(files: StateFiles, path: PathBuf) -> Self {
+        Self { files, path }
+    }
+
+    /// Every entry, oldest first. A torn last line is repaired on disk.
+    pub(crate) fn entries(&self) -> Result<Vec<TranscriptEntry>, StateError> {
+        let lines = self.files.read_lines(&self.path)?;
+        let parsed: Vec<Line> = parse_lines(&self.path, &lines)?;
+        let entry = |line| match line {
+            Line::Session { .. } => None,
+            Line::Message { role, text, run_id, at } => {
+                Some(TranscriptEntry { role, text, run_id, at_ms: at })
+            }
+        };
+        Ok(parsed.into_iter().filter_map(entry).collect())
+    }
+
+    /// Appends an entry durably.
+    pub(crate) fn append(
+        &self,
+        role: Role,
+        text: &str,
+        run_id: &str,
+        at: WallTime,
+    ) -> Result<(), StateError> {
+        let message =
+            Line::Message { role, text: text.to_string(), run_id: run_id.to_string(), at: at.epoch_ms() };
+        let mut bytes = match self.files.read(&self.path)? {
+            Some(_) => Vec::new(),
+            None => json_line(&Line::Session { version: FORMAT_VERSION }),
+        };
+        bytes.extend(json_line(&message));
+        self.files.append(&self.path, &bytes)
+    }
+
+    /// The entry of `role` that belongs to `run_id`, if it has been written.
+    pub(crate) fn find(&self, role: Role, run_id: &str) -> Result<Option<TranscriptEntry>, StateError> {
+        let entries = self.entries()?;
+        Ok(entries.into_iter().find(|entry| entry.role == role && entry.run_id == run_id))
+    }
+}

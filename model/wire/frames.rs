@@ -1,0 +1,138 @@
+//! Frames: JSON text of three kinds, request, response and event.
+//!
+//! Parsing never fails silently: whatever a client sends gets a response that says what is wrong, as long as
+//! there is an id to answer to.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A request, as far as every method shares it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Request {
+    #[serde(rename = "type")]
+    kind: String,
+    pub(crate) id: String,
+    pub(crate) method: String,
+    #[serde(default)]
+    pub(crate) params: Value,
+}
+
+/// A method's error, in the protocol's terms.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RpcError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+    /// When trying again makes sense, in milliseconds.
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+/// The protocol's error codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorCode {
+    /// The request is wrong; the same request will never be right.
+    InvalidRequest,
+    /// The gateway cannot do it now.
+    Unavailable,
+    /// The client may not.
+    Forbidden,
+}
+
+impl ErrorCode {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Forbidden => "FORBIDDEN",
+        }
+    }
+}
+
+impl RpcError {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::InvalidRequest, message: message.into(), retry_after_ms: None }
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>, retry_after_ms: u64) -> Self {
+        Self { code: ErrorCode::Unavailable, message: message.into(), retry_after_ms: Some(retry_after_ms) }
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::Forbidden, message: message.into(), retry_after_ms: None }
+    }
+}
+
+/// A frame that is not a request.
+#[derive(Debug, PartialEq)]
+pub(crate) struct BadFrame {
+    /// The id to answer to, when there is one.
+    pub(crate) id: Option<String>,
+    pub(crate) error: RpcError,
+}
+
+/// Reads a request.
+pub(crate) fn parse_request(text: &str) -> Result<Request, BadFrame> {
+    let value: Value = serde_json::from_str(text).map_err(|error| BadFrame {
+        id: None,
+        error: RpcError::invalid(format!("the frame is not JSON: {error}")),
+    })?;
+    let id = value.get("id").and_then(Value::as_str).map(str::to_string);
+    let request: Request = serde_json::from_value(value).map_err(|error| BadFrame {
+        id: id.clone(),
+        error: RpcError::invalid(format!("the frame is not a request: {error}")),
+    })?;
+    if request.kind != "req" {
+        let error = RpcError::invalid(format!("expected type \"req\", not {:?}", request.kind));
+        return Err(BadFrame { id, error });
+    }
+    Ok(request)
+}
+
+/// A response.
+pub(crate) fn response(id: &str, result: Result<Value, RpcError>) -> String {
+    match result {
+        Ok(payload) => json!({"type": "res", "id": id, "ok": true, "payload": payload}),
+        Err(error) => {
+            let mut body = json!({
+                "code": error.code.name(),
+                "message": error.message,
+                "retryable": error.retry_after_ms.is_some(),
+            });
+            if let Some(retry_after_ms) = error.retry_after_ms {
+                body["retryAfterMs"] = json!(retry_after_ms);
+            }
+            json!({"type": "res", "id": id, "ok": false, "error": body})
+        }
+    }
+    .to_string()
+}
+
+/// An event.
+pub(crate) fn event(name: &str, payload: Value) -> String {
+    json!({"type": "event", "event": name, "payload": payload}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, id: Option<&str>, message: &str) {
+        let bad = parse_request(text).expect_err("is refused");
+        assert_eq!(bad.id.as_deref(), id);
+        assert!(bad.error.message.contains(message), "{}", bad.error.message);
+    }
+
+    #[test]
+    fn bad_frames_say_what_is_wrong_and_keep_the_id() {
+        check("hello", None, "not JSON");
+        check("[]", None, "not a request");
+        check(r#"{"type":"req","id":"7"}"#, Some("7"), "missing field `method`");
+        check(r#"{"type":"res","id":"7","method":"x"}"#, Some("7"), r#"expected type "req", not "res""#);
+        check(r#"{"type":"req","id":7,"method":"x"}"#, None, "invalid type");
+    }
+
+    #[test]
+    fn a_request_may_leave_out_its_parameters() {
+        let request = parse_request(r#"{"type":"req","id":"1","method":"health"}"#).expect("is valid");
+        assert_eq!((request.id.as_str(), request.method.as_str()), ("1", "health"));
+    }
+}

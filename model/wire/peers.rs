@@ -1,0 +1,166 @@
+//! The peers: every open connection, from accept to end, upgraded or not.
+//!
+//! One registry, so that a shutdown can reach each socket the server knows. What is sent to a peer waits in a
+//! queue bounded in bytes; a peer too slow for it is cut off rather than allowed to grow the gateway.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::MAX_BUFFERED_BYTES;
+use crate::env::AbortHandle;
+
+/// What a peer's connection is asked to send.
+#[derive(Clone, Debug)]
+pub(super) enum Outgoing {
+    /// A frame.
+    Text(String),
+    /// The close frame; nothing follows it.
+    Close { code: u16, reason: &'static str },
+}
+
+/// The registry.
+#[derive(Clone, Default)]
+pub(crate) struct Peers(Rc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    next_id: Cell<u64>,
+    peers: RefCell<BTreeMap<u64, Peer>>,
+    changed: Notify,
+}
+
+struct Peer {
+    abort: AbortHandle,
+    /// Present once the peer speaks WebSocket.
+    outbox: Option<mpsc::UnboundedSender<Outgoing>>,
+    buffered_bytes: Rc<Cell<usize>>,
+    /// The conversations whose events the peer gets.
+    sessions: BTreeSet<String>,
+}
+
+/// A place in the registry; leaving it deregisters the peer.
+pub(super) struct Membership {
+    peers: Peers,
+    pub(super) id: u64,
+}
+
+/// The receiving end of a peer's queue.
+pub(super) struct Outbox {
+    receiver: mpsc::UnboundedReceiver<Outgoing>,
+    buffered_bytes: Rc<Cell<usize>>,
+}
+
+impl Outbox {
+    /// The next thing to send; `None` when the peer was deregistered.
+    pub(super) async fn next(&mut self) -> Option<Outgoing> {
+        let outgoing = self.receiver.recv().await?;
+        if let Outgoing::Text(text) = &outgoing {
+            self.buffered_bytes.set(self.buffered_bytes.get() - text.len());
+        }
+        Some(outgoing)
+    }
+}
+
+impl Peers {
+    /// Registers a connection that has just been accepted.
+    pub(super) fn join(&self, abort: AbortHandle) -> Membership {
+        let id = self.0.next_id.get() + 1;
+        self.0.next_id.set(id);
+        let peer = Peer { abort, outbox: None, buffered_bytes: Rc::default(), sessions: BTreeSet::new() };
+        self.0.peers.borrow_mut().insert(id, peer);
+        Membership { peers: self.clone(), id }
+    }
+
+    /// Sends a frame to every peer that follows the conversation.
+    pub(crate) fn publish(&self, session_key: &str, frame: &str) {
+        for peer in self.0.peers.borrow().values() {
+            if peer.sessions.contains(session_key) {
+                peer.send(frame);
+            }
+        }
+    }
+
+    /// Sends a frame to every WebSocket peer.
+    pub(crate) fn broadcast(&self, frame: &str) {
+        for peer in self.0.peers.borrow().values() {
+            peer.send(frame);
+        }
+    }
+
+    /// Asks every WebSocket peer to close.
+    pub(crate) fn close_all(&self, code: u16, reason: &'static str) {
+        for peer in self.0.peers.borrow().values() {
+            if let Some(outbox) = &peer.outbox {
+                // A connection that no longer listens is on its way out.
+                let _ = outbox.send(Outgoing::Close { code, reason });
+            }
+        }
+    }
+
+    /// Resets every connection there is, whatever state it is in.
+    pub(crate) fn reset_all(&self) {
+        let handles: Vec<_> = self.0.peers.borrow().values().map(|peer| peer.abort.clone()).collect();
+        handles.iter().for_each(AbortHandle::abort);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn count(&self) -> usize {
+        self.0.peers.borrow().len()
+    }
+
+    /// Resolves when no WebSocket peer is left.
+    pub(crate) async fn websockets_gone(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.0.peers.borrow().values().all(|peer| peer.outbox.is_none()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Peer {
+    fn send(&self, frame: &str) {
+        let Some(outbox) = &self.outbox else { return };
+        let buffered = self.buffered_bytes.get() + frame.len();
+        if buffered > MAX_BUFFERED_BYTES {
+            tracing::warn!(name: "peer.too-slow", buffered_bytes = buffered, "cut off a slow consumer");
+            self.abort.abort();
+            return;
+        }
+        if outbox.send(Outgoing::Text(frame.to_string())).is_ok() {
+            self.buffered_bytes.set(buffered);
+        }
+    }
+}
+
+impl Membership {
+    /// The connection speaks WebSocket from now on.
+    pub(super) fn upgrade(&self) -> Outbox {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let buffered_bytes = Rc::<Cell<usize>>::default();
+        if let Some(peer) = self.peers.0.peers.borrow_mut().get_mut(&self.id) {
+            peer.outbox = Some(sender);
+            peer.buffered_bytes = buffered_bytes.clone();
+        }
+        Outbox { receiver, buffered_bytes }
+    }
+
+    /// The peer gets the conversation's events from now on.
+    pub(super) fn follow(&self, session_key: &str) {
+        if let Some(peer) = self.peers.0.peers.borrow_mut().get_mut(&self.id) {
+            peer.sessions.insert(session_key.to_string());
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.peers.0.peers.borrow_mut().remove(&self.id);
+        self.peers.0.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,127 @@
+//! The methods: what each request means, in terms of the message road.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::frames::{RpcError, parse_request, response};
+use super::peers::Membership;
+use crate::gateway::{Gateway, SendRefused};
+use crate::messages::inbox::Accepted;
+use crate::sessions::TranscriptEntry;
+
+/// How many transcript entries `chat.history` returns unless asked otherwise.
+const HISTORY_LIMIT: usize = 200;
+const MAX_KEY_CHARS: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SendParams {
+    session_key: String,
+    message: String,
+    idempotency_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AbortParams {
+    session_key: String,
+    run_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryParams {
+    session_key: String,
+    limit: Option<usize>,
+}
+
+/// Handles one frame of an authenticated client. `None`: a frame without an id, which nobody waits for.
+pub(super) async fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str) -> Option<String> {
+    let request = match parse_request(text) {
+        Ok(request) => request,
+        Err(bad) => {
+            tracing::info!(name: "peer.bad-frame", reason = bad.error.message, "refused a frame");
+            return bad.id.map(|id| response(&id, Err(bad.error)));
+        }
+    };
+    let result = match request.method.as_str() {
+        "chat.send" => send(gateway, membership, request.params),
+        "chat.abort" => abort(gateway, membership, request.params),
+        "chat.history" => history(gateway, membership, request.params),
+        "health" => Ok(gateway.health()),
+        "connect" => Err(RpcError::invalid("already connected")),
+        other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
+    };
+    Some(response(&request.id, result))
+}
+
+fn parse<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, RpcError> {
+    serde_json::from_value(params).map_err(|error| RpcError::invalid(format!("{method}: {error}")))
+}
+
+fn check_key(name: &str, key: &str) -> Result<(), RpcError> {
+    if key.trim().is_empty() || key.chars().count() > MAX_KEY_CHARS {
+        return Err(RpcError::invalid(format!("{name} must have 1 to {MAX_KEY_CHARS} characters")));
+    }
+    Ok(())
+}
+
+fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
+    let params: SendParams = parse("chat.send", params)?;
+    check_key("sessionKey", &params.session_key)?;
+    check_key("idempotencyKey", &params.idempotency_key)?;
+    if params.message.trim().is_empty() {
+        return Err(RpcError::invalid("message must not be empty"));
+    }
+    let session_key = params.session_key.to_lowercase();
+    // Before the message is queued, so that not even its first event is missed.
+    membership.follow(&session_key);
+    let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
+    let status = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
+    Ok(json!({"runId": message.run_id, "status": status}))
+}
+
+fn refusal(refused: &SendRefused) -> RpcError {
+    match refused {
+        SendRefused::NotAdmitting { retry_after_ms } => {
+            RpcError::unavailable(refused.to_string(), *retry_after_ms)
+        }
+        SendRefused::KeyReused => RpcError::invalid(refused.to_string()),
+        SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), 5_000),
+    }
+}
+
+fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
+    let params: AbortParams = parse("chat.abort", params)?;
+    check_key("sessionKey", &params.session_key)?;
+    let session_key = params.session_key.to_lowercase();
+    membership.follow(&session_key);
+    let run_ids = gateway.cancel(&session_key, params.run_id.as_deref());
+    Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids}))
+}
+
+fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
+    let params: HistoryParams = parse("chat.history", params)?;
+    check_key("sessionKey", &params.session_key)?;
+    let session_key = params.session_key.to_lowercase();
+    membership.follow(&session_key);
+    let entries = gateway
+        .history(&session_key)
+        .map_err(|error| RpcError::unavailable(format!("the transcript cannot be read: {error}"), 5_000))?;
+    let limit = params.limit.unwrap_or(HISTORY_LIMIT);
+    let recent = &entries[entries.len().saturating_sub(limit)..];
+    let messages: Vec<Value> = recent.iter().map(history_entry).collect();
+    Ok(json!({"sessionKey": session_key, "messages": messages}))
+}
+
+fn history_entry(entry: &TranscriptEntry) -> Value {
+    json!({
+        "role": entry.role.name(),
+        "content": [{"type": "text", "text": entry.text}],
+        "runId": entry.run_id,
+        "timestamp": entry.at_ms,
+    })
+}
