@@ -192,7 +192,7 @@ mod tests {
         check("{\n  \"gateway\": {,\n}", "/etc/gateway.json:2:15: key must be a string");
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
-            "/etc/gateway.json:1:57: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
+            "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
              `drainBudgetMs`, `stopTimeoutMs`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
