@@ -3,7 +3,7 @@
 //! Processes see the live tree. Bytes become durable with `sync_file`, names with `sync_dir` of every directory
 //! they were changed in, as careful software must assume of ext4. SIGKILL therefore loses nothing, and
 //! [`Disk::power_loss`] loses what the seed chooses among everything unsynced. Faults are a layer around the
-//! disk (`FaultyDisk`); the disk itself knows none.
+//! disk ([`FaultyDisk`]); the disk itself knows none.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,12 +16,16 @@ use rand_chacha::rand_core::Rng;
 
 mod content;
 mod errno;
+mod faults;
 mod journal;
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use errno::Errno;
+pub use faults::{DiskFault, DiskFaultGuard, FaultyDisk};
 use tree::{Tree, View};
 
 /// No file grows beyond this by `truncate`, so that a wrong length is an error and not the end of the simulator.
