@@ -1,0 +1,4 @@
+//! The simulated world behind the gateway's doors.
+
+pub mod disk;
+pub mod supervisor;
