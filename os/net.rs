@@ -1,0 +1,178 @@
+//! The network, by `tokio::net`.
+//!
+//! A connection is shared between the stream that the gateway reads and writes and the handle that can reset it.
+//! Closing a socket whose linger time is zero is what makes every TCP stack send RST, so an abort takes the
+//! socket away from the stream, wakes whoever waits on it, and closes it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use gateway::env::{ConnectionControl, Listener, LocalBoxFuture, Net, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long accepting pauses when the process has run out of file descriptors or memory for sockets.
+const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
+
+/// The door to the network of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct OsNet {
+    bind: IpAddr,
+}
+
+impl OsNet {
+    /// A network whose listeners listen on the address `bind`.
+    pub const fn new(bind: IpAddr) -> Self {
+        Self { bind }
+    }
+}
+
+impl Net for OsNet {
+    fn listen(&self, port: u16) -> LocalBoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            // Sets SO_REUSEADDR, which on Unix lets a successor bind while old connections linger in TIME_WAIT
+            // and still refuses a port that somebody listens on.
+            let listener = TcpListener::bind((self.bind, port)).await?;
+            let port = listener.local_addr()?.port();
+            Ok(Box::new(OsListener { listener, port }) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
+        Box::pin(async move {
+            // An IPv6 address taken from a URL still wears its brackets.
+            let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+            let socket = TcpStream::connect((host, port)).await?;
+            let peer = socket.peer_addr()?;
+            Ok(stream(socket, peer))
+        })
+    }
+}
+
+struct OsListener {
+    listener: TcpListener,
+    port: u16,
+}
+
+impl Listener for OsListener {
+    fn accept(&mut self) -> LocalBoxFuture<'_, io::Result<Stream>> {
+        Box::pin(async move {
+            loop {
+                match self.listener.accept().await {
+                    Ok((socket, peer)) => return Ok(stream(socket, peer)),
+                    Err(error) if concerns_one_connection(&error) => {}
+                    Err(error) if is_out_of_resources(&error) => {
+                        tracing::warn!(name: "net.accept-paused", port = self.port, %error);
+                        tokio::time::sleep(OUT_OF_RESOURCES_PAUSE).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Whether accepting failed only because that one peer was gone before its turn came.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// Whether accepting will work again once other connections have ended. The peer waits in the backlog meanwhile.
+fn is_out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error
+        .raw_os_error()
+        .map(Errno::from_raw_os_error)
+        .is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&errno))
+}
+
+fn stream(socket: TcpStream, peer: SocketAddr) -> Stream {
+    // Fails only when the connection has already ended, which the first read will tell.
+    let _ = socket.set_nodelay(true);
+    let shared = Rc::new(Shared {
+        socket: RefCell::new(Some(socket)),
+        reader: Cell::new(None),
+        writer: Cell::new(None),
+    });
+    Stream::new(Box::new(OsConnection(shared.clone())), peer, shared)
+}
+
+/// What the two owners of a connection share. `socket` is `None` from the abort on.
+struct Shared {
+    socket: RefCell<Option<TcpStream>>,
+    /// Who waits for bytes, and who for room. The socket forgets its waiters when it is closed from elsewhere,
+    /// so they are kept here.
+    reader: Cell<Option<Waker>>,
+    writer: Cell<Option<Waker>>,
+}
+
+impl Shared {
+    /// Lets `attempt` use the socket; remembers in `waiter` whom to wake if it has to wait.
+    fn poll<T>(
+        &self,
+        waiter: &Cell<Option<Waker>>,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut socket = self.socket.borrow_mut();
+        let Some(socket) = socket.as_mut() else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        let outcome = attempt(Pin::new(socket), cx);
+        waiter.set(outcome.is_pending().then(|| cx.waker().clone()));
+        outcome
+    }
+}
+
+impl ConnectionControl for Shared {
+    fn abort(&self) {
+        let Some(socket) = self.socket.take() else { return };
+        // Fails only when the connection has already ended; there is nothing left to reset then.
+        let _ = socket.set_zero_linger();
+        drop(socket);
+        for waiter in [&self.reader, &self.writer] {
+            if let Some(waker) = waiter.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// The stream's side of a connection. Dropping it closes the socket, whoever still holds an abort handle.
+struct OsConnection(Rc<Shared>);
+
+impl Drop for OsConnection {
+    fn drop(&mut self) {
+        drop(self.0.socket.take());
+    }
+}
+
+impl AsyncRead for OsConnection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.poll(&self.0.reader, cx, |socket, cx| socket.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for OsConnection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll(&self.0.writer, cx, |socket, cx| socket.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll(&self.0.writer, cx, |socket, cx| socket.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll(&self.0.writer, cx, |socket, cx| socket.poll_shutdown(cx))
+    }
+}

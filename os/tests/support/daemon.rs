@@ -1,0 +1,167 @@
+//! The daemon's process, and the place it lives in: a state directory, a configuration and a port.
+//!
+//! A daemon never outlives its test. Its log goes to a file, which no full pipe can stall, and is shown when the
+//! test fails.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{self, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::provider::Provider;
+use super::soon;
+
+pub const TOKEN: &str = "open-sesame";
+
+/// Where one gateway after another may live.
+pub struct Home {
+    room: TempDir,
+    provider_port: u16,
+    port: u16,
+}
+
+impl Home {
+    pub fn new(provider: &Provider) -> Self {
+        let room = tempfile::tempdir().expect("a temporary directory");
+        Self { room, provider_port: provider.port(), port: free_port() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts a gateway here and waits until it is ready.
+    pub async fn start(&self) -> Daemon {
+        let mut daemon = self.launch(self.port);
+        daemon.ready().await;
+        daemon
+    }
+
+    /// Starts a gateway on the same state and another port, without waiting.
+    pub fn launch_second(&self) -> Daemon {
+        self.launch(free_port())
+    }
+
+    /// Starts a gateway whose configuration file holds `text`, without waiting.
+    pub fn launch_configured(&self, text: &str) -> Daemon {
+        self.launch_with(self.port, text)
+    }
+
+    fn launch(&self, port: u16) -> Daemon {
+        let config = json!({
+            "gateway": {
+                "port": port,
+                "auth": {"token": TOKEN},
+                "stateDir": self.room.path().join("state"),
+                "drainBudgetMs": 20_000,
+                "stopTimeoutMs": 30_000,
+            },
+            "model": {"baseUrl": format!("http://127.0.0.1:{}/v1", self.provider_port), "name": "stub"},
+        });
+        self.launch_with(port, &config.to_string())
+    }
+
+    fn launch_with(&self, port: u16, config: &str) -> Daemon {
+        let config_path = self.room.path().join(format!("config-{port}.json"));
+        fs::write(&config_path, config).expect("the configuration is written");
+        let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
+        let log = self.room.path().join(format!("life-{life}.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .arg("--config")
+            .arg(&config_path)
+            .env("RUST_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log file"))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the daemon starts");
+        Daemon { child, port, config: config_path, log }
+    }
+}
+
+static NEXT_LIFE: AtomicU16 = AtomicU16::new(0);
+
+/// One life of the gateway. Dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    port: u16,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub fn config(&self) -> &PathBuf {
+        &self.config
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(pid.expect("it lives"), signal).expect("we may signal our child");
+    }
+
+    /// Waits for its end; gives its exit status, `None` when a signal killed it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        soon("the daemon to end", self.child.wait()).await.expect("it is our child").code()
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    async fn ready(&mut self) {
+        let answers = async {
+            while readyz(self.port).await != Some(200) {
+                assert!(self.lives(), "the daemon ended before it was ready");
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("the daemon to become ready", answers).await;
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon on port {}\n{}---", self.port, self.log());
+        }
+    }
+}
+
+/// The status of `GET /readyz`, `None` while nobody answers.
+async fn readyz(port: u16) -> Option<u16> {
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.ok()?;
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(1), socket.read_to_end(&mut answer)).await.ok()?.ok()?;
+    String::from_utf8_lossy(&answer).split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether nobody listens on `port`.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A port for a listener to be. Taken below the range from which systems number outgoing connections, so that it
+/// stays free until it is used, and from a different place in every test process.
+fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(process::id() % 100).expect("below 100") * 100;
+    let mut candidates = (0..100).map(|_| 20_000 + (start + TAKEN.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    candidates.find(|&port| is_free(port)).expect("one of a hundred ports is free")
+}
