@@ -16,7 +16,7 @@ use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::{drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
-use crate::policy::{ForcedExit, Policies, Recovery, RestartExit};
+use crate::policy::{ForcedExit, Policies, Recovery, RestartExit, StartConflictExit};
 use crate::sessions::{LockError, SessionStore, StateError, StateFiles, Transcript, TranscriptEntry};
 use crate::wire::{self, Peers};
 
@@ -41,9 +41,10 @@ enum StartError {
 
 impl StartError {
     /// Starting again helps only against a passing trouble of the disk.
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::State(StateError::Io { .. }) => ExitCode::FAILURE,
+    fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
+        match (self, on_conflict) {
+            (Self::State(StateError::Io { .. }), _) => ExitCode::FAILURE,
+            (Self::Locked(_) | Self::Bind { .. }, StartConflictExit::Failure) => ExitCode::FAILURE,
             _ => ExitCode::CONFIG,
         }
     }
@@ -79,11 +80,12 @@ pub(crate) struct Gateway {
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
     let mut signals = env.process().handle_signals(&Ending::SIGNALS);
     tracing::info!(name: "gateway.starting", config = %launch.config.display(), "a life begins");
+    let on_conflict = launch.policies.start_conflict_exit;
     match live(&env, launch, &mut signals).await {
         Ok(exit_code) => exit_code,
         Err(error) => {
             tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
-            error.exit_code()
+            error.exit_code(on_conflict)
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Policies {
     pub authentication: Authentication,
     /// How the single-instance lock is treated.
     pub instance_lock: InstanceLock,
+    /// With what status a start ends that must give way to another instance.
+    pub start_conflict_exit: StartConflictExit,
     /// How a restart ends this process.
     pub restart_exit: RestartExit,
     /// With what status a shutdown that had to be forced ends.
@@ -157,6 +159,18 @@ pub enum InstanceLock {
     NeverStale,
 }
 
+/// With what status a start ends that must give way to another instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartConflictExit {
+    /// Exit status 78, on which the unit forbids a restart.
+    #[default]
+    Config,
+    /// Exit status 1, on which `Restart=always` starts the same again: OpenClaw 2026.3.2
+    /// (openclaw/openclaw#75115).
+    Failure,
+}
+
 /// How a restart ends this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -218,6 +232,7 @@ fn openclaw_2026_3_2() -> Policies {
         state_write: StateWrite::Unsynced,
         peer_close: PeerClose::WaitForPeers,
         readiness: Readiness::AlwaysReady,
+        start_conflict_exit: StartConflictExit::Failure,
         restart_exit: RestartExit::Clean,
         forced_exit: ForcedExit::Clean,
         ..Policies::default()
@@ -251,6 +266,11 @@ const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:lock-never-stale", || Policies {
         instance_lock: InstanceLock::NeverStale,
+        ..Policies::default()
+    }),
+    ("planted:stale-lock-loops", || Policies {
+        instance_lock: InstanceLock::NeverStale,
+        start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
     ("planted:restart-exits-with-config-error", || Policies {
