@@ -22,7 +22,6 @@ use support::provider::{Pace, Provider, reply_to};
 use support::{run, soon};
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn a_conversation() {
     run(async {
         let provider = Provider::start(Pace::FAST).await;
@@ -44,7 +43,6 @@ fn a_conversation() {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn sigterm_during_a_reply_lets_it_finish() {
     run(async {
         let provider = Provider::start(Pace::SLOW).await;
@@ -63,7 +61,6 @@ fn sigterm_during_a_reply_lets_it_finish() {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn a_message_acknowledged_before_sigkill_is_answered_for_by_the_next_life() {
     run(async {
         let provider = Provider::start(Pace::NEVER).await;
@@ -94,7 +91,6 @@ fn a_message_acknowledged_before_sigkill_is_answered_for_by_the_next_life() {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn a_wrong_token_is_refused() {
     run(async {
         let provider = Provider::start(Pace::FAST).await;
@@ -113,7 +109,6 @@ fn a_wrong_token_is_refused() {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn malformed_frames_harm_only_their_own_connection() {
     run(async {
         let provider = Provider::start(Pace::FAST).await;
@@ -196,7 +191,6 @@ async fn hear_out(client: &mut Client) {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn a_broken_configuration_is_named_by_file_line_and_column() {
     run(async {
         let provider = Provider::start(Pace::FAST).await;
@@ -211,7 +205,6 @@ fn a_broken_configuration_is_named_by_file_line_and_column() {
 }
 
 #[test]
-#[ignore = "needs the gateway's serving life"]
 fn a_second_instance_on_the_same_state_gives_way() {
     run(async {
         let provider = Provider::start(Pace::FAST).await;
