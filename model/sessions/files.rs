@@ -68,21 +68,30 @@ impl StateFiles {
         }
     }
 
-    /// Creates the directory and makes its name durable.
-    pub(crate) fn create_dir(&self, path: &Path) -> Result<(), StateError> {
-        self.fs().create_dir_all(path).map_err(StateError::io(path))?;
-        match path.parent() {
-            Some(parent) if self.policy == StateWrite::Durable => {
-                self.fs().sync_dir(parent).map_err(StateError::io(parent))
-            }
-            _ => Ok(()),
+    /// Whether there is such a file.
+    pub(crate) fn exists(&self, path: &Path) -> Result<bool, StateError> {
+        match self.fs().stat(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StateError::io(path)(error)),
         }
+    }
+
+    /// Creates the directory with its parents and makes every new name durable.
+    pub(crate) fn create_dir(&self, path: &Path) -> Result<(), StateError> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|dir| self.fs().stat(dir).is_err()).collect();
+        self.fs().create_dir_all(path).map_err(StateError::io(path))?;
+        if self.policy == StateWrite::Durable {
+            for created in missing {
+                self.sync_parent(created)?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends bytes; when this returns they survive whatever comes.
     pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        let is_new = self.policy == StateWrite::Durable
-            && matches!(self.fs().stat(path), Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let is_new = self.policy == StateWrite::Durable && !self.exists(path)?;
         self.fs().append(path, bytes).map_err(StateError::io(path))?;
         if self.policy == StateWrite::Durable {
             self.fs().sync_file(path).map_err(StateError::io(path))?;

@@ -87,9 +87,10 @@ impl Transcript {
     ) -> Result<(), StateError> {
         let message =
             Line::Message { role, text: text.to_string(), run_id: run_id.to_string(), at: at.epoch_ms() };
-        let mut bytes = match self.files.read(&self.path)? {
-            Some(_) => Vec::new(),
-            None => json_line(&Line::Session { version: FORMAT_VERSION }),
+        let mut bytes = if self.files.exists(&self.path)? {
+            Vec::new()
+        } else {
+            json_line(&Line::Session { version: FORMAT_VERSION })
         };
         bytes.extend(json_line(&message));
         self.files.append(&self.path, &bytes)
