@@ -4,3 +4,4 @@
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
 pub mod timeline;
+pub mod world;
