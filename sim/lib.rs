@@ -3,7 +3,9 @@
 //! A scenario goes in; the real gateway runs over simulated doors; the timeline records what outside observers
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
+pub mod oracle;
 pub mod scenario;
 pub mod timeline;
-pub mod world;
 pub mod verdict;
+pub mod world;
+

@@ -139,6 +139,14 @@ pub struct LogRecord {
     pub fields: Vec<(String, String)>,
 }
 
+impl LogRecord {
+    /// The value of the field called `name`.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().find(|(field, _)| field == name)?;
+        Some(value)
+    }
+}
+
 /// What an outside observer finds in a machine's state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSeen {
@@ -161,6 +169,8 @@ pub enum Fact {
     SenderDisconnected { how: String },
     /// A sender could not connect.
     SenderConnectFailed { how: String },
+    /// A sender left for good and will never look again: a reply kept for it counts as delivered.
+    SenderLeft,
     /// A message was handed over; `attempt` counts from 1 for retries of the same message.
     MessageSent { message: MessageId, text: String, attempt: u32 },
     /// The gateway acknowledged the message.
@@ -269,6 +279,7 @@ impl Fact {
             Self::SenderConnected => "sender.connected",
             Self::SenderDisconnected { .. } => "sender.disconnected",
             Self::SenderConnectFailed { .. } => "sender.connect-failed",
+            Self::SenderLeft => "sender.left",
             Self::MessageSent { .. } => "message.sent",
             Self::MessageAccepted { .. } => "message.accepted",
             Self::MessageRefused { .. } => "message.refused",

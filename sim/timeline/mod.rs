@@ -5,9 +5,15 @@
 //! two runs are the same run exactly when their hashes agree.
 
 mod event;
+mod ledger;
 mod recorder;
+mod sighting;
+#[cfg(test)]
+pub(crate) mod story;
+pub(crate) mod words;
 
 pub use event::{
     DeathCause, Event, EventName, Fact, Level, LogRecord, MessageId, Sighting, Source, StateSeen, Via,
 };
+pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger};
 pub use recorder::{EventHash, Recorder};

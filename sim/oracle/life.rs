@@ -1,0 +1,218 @@
+//! The lives of the service's processes, as seen from outside.
+//!
+//! A life begins and ends in the process table; in between it may hold the port, change state files, be frozen,
+//! and receive signals that end it. Pids are reused, so a life is known by when it lived. Log records play no
+//! part here.
+
+use std::time::Duration;
+
+use gateway::env::{FsOp, Pid, Signal};
+
+use super::Evidence;
+use crate::timeline::words::moment;
+use crate::timeline::{DeathCause, Event, Fact};
+
+/// One process life of the service.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) pid: Pid,
+    pub(super) started_at: Duration,
+    pub(super) ended: Option<(Duration, DeathCause)>,
+    /// Every time it held the service's port.
+    pub(super) holds: Vec<Interval>,
+    /// Its first successful change of a state file: when and which.
+    pub(super) first_change: Option<(Duration, String)>,
+    /// The signals it handled that ask a gateway to end, in order.
+    pub(super) ending_signals: Vec<(Duration, Signal)>,
+    frozen: Vec<Interval>,
+}
+
+/// A stretch of time; open when it has no end yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    pub(super) from: Duration,
+    pub(super) until: Option<Duration>,
+}
+
+impl Interval {
+    /// Whether `moment` lies in it: the beginning does, the end does not.
+    pub(super) fn contains(&self, moment: Duration) -> bool {
+        self.from <= moment && self.until.is_none_or(|until| moment < until)
+    }
+}
+
+/// Every life of the service's processes, in the order of starting.
+pub(super) fn lives(run: &Evidence<'_>) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    for event in run.events {
+        take(&mut lives, run, event);
+    }
+    lives
+}
+
+/// When the events of a run end.
+pub(super) fn end_of(run: &Evidence<'_>) -> Duration {
+    run.events.last().map_or(Duration::ZERO, |event| event.at)
+}
+
+fn take(lives: &mut Vec<Life>, run: &Evidence<'_>, event: &Event) {
+    let (terms, at) = (run.terms, event.at);
+    match &event.fact {
+        Fact::ProcessStarted { pid, machine, program }
+            if *machine == terms.machine && *program == terms.program =>
+        {
+            lives.push(Life::new(*pid, at));
+        }
+        Fact::ProcessExited { pid, machine, cause, .. } if *machine == terms.machine => {
+            with_life(lives, *pid, |life| life.end(at, *cause));
+        }
+        Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
+            with_life(lives, *pid, |life| life.holds.push(Interval { from: at, until: None }));
+        }
+        Fact::PortReleased { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
+            with_life(lives, *pid, |life| close(&mut life.holds, at));
+        }
+        Fact::Disk { pid, op, path, error: None, .. } if changes_state(*op, path, &terms.state_dir) => {
+            with_life(lives, *pid, |life| {
+                life.first_change.get_or_insert_with(|| (at, path.clone()));
+            });
+        }
+        Fact::SignalDelivered { pid, signal, handled: true } if ends_a_gateway(*signal) => {
+            with_life(lives, *pid, |life| life.ending_signals.push((at, *signal)));
+        }
+        Fact::ProcessFrozen { pid } => {
+            with_life(lives, *pid, |life| life.frozen.push(Interval { from: at, until: None }));
+        }
+        Fact::ProcessThawed { pid } => with_life(lives, *pid, |life| close(&mut life.frozen, at)),
+        _ => {}
+    }
+}
+
+/// Hands the living process with `pid` to `then`, if there is one.
+fn with_life(lives: &mut [Life], pid: Pid, then: impl FnOnce(&mut Life)) {
+    if let Some(life) = lives.iter_mut().rev().find(|life| life.pid == pid && life.ended.is_none()) {
+        then(life);
+    }
+}
+
+fn close(intervals: &mut [Interval], at: Duration) {
+    if let Some(last) = intervals.last_mut() {
+        last.until.get_or_insert(at);
+    }
+}
+
+/// SIGTERM and SIGINT stop a gateway, SIGUSR1 restarts it; the others do neither.
+const fn ends_a_gateway(signal: Signal) -> bool {
+    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::User1)
+}
+
+/// Whether an operation changes what a successor would find. Lock files are how instances find out about each
+/// other, so touching them is not serving.
+fn changes_state(op: FsOp, path: &str, state_dir: &str) -> bool {
+    let changes = matches!(
+        op,
+        FsOp::Write | FsOp::Append | FsOp::CreateNew | FsOp::Rename | FsOp::Remove | FsOp::Truncate
+    );
+    let inside = path.strip_prefix(state_dir).is_some_and(|rest| rest.starts_with('/'));
+    let name = path.rsplit('/').next().unwrap_or(path);
+    changes && inside && !name.ends_with(".lock") && !name.contains(".lock.")
+}
+
+impl Life {
+    const fn new(pid: Pid, started_at: Duration) -> Self {
+        Self {
+            pid,
+            started_at,
+            ended: None,
+            holds: Vec::new(),
+            first_change: None,
+            ending_signals: Vec::new(),
+            frozen: Vec::new(),
+        }
+    }
+
+    fn end(&mut self, at: Duration, cause: DeathCause) {
+        self.ended = Some((at, cause));
+        close(&mut self.holds, at);
+        close(&mut self.frozen, at);
+    }
+
+    /// `gateway pid 214`
+    pub(super) fn name(&self) -> String {
+        format!("gateway pid {}", self.pid)
+    }
+
+    /// When it ended, if it has.
+    pub(super) fn ended_at(&self) -> Option<Duration> {
+        self.ended.map(|(at, _)| at)
+    }
+
+    /// How it ended, for a sentence: `it ended at 2.958 s (exit 0)`.
+    pub(super) fn end_words(&self) -> String {
+        match self.ended {
+            Some((at, cause)) => format!("it ended at {} ({cause})", moment(at)),
+            None => "it never ended".to_string(),
+        }
+    }
+
+    /// Whether it holds the port at `moment`.
+    pub(super) fn holds_port_at(&self, moment: Duration) -> bool {
+        self.holds.iter().any(|hold| hold.contains(moment))
+    }
+
+    /// The first signal that asked it to end.
+    pub(super) fn first_ending_signal(&self) -> Option<(Duration, Signal)> {
+        self.ending_signals.first().copied()
+    }
+
+    /// For how long it was frozen between two moments.
+    pub(super) fn frozen_between(&self, from: Duration, until: Duration) -> Duration {
+        let overlap = |frozen: &Interval| {
+            let end = frozen.until.unwrap_or(until).min(until);
+            end.saturating_sub(frozen.from.max(from))
+        };
+        self.frozen.iter().map(overlap).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::timeline::Ledger;
+    use crate::timeline::story::Story;
+
+    fn lives_of(story: Story) -> Vec<Life> {
+        let events = story.events();
+        lives(&Evidence { events: &events, ledger: &Ledger::default(), terms: &Terms::default() })
+    }
+
+    #[test]
+    fn a_reused_pid_is_a_new_life() {
+        let found = lives_of(Story::new().at(0).serves(1).at(5).exits(0).at(9).serves(1));
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            found[0].holds,
+            [Interval { from: Duration::ZERO, until: Some(Duration::from_millis(5)) }]
+        );
+        assert!(found[1].ended.is_none() && found[1].holds_port_at(Duration::from_millis(9)));
+    }
+
+    #[test]
+    fn only_changes_of_state_files_count_and_lock_files_do_not() {
+        assert!(changes_state(FsOp::Append, "/state/inbox.jsonl", "/state"));
+        assert!(!changes_state(FsOp::Read, "/state/inbox.jsonl", "/state"));
+        assert!(!changes_state(FsOp::CreateNew, "/state/gateway.lock", "/state"));
+        assert!(!changes_state(FsOp::Write, "/state/gateway.lock.tmp-3", "/state"));
+        assert!(!changes_state(FsOp::Append, "/stateless/inbox.jsonl", "/state"));
+    }
+
+    #[test]
+    fn frozen_time_is_clipped_to_the_question() {
+        let found = lives_of(Story::new().serves(1).at(100).frozen().at(300).thawed().at(500).frozen());
+        let frozen = |from, until| {
+            found[0].frozen_between(Duration::from_millis(from), Duration::from_millis(until)).as_millis()
+        };
+        assert_eq!([frozen(0, 1_000), frozen(200, 250), frozen(300, 500), frozen(0, 600)], [700, 50, 0, 300]);
+    }
+}

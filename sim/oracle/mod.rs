@@ -1,0 +1,129 @@
+//! The oracles: what must hold in every run, one invariant per file.
+//!
+//! An oracle reads the timeline, the ledger folded from it and the terms of the run, and nothing else. It asks
+//! the gateway nothing; the gateway's log records may flesh out an explanation and never decide a verdict.
+
+use crate::timeline::{Event, Ledger};
+
+mod expected_fates;
+mod life;
+mod no_duplicate;
+mod no_restart_loop;
+mod no_silent_drop;
+mod nothing_without_authentication;
+mod one_instance_serves;
+mod port_is_released;
+mod readiness_tells_the_truth;
+mod shutdown_within_stop_timeout;
+mod state_never_goes_back;
+mod terms;
+mod up_at_the_end;
+mod violation;
+
+pub use terms::{RestartLoopLimit, Terms};
+pub use violation::Violation;
+
+/// One invariant.
+pub trait Oracle {
+    /// Its name, as verdicts and scenario files use it, such as `port-is-released`.
+    fn invariant(&self) -> &'static str;
+    /// The sentence it enforces.
+    fn sentence(&self) -> &'static str;
+    /// Every breach of it in a run, in the order in which they happened.
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation>;
+}
+
+/// All that an oracle may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// Everything that happened.
+    pub events: &'a [Event],
+    /// What became of every message; the fold over `events`.
+    pub ledger: &'a Ledger,
+    /// The numbers the run is judged by.
+    pub terms: &'a Terms,
+}
+
+/// Every oracle, in the order in which reports name them.
+pub fn all() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(no_silent_drop::NoSilentDrop),
+        Box::new(no_duplicate::NoDuplicate),
+        Box::new(one_instance_serves::OneInstanceServes),
+        Box::new(port_is_released::PortIsReleased),
+        Box::new(shutdown_within_stop_timeout::ShutdownWithinStopTimeout),
+        Box::new(no_restart_loop::NoRestartLoop),
+        Box::new(up_at_the_end::UpAtTheEnd),
+        Box::new(state_never_goes_back::StateNeverGoesBack),
+        Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
+        Box::new(nothing_without_authentication::NothingWithoutAuthentication),
+        Box::new(expected_fates::ExpectedFates),
+    ]
+}
+
+/// What all oracles find in a run, oracle by oracle.
+pub fn judge(run: &Evidence<'_>) -> Vec<Violation> {
+    all().iter().flat_map(|oracle| oracle.check(run)).collect()
+}
+
+/// A breach of `oracle` that is not about one message in particular.
+fn breach(oracle: &dyn Oracle, message: String, explanation: String) -> Violation {
+    Violation { invariant: oracle.invariant().to_string(), message, explanation, last_seen: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::story::Story;
+    use gateway::env::Signal;
+    use std::collections::BTreeSet;
+
+    /// What `oracle` says about a story under `terms`.
+    pub(super) fn verdict(oracle: &dyn Oracle, story: Story, terms: &Terms) -> Vec<Violation> {
+        let events = story.events();
+        let ledger = Ledger::of(&events);
+        let found = oracle.check(&Evidence { events: &events, ledger: &ledger, terms });
+        for violation in &found {
+            assert_eq!(violation.invariant, oracle.invariant());
+            assert!(!violation.message.contains('\n'), "one line: {}", violation.message);
+            assert!(violation.explanation.ends_with('.'), "sentences: {}", violation.explanation);
+        }
+        found
+    }
+
+    /// The one-line messages of [`verdict`] under the default terms.
+    pub(super) fn complaints(oracle: &dyn Oracle, story: Story) -> Vec<String> {
+        verdict(oracle, story, &Terms::default()).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn names_are_unique_and_sentences_are_sentences() {
+        let oracles = all();
+        let names: BTreeSet<_> = oracles.iter().map(|oracle| oracle.invariant()).collect();
+        assert_eq!(names.len(), oracles.len());
+        for oracle in &oracles {
+            assert!(oracle.sentence().ends_with('.'), "{}", oracle.invariant());
+            assert!(oracle.invariant().chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        }
+    }
+
+    #[test]
+    fn an_ordinary_restart_under_load_breaks_nothing() {
+        let first = Story::new().at(0).serves(214).at(1_000).sent(1).at(1_001).accepted(1).asked(1, 1);
+        let drained =
+            first.at(1_650).signal(Signal::Terminate).at(2_950).answered(1, 1).at(2_951).replied(1, "Hi");
+        let gone =
+            drained.at(2_952).releases().at(2_958).exits(75).state(Some(Ok(())), &["ann#1"], &["ann#1"]);
+        let second = gone.at(3_000).serves(215).at(4_000).ready(3_999, Some(true)).at(9_000).ended();
+        let events = second.events();
+        let ledger = Ledger::of(&events);
+        let found = judge(&Evidence { events: &events, ledger: &ledger, terms: &Terms::default() });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn an_empty_run_breaks_nothing() {
+        let ledger = Ledger::default();
+        assert_eq!(judge(&Evidence { events: &[], ledger: &ledger, terms: &Terms::default() }), []);
+    }
+}

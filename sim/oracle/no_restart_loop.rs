@@ -1,0 +1,123 @@
+//! The service never starts again and again without coming up.
+//!
+//! A failed start is a life that ended by its own doing, with an error, before it ever held the port. A few of
+//! them in a row are bad luck; more within the window, or a supervisor that gives up, are a loop.
+
+use super::life::{Life, lives};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{capital, moment, span};
+use crate::timeline::{DeathCause, Fact};
+
+/// The service never starts again and again without coming up.
+pub(super) struct NoRestartLoop;
+
+impl Oracle for NoRestartLoop {
+    fn invariant(&self) -> &'static str {
+        "no-restart-loop"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "The service never starts again and again without coming up."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let lives = lives(run);
+        let failed: Vec<_> = lives.iter().filter(|life| failed_to_start(life)).collect();
+        let gave_up = run.events.iter().find(|event| event.fact == Fact::StartLimitHit);
+        if let Some(event) = gave_up {
+            let starts = lives.iter().filter(|life| life.started_at <= event.at).count();
+            let message = "The supervisor gave up: too many starts in too short a time".to_string();
+            let last = failed.iter().rev().find(|life| life.started_at <= event.at);
+            let failures = last.map_or_else(String::new, |life| format!(" {}", describe(life)));
+            let explanation =
+                format!("The start limit was hit at {} after {starts} starts.{failures}", moment(event.at));
+            return vec![breach(self, message, explanation)];
+        }
+        let limit = run.terms.restart_loop_limit;
+        let too_many = failed.windows(limit.failed_starts + 1).find(|starts| {
+            let [first, .., last] = starts else { return !starts.is_empty() };
+            last.started_at.saturating_sub(first.started_at) <= limit.within
+        });
+        let Some(starts) = too_many else { return Vec::new() };
+        let (first, last) = (starts[0], starts[starts.len() - 1]);
+        let message = format!(
+            "{} starts failed within {} (limit {} in {})",
+            starts.len(),
+            span(last.started_at.saturating_sub(first.started_at)),
+            limit.failed_starts,
+            span(limit.within),
+        );
+        let explanation = format!(
+            "From {} on the service was started {} times and ended each time before it held the port; {} starts \
+             failed in the whole run. {}",
+            moment(first.started_at),
+            starts.len(),
+            failed.len(),
+            describe(last),
+        );
+        vec![breach(self, message, explanation)]
+    }
+}
+
+fn failed_to_start(life: &Life) -> bool {
+    let failed = match life.ended {
+        Some((_, DeathCause::Exited(code))) => code.0 != 0,
+        Some((_, cause)) => cause == DeathCause::Panicked,
+        None => false,
+    };
+    failed && life.holds.is_empty()
+}
+
+fn describe(life: &Life) -> String {
+    format!("{} started at {}; {}.", capital(&life.name()), moment(life.started_at), life.end_words())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+
+    /// `count` starts, one each `every_ms`, that all end with status 1 before they serve.
+    fn failing(count: u32, every_ms: u64) -> Story {
+        (0..count).fold(Story::new(), |story, n| {
+            let at = u64::from(n) * every_ms;
+            story.at(at).gateway(300 + n).starts().at(at + 5).exits(1)
+        })
+    }
+
+    #[test]
+    fn four_failed_starts_are_bad_luck_and_five_are_a_loop() {
+        assert_eq!(complaints(&NoRestartLoop, failing(4, 1_000)), [""; 0]);
+        assert_eq!(
+            complaints(&NoRestartLoop, failing(5, 1_000)),
+            ["5 starts failed within 4.0 s (limit 4 in 60.0 s)"]
+        );
+    }
+
+    #[test]
+    fn slow_failures_are_not_a_loop() {
+        assert_eq!(complaints(&NoRestartLoop, failing(5, 15_000)).len(), 1);
+        assert_eq!(complaints(&NoRestartLoop, failing(9, 15_001)), [""; 0]);
+    }
+
+    #[test]
+    fn starts_that_served_or_were_killed_do_not_count() {
+        let served =
+            (0..9).fold(Story::new(), |story, n| story.at(u64::from(n) * 100).serves(300 + n).exits(1));
+        assert_eq!(complaints(&NoRestartLoop, served), [""; 0]);
+        let killed = (0..9).fold(Story::new(), |story, n| {
+            story.at(u64::from(n) * 100).gateway(300 + n).starts().dies(DeathCause::Killed)
+        });
+        assert_eq!(complaints(&NoRestartLoop, killed), [""; 0]);
+    }
+
+    #[test]
+    fn a_supervisor_that_gives_up_is_always_a_violation() {
+        let story = failing(3, 1_000).supervisor(Fact::StartLimitHit);
+        assert_eq!(
+            complaints(&NoRestartLoop, story),
+            ["The supervisor gave up: too many starts in too short a time"]
+        );
+    }
+}

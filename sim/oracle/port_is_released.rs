@@ -1,0 +1,252 @@
+//! A process that was asked to end gives the port back in time.
+//!
+//! Work in flight may keep the port for as long as a drain may take, and only while there is work; then a short
+//! budget remains for closing. Work is what is visible from outside: accepted messages whose sender waits, and
+//! requests the model has not finished. A successor must never find the port taken by such a process.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gateway::env::{Pid, Signal};
+
+use super::life::{Interval, Life, end_of, lives};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Fact;
+use crate::timeline::words::{capital, moment, quoted, span};
+
+/// A process that was asked to end releases the port within its budget, and no successor finds it taken.
+pub(super) struct PortIsReleased;
+
+impl Oracle for PortIsReleased {
+    fn invariant(&self) -> &'static str {
+        "port-is-released"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A process that was asked to end releases the port within its budget, and no successor finds it taken."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let lives = lives(run);
+        let mut found: Vec<_> = lives.iter().filter_map(|life| self.kept_too_long(run, life)).collect();
+        found.extend(self.refused_successors(run, &lives));
+        found
+    }
+}
+
+impl PortIsReleased {
+    fn kept_too_long(&self, run: &Evidence<'_>, life: &Life) -> Option<Violation> {
+        let terms = run.terms;
+        let (asked, signal) = life.first_ending_signal()?;
+        let hold = life.holds.iter().find(|hold| hold.until.is_none_or(|until| until > asked))?;
+        let released = hold.until.unwrap_or_else(|| end_of(run));
+        let done = work_done(run, asked, released);
+        let frozen = life.frozen_between(asked, released);
+        let due = done + terms.port_release_budget + frozen;
+        if released <= due {
+            return None;
+        }
+        let message = format!(
+            "The port {} was still bound {} after {signal} (budget {})",
+            terms.port,
+            span(released.saturating_sub(asked)),
+            span(due.saturating_sub(asked)),
+        );
+        Some(breach(self, message, explain(run, life, (asked, signal), *hold, done)))
+    }
+
+    fn refused_successors(&self, run: &Evidence<'_>, lives: &[Life]) -> Vec<Violation> {
+        let mut seen: BTreeSet<(Pid, Pid, Duration)> = BTreeSet::new();
+        let mut found = Vec::new();
+        for event in run.events {
+            let Fact::BindRefused { pid, machine, port } = &event.fact else { continue };
+            if *machine != run.terms.machine || *port != run.terms.port {
+                continue;
+            }
+            let at = event.at;
+            let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
+            let Some((holder, (asked, signal))) =
+                holder.and_then(|life| Some((life, life.first_ending_signal()?)))
+            else {
+                continue;
+            };
+            if asked > at || !seen.insert((*pid, holder.pid, holder.started_at)) {
+                continue;
+            }
+            let message = format!("Gateway pid {pid} found the port {port} taken by {}", holder.name());
+            let explanation = format!(
+                "{signal} reached {} at {}. At {}, {} later, gateway pid {pid} could not bind the port {port}, \
+                 which {} still held; {}.",
+                holder.name(),
+                moment(asked),
+                moment(at),
+                span(at.saturating_sub(asked)),
+                holder.name(),
+                holder.end_words(),
+            );
+            found.push(breach(self, message, explanation));
+        }
+        found
+    }
+}
+
+/// When the last work that was in flight between the signal and `until` was done; at the latest when the drain
+/// budget is used up.
+fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
+    let limit = signalled + run.terms.drain_budget;
+    let messages = run
+        .ledger
+        .entries()
+        .iter()
+        .filter_map(|entry| Some(Interval { from: entry.accepted_at?, until: entry.settled_at }));
+    let in_flight = |work: &Interval| work.from <= until && work.until.is_none_or(|done| done > signalled);
+    messages
+        .chain(requests(run))
+        .filter(in_flight)
+        .map(|work| work.until.unwrap_or(limit))
+        .fold(signalled, Duration::max)
+        .min(limit)
+}
+
+/// Every request to the model, from when it was received until the model was done with it.
+fn requests(run: &Evidence<'_>) -> Vec<Interval> {
+    let mut found = Vec::new();
+    let mut asked = Vec::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::ProviderRequested { message, request } => {
+                asked.push((message, request));
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::ProviderAnswered { message, request, .. }
+            | Fact::ProviderStopped { message, request, .. } => {
+                if let Some(index) = asked.iter().rposition(|known| *known == (message, request)) {
+                    found[index].until = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn explain(
+    run: &Evidence<'_>,
+    life: &Life,
+    (asked, signal): (Duration, Signal),
+    hold: Interval,
+    done: Duration,
+) -> String {
+    let name = life.name();
+    let work = if done == asked {
+        "no work was in flight".to_string()
+    } else {
+        format!("work in flight excuses it until {}", moment(done))
+    };
+    let release = match hold.until {
+        Some(until) => format!("It held the port until {}", moment(until)),
+        None => "It never gave the port back".to_string(),
+    };
+    let mut text =
+        format!("{signal} reached {name} at {}; {work}. {release}; {}.", moment(asked), life.end_words(),);
+    if let Some(step) = last_step(run, life, asked, hold.until) {
+        text.push(' ');
+        text.push_str(&step);
+    }
+    text
+}
+
+/// What the process itself said last about its shutdown while it held the port.
+fn last_step(run: &Evidence<'_>, life: &Life, from: Duration, until: Option<Duration>) -> Option<String> {
+    let during = |at: Duration| at >= from && until.is_none_or(|until| at < until);
+    run.events.iter().rev().filter(|event| during(event.at)).find_map(|event| {
+        let Fact::Log { pid, record } = &event.fact else { return None };
+        let tells = ["step", "phase", "waiting"].iter().any(|field| record.field(field).is_some());
+        if *pid != life.pid || !tells {
+            return None;
+        }
+        let fields: Vec<_> =
+            record.fields.iter().map(|(field, value)| format!("{field} {}", quoted(value))).collect();
+        let said = format!("{} last said {}", life.name(), record.name);
+        Some(format!("{} at {}: {}.", capital(&said), moment(event.at), fields.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::story::Story;
+
+    fn signalled() -> Story {
+        Story::new().at(0).serves(214).at(10_000).signal(Signal::User1)
+    }
+
+    #[test]
+    fn an_idle_gateway_has_the_release_budget_and_not_a_millisecond_more() {
+        assert_eq!(complaints(&PortIsReleased, signalled().at(12_000).releases()), [""; 0]);
+        let late = signalled().log("shutdown.step", &[("step", "websocket clients"), ("waiting", "tab")]);
+        let found = verdict(&PortIsReleased, late.at(14_000).exits(0), &Terms::default());
+        assert_eq!(found[0].message, "The port 18789 was still bound 4.0 s after SIGUSR1 (budget 2.0 s)");
+        assert_eq!(
+            found[0].explanation,
+            "SIGUSR1 reached gateway pid 214 at 10.000 s; no work was in flight. It held the port until 14.000 s; \
+             it ended at 14.000 s (exit 0). Gateway pid 214 last said shutdown.step at 10.000 s: \
+             step \"websocket clients\", waiting \"tab\"."
+        );
+    }
+
+    #[test]
+    fn work_in_flight_excuses_it_until_it_is_done() {
+        let busy = |released| {
+            let story = Story::new().at(0).serves(214).at(9_000).sent(1).accepted(1);
+            let story = story.at(10_000).signal(Signal::Terminate).at(30_000).replied(1, "Hi");
+            story.at(released).releases()
+        };
+        assert_eq!(complaints(&PortIsReleased, busy(32_000)), [""; 0]);
+        assert_eq!(complaints(&PortIsReleased, busy(32_001)).len(), 1);
+    }
+
+    #[test]
+    fn a_request_to_the_model_is_work_even_when_the_acknowledgement_was_lost() {
+        let story = Story::new().at(0).serves(214).at(9_000).sent(1).asked(1, 1).unacknowledged(1);
+        let story =
+            story.at(10_000).signal(Signal::Terminate).at(20_000).answered(1, 1).at(21_000).releases();
+        assert_eq!(complaints(&PortIsReleased, story), [""; 0]);
+    }
+
+    #[test]
+    fn work_that_never_ends_excuses_no_longer_than_the_drain_budget() {
+        let stuck = |released| {
+            let story = Story::new().at(0).serves(214).at(9_000).sent(1).accepted(1);
+            story.at(10_000).signal(Signal::Terminate).at(released).releases()
+        };
+        assert_eq!(complaints(&PortIsReleased, stuck(97_000)), [""; 0]);
+        assert_eq!(complaints(&PortIsReleased, stuck(97_001)).len(), 1);
+    }
+
+    #[test]
+    fn time_in_which_it_was_frozen_does_not_count() {
+        let story = signalled().at(10_001).frozen().at(20_001).thawed().at(21_000).releases();
+        assert_eq!(complaints(&PortIsReleased, story), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_that_is_never_released_is_seen_at_the_end() {
+        assert_eq!(complaints(&PortIsReleased, signalled().at(11_000).ended()), [""; 0]);
+        assert_eq!(complaints(&PortIsReleased, signalled().at(60_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn a_successor_that_finds_the_port_taken_is_reported_once() {
+        let story = signalled().at(11_000).gateway(215).starts().bind_refused().bind_refused();
+        let story = story.gateway(214).at(11_500).releases();
+        assert_eq!(
+            complaints(&PortIsReleased, story),
+            ["Gateway pid 215 found the port 18789 taken by gateway pid 214"]
+        );
+        let healthy_holder = Story::new().at(0).serves(214).at(5).gateway(215).starts().bind_refused();
+        assert_eq!(complaints(&PortIsReleased, healthy_holder), [""; 0]);
+    }
+}

@@ -1,0 +1,267 @@
+//! `/readyz` tells the truth: ready means that messages are taken, not ready means that they are not.
+//!
+//! Three lies can be told apart from outside: ready though the process had been asked to end before the probe
+//! was sent; ready while a message sent during the same probe is refused for want of readiness; and not ready,
+//! for long, while messages are accepted.
+
+use std::time::Duration;
+
+use super::life::{Interval, Life, lives};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{capital, moment, quoted, span};
+use crate::timeline::{AttemptOutcome, Entry, Fact, MessageId};
+
+/// For how long a gateway that takes messages may call itself not ready.
+const SLOW_TO_ADMIT: Duration = Duration::from_secs(5);
+
+/// `/readyz` says ready exactly while messages are taken.
+pub(super) struct ReadinessTellsTheTruth;
+
+impl Oracle for ReadinessTellsTheTruth {
+    fn invariant(&self) -> &'static str {
+        "readiness-tells-the-truth"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "`/readyz` says ready exactly while messages are taken."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let lives = lives(run);
+        let probes = probes(run);
+        let ready: Vec<_> = probes.iter().filter(|probe| probe.ready).collect();
+        // One lie repeated at every probe is one violation: the first of each life and of each message.
+        let mut found = Vec::new();
+        for life in &lives {
+            found.extend(ready.iter().find_map(|probe| self.ready_while_ending(&lives, life, probe)));
+        }
+        for entry in run.ledger.entries() {
+            found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, &lives, entry, probe)));
+        }
+        found.extend(self.accepting_yet_not_ready(run, &lives, &probes));
+        found
+    }
+}
+
+/// A probe that was answered.
+struct Probe {
+    asked_at: Duration,
+    answered_at: Duration,
+    ready: bool,
+}
+
+fn probes(run: &Evidence<'_>) -> Vec<Probe> {
+    let answered = run.events.iter().filter_map(|event| match event.fact {
+        Fact::ReadySeen { ready: Some(ready), asked_at } => {
+            Some(Probe { asked_at, answered_at: event.at, ready })
+        }
+        _ => None,
+    });
+    answered.collect()
+}
+
+/// The process that must have answered a probe: the only one that held the port while it was under way.
+fn answerer<'a>(lives: &'a [Life], probe: &Probe) -> Option<&'a Life> {
+    let under_way = |hold: &Interval| {
+        hold.from <= probe.answered_at && hold.until.is_none_or(|until| until >= probe.asked_at)
+    };
+    let mut holders = lives.iter().filter(|life| life.holds.iter().any(under_way));
+    let only = holders.next()?;
+    holders.next().is_none().then_some(only)
+}
+
+impl ReadinessTellsTheTruth {
+    fn ready_while_ending(&self, lives: &[Life], life: &Life, probe: &Probe) -> Option<Violation> {
+        let (asked_to_end, signal) = life.first_ending_signal()?;
+        let mine = answerer(lives, probe).is_some_and(|holder| std::ptr::eq(holder, life));
+        let excused = !life.frozen_between(asked_to_end, probe.answered_at).is_zero();
+        if !mine || asked_to_end >= probe.asked_at || excused {
+            return None;
+        }
+        let message = format!("{} said ready although it was ending", capital(&life.name()));
+        let explanation = format!(
+            "{signal} reached {} at {}. A probe sent at {}, {} later, was answered with ready at {}.",
+            life.name(),
+            moment(asked_to_end),
+            moment(probe.asked_at),
+            span(probe.asked_at.saturating_sub(asked_to_end)),
+            moment(probe.answered_at),
+        );
+        Some(breach(self, message, explanation))
+    }
+
+    fn ready_yet_refusing(
+        &self,
+        run: &Evidence<'_>,
+        lives: &[Life],
+        entry: &Entry,
+        probe: &Probe,
+    ) -> Option<Violation> {
+        let life = answerer(lives, probe)?;
+        let (sent_at, reason) = entry.attempts.iter().find_map(|attempt| match &attempt.outcome {
+            Some(AttemptOutcome::Refused(reason))
+                if for_want_of_readiness(reason)
+                    && (probe.asked_at..=probe.answered_at).contains(&attempt.sent_at) =>
+            {
+                Some((attempt.sent_at, reason))
+            }
+            _ => None,
+        })?;
+        let refused_at = refused_at(run, &entry.message, sent_at)?;
+        let changed_meanwhile =
+            life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at));
+        let disk_failed = run.events.iter().any(|event| {
+            (sent_at..=refused_at).contains(&event.at)
+                && matches!(event.fact, Fact::Disk { error: Some(_), .. })
+        });
+        if changed_meanwhile || disk_failed {
+            return None;
+        }
+        let message = format!("{} said ready and refused {}", capital(&life.name()), entry.message);
+        let explanation = format!(
+            "A probe sent at {} was answered with ready at {}. {} was sent at {} and refused at {}: {}.",
+            moment(probe.asked_at),
+            moment(probe.answered_at),
+            entry.message,
+            moment(sent_at),
+            moment(refused_at),
+            quoted(reason),
+        );
+        Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
+    }
+
+    fn accepting_yet_not_ready(
+        &self,
+        run: &Evidence<'_>,
+        lives: &[Life],
+        probes: &[Probe],
+    ) -> Option<Violation> {
+        let accepted = run.events.iter().filter_map(|event| match &event.fact {
+            Fact::MessageAccepted { message } => Some((event.at, message)),
+            _ => None,
+        });
+        for (at, message) in accepted {
+            let Some(life) = lives.iter().find(|life| life.holds_port_at(at)) else { continue };
+            // It counts only between two probes that both said no: what holds after the last is not known.
+            let Some(after) = probes.iter().position(|probe| probe.asked_at >= at) else { continue };
+            // What an earlier life said says nothing about this one.
+            let no = |probe: &&Probe| !probe.ready && probe.asked_at >= life.started_at;
+            let since = probes[..=after].iter().rev().take_while(no).last();
+            let Some(since) = since.map(|probe| probe.answered_at) else { continue };
+            if at.saturating_sub(since) <= SLOW_TO_ADMIT {
+                continue;
+            }
+            let took = span(at.saturating_sub(since));
+            let title = format!("Messages were accepted {took} after the gateway said it was not ready");
+            let explanation = format!(
+                "Every probe from {} to {} was answered with not ready, and yet {message} was accepted at {}.",
+                moment(since),
+                moment(probes[after].answered_at),
+                moment(at),
+            );
+            return Some(breach(self, title, explanation));
+        }
+        None
+    }
+}
+
+/// Whether a refusal says that the gateway takes no messages at present, rather than that it dislikes this one.
+fn for_want_of_readiness(reason: &str) -> bool {
+    reason.contains("UNAVAILABLE") || reason.to_lowercase().contains("drain")
+}
+
+/// When the attempt that was sent at `sent_at` was refused.
+fn refused_at(run: &Evidence<'_>, message: &MessageId, sent_at: Duration) -> Option<Duration> {
+    let refusal = run.events.iter().find(|event| {
+        event.at >= sent_at
+            && matches!(&event.fact, Fact::MessageRefused { message: refused, .. } if refused == message)
+    });
+    refusal.map(|event| event.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+    use gateway::env::{FsOp, Signal};
+
+    const ORACLE: ReadinessTellsTheTruth = ReadinessTellsTheTruth;
+
+    fn served() -> Story {
+        Story::new().at(0).serves(214).at(1_000)
+    }
+
+    #[test]
+    fn ready_before_the_signal_is_true_and_after_it_a_lie_told_once() {
+        let story = |asked| served().at(2_000).signal(Signal::Terminate).at(2_010).ready(asked, Some(true));
+        assert_eq!(complaints(&ORACLE, story(2_000)), [""; 0]);
+        assert_eq!(
+            complaints(&ORACLE, story(2_001).at(3_010).ready(3_000, Some(true))),
+            ["Gateway pid 214 said ready although it was ending"]
+        );
+        let honest = served().at(2_000).signal(Signal::Terminate).at(2_010).ready(2_005, Some(false));
+        assert_eq!(complaints(&ORACLE, honest.at(3_000).ready(2_990, None)), [""; 0]);
+    }
+
+    #[test]
+    fn a_successor_may_say_ready() {
+        let story = served().at(2_000).signal(Signal::Terminate).at(2_500).exits(75).at(2_600).gateway(215);
+        assert_eq!(complaints(&ORACLE, story.starts().binds().at(2_610).ready(2_605, Some(true))), [""; 0]);
+        let handover = served().at(2_000).signal(Signal::Terminate).at(2_500).exits(75).gateway(215).starts();
+        assert_eq!(complaints(&ORACLE, handover.binds().at(2_510).ready(2_499, Some(true))), [""; 0]);
+    }
+
+    #[test]
+    fn a_message_refused_during_a_probe_that_says_ready_is_a_lie() {
+        let refused = |sent| {
+            served()
+                .at(sent)
+                .sent(1)
+                .at(sent + 2)
+                .refused(1, "UNAVAILABLE: draining")
+                .at(2_010)
+                .ready(2_000, Some(true))
+        };
+        assert_eq!(complaints(&ORACLE, refused(2_001)), ["Gateway pid 214 said ready and refused ann#1"]);
+        assert_eq!(complaints(&ORACLE, refused(1_999)), [""; 0]);
+        let disliked =
+            served().at(2_001).sent(1).refused(1, "INVALID_REQUEST: empty").ready(2_000, Some(true));
+        assert_eq!(complaints(&ORACLE, disliked), [""; 0]);
+    }
+
+    #[test]
+    fn a_signal_or_a_failing_disk_during_the_probe_explains_the_refusal() {
+        let signalled = served().at(2_001).signal(Signal::Terminate).at(2_002).sent(1).at(2_003);
+        assert_eq!(
+            complaints(&ORACLE, signalled.refused(1, "UNAVAILABLE").at(2_004).ready(2_000, Some(true))),
+            [""; 0]
+        );
+        let disk = served().at(2_002).sent(1).disk_fails(FsOp::Append, "/state/inbox.jsonl", "no space left");
+        assert_eq!(
+            complaints(&ORACLE, disk.refused(1, "UNAVAILABLE").at(2_004).ready(2_000, Some(true))),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn not_ready_for_long_while_messages_are_accepted_is_a_lie() {
+        let accepted_at = |at| {
+            let story = served().at(1_010).ready(1_000, Some(false)).at(at).sent(1).accepted(1);
+            story.at(8_000).ready(7_990, Some(false))
+        };
+        assert_eq!(complaints(&ORACLE, accepted_at(6_010)), [""; 0]);
+        assert_eq!(
+            complaints(&ORACLE, accepted_at(6_100)),
+            ["Messages were accepted 5.1 s after the gateway said it was not ready"]
+        );
+        let earlier_life =
+            served().at(1_010).ready(1_000, Some(false)).exits(75).at(9_000).serves(215).sent(1);
+        assert_eq!(
+            complaints(&ORACLE, earlier_life.accepted(1).at(9_010).ready(9_001, Some(false))),
+            [""; 0]
+        );
+        let became_ready = served().at(1_010).ready(1_000, Some(false)).at(7_000).sent(1).accepted(1);
+        assert_eq!(complaints(&ORACLE, became_ready.at(8_000).ready(7_990, Some(true))), [""; 0]);
+    }
+}

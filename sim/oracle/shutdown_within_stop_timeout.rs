@@ -1,0 +1,137 @@
+//! A shutdown ends within the supervisor's stop timeout, so that the supervisor never has to kill.
+//!
+//! It counts from the first signal that asked the process to end, whoever sent it. Time in which the process
+//! was frozen is not its own and does not count.
+
+use std::time::Duration;
+
+use gateway::env::Signal;
+
+use super::life::{Life, end_of, lives};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Fact;
+use crate::timeline::words::{capital, moment, span};
+
+/// A shutdown ends within the supervisor's stop timeout.
+pub(super) struct ShutdownWithinStopTimeout;
+
+impl Oracle for ShutdownWithinStopTimeout {
+    fn invariant(&self) -> &'static str {
+        "shutdown-within-stop-timeout"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A shutdown ends within the supervisor's stop timeout."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let lives = lives(run);
+        let timeouts: Vec<_> = timeouts(run);
+        let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(&lives, *timeout)).collect();
+        found.extend(lives.iter().filter_map(|life| self.too_long(run, life, &timeouts)));
+        found
+    }
+}
+
+/// A stop timeout that passed: when, and how long it was.
+type Timeout = (Duration, Duration);
+
+fn timeouts(run: &Evidence<'_>) -> Vec<Timeout> {
+    let mut allowed = run.terms.stop_timeout;
+    let mut found = Vec::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::ServiceStopping { stop_timeout } => allowed = *stop_timeout,
+            Fact::StopTimedOut => found.push((event.at, allowed)),
+            _ => {}
+        }
+    }
+    found
+}
+
+impl ShutdownWithinStopTimeout {
+    /// The supervisor ran out of patience.
+    fn killed(&self, lives: &[Life], (at, allowed): Timeout) -> Option<Violation> {
+        let lived = |life: &&Life| life.started_at <= at && life.ended_at().is_none_or(|ended| ended >= at);
+        let life = lives.iter().find(lived);
+        if life.is_some_and(|life| !life.frozen_between(at.saturating_sub(allowed), at).is_zero()) {
+            return None;
+        }
+        let name = life.map_or_else(|| "the service".to_string(), Life::name);
+        let message = format!("The supervisor had to kill {name} after {}", span(allowed));
+        let asked = match life.and_then(Life::first_ending_signal) {
+            Some((asked, signal)) => format!("{signal} reached it at {}", moment(asked)),
+            None => "it handled no stop signal".to_string(),
+        };
+        let explanation = format!(
+            "{} was asked to stop and had {} to do it; {asked}. It was still there at {}, when the stop timeout passed.",
+            capital(&name),
+            span(allowed),
+            moment(at),
+        );
+        Some(breach(self, message, explanation))
+    }
+
+    /// Nobody killed it, yet it took longer than a supervisor would have waited.
+    fn too_long(&self, run: &Evidence<'_>, life: &Life, timeouts: &[Timeout]) -> Option<Violation> {
+        let (asked, signal): (Duration, Signal) = life.first_ending_signal()?;
+        let ended = life.ended_at().unwrap_or_else(|| end_of(run));
+        if timeouts.iter().any(|(at, _)| (asked..=ended).contains(at)) {
+            return None;
+        }
+        let took = ended.saturating_sub(asked).saturating_sub(life.frozen_between(asked, ended));
+        let allowed = run.terms.stop_timeout;
+        if took <= allowed {
+            return None;
+        }
+        let message = format!(
+            "{} took {} to end after {signal} (limit {})",
+            capital(&life.name()),
+            span(took),
+            span(allowed)
+        );
+        let explanation =
+            format!("{signal} reached {} at {}; {}.", life.name(), moment(asked), life.end_words());
+        Some(breach(self, message, explanation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::DeathCause;
+    use crate::timeline::story::Story;
+
+    fn signalled() -> Story {
+        Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate)
+    }
+
+    #[test]
+    fn the_limit_itself_is_in_time() {
+        assert_eq!(complaints(&ShutdownWithinStopTimeout, signalled().at(100_000).exits(0)), [""; 0]);
+        assert_eq!(
+            complaints(&ShutdownWithinStopTimeout, signalled().at(100_100).exits(0)),
+            ["Gateway pid 214 took 90.1 s to end after SIGTERM (limit 90.0 s)"]
+        );
+        assert_eq!(complaints(&ShutdownWithinStopTimeout, signalled().at(200_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn a_kill_by_the_supervisor_is_one_violation() {
+        let story = Story::new().at(0).serves(214).at(10_000).stopping(5_000).signal(Signal::Terminate);
+        let story = story.at(15_000).supervisor(Fact::StopTimedOut).dies(DeathCause::Killed);
+        let found = verdict(&ShutdownWithinStopTimeout, story, &Terms::default());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].message, "The supervisor had to kill gateway pid 214 after 5.0 s");
+    }
+
+    #[test]
+    fn a_frozen_process_is_not_to_blame() {
+        let story = signalled().at(11_000).frozen().at(99_000).thawed().at(101_000).exits(0);
+        assert_eq!(complaints(&ShutdownWithinStopTimeout, story), [""; 0]);
+        let story = signalled().stopping(90_000).frozen().at(100_000).supervisor(Fact::StopTimedOut);
+        assert_eq!(complaints(&ShutdownWithinStopTimeout, story.dies(DeathCause::Killed)), [""; 0]);
+    }
+}

@@ -1,0 +1,171 @@
+//! Acknowledged state never goes back: the store always parses, and nothing that was acknowledged disappears.
+//!
+//! Judged whenever an outside observer looks into the state directory: after each death and at the end. What the
+//! gateway acknowledged before the look must be mentioned there, and a reply that a sender has must be recorded.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::moment;
+use crate::timeline::{DeathCause, Fact, MessageId, StateSeen};
+
+/// The store always parses, and nothing that was acknowledged disappears from the state directory.
+pub(super) struct StateNeverGoesBack;
+
+impl Oracle for StateNeverGoesBack {
+    fn invariant(&self) -> &'static str {
+        "state-never-goes-back"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "The store always parses, and nothing that was acknowledged disappears from the state directory."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let mut watch = Watch::default();
+        let mut found = Vec::new();
+        for event in run.events {
+            match &event.fact {
+                Fact::MessageAccepted { message } => {
+                    watch.accepted.insert(message.clone());
+                }
+                Fact::ReplyReceived { message, .. } => {
+                    watch.replied.insert(message.clone());
+                }
+                Fact::ProcessExited { program, cause, .. } if *program == run.terms.program => {
+                    watch.last_death = Some((event.at, *cause));
+                }
+                Fact::State(state) => {
+                    let losses = watch.look(state);
+                    found.extend(losses.into_iter().map(|loss| self.violation(run, &watch, event.at, loss)));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// What must still be there, and what has been reported as lost already.
+#[derive(Default)]
+struct Watch {
+    accepted: BTreeSet<MessageId>,
+    replied: BTreeSet<MessageId>,
+    store_seen: bool,
+    reported: BTreeSet<Loss>,
+    last_death: Option<(Duration, DeathCause)>,
+}
+
+/// What can be wrong with a state directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Loss {
+    Unparsable(String),
+    StoreGone,
+    Message(MessageId),
+    Reply(MessageId),
+}
+
+impl Watch {
+    /// What this look finds lost that no earlier look had found.
+    fn look(&mut self, state: &StateSeen) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        match &state.store {
+            Some(Err(why)) => losses.push(Loss::Unparsable(why.clone())),
+            None if self.store_seen => losses.push(Loss::StoreGone),
+            _ => {}
+        }
+        self.store_seen |= state.store.is_some();
+        losses.extend(self.accepted.difference(&state.mentioned).cloned().map(Loss::Message));
+        losses.extend(self.replied.difference(&state.answered).cloned().map(Loss::Reply));
+        losses.retain(|loss| self.reported.insert(loss.clone()));
+        losses
+    }
+}
+
+impl StateNeverGoesBack {
+    fn violation(&self, run: &Evidence<'_>, watch: &Watch, at: Duration, loss: Loss) -> Violation {
+        let (message, about) = match loss {
+            Loss::Unparsable(why) => ("The session store does not parse".to_string(), Err(why)),
+            Loss::StoreGone => {
+                let gone = "There is no session store, and there was one before".to_string();
+                ("The session store is gone".to_string(), Err(gone))
+            }
+            Loss::Message(id) => (format!("{id} was acknowledged and is not in the state directory"), Ok(id)),
+            Loss::Reply(id) => (format!("The reply to {id} was delivered and is not recorded"), Ok(id)),
+        };
+        let mut sentences = Vec::new();
+        let entry = about.as_ref().ok().and_then(|id| run.ledger.entry(id));
+        match &about {
+            Err(why) => sentences.push(format!("{}.", why.trim_end_matches('.'))),
+            Ok(id) => {
+                if let Some(accepted) = entry.and_then(|entry| entry.accepted_at) {
+                    sentences.push(format!("The gateway acknowledged {id} at {}.", moment(accepted)));
+                }
+                if let Some(entry) = entry {
+                    sentences.push(entry.why.clone());
+                }
+            }
+        }
+        if let Some((died, cause)) = watch.last_death {
+            sentences.push(format!("The gateway had ended at {} ({cause}).", moment(died)));
+        }
+        sentences.push(format!("The state directory was looked at from outside at {}.", moment(at)));
+        let mut violation = breach(self, message, sentences.join(" "));
+        violation.last_seen = entry.map(|entry| entry.last_seen.clone());
+        violation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::story::Story;
+
+    fn replied() -> Story {
+        Story::new().serves(214).at(1_000).sent(1).accepted(1).at(2_000).replied(1, "Hi").at(3_000)
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_delivered_must_be_found() {
+        let whole = replied().state(Some(Ok(())), &["ann#1"], &["ann#1"]);
+        assert_eq!(complaints(&StateNeverGoesBack, whole), [""; 0]);
+        let without_reply = replied().state(Some(Ok(())), &["ann#1"], &[]);
+        assert_eq!(
+            complaints(&StateNeverGoesBack, without_reply),
+            ["The reply to ann#1 was delivered and is not recorded"]
+        );
+    }
+
+    #[test]
+    fn what_comes_after_the_look_is_not_missed_by_it() {
+        let story = Story::new().state(None, &[], &[]).at(1_000).sent(1).accepted(1);
+        assert_eq!(complaints(&StateNeverGoesBack, story), [""; 0]);
+        let unacknowledged = Story::new().sent(1).unacknowledged(1).state(Some(Ok(())), &[], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, unacknowledged), [""; 0]);
+    }
+
+    #[test]
+    fn a_loss_is_reported_once_with_the_death_before_it() {
+        let story =
+            Story::new().serves(214).at(1_000).sent(1).accepted(1).at(1_500).dies(DeathCause::PowerLoss);
+        let story = story.at(1_501).state(Some(Ok(())), &[], &[]).at(9_000).state(Some(Ok(())), &[], &[]);
+        let found = verdict(&StateNeverGoesBack, story, &Terms::default());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].message, "ann#1 was acknowledged and is not in the state directory");
+        assert!(found[0].explanation.contains("The gateway had ended at 1.500 s (power lost)."));
+        assert!(found[0].last_seen.is_some());
+    }
+
+    #[test]
+    fn a_store_must_parse_and_stay() {
+        let torn = Story::new().state(Some(Err("unexpected end of input at line 3".into())), &[], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, torn), ["The session store does not parse"]);
+        let young = Story::new().state(None, &[], &[]).at(5).state(Some(Ok(())), &[], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, young), [""; 0]);
+        let gone = Story::new().state(Some(Ok(())), &[], &[]).at(5).state(None, &[], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, gone), ["The session store is gone"]);
+    }
+}

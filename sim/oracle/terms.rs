@@ -1,0 +1,65 @@
+//! The numbers a run is judged by.
+//!
+//! They come from the scenario and from the unit of the simulated supervisor, never from the gateway. One value,
+//! made in one place, so that a report can print all of it.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::timeline::{Fate, GATEWAY_PROGRAM};
+
+/// The terms of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// The machine the service runs on.
+    pub machine: String,
+    /// The program name of the service's processes.
+    pub program: String,
+    /// The port the service listens on.
+    pub port: u16,
+    /// The directory that holds all of its state; absolute, without a slash at the end.
+    pub state_dir: String,
+    /// Whether a supervisor starts the service again when it ends.
+    pub supervised: bool,
+    /// How long a shutdown may take before the supervisor kills it.
+    pub stop_timeout: Duration,
+    /// How long work in flight may keep a shutdown from closing the port.
+    pub drain_budget: Duration,
+    /// How long the port may stay bound once no work is in flight.
+    pub port_release_budget: Duration,
+    /// How many starts may fail in a row.
+    pub restart_loop_limit: RestartLoopLimit,
+    /// Whether the service must be up when the run ends. A stop by the operator excuses it anyway.
+    pub expected_up_at_end: bool,
+    /// Fates that the scenario asks for: message name (`ann#1`) and the fates that are right for it.
+    pub expected_fates: IndexMap<String, Vec<Fate>>,
+}
+
+/// More failed starts than this within this time are a restart loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartLoopLimit {
+    /// So many starts may fail.
+    pub failed_starts: usize,
+    /// Within this time.
+    pub within: Duration,
+}
+
+impl Default for Terms {
+    /// A gateway under systemd with `TimeoutStopSec=90`, of which a drain may use 85 s.
+    fn default() -> Self {
+        Self {
+            machine: "gateway".to_string(),
+            program: GATEWAY_PROGRAM.to_string(),
+            port: 18789,
+            state_dir: "/state".to_string(),
+            supervised: true,
+            stop_timeout: Duration::from_secs(90),
+            drain_budget: Duration::from_secs(85),
+            port_release_budget: Duration::from_secs(2),
+            restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
+            expected_up_at_end: true,
+            expected_fates: IndexMap::new(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The service is up when the run ends, unless its operator stopped it.
+//!
+//! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
+//! a SIGTERM or SIGINT sent by hand that ended cleanly; an exit status that forbids a restart does not.
+
+use gateway::env::{ExitCode, Signal};
+
+use super::life::{Life, lives};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{capital, moment};
+use crate::timeline::{DeathCause, Event, Fact};
+
+/// The service is up when the run ends, unless its operator stopped it.
+pub(super) struct UpAtTheEnd;
+
+impl Oracle for UpAtTheEnd {
+    fn invariant(&self) -> &'static str {
+        "up-at-the-end"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "The service is up when the run ends, unless its operator stopped it."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let Some(end) = run.events.iter().find(|event| event.fact == Fact::RunEnded) else {
+            return Vec::new();
+        };
+        let lives = lives(run);
+        let up = lives.iter().any(|life| life.ended.is_none() && life.holds_port_at(end.at));
+        if !run.terms.expected_up_at_end || up || stopped(run, &lives) {
+            return Vec::new();
+        }
+        let message = format!("The service was down when the run ended at {}", moment(end.at));
+        vec![breach(self, message, explain(run, &lives))]
+    }
+}
+
+/// Whether it is down because somebody wanted it down.
+fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
+    let order = run
+        .events
+        .iter()
+        .rev()
+        .find(|event| matches!(event.fact, Fact::ServiceStarting { .. } | Fact::ServiceStopping { .. }));
+    let inactive = run.events.iter().any(|event| matches!(event.fact, Fact::ServiceInactive { .. }));
+    let by_supervisor =
+        inactive && order.is_some_and(|event| matches!(event.fact, Fact::ServiceStopping { .. }));
+    by_supervisor || lives.last().is_some_and(|life| stopped_by_hand(life, run.terms.supervised))
+}
+
+/// The last life got a stop signal and obeyed. Without a supervisor any violent end is the operator's too, since
+/// nobody was there to start it again.
+fn stopped_by_hand(life: &Life, supervised: bool) -> bool {
+    let Some((_, cause)) = life.ended else { return false };
+    let stop = matches!(life.first_ending_signal(), Some((_, Signal::Terminate | Signal::Interrupt)));
+    match cause {
+        DeathCause::Exited(code) => stop && code == ExitCode::CLEAN,
+        DeathCause::Panicked => false,
+        DeathCause::Signal(_) | DeathCause::Killed | DeathCause::PowerLoss => !supervised,
+    }
+}
+
+fn explain(run: &Evidence<'_>, lives: &[Life]) -> String {
+    let Some(last) = lives.last() else { return "No process of the service was ever started.".to_string() };
+    let mut text = format!("{} was the last to start; {}", capital(&last.name()), last.end_words());
+    match last.holds.last() {
+        None => text.push_str(" and never held the port."),
+        Some(hold) => match hold.until {
+            Some(until) if last.ended.is_none() => {
+                text.push_str(&format!(" but gave the port back at {}.", moment(until)));
+            }
+            _ => text.push('.'),
+        },
+    }
+    if let Some(said) = run.events.iter().rev().find_map(supervisor_said) {
+        text.push_str(&format!(" {said}"));
+    }
+    text
+}
+
+/// The supervisor's last word on a service that is down.
+fn supervisor_said(event: &Event) -> Option<String> {
+    let at = moment(event.at);
+    match &event.fact {
+        Fact::ServiceInactive { why } => Some(format!("The supervisor left it down at {at}: {why}.")),
+        Fact::StartLimitHit => Some(format!("The supervisor gave up on it at {at}.")),
+        Fact::PowerLost { .. } => Some(format!("Its machine lost power at {at}.")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::story::Story;
+
+    const DOWN: [&str; 1] = ["The service was down when the run ended at 9.000 s"];
+
+    fn served() -> Story {
+        Story::new().at(0).serves(214).at(1_000)
+    }
+
+    #[test]
+    fn a_process_that_holds_the_port_is_up() {
+        assert_eq!(complaints(&UpAtTheEnd, served().at(9_000).ended()), [""; 0]);
+        let hung = served().signal(Signal::User1).at(2_000).releases().at(9_000).ended();
+        assert_eq!(complaints(&UpAtTheEnd, hung), DOWN);
+    }
+
+    #[test]
+    fn a_stop_through_the_supervisor_excuses_it_and_a_restart_does_not() {
+        let stopped = || served().stopping(90_000).signal(Signal::Terminate).at(2_000).exits(0);
+        assert_eq!(complaints(&UpAtTheEnd, stopped().inactive("stopped").at(9_000).ended()), [""; 0]);
+        let restarted = stopped().at(3_000).starting(2).gateway(215).starts().at(3_100).exits(78);
+        let story = restarted.inactive("exit status 78 forbids a restart").at(9_000).ended();
+        let found = verdict(&UpAtTheEnd, story, &Terms::default());
+        assert_eq!(
+            found[0].explanation,
+            "Gateway pid 215 was the last to start; it ended at 3.100 s (exit 78) and never held the port. \
+             The supervisor left it down at 3.100 s: exit status 78 forbids a restart."
+        );
+    }
+
+    #[test]
+    fn a_restart_signal_answered_with_a_status_that_forbids_restarts_is_caught() {
+        let story = served().signal(Signal::User1).exits(78).inactive("exit status 78 forbids a restart");
+        assert_eq!(complaints(&UpAtTheEnd, story.at(9_000).ended()), DOWN);
+    }
+
+    #[test]
+    fn a_stop_signal_by_hand_excuses_a_clean_end_only() {
+        let signalled = || served().signal(Signal::Terminate).at(2_000);
+        assert_eq!(complaints(&UpAtTheEnd, signalled().exits(0).at(9_000).ended()), [""; 0]);
+        assert_eq!(complaints(&UpAtTheEnd, signalled().exits(1).at(9_000).ended()), DOWN);
+        assert_eq!(complaints(&UpAtTheEnd, served().dies(DeathCause::Killed).at(9_000).ended()), DOWN);
+    }
+
+    #[test]
+    fn without_a_supervisor_nobody_starts_a_killed_gateway_again() {
+        let terms = Terms { supervised: false, ..Terms::default() };
+        let killed = served().dies(DeathCause::Killed).at(9_000).ended();
+        assert_eq!(verdict(&UpAtTheEnd, killed, &terms), []);
+        let crashed = served().dies(DeathCause::Panicked).at(9_000).ended();
+        assert_eq!(verdict(&UpAtTheEnd, crashed, &terms).len(), 1);
+    }
+
+    #[test]
+    fn a_scenario_may_expect_it_down() {
+        let terms = Terms { expected_up_at_end: false, ..Terms::default() };
+        assert_eq!(verdict(&UpAtTheEnd, served().exits(1).at(9_000).ended(), &terms), []);
+    }
+}

@@ -1,0 +1,456 @@
+//! The message ledger: what became of every message, decided only by what could be seen from outside.
+//!
+//! A fold over the events. A fate comes from what the sender's side of the channel received, what the model was
+//! asked, and which processes died; the gateway's own log records and the disk contribute to the last sighting
+//! alone. The one exception is a sender that left for good: a reply kept for it in the state directory counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::sighting::Sightings;
+use super::words::{moment, quoted};
+use super::{Event, Fact, MessageId, Sighting, Source, Via};
+
+/// The program name under which gateway processes stand in the process table.
+pub const GATEWAY_PROGRAM: &str = "gateway";
+
+/// What became of every message of a run, in the order of first sending.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    entries: Vec<Entry>,
+    index: BTreeMap<MessageId, usize>,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which message.
+    pub message: MessageId,
+    /// Its text, as first sent.
+    pub text: String,
+    /// Every time its sender handed it over, in order; at least one.
+    pub attempts: Vec<Attempt>,
+    /// When the gateway first acknowledged it.
+    pub accepted_at: Option<Duration>,
+    /// When the sender first knew what became of it: by reply, notice, cancellation or refusal.
+    pub settled_at: Option<Duration>,
+    /// Its fate at the end of the events.
+    pub fate: Fate,
+    /// Why that is its fate, in one sentence.
+    pub why: String,
+    /// Where and when it was last seen.
+    pub last_seen: Sighting,
+}
+
+impl Entry {
+    /// When its sender first handed it over.
+    pub fn sent_at(&self) -> Duration {
+        self.attempts.first().map_or(Duration::ZERO, |attempt| attempt.sent_at)
+    }
+
+    /// Whether at `moment` the gateway had accepted it and the sender did not yet know what became of it.
+    pub fn open_at(&self, moment: Duration) -> bool {
+        self.accepted_at.is_some_and(|accepted| accepted <= moment)
+            && self.settled_at.is_none_or(|settled| settled > moment)
+    }
+}
+
+/// One time a message was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counting from 1, as the sender counts.
+    pub number: u32,
+    /// When it was sent.
+    pub sent_at: Duration,
+    /// What the sender saw of it at once; `None` when nothing.
+    pub outcome: Option<AttemptOutcome>,
+}
+
+/// What a sender sees at once when it hands a message over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The gateway acknowledged it.
+    Accepted,
+    /// The gateway refused it, or could not be reached; the reason in words.
+    Refused(String),
+    /// The connection broke before an acknowledgement.
+    Unacknowledged,
+}
+
+/// What can become of a message. Every message has exactly one fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// The sender received a reply that answers it.
+    Replied,
+    /// The sender received an explicit error or notice about it.
+    Told,
+    /// The sender knew at once that it was not accepted.
+    Refused,
+    /// The sender stopped it.
+    Cancelled,
+    /// Nobody told the sender anything. Always a failure.
+    Dropped,
+    /// Answered or executed twice.
+    Duplicated,
+}
+
+impl Fate {
+    /// All of them, in the order in which reports count them.
+    pub const ALL: [Self; 6] =
+        [Self::Replied, Self::Told, Self::Refused, Self::Cancelled, Self::Dropped, Self::Duplicated];
+
+    /// The word for it in scenario files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replied => "replied",
+            Self::Told => "told",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+            Self::Dropped => "dropped",
+            Self::Duplicated => "duplicated",
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Ledger {
+    /// Folds the events of a run, in their order. Messages that nobody sent are not in the ledger.
+    pub fn of(events: &[Event]) -> Self {
+        let mut fold = Fold::default();
+        for event in events {
+            fold.take(event);
+        }
+        fold.close()
+    }
+
+    /// Every message, in the order of first sending.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What became of `message`; `None` when it was never sent.
+    pub fn entry(&self, message: &MessageId) -> Option<&Entry> {
+        self.index.get(message).map(|&at| &self.entries[at])
+    }
+
+    /// How many messages ended in `fate`.
+    pub fn count(&self, fate: Fate) -> usize {
+        self.entries.iter().filter(|entry| entry.fate == fate).count()
+    }
+}
+
+/// What has been seen of all messages so far.
+#[derive(Default)]
+struct Fold {
+    tallies: Vec<Tally>,
+    index: BTreeMap<MessageId, usize>,
+    sightings: Sightings,
+    gateway_deaths: Vec<Duration>,
+    left: BTreeSet<String>,
+    kept_replies: BTreeSet<MessageId>,
+}
+
+/// What has been seen of one message so far.
+struct Tally {
+    message: MessageId,
+    text: String,
+    attempts: Vec<Attempt>,
+    /// First and latest acknowledgement: a retry of a settled message opens it again.
+    accepted: Option<(Duration, Duration)>,
+    refused_at: Option<Duration>,
+    cancelled_at: Option<Duration>,
+    told: Option<(Duration, String)>,
+    replies: Vec<Reply>,
+    requests: Vec<Request>,
+}
+
+struct Reply {
+    at: Duration,
+    text: String,
+    via: Via,
+}
+
+/// One request to the model on behalf of a message.
+struct Request {
+    number: u32,
+    asked_at: Duration,
+    answered_at: Option<Duration>,
+}
+
+impl Fold {
+    fn take(&mut self, event: &Event) {
+        self.sightings.see(event);
+        let at = event.at;
+        match &event.fact {
+            Fact::MessageSent { message, text, attempt } => self.sent(at, message, text, *attempt),
+            Fact::NoticeReceived { message: None, text, .. } => {
+                if let Source::Sender(sender) = &event.source {
+                    self.told_all(at, sender, text);
+                }
+            }
+            Fact::SenderLeft => {
+                if let Source::Sender(sender) = &event.source {
+                    self.left.insert(sender.clone());
+                }
+            }
+            Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
+            Fact::State(state) => self.kept_replies.clone_from(&state.answered),
+            fact => {
+                if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
+                    self.tallies[index].take(at, fact);
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, at: Duration, message: &MessageId, text: &str, attempt: u32) {
+        let index = *self.index.entry(message.clone()).or_insert_with(|| {
+            self.tallies.push(Tally::new(message.clone(), text.to_string()));
+            self.tallies.len() - 1
+        });
+        self.tallies[index].attempts.push(Attempt { number: attempt, sent_at: at, outcome: None });
+    }
+
+    /// A notice to a whole conversation settles all of it that was accepted before and is still open.
+    fn told_all(&mut self, at: Duration, sender: &str, text: &str) {
+        for tally in &mut self.tallies {
+            if tally.message.sender == sender && tally.is_open() {
+                tally.told = Some((at, text.to_string()));
+            }
+        }
+    }
+
+    fn close(self) -> Ledger {
+        let Self { tallies, index, sightings, gateway_deaths, left, kept_replies } = self;
+        let entries = tallies
+            .into_iter()
+            .map(|tally| {
+                let kept = left.contains(&tally.message.sender) && kept_replies.contains(&tally.message);
+                let (fate, why) = tally.fate(&gateway_deaths, kept);
+                let last_seen = sightings.last(&tally.message).cloned();
+                tally.close(fate, why, last_seen)
+            })
+            .collect();
+        Ledger { entries, index }
+    }
+}
+
+impl Tally {
+    fn new(message: MessageId, text: String) -> Self {
+        Self {
+            message,
+            text,
+            attempts: Vec::new(),
+            accepted: None,
+            refused_at: None,
+            cancelled_at: None,
+            told: None,
+            replies: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, at: Duration, fact: &Fact) {
+        match fact {
+            Fact::MessageAccepted { .. } => {
+                let first = self.accepted.map_or(at, |(first, _)| first);
+                self.accepted = Some((first, at));
+                self.outcome(AttemptOutcome::Accepted);
+            }
+            Fact::MessageRefused { reason, .. } => {
+                self.refused_at.get_or_insert(at);
+                self.outcome(AttemptOutcome::Refused(reason.clone()));
+            }
+            Fact::MessageUnacknowledged { .. } => {
+                self.refused_at.get_or_insert(at);
+                self.outcome(AttemptOutcome::Unacknowledged);
+            }
+            Fact::MessageCancelled { .. } => self.cancelled_at = Some(at),
+            Fact::NoticeReceived { text, .. } => self.told = Some((at, text.clone())),
+            Fact::ReplyReceived { text, via, .. } => {
+                self.replies.push(Reply { at, text: text.clone(), via: *via });
+            }
+            Fact::ProviderRequested { request, .. } => {
+                self.requests.push(Request { number: *request, asked_at: at, answered_at: None });
+            }
+            Fact::ProviderAnswered { request, .. } => {
+                if let Some(asked) = self.requests.iter_mut().rev().find(|asked| asked.number == *request) {
+                    asked.answered_at = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn outcome(&mut self, outcome: AttemptOutcome) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = Some(outcome);
+        }
+    }
+
+    /// Accepted, as the sender or the model saw it, and not settled since.
+    fn is_open(&self) -> bool {
+        let shown = self.accepted.is_some() || !self.requests.is_empty();
+        shown && self.replies.is_empty() && !self.was_cancelled() && !self.was_told()
+    }
+
+    fn was_told(&self) -> bool {
+        self.told.as_ref().is_some_and(|(at, _)| self.not_reopened_since(*at))
+    }
+
+    fn was_cancelled(&self) -> bool {
+        self.cancelled_at.is_some_and(|at| self.not_reopened_since(at))
+    }
+
+    fn not_reopened_since(&self, settled: Duration) -> bool {
+        self.accepted.is_none_or(|(_, latest)| latest <= settled)
+    }
+
+    /// The fate and the sentence that says why. `kept`: the sender left for good and its reply was kept.
+    fn fate(&self, gateway_deaths: &[Duration], kept: bool) -> (Fate, String) {
+        let sender = &self.message.sender;
+        if let Some(why) = self.duplicated(gateway_deaths) {
+            return (Fate::Duplicated, why);
+        }
+        if let Some(reply) = self.replies.first() {
+            let why = match reply.via {
+                Via::Live => format!("The reply reached {sender} at {}.", moment(reply.at)),
+                Via::History => format!("{sender} found the reply in the history at {}.", moment(reply.at)),
+            };
+            return (Fate::Replied, why);
+        }
+        if kept {
+            return (
+                Fate::Replied,
+                format!("{sender} left for good, and the reply is kept in the transcript."),
+            );
+        }
+        if let Some(at) = self.cancelled_at.filter(|_| self.was_cancelled()) {
+            return (Fate::Cancelled, format!("{sender} stopped it at {}.", moment(at)));
+        }
+        if let Some((at, text)) = self.told.as_ref().filter(|_| self.was_told()) {
+            return (Fate::Told, format!("{sender} was told at {}: {}.", moment(*at), quoted(text)));
+        }
+        self.unsettled()
+    }
+
+    /// The fate of a message whose sender got neither reply nor notice.
+    fn unsettled(&self) -> (Fate, String) {
+        let sender = &self.message.sender;
+        if let Some((accepted, _)) = self.accepted {
+            let why = format!(
+                "The gateway acknowledged it at {}, and {sender} was never told anything.",
+                moment(accepted)
+            );
+            return (Fate::Dropped, why);
+        }
+        if let Some(request) = self.requests.first() {
+            let why = format!(
+                "The acknowledgement never reached {sender}, but the model was asked at {}, so the gateway had it.",
+                moment(request.asked_at)
+            );
+            return (Fate::Dropped, why);
+        }
+        let Some(last) = self.attempts.last() else {
+            return (Fate::Dropped, "It was never handed over.".to_string());
+        };
+        match &last.outcome {
+            Some(AttemptOutcome::Refused(reason)) => {
+                (Fate::Refused, format!("{sender} was refused at once: {reason}."))
+            }
+            Some(_) => {
+                let why = format!(
+                    "The connection broke before any acknowledgement, so {sender} knows it was not accepted."
+                );
+                (Fate::Refused, why)
+            }
+            None => {
+                let sent = moment(last.sent_at);
+                let why =
+                    format!("{sender} sent it at {sent} and got neither an acknowledgement nor an error.");
+                (Fate::Dropped, why)
+            }
+        }
+    }
+
+    /// Why the message counts as answered or executed twice, if it does.
+    fn duplicated(&self, gateway_deaths: &[Duration]) -> Option<String> {
+        let sender = &self.message.sender;
+        let mut pushed = self.replies.iter().filter(|reply| reply.via == Via::Live);
+        if let (Some(first), Some(second)) = (pushed.next(), pushed.next()) {
+            let (first, second) = (moment(first.at), moment(second.at));
+            return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
+        }
+        if let Some(first) = self.replies.first() {
+            let same = |reply: &&Reply| reply.text.trim() == first.text.trim();
+            if let Some(other) = self.replies.iter().find(|reply| !same(reply)) {
+                let (one, two) = (quoted(&first.text), quoted(&other.text));
+                return Some(format!("{sender} has two different replies to it: {one} and {two}."));
+            }
+        }
+        // One reading of the history is one instant; the same reply in two readings is still one reply.
+        let in_history = |reply: &&Reply| reply.via == Via::History;
+        let readings: Vec<_> = self.replies.iter().filter(in_history).map(|reply| reply.at).collect();
+        if let Some(twice) = readings.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Some(format!(
+                "The history that {sender} read at {} holds two replies to it.",
+                moment(twice[0])
+            ));
+        }
+        self.executed_twice(gateway_deaths)
+    }
+
+    /// The model answered it twice. A first answer that a death of the gateway swallowed before the sender saw
+    /// it does not count: the second request then resumed the work.
+    fn executed_twice(&self, gateway_deaths: &[Duration]) -> Option<String> {
+        let answered: Vec<_> =
+            self.requests.iter().filter_map(|asked| Some((asked.asked_at, asked.answered_at?))).collect();
+        for pair in answered.windows(2) {
+            let [(asked, first), (asked_again, second)] = *pair else { continue };
+            let died = gateway_deaths.iter().any(|death| (asked..=asked_again).contains(death));
+            let replied = self.replies.iter().any(|reply| reply.at < asked_again);
+            if !died || replied {
+                let (first, second) = (moment(first), moment(second));
+                return Some(format!("The model answered it twice, at {first} and at {second}."));
+            }
+        }
+        None
+    }
+
+    fn close(self, fate: Fate, why: String, last_seen: Option<Sighting>) -> Entry {
+        let told = self.told.as_ref().map(|(at, _)| *at);
+        let settled_at = match fate {
+            Fate::Dropped => None,
+            Fate::Refused => self.refused_at,
+            _ => {
+                let reply = self.replies.iter().map(|reply| reply.at).min();
+                [reply, told.filter(|_| self.was_told()), self.cancelled_at].into_iter().flatten().min()
+            }
+        };
+        // Every sent message was seen at least when it was sent.
+        let last_seen = last_seen.unwrap_or_else(|| Sighting { at_ms: 0, place: "nowhere".to_string() });
+        Entry {
+            accepted_at: self.accepted.map(|(first, _)| first),
+            message: self.message,
+            text: self.text,
+            attempts: self.attempts,
+            settled_at,
+            fate,
+            why,
+            last_seen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Each rule of the ledger on a hand-made story.
+
+use super::*;
+use crate::timeline::DeathCause;
+use crate::timeline::story::{Story, id};
+
+fn fate(story: Story, name: &str) -> Fate {
+    entry(story, name).fate
+}
+
+fn entry(story: Story, name: &str) -> Entry {
+    Ledger::of(&story.events()).entry(&id(name)).expect("the message was sent").clone()
+}
+
+/// ann#1 is handed over at 1.000 s and acknowledged at 1.001 s.
+fn accepted() -> Story {
+    Story::new().at(1_000).sent(1).at(1_001).accepted(1)
+}
+
+#[test]
+fn a_reply_settles_its_message() {
+    let entry = entry(accepted().at(2_000).replied(1, "Hello"), "ann#1");
+    assert_eq!(entry.fate, Fate::Replied);
+    assert_eq!(entry.text, "hello [ann#1]");
+    assert_eq!(entry.accepted_at, Some(Duration::from_millis(1_001)));
+    assert_eq!(entry.settled_at, Some(Duration::from_millis(2_000)));
+    assert_eq!(entry.why, "The reply reached ann at 2.000 s.");
+    assert_eq!(entry.attempts[0].outcome, Some(AttemptOutcome::Accepted));
+    assert!(entry.open_at(Duration::from_millis(1_999)) && !entry.open_at(Duration::from_millis(2_000)));
+}
+
+#[test]
+fn silence_after_the_acknowledgement_is_a_drop() {
+    let entry = entry(accepted().at(9_000).ended(), "ann#1");
+    assert_eq!(entry.fate, Fate::Dropped);
+    assert_eq!(entry.settled_at, None);
+    assert_eq!(entry.last_seen.place, "the gateway had acknowledged it to ann");
+}
+
+#[test]
+fn silence_without_an_acknowledgement_is_a_drop_too() {
+    assert_eq!(fate(Story::new().at(1_000).sent(1), "ann#1"), Fate::Dropped);
+}
+
+#[test]
+fn a_notice_to_all_settles_what_was_accepted_before_it_and_is_open() {
+    let story = accepted()
+        .sent(2)
+        .accepted(2)
+        .replied(2, "Hi")
+        .sender("bob")
+        .sent(1)
+        .accepted(1)
+        .sender("ann")
+        .told_all("service restarted, please resend")
+        .at(3_000)
+        .sent(3)
+        .accepted(3);
+    let ledger = Ledger::of(&story.events());
+    let fates: Vec<_> =
+        ledger.entries().iter().map(|entry| format!("{} {}", entry.message, entry.fate)).collect();
+    assert_eq!(fates, ["ann#1 told", "ann#2 replied", "bob#1 dropped", "ann#3 dropped"]);
+    assert_eq!(ledger.count(Fate::Dropped), 2);
+}
+
+#[test]
+fn a_message_both_told_and_replied_is_replied() {
+    let story = accepted().at(2_000).told(1, "interrupted, will go on").at(3_000).found_reply(1, "Hello");
+    assert_eq!(fate(story, "ann#1"), Fate::Replied);
+}
+
+#[test]
+fn a_retry_that_is_accepted_after_a_notice_opens_the_message_again() {
+    let story = accepted().at(2_000).told(1, "please resend").at(3_000).sent_again(1, 2).accepted(1);
+    assert_eq!(fate(story, "ann#1"), Fate::Dropped);
+}
+
+#[test]
+fn refused_is_every_attempt_refused() {
+    assert_eq!(fate(Story::new().sent(1).refused(1, "draining"), "ann#1"), Fate::Refused);
+    let later_accepted = Story::new().sent(1).refused(1, "draining").at(5).sent_again(1, 2).accepted(1);
+    assert_eq!(fate(later_accepted, "ann#1"), Fate::Dropped);
+    let accepted_then_refused = accepted().sent_again(1, 2).refused(1, "draining");
+    assert_eq!(fate(accepted_then_refused, "ann#1"), Fate::Dropped);
+}
+
+#[test]
+fn a_connection_that_breaks_before_the_acknowledgement_refuses_unless_the_model_was_asked() {
+    let broken = || Story::new().at(1_000).sent(1).at(1_500);
+    assert_eq!(fate(broken().unacknowledged(1), "ann#1"), Fate::Refused);
+    assert_eq!(fate(broken().asked(1, 1).unacknowledged(1), "ann#1"), Fate::Dropped);
+    let found = broken().asked(1, 1).unacknowledged(1).at(3_000).found_reply(1, "Hello");
+    assert_eq!(fate(found, "ann#1"), Fate::Replied);
+    let told = broken().asked(1, 1).unacknowledged(1).at(3_000).told_all("please resend");
+    assert_eq!(fate(told, "ann#1"), Fate::Told);
+}
+
+#[test]
+fn a_cancelled_message_that_is_answered_later_is_not_cancelled() {
+    assert_eq!(fate(accepted().at(2_000).cancelled(1), "ann#1"), Fate::Cancelled);
+    assert_eq!(fate(accepted().at(2_000).cancelled(1).at(3_000).replied(1, "Hello"), "ann#1"), Fate::Replied);
+}
+
+#[test]
+fn the_same_reply_live_and_in_the_history_is_one_reply() {
+    let story = accepted().at(2_000).replied(1, "Hello").at(3_000).found_reply(1, "Hello\n");
+    assert_eq!(fate(story.at(4_000).found_reply(1, "Hello"), "ann#1"), Fate::Replied);
+}
+
+#[test]
+fn two_replies_are_a_duplicate() {
+    let twice_live = accepted().at(2_000).replied(1, "Hello").at(3_000).replied(1, "Hello");
+    assert_eq!(fate(twice_live, "ann#1"), Fate::Duplicated);
+    let live_and_other = accepted().at(2_000).replied(1, "Hello").at(3_000).found_reply(1, "Good day");
+    assert_eq!(fate(live_and_other, "ann#1"), Fate::Duplicated);
+    let twice_in_one_reading = accepted().at(2_000).found_reply(1, "Hello").found_reply(1, "Hello");
+    assert_eq!(fate(twice_in_one_reading, "ann#1"), Fate::Duplicated);
+}
+
+#[test]
+fn a_message_the_model_answered_twice_is_a_duplicate() {
+    let story =
+        accepted().asked(1, 1).at(2_000).answered(1, 1).at(2_001).asked(1, 2).at(3_000).answered(1, 2);
+    let entry = entry(story.replied(1, "Hello"), "ann#1");
+    assert_eq!(entry.fate, Fate::Duplicated);
+    assert_eq!(entry.why, "The model answered it twice, at 2.000 s and at 3.000 s.");
+}
+
+#[test]
+fn work_that_a_death_cut_off_and_recovery_resumed_is_not_a_duplicate() {
+    let cut_off = || accepted().asked(1, 1).at(1_500).dies(DeathCause::Killed).stopped(1, 1, "reset");
+    let resumed = cut_off().at(3_000).asked(1, 2).at(4_000).answered(1, 2).found_reply(1, "Hello");
+    assert_eq!(fate(resumed, "ann#1"), Fate::Replied);
+    let answer_lost = accepted().asked(1, 1).at(1_500).answered(1, 1).dies(DeathCause::Killed).at(3_000);
+    let resumed = answer_lost.asked(1, 2).at(4_000).answered(1, 2).replied(1, "Hello");
+    assert_eq!(fate(resumed, "ann#1"), Fate::Replied);
+}
+
+#[test]
+fn work_that_was_answered_before_the_death_and_ran_again_is_a_duplicate() {
+    let answered = accepted().asked(1, 1).at(1_500).answered(1, 1).replied(1, "Hello").at(2_000).exits(0);
+    let again = answered.at(3_000).asked(1, 2).at(4_000).answered(1, 2);
+    assert_eq!(fate(again, "ann#1"), Fate::Duplicated);
+}
+
+#[test]
+fn a_reply_kept_for_a_sender_that_left_counts() {
+    let gone = || accepted().at(2_000).left().at(9_000);
+    assert_eq!(fate(gone().state(Some(Ok(())), &["ann#1"], &["ann#1"]), "ann#1"), Fate::Replied);
+    assert_eq!(fate(gone().state(Some(Ok(())), &["ann#1"], &[]), "ann#1"), Fate::Dropped);
+    let stayed = accepted().at(9_000).state(Some(Ok(())), &["ann#1"], &["ann#1"]);
+    assert_eq!(fate(stayed, "ann#1"), Fate::Dropped);
+}
+
+#[test]
+fn the_last_sighting_names_the_run_and_follows_the_gateways_ids() {
+    let story = accepted().log("message.accepted", &[("message", "m7"), ("text", "hello [ann#1]")]);
+    let story = story.at(1_002).log("run.started", &[("run", "r1"), ("message", "m7")]).at(1_003).asked(1, 1);
+    let seen = entry(story, "ann#1").last_seen;
+    assert_eq!(
+        seen,
+        Sighting {
+            at_ms: 1_003,
+            place: "run r1 on gateway pid 214 was waiting for the model's answer".into()
+        }
+    );
+
+    let story = accepted().log("run.started", &[("run", "r1"), ("key", "ann#1")]).at(1_400);
+    let story = story.log("run.interrupted", &[("run", "r1")]).at(1_500).log("run.started", &[("run", "r2")]);
+    let seen = entry(story, "ann#1").last_seen;
+    assert_eq!(
+        seen,
+        Sighting { at_ms: 1_400, place: "run r1 on gateway pid 214 logged run.interrupted".into() }
+    );
+}
+
+#[test]
+fn a_reused_pid_does_not_inherit_runs() {
+    let story = accepted().log("run.started", &[("run", "r1"), ("message", "ann#1")]).at(2_000).exits(0);
+    let story = story.at(3_000).starts().at(3_001).log("run.started", &[("run", "r1")]);
+    assert_eq!(entry(story, "ann#1").last_seen.at_ms, 1_001);
+}
+
+#[test]
+fn log_records_and_disk_never_decide_a_fate() {
+    let story = accepted().log("reply.delivered", &[("message", "ann#1")]).at(9_000);
+    let story = story.state(Some(Ok(())), &["ann#1"], &["ann#1"]).ended();
+    assert_eq!(fate(story, "ann#1"), Fate::Dropped);
+}

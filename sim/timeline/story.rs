@@ -1,0 +1,266 @@
+//! Hand-made event lists for tests, told like a story: `Story::new().at(1_000).sender("ann").sent(1)`.
+//!
+//! `at` sets the time of what follows; `sender` and `gateway` set who does it. Knows nothing of what the events
+//! prove.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gateway::env::{ExitCode, FsOp, Pid, Signal};
+
+use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Level, LogRecord, MessageId, Source, StateSeen, Via};
+
+/// The machine that every gateway of a story runs on, and the port it listens on.
+pub(crate) const MACHINE: &str = "gateway";
+pub(crate) const PORT: u16 = 18789;
+
+pub(crate) struct Story {
+    now: Duration,
+    sender: String,
+    pid: Pid,
+    events: Vec<Event>,
+}
+
+/// `id("ann#1")`: the message of that name.
+pub(crate) fn id(name: &str) -> MessageId {
+    MessageId::marked_in(&format!("[{name}]")).pop().expect("a message name such as ann#1")
+}
+
+fn ids(names: &[&str]) -> BTreeSet<MessageId> {
+    names.iter().map(|name| id(name)).collect()
+}
+
+impl Story {
+    pub(crate) fn new() -> Self {
+        Self { now: Duration::ZERO, sender: "ann".into(), pid: Pid(214), events: Vec::new() }
+    }
+
+    pub(crate) fn events(self) -> Vec<Event> {
+        self.events
+    }
+
+    pub(crate) fn at(mut self, ms: u64) -> Self {
+        self.now = Duration::from_millis(ms);
+        self
+    }
+
+    pub(crate) fn fact(mut self, source: Source, fact: Fact) -> Self {
+        self.events.push(Event { at: self.now, source, fact });
+        self
+    }
+
+    // -- a sender
+
+    pub(crate) fn sender(mut self, name: &str) -> Self {
+        self.sender = name.into();
+        self
+    }
+
+    fn by_sender(self, fact: Fact) -> Self {
+        let source = Source::Sender(self.sender.clone());
+        self.fact(source, fact)
+    }
+
+    fn message(&self, number: u32) -> MessageId {
+        MessageId { sender: self.sender.clone(), number }
+    }
+
+    pub(crate) fn connected(self) -> Self {
+        self.by_sender(Fact::SenderConnected)
+    }
+
+    pub(crate) fn disconnected(self, how: &str) -> Self {
+        self.by_sender(Fact::SenderDisconnected { how: how.into() })
+    }
+
+    pub(crate) fn left(self) -> Self {
+        self.by_sender(Fact::SenderLeft)
+    }
+
+    pub(crate) fn sent(self, number: u32) -> Self {
+        self.sent_again(number, 1)
+    }
+
+    pub(crate) fn sent_again(self, number: u32, attempt: u32) -> Self {
+        let message = self.message(number);
+        let text = format!("hello {}", message.mark());
+        self.by_sender(Fact::MessageSent { message, text, attempt })
+    }
+
+    pub(crate) fn accepted(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageAccepted { message })
+    }
+
+    pub(crate) fn refused(self, number: u32, reason: &str) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageRefused { message, reason: reason.into() })
+    }
+
+    pub(crate) fn unacknowledged(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageUnacknowledged { message })
+    }
+
+    pub(crate) fn cancelled(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageCancelled { message })
+    }
+
+    pub(crate) fn replied(self, number: u32, text: &str) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::ReplyReceived { message, text: text.into(), via: Via::Live })
+    }
+
+    pub(crate) fn found_reply(self, number: u32, text: &str) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::ReplyReceived { message, text: text.into(), via: Via::History })
+    }
+
+    pub(crate) fn told(self, number: u32, text: &str) -> Self {
+        let message = Some(self.message(number));
+        self.by_sender(Fact::NoticeReceived { message, text: text.into(), via: Via::Live })
+    }
+
+    pub(crate) fn told_all(self, text: &str) -> Self {
+        self.by_sender(Fact::NoticeReceived { message: None, text: text.into(), via: Via::Live })
+    }
+
+    // -- the model, about messages of the current sender
+
+    pub(crate) fn asked(self, number: u32, request: u32) -> Self {
+        let message = self.message(number);
+        self.fact(Source::Provider, Fact::ProviderRequested { message, request })
+    }
+
+    pub(crate) fn answered(self, number: u32, request: u32) -> Self {
+        let message = self.message(number);
+        self.fact(Source::Provider, Fact::ProviderAnswered { message, request, tokens: 20 })
+    }
+
+    pub(crate) fn stopped(self, number: u32, request: u32, how: &str) -> Self {
+        let message = self.message(number);
+        self.fact(Source::Provider, Fact::ProviderStopped { message, request, how: how.into() })
+    }
+
+    // -- a gateway process
+
+    pub(crate) fn gateway(mut self, pid: u32) -> Self {
+        self.pid = Pid(pid);
+        self
+    }
+
+    fn by_process(self, fact: Fact) -> Self {
+        let source = Source::Process(self.pid);
+        self.fact(source, fact)
+    }
+
+    pub(crate) fn starts(self) -> Self {
+        let pid = self.pid;
+        let program = GATEWAY_PROGRAM.to_string();
+        self.by_process(Fact::ProcessStarted { pid, machine: MACHINE.into(), program })
+    }
+
+    pub(crate) fn binds(self) -> Self {
+        let pid = self.pid;
+        self.by_process(Fact::PortBound { pid, machine: MACHINE.into(), port: PORT })
+    }
+
+    pub(crate) fn releases(self) -> Self {
+        let pid = self.pid;
+        self.by_process(Fact::PortReleased { pid, machine: MACHINE.into(), port: PORT })
+    }
+
+    pub(crate) fn bind_refused(self) -> Self {
+        let pid = self.pid;
+        self.by_process(Fact::BindRefused { pid, machine: MACHINE.into(), port: PORT })
+    }
+
+    pub(crate) fn dies(self, cause: DeathCause) -> Self {
+        let pid = self.pid;
+        let program = GATEWAY_PROGRAM.to_string();
+        self.by_process(Fact::ProcessExited { pid, machine: MACHINE.into(), program, cause })
+    }
+
+    pub(crate) fn exits(self, code: u8) -> Self {
+        self.dies(DeathCause::Exited(ExitCode(code)))
+    }
+
+    pub(crate) fn frozen(self) -> Self {
+        let pid = self.pid;
+        self.by_process(Fact::ProcessFrozen { pid })
+    }
+
+    pub(crate) fn thawed(self) -> Self {
+        let pid = self.pid;
+        self.by_process(Fact::ProcessThawed { pid })
+    }
+
+    pub(crate) fn signal(self, signal: Signal) -> Self {
+        let pid = self.pid;
+        self.fact(Source::Operator, Fact::SignalDelivered { pid, signal, handled: true })
+    }
+
+    pub(crate) fn disk(self, op: FsOp, path: &str) -> Self {
+        let pid = self.pid;
+        let disk = Fact::Disk { pid, op, path: path.into(), bytes: 40, error: None };
+        self.fact(Source::Machine(MACHINE.into()), disk)
+    }
+
+    pub(crate) fn disk_fails(self, op: FsOp, path: &str, error: &str) -> Self {
+        let pid = self.pid;
+        let disk = Fact::Disk { pid, op, path: path.into(), bytes: 0, error: Some(error.into()) };
+        self.fact(Source::Machine(MACHINE.into()), disk)
+    }
+
+    pub(crate) fn log(self, name: &str, fields: &[(&str, &str)]) -> Self {
+        let pid = self.pid;
+        let fields = fields.iter().map(|(field, value)| ((*field).into(), (*value).into())).collect();
+        self.by_process(Fact::Log {
+            pid,
+            record: LogRecord { name: name.into(), level: Level::Info, fields },
+        })
+    }
+
+    /// A whole start: the supervisor starts it, the process begins and binds.
+    pub(crate) fn serves(self, pid: u32) -> Self {
+        self.starting(1).gateway(pid).starts().binds()
+    }
+
+    // -- everybody else
+
+    pub(crate) fn supervisor(self, fact: Fact) -> Self {
+        self.fact(Source::Supervisor, fact)
+    }
+
+    pub(crate) fn starting(self, attempt: u32) -> Self {
+        self.supervisor(Fact::ServiceStarting { attempt })
+    }
+
+    pub(crate) fn stopping(self, timeout_ms: u64) -> Self {
+        self.supervisor(Fact::ServiceStopping { stop_timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    pub(crate) fn inactive(self, why: &str) -> Self {
+        self.supervisor(Fact::ServiceInactive { why: why.into() })
+    }
+
+    pub(crate) fn ready(self, asked_at_ms: u64, ready: Option<bool>) -> Self {
+        let asked_at = Duration::from_millis(asked_at_ms);
+        self.fact(Source::Prober, Fact::ReadySeen { ready, asked_at })
+    }
+
+    pub(crate) fn state(
+        self,
+        store: Option<Result<(), String>>,
+        mentioned: &[&str],
+        answered: &[&str],
+    ) -> Self {
+        let seen = StateSeen { store, mentioned: ids(mentioned), answered: ids(answered) };
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+    }
+
+    pub(crate) fn ended(self) -> Self {
+        self.fact(Source::World, Fact::RunEnded)
+    }
+}
