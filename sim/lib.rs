@@ -3,4 +3,5 @@
 //! A scenario goes in; the real gateway runs over simulated doors; the timeline records what outside observers
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
+pub mod actors;
 pub mod timeline;
