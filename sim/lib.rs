@@ -5,3 +5,4 @@
 
 pub mod actors;
 pub mod timeline;
+pub mod world;

@@ -1,0 +1,180 @@
+//! A machine: power, disk, wall clock, process table and ports.
+//!
+//! The port table is the machine's own and not the socket kernels': only a live listener blocks a port, as on
+//! Linux, whatever old connections linger. What it means for a process to die is `process`; how packets travel
+//! is `network`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use gateway::env::{Fs, Liveness, Pid, StartTime, WallTime};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::watch;
+
+use super::network::MachineId;
+use super::process::Process;
+
+/// A machine's disk: what processes see of it, and what a power loss does to it.
+pub struct Storage {
+    fs: Rc<dyn Fs>,
+    lose_power: LosePower,
+}
+
+/// Loses what was not synced and returns how many operations that were.
+type LosePower = Box<dyn Fn(&mut ChaCha8Rng) -> u32>;
+
+impl Storage {
+    /// Processes use `fs`, which may be a faulty layer over the disk; `lose_power` loses what was not synced
+    /// and returns how many operations that were.
+    pub fn new(fs: Rc<dyn Fs>, lose_power: impl Fn(&mut ChaCha8Rng) -> u32 + 'static) -> Self {
+        Self { fs, lose_power: Box::new(lose_power) }
+    }
+}
+
+/// One machine of the world.
+pub(super) struct Machine {
+    pub(super) name: String,
+    pub(super) id: MachineId,
+    pub(super) storage: Storage,
+    pub(super) wall_offset_ms: Rc<Cell<i64>>,
+    power: watch::Sender<bool>,
+    processes: RefCell<BTreeMap<Pid, Rc<Process>>>,
+    ports: RefCell<BTreeMap<u16, PortOwner>>,
+    first_pid: u32,
+    pid_space: u32,
+    next_pid: Cell<u32>,
+}
+
+/// Who listens on a port.
+#[derive(Clone, Copy)]
+pub(super) struct PortOwner {
+    pub(super) pid: Pid,
+    /// Where the listener really listens, in the kernel of its process.
+    pub(super) kernel: SocketAddr,
+}
+
+/// The first port handed out for "any port".
+const FIRST_EPHEMERAL_PORT: u16 = 32_768;
+
+impl Machine {
+    pub(super) fn new(
+        name: &str,
+        id: MachineId,
+        storage: Storage,
+        wall_offset_ms: Rc<Cell<i64>>,
+        pids: (u32, u32, u32),
+    ) -> Self {
+        let (first_pid, pid_space, next_pid) = pids;
+        Self {
+            name: name.to_string(),
+            id,
+            storage,
+            wall_offset_ms,
+            power: watch::Sender::new(true),
+            processes: RefCell::default(),
+            ports: RefCell::default(),
+            first_pid,
+            pid_space,
+            next_pid: Cell::new(next_pid),
+        }
+    }
+
+    /// The address that peers see.
+    pub(super) fn address(&self) -> Ipv4Addr {
+        let [high, low] = self.id.0.to_be_bytes();
+        Ipv4Addr::new(10, 0, high, low)
+    }
+
+    pub(super) fn fs(&self) -> &dyn Fs {
+        &*self.storage.fs
+    }
+
+    pub(super) fn lose_unsynced(&self, draw: &mut ChaCha8Rng) -> u32 {
+        (self.storage.lose_power)(draw)
+    }
+
+    pub(super) fn has_power(&self) -> bool {
+        *self.power.borrow()
+    }
+
+    pub(super) fn set_power(&self, on: bool) {
+        self.power.send_replace(on);
+    }
+
+    pub(super) fn watch_power(&self) -> watch::Receiver<bool> {
+        self.power.subscribe()
+    }
+
+    /// A process id that nobody has, in turn; `WouldBlock` (EAGAIN, as from `fork`) when there is none.
+    pub(super) fn next_free_pid(&self) -> io::Result<Pid> {
+        let processes = self.processes.borrow();
+        for _ in 0..self.pid_space {
+            let pid = Pid(self.first_pid + self.next_pid.get());
+            self.next_pid.set((self.next_pid.get() + 1) % self.pid_space);
+            if !processes.contains_key(&pid) {
+                return Ok(pid);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} has no free process id", self.name)))
+    }
+
+    pub(super) fn admit(&self, process: &Rc<Process>) {
+        self.processes.borrow_mut().insert(process.pid, process.clone());
+    }
+
+    /// Strikes the process from the table; its ports are free at once, and are returned.
+    pub(super) fn dismiss(&self, pid: Pid) -> Vec<u16> {
+        self.processes.borrow_mut().remove(&pid);
+        self.ports.borrow_mut().extract_if(.., |_, owner| owner.pid == pid).map(|(port, _)| port).collect()
+    }
+
+    pub(super) fn process(&self, pid: Pid) -> Option<Rc<Process>> {
+        self.processes.borrow().get(&pid).cloned()
+    }
+
+    pub(super) fn processes(&self) -> Vec<Rc<Process>> {
+        self.processes.borrow().values().cloned().collect()
+    }
+
+    /// What this machine can say of a process that somebody names.
+    pub(super) fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
+        match (self.processes.borrow().get(&pid), start) {
+            (None, _) => Liveness::Dead,
+            (Some(_), None) => Liveness::Unknown,
+            (Some(process), Some(start)) if process.start == start => Liveness::Alive,
+            (Some(_), Some(_)) => Liveness::Dead,
+        }
+    }
+
+    pub(super) fn port_owner(&self, port: u16) -> Option<PortOwner> {
+        self.ports.borrow().get(&port).copied()
+    }
+
+    /// A port nobody listens on, for callers that do not care which.
+    pub(super) fn any_free_port(&self) -> Option<u16> {
+        let ports = self.ports.borrow();
+        (FIRST_EPHEMERAL_PORT..=u16::MAX).find(|port| !ports.contains_key(port))
+    }
+
+    pub(super) fn bind_port(&self, port: u16, owner: PortOwner) {
+        self.ports.borrow_mut().insert(port, owner);
+    }
+
+    /// Frees the port if it still belongs to the listener at `kernel`; whether it did.
+    pub(super) fn release_port(&self, port: u16, kernel: SocketAddr) -> bool {
+        let mut ports = self.ports.borrow_mut();
+        let is_mine = ports.get(&port).is_some_and(|owner| owner.kernel == kernel);
+        if is_mine {
+            ports.remove(&port);
+        }
+        is_mine
+    }
+
+    /// The machine's wall clock, `since_epoch_ms` of true time after the world's wall epoch.
+    pub(super) fn wall(wall_epoch: WallTime, since_epoch_ms: u64, offset_ms: i64) -> WallTime {
+        WallTime::from_epoch_ms((wall_epoch.epoch_ms() + since_epoch_ms).saturating_add_signed(offset_ms))
+    }
+}

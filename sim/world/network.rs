@@ -1,0 +1,512 @@
+//! The wires: packets in flight between the socket kernels of processes.
+//!
+//! `turmoil-net` keeps one clock-free TCP kernel per host; every process gets a host of its own from a small
+//! pool (`slots`). Whenever all tasks are idle, [`Network::flush`] collects what the kernels want to send and
+//! gives each packet its time of arrival; the [`Pump`] sleeps until the earliest one and delivers it. Packets are never
+//! lost on a wire: a cut link parks them, a machine without power swallows them. The wires know machines and
+//! addresses, not processes, ports or files.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
+
+use super::random::{RandomStream, RandomStreams};
+use super::settings::WorldSettings;
+use super::slots::{SlotId, Slots};
+
+/// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
+pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
+
+thread_local! {
+    /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
+    static RUNNING: RefCell<Option<Rc<Network>>> = const { RefCell::new(None) };
+}
+
+/// A machine, as the wires know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MachineId(pub(super) u16);
+
+/// The wires of one world.
+pub(super) struct Network {
+    state: RefCell<State>,
+    /// Something happened that may have given a kernel packets to send.
+    dirty: Cell<bool>,
+    /// Shared by all streams: what one read takes out of a kernel before it is handed on.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    epoch: Instant,
+    tcp_user_timeout_ms: u64,
+    counters: Counters,
+}
+
+/// How much work the wires had.
+#[derive(Default)]
+struct Counters {
+    packets: Cell<u64>,
+    parks: Cell<u64>,
+}
+
+struct State {
+    /// `None` once the world has ended: sockets that outlive it must not touch a kernel any more.
+    guard: Option<EnterGuard>,
+    slots: Slots,
+    /// In flight, by time of arrival; see [`Arrival`].
+    in_flight: BTreeMap<Arrival, Packet>,
+    next_sequence: u64,
+    flows: BTreeMap<u64, Flow>,
+    latency: RangeInclusive<Duration>,
+    latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
+    latency_draw: RandomStream,
+    order_draw: RandomStream,
+    dark: BTreeSet<MachineId>,
+    cut: BTreeMap<Link, Vec<Parked>>,
+    /// Connections whose stream was dropped while the peer may still send (local end, remote end).
+    orphans: BTreeSet<(SocketAddr, SocketAddr)>,
+    pump: Option<Waker>,
+    egress: Vec<Packet>,
+}
+
+/// When a packet arrives: the millisecond, then the random rank of its connection, then the order of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival {
+    at_ms: u64,
+    rank: u64,
+    sequence: u64,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy)]
+struct Flow {
+    rank: u64,
+    last_arrival_ms: u64,
+}
+
+/// A packet that waits at a cut link.
+struct Parked {
+    since_ms: u64,
+    arrival: Arrival,
+    packet: Packet,
+}
+
+/// Two machines, the smaller first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Link(MachineId, MachineId);
+
+impl Link {
+    fn between(a: MachineId, b: MachineId) -> Self {
+        Self(a.min(b), a.max(b))
+    }
+}
+
+impl Network {
+    /// Installs the socket stack on this thread. Must be called inside a runtime with a paused clock.
+    ///
+    /// # Panics
+    /// When another world runs on this thread.
+    pub(super) fn enter(settings: &WorldSettings, random: &RandomStreams) -> Rc<Self> {
+        // Wires lose nothing, so retransmission would only count parks and duplicate packets.
+        let config = KernelConfig::default().retx_threshold(u32::MAX).recv_buf_cap(RECEIVE_BUFFER);
+        let mut net = Net::with_config(config);
+        let slots = Slots::new(&mut net, settings.process_slots);
+        let state = State {
+            guard: Some(net.enter()),
+            slots,
+            in_flight: BTreeMap::new(),
+            next_sequence: 0,
+            flows: BTreeMap::new(),
+            latency: settings.latency.clone(),
+            latency_of: BTreeMap::new(),
+            latency_draw: random.stream("network latency"),
+            order_draw: random.stream("delivery order"),
+            dark: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            pump: None,
+            egress: Vec::new(),
+        };
+        let network = Rc::new(Self {
+            state: RefCell::new(state),
+            dirty: Cell::new(false),
+            scratch: RefCell::new(vec![0; RECEIVE_BUFFER].into_boxed_slice()),
+            epoch: Instant::now(),
+            tcp_user_timeout_ms: settings.tcp_user_timeout.as_millis() as u64,
+            counters: Counters::default(),
+        });
+        RUNNING.with(|running| *running.borrow_mut() = Some(network.clone()));
+        network
+    }
+
+    /// Removes the socket stack from this thread.
+    pub(super) fn close(&self) {
+        RUNNING.with(|running| running.borrow_mut().take());
+        self.state.borrow_mut().guard = None;
+    }
+
+    /// Whether sockets may still be used.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.borrow().guard.is_some()
+    }
+
+    /// Notes that a kernel was used; its packets leave when all tasks are idle.
+    pub(super) fn touch(&self) {
+        self.dirty.set(true);
+    }
+
+    /// Packets sent so far, and how often the world was idle so far.
+    pub(super) fn work_done(&self) -> (u64, u64) {
+        (self.counters.packets.get(), self.counters.parks.get())
+    }
+
+    fn now_ms(&self) -> u64 {
+        (Instant::now() - self.epoch).as_millis() as u64
+    }
+
+    /// Takes an address for a new process of `machine`; `None` when all belong to living ones.
+    pub(super) fn claim_slot(&self, machine: MachineId) -> Option<(SlotId, HostId)> {
+        let slot = {
+            let state = self.state.borrow();
+            state.slots.choose(|machine| !state.dark.contains(&machine))?
+        };
+        self.purge(slot);
+        let mut state = self.state.borrow_mut();
+        Some((slot, state.slots.occupy(slot, machine)))
+    }
+
+    /// The process at `slot` is gone. Its kernel finishes the closing of its sockets, as a real one does.
+    pub(super) fn release_slot(&self, slot: SlotId) {
+        self.state.borrow_mut().slots.vacate(slot);
+    }
+
+    /// The address of the kernel at `slot`.
+    pub(super) fn address(&self, slot: SlotId) -> IpAddr {
+        self.state.borrow().slots.address(slot)
+    }
+
+    /// The machine that a kernel's address belongs to at present.
+    pub(super) fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
+        self.state.borrow().slots.machine_at(address)
+    }
+
+    /// The machine has lost power: nothing is sent, what arrives vanishes.
+    pub(super) fn go_dark(&self, machine: MachineId) {
+        self.state.borrow_mut().dark.insert(machine);
+    }
+
+    /// Empties the kernels of a machine that has lost power.
+    pub(super) fn forget_sockets(&self, machine: MachineId) {
+        let slots = self.state.borrow().slots.of_machine(machine);
+        slots.into_iter().for_each(|slot| self.purge(slot));
+    }
+
+    /// The machine has power again; whatever arrives for old connections is answered with a reset.
+    pub(super) fn light_up(&self, machine: MachineId) {
+        self.state.borrow_mut().dark.remove(&machine);
+    }
+
+    /// Cuts the link: what would arrive is parked.
+    pub(super) fn cut(&self, a: MachineId, b: MachineId) {
+        self.state.borrow_mut().cut.entry(Link::between(a, b)).or_default();
+    }
+
+    /// Mends the link: what was parked arrives now, in order.
+    pub(super) fn mend(&self, a: MachineId, b: MachineId) {
+        let now_ms = self.now_ms();
+        let mut state = self.state.borrow_mut();
+        for parked in state.cut.remove(&Link::between(a, b)).unwrap_or_default() {
+            // The sequence of sending is kept, so later packets of the connection stay behind.
+            state.in_flight.insert(Arrival { at_ms: now_ms, ..parked.arrival }, parked.packet);
+        }
+        state.wake_pump();
+    }
+
+    /// Whether the link is cut.
+    pub(super) fn is_cut(&self, a: MachineId, b: MachineId) -> bool {
+        self.state.borrow().cut.contains_key(&Link::between(a, b))
+    }
+
+    /// Replaces the delay of packets between two machines from now on.
+    pub(super) fn set_latency(&self, a: MachineId, b: MachineId, latency: RangeInclusive<Duration>) {
+        self.state.borrow_mut().latency_of.insert(Link::between(a, b), latency);
+    }
+
+    /// A round trip between two machines, drawn like a packet's.
+    pub(super) fn round_trip(&self, a: MachineId, b: MachineId) -> Duration {
+        let state = self.state.borrow();
+        state.draw_latency(a, b) + state.draw_latency(b, a)
+    }
+
+    /// Ends a connection with a reset: at once at the `local` end, after the delay of the link at the other.
+    pub(super) fn reset(&self, local: SocketAddr, remote: SocketAddr) {
+        self.flush();
+        let now_ms = self.now_ms();
+        let mut state = self.state.borrow_mut();
+        state.send(reset_segment(local, remote), now_ms);
+        state.deliver(reset_segment(remote, local));
+        drop(state);
+        self.touch();
+    }
+
+    /// The stream at the `local` end was dropped: the kernel finishes closing, but has no reader any more.
+    pub(super) fn mark_orphan(&self, local: SocketAddr, remote: SocketAddr) {
+        self.state.borrow_mut().orphans.insert((local, remote));
+    }
+
+    /// A new connection uses this pair of addresses.
+    pub(super) fn mark_owned(&self, local: SocketAddr, remote: SocketAddr) {
+        self.state.borrow_mut().orphans.remove(&(local, remote));
+    }
+
+    /// Moves what the kernels want to send onto the wires.
+    fn flush(&self) {
+        if !self.dirty.replace(false) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let mut state = self.state.borrow_mut();
+        let mut egress = std::mem::take(&mut state.egress);
+        if let Some(guard) = &state.guard {
+            guard.egress_all(&mut egress);
+        }
+        self.counters.packets.set(self.counters.packets.get() + egress.len() as u64);
+        for packet in egress.drain(..) {
+            state.send(packet, now_ms);
+        }
+        state.egress = egress;
+    }
+
+    /// Makes the kernel at `slot` forget every connection, in silence.
+    fn purge(&self, slot: SlotId) {
+        self.flush();
+        let mut state = self.state.borrow_mut();
+        if state.guard.is_none() {
+            return;
+        }
+        let address = state.slots.address(slot);
+        for socket in turmoil_net::netstat(address).entries {
+            if let Some(peer) = socket.peer {
+                state.deliver(reset_segment(peer, socket.local));
+            }
+        }
+        state.orphans.retain(|(local, _)| local.ip() != address);
+        drop(state);
+        // The kernel removes reset sockets when it is next asked for packets; they send none.
+        self.touch();
+        self.flush();
+    }
+
+    /// Delivers everything that is due; the millisecond of the next event, if any is to come.
+    fn deliver_due(&self) -> Option<u64> {
+        let now_ms = self.now_ms();
+        let mut state = self.state.borrow_mut();
+        while let Some(entry) = state.in_flight.first_entry()
+            && entry.key().at_ms <= now_ms
+        {
+            let (arrival, packet) = entry.remove_entry();
+            state.arrive(arrival, packet, now_ms);
+            self.touch();
+        }
+        let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
+        if state.expire_parked(give_up_before) {
+            self.touch();
+        }
+        let next_arrival = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
+        let next_expiry = state.oldest_parked().map(|since_ms| since_ms + self.tcp_user_timeout_ms);
+        next_arrival.into_iter().chain(next_expiry).min()
+    }
+
+    fn pump_slot(&self) -> RefMut<'_, Option<Waker>> {
+        RefMut::map(self.state.borrow_mut(), |state| &mut state.pump)
+    }
+}
+
+/// The runtime's park hook: every task is idle, so what they wrote leaves now.
+pub(super) fn on_thread_park() {
+    let running = RUNNING.with(|running| running.borrow().clone());
+    if let Some(network) = running {
+        network.counters.parks.set(network.counters.parks.get() + 1);
+        network.flush();
+    }
+}
+
+impl State {
+    /// Gives a packet its time of arrival.
+    fn send(&mut self, packet: Packet, now_ms: u64) {
+        let Some((from, to)) = self.ends(&packet) else { return };
+        if self.dark.contains(&from) {
+            return;
+        }
+        let latency_ms = self.draw_latency(from, to).as_millis() as u64;
+        let key = self.flow_key(&packet);
+        if !self.flows.contains_key(&key) {
+            self.forget_old_flows(now_ms);
+        }
+        let order_draw = &self.order_draw;
+        let flow =
+            self.flows.entry(key).or_insert_with(|| Flow { rank: order_draw.next_u64(), last_arrival_ms: 0 });
+        flow.last_arrival_ms = flow.last_arrival_ms.max(now_ms + latency_ms);
+        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
+        self.next_sequence += 1;
+        let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
+        self.in_flight.insert(arrival, packet);
+        if is_next {
+            self.wake_pump();
+        }
+    }
+
+    /// A packet has crossed the wire.
+    fn arrive(&mut self, arrival: Arrival, packet: Packet, now_ms: u64) {
+        let Some((from, to)) = self.ends(&packet) else { return };
+        if self.dark.contains(&to) {
+            return;
+        }
+        if let Some(parked) = self.cut.get_mut(&Link::between(from, to)) {
+            parked.push(Parked { since_ms: now_ms, arrival, packet });
+            return;
+        }
+        let Some((remote, local)) = tcp_ends(&packet) else { return };
+        let Transport::Tcp(segment) = &packet.payload else { return };
+        let is_last = segment.flags.rst || segment.flags.fin;
+        if !segment.payload.is_empty() && self.orphans.remove(&(local, remote)) {
+            // Data for a socket that nobody holds any more: Linux answers with a reset, the kernel here would
+            // buffer it for ever.
+            self.deliver(reset_segment(remote, local));
+            self.send(reset_segment(local, remote), now_ms);
+            return;
+        }
+        if is_last {
+            self.orphans.remove(&(local, remote));
+        }
+        self.deliver(packet);
+    }
+
+    fn deliver(&self, packet: Packet) {
+        if let Some(guard) = &self.guard {
+            guard.deliver(packet);
+        }
+    }
+
+    /// Resets the connections of packets that were parked before `before_ms`; whether there were any.
+    fn expire_parked(&mut self, before_ms: u64) -> bool {
+        if self.oldest_parked().is_none_or(|since_ms| since_ms >= before_ms) {
+            return false;
+        }
+        let mut expired = BTreeSet::new();
+        for parked in self.cut.values().flatten().filter(|parked| parked.since_ms < before_ms) {
+            expired.extend(tcp_ends(&parked.packet));
+        }
+        let gone = |packet: &Packet| {
+            tcp_ends(packet).is_some_and(|(a, b)| expired.contains(&(a, b)) || expired.contains(&(b, a)))
+        };
+        self.cut.values_mut().for_each(|parked| parked.retain(|parked| !gone(&parked.packet)));
+        for (from, to) in &expired {
+            self.deliver(reset_segment(*from, *to));
+            self.deliver(reset_segment(*to, *from));
+        }
+        true
+    }
+
+    fn oldest_parked(&self) -> Option<u64> {
+        self.cut.values().filter_map(|parked| parked.first()).map(|parked| parked.since_ms).min()
+    }
+
+    fn draw_latency(&self, a: MachineId, b: MachineId) -> Duration {
+        let range = self.latency_of.get(&Link::between(a, b)).unwrap_or(&self.latency);
+        self.latency_draw.duration_in(range)
+    }
+
+    fn ends(&self, packet: &Packet) -> Option<(MachineId, MachineId)> {
+        Some((self.slots.machine_at(packet.src)?, self.slots.machine_at(packet.dst)?))
+    }
+
+    fn flow_key(&self, packet: &Packet) -> u64 {
+        let Transport::Tcp(segment) = &packet.payload else { return 0 };
+        let slot = |address| u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0));
+        slot(packet.src) << 48
+            | u64::from(segment.src_port) << 32
+            | slot(packet.dst) << 16
+            | u64::from(segment.dst_port)
+    }
+
+    /// A flow without packets in flight has nothing to keep in order.
+    fn forget_old_flows(&mut self, now_ms: u64) {
+        const FLOWS_KEPT: usize = 4096;
+        if self.flows.len() >= FLOWS_KEPT && self.flows.len().is_power_of_two() {
+            self.flows.retain(|_, flow| flow.last_arrival_ms >= now_ms);
+        }
+    }
+
+    fn wake_pump(&self) {
+        if let Some(pump) = &self.pump {
+            pump.wake_by_ref();
+        }
+    }
+}
+
+/// The task that delivers packets when they are due. It never ends.
+pub(super) struct Pump {
+    network: Rc<Network>,
+    sleep: Pin<Box<Sleep>>,
+    armed_ms: Option<u64>,
+}
+
+impl Pump {
+    pub(super) fn new(network: Rc<Network>) -> Self {
+        let sleep = Box::pin(tokio::time::sleep_until(network.epoch));
+        Self { network, sleep, armed_ms: None }
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        {
+            let mut slot = this.network.pump_slot();
+            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *slot = Some(cx.waker().clone());
+            }
+        }
+        while let Some(due_ms) = this.network.deliver_due() {
+            if this.armed_ms != Some(due_ms) {
+                this.armed_ms = Some(due_ms);
+                this.sleep.as_mut().reset(this.network.epoch + Duration::from_millis(due_ms));
+            }
+            if this.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // A finished sleep must be armed again, even for the same millisecond.
+            this.armed_ms = None;
+        }
+        Poll::Pending
+    }
+}
+
+/// Sender and receiver of a TCP packet.
+fn tcp_ends(packet: &Packet) -> Option<(SocketAddr, SocketAddr)> {
+    let Transport::Tcp(segment) = &packet.payload else { return None };
+    Some((SocketAddr::new(packet.src, segment.src_port), SocketAddr::new(packet.dst, segment.dst_port)))
+}
+
+/// A reset that seems to come from `from`. Kernels look at nothing but its addresses and the flag.
+fn reset_segment(from: SocketAddr, to: SocketAddr) -> Packet {
+    let segment = TcpSegment {
+        src_port: from.port(),
+        dst_port: to.port(),
+        seq: 0,
+        ack: 0,
+        flags: TcpFlags { rst: true, ack: true, ..TcpFlags::default() },
+        window: 0,
+        payload: Bytes::new(),
+    };
+    Packet { src: from.ip(), dst: to.ip(), ttl: 64, payload: Transport::Tcp(segment) }
+}
