@@ -3,9 +3,12 @@
 //! A scenario goes in; the real gateway runs over simulated doors; the timeline records what outside observers
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
+pub mod actors;
 pub mod oracle;
+mod run;
 pub mod scenario;
 pub mod timeline;
 pub mod verdict;
 pub mod world;
 
+pub use run::run;

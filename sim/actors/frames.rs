@@ -1,0 +1,153 @@
+//! The gateway protocol's JSON frames as an outside client writes and reads them.
+//!
+//! Reading is lenient: what is not understood is `None` or empty, never an error, because a client must survive
+//! whatever a gateway sends. Knows the protocol's shapes, not what they mean for a message.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The protocol version spoken.
+const PROTOCOL: u32 = 3;
+
+/// A frame that the gateway sent.
+#[derive(Debug, PartialEq)]
+pub(super) enum Frame {
+    /// The answer to a request of ours.
+    Response { id: String, answer: Result<Value, Refusal> },
+    /// Something the gateway says by itself.
+    Event { name: String, payload: Value },
+}
+
+/// The error of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// `CODE: message`.
+    pub(super) reason: String,
+    /// Whether trying again may help.
+    pub(super) retryable: bool,
+    /// How long the gateway asks us to wait before that.
+    pub(super) retry_after: Duration,
+}
+
+impl Frame {
+    /// Reads a frame; `None` when `text` is not one.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut frame: Value = serde_json::from_str(text).ok()?;
+        match frame.get("type")?.as_str()? {
+            "res" => {
+                let id = frame.get("id")?.as_str()?.to_owned();
+                let answer = if frame.get("ok").and_then(Value::as_bool) == Some(true) {
+                    Ok(frame["payload"].take())
+                } else {
+                    Err(Refusal::read(frame.get("error").unwrap_or(&Value::Null)))
+                };
+                Some(Self::Response { id, answer })
+            }
+            "event" => {
+                let name = frame.get("event")?.as_str()?.to_owned();
+                Some(Self::Event { name, payload: frame["payload"].take() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Refusal {
+    fn read(error: &Value) -> Self {
+        let code = string_at(error, "code").unwrap_or("UNKNOWN");
+        let message = string_at(error, "message").unwrap_or("no reason given");
+        Self {
+            reason: format!("{code}: {message}"),
+            retryable: error.get("retryable").and_then(Value::as_bool).unwrap_or(false),
+            retry_after: Duration::from_millis(
+                error.get("retryAfterMs").and_then(Value::as_u64).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
+/// A request frame, ready to send.
+pub(super) fn request(id: &str, method: &str, params: Value) -> String {
+    json!({ "type": "req", "id": id, "method": method, "params": params }).to_string()
+}
+
+/// The parameters of `connect`; without `token` the request carries no authentication at all.
+pub(super) fn connect_params(token: Option<&str>) -> Value {
+    let mut params = json!({
+        "minProtocol": PROTOCOL,
+        "maxProtocol": PROTOCOL,
+        "client": {
+            "id": "gatesim",
+            "version": env!("CARGO_PKG_VERSION"),
+            "platform": "sim",
+            "mode": "webchat",
+        },
+        "role": "operator",
+        "scopes": ["operator.read", "operator.write"],
+    });
+    if let Some(token) = token {
+        params["auth"] = json!({ "token": token });
+    }
+    params
+}
+
+/// The parameters of `chat.send`.
+pub(super) fn send_params(session_key: &str, text: &str, idempotency_key: &str) -> Value {
+    json!({ "sessionKey": session_key, "message": text, "idempotencyKey": idempotency_key })
+}
+
+/// A string field of an object.
+pub(super) fn string_at<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
+    object.get(field)?.as_str()
+}
+
+/// The text of a chat message: its `text` parts joined, whether `content` is a list of parts or plain text.
+pub(super) fn text_of(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_response_keeps_its_reason_and_retry_advice() {
+        let text = r#"{"type":"res","id":"7","ok":false,
+            "error":{"code":"UNAVAILABLE","message":"draining","retryable":true,"retryAfterMs":1500}}"#;
+        let refusal = Refusal {
+            reason: "UNAVAILABLE: draining".into(),
+            retryable: true,
+            retry_after: Duration::from_millis(1500),
+        };
+        assert_eq!(Frame::parse(text), Some(Frame::Response { id: "7".into(), answer: Err(refusal) }));
+    }
+
+    #[test]
+    fn nonsense_is_no_frame() {
+        for text in ["", "hello", "[]", "null", "{}", r#"{"type":7}"#, r#"{"type":"res"}"#, r#"{"type":"x"}"#]
+        {
+            assert_eq!(Frame::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_payload_is_still_a_response() {
+        let text = r#"{"type":"res","id":"1","ok":true}"#;
+        assert_eq!(Frame::parse(text), Some(Frame::Response { id: "1".into(), answer: Ok(Value::Null) }));
+    }
+
+    #[test]
+    fn text_is_read_from_parts_and_from_plain_content() {
+        assert_eq!(
+            text_of(&json!({ "content": [{ "type": "text", "text": "a" }, { "text": "b" }, 3] })),
+            "ab"
+        );
+        assert_eq!(text_of(&json!({ "content": "plain" })), "plain");
+        assert_eq!(text_of(&json!(null)), "");
+    }
+}

@@ -1,0 +1,339 @@
+//! The model provider: an OpenAI-compatible streaming chat-completions endpoint with moods.
+//!
+//! Every answer names the mark of the last message it was asked about, so that its sender recognises it, and
+//! words that differ from request to request, so that an answer given twice and an answer delivered twice look
+//! different. One task per request writes the answer and notices when the client goes away; the HTTP side only
+//! passes bytes on, and nothing is recorded from a destructor.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use gateway::env::{Env, Stream};
+use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::frames::{string_at, text_of};
+use crate::timeline::{Fact, MessageId, Recorder, Source};
+
+/// The port that the provider listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 8080;
+
+/// The largest request that is read.
+const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+
+/// How often a port that cannot be had is tried again.
+const LISTEN_RETRY: Duration = Duration::from_secs(1);
+
+/// Why an answer was not finished, when it is the client's doing.
+const CLIENT_LEFT: &str = "client went away";
+
+/// What answers are made of.
+const WORDS: [&str; 16] = [
+    "the", "harbour", "was", "quiet", "and", "seven", "small", "boats", "came", "home", "before", "rain",
+    "under", "a", "pale", "sky",
+];
+
+/// What the provider is told.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// The port it listens on.
+    pub port: u16,
+    /// The time from a request to its first token, drawn anew for each.
+    pub first_token: RangeInclusive<Duration>,
+    /// How many tokens an answer has; at least one.
+    pub tokens: u32,
+    /// From one token to the next.
+    pub token_interval: Duration,
+    /// What it does with a request.
+    pub behaviour: Behaviour,
+    /// So many requests fail before the behaviour applies.
+    pub fail_first: u32,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            first_token: Duration::from_millis(500)..=Duration::from_millis(500),
+            tokens: 20,
+            token_interval: Duration::from_millis(20),
+            behaviour: Behaviour::Answers,
+            fail_first: 0,
+        }
+    }
+}
+
+/// What the provider does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Streams an answer.
+    Answers,
+    /// Answers 500 when the first token would be due.
+    Fails,
+    /// Takes the request and never says a word.
+    Hangs,
+}
+
+/// Serves for as long as its process lives.
+pub async fn run(env: Env, recorder: Recorder, settings: ProviderSettings) {
+    let mut listener = loop {
+        match env.net().listen(settings.port).await {
+            Ok(listener) => break listener,
+            Err(_) => sleep(LISTEN_RETRY).await,
+        }
+    };
+    let provider = Rc::new(Provider { env, recorder, settings, requests: Cell::new(0) });
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                provider.env.spawn("provider connection", Rc::clone(&provider).serve(stream));
+            }
+            // A connection that ended before it was accepted.
+            Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+struct Provider {
+    env: Env,
+    recorder: Recorder,
+    settings: ProviderSettings,
+    requests: Cell<u32>,
+}
+
+impl Provider {
+    async fn serve(self: Rc<Self>, stream: Stream) {
+        let service = service_fn(|request| {
+            let provider = Rc::clone(&self);
+            async move { Ok::<_, Infallible>(provider.respond(request).await) }
+        });
+        let mut server = http1::Builder::new();
+        server.auto_date_header(false).header_read_timeout(None);
+        // How a connection ended is recorded by the task that writes the answer.
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn respond(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::POST || request.uri().path() != "/v1/chat/completions" {
+            return error(StatusCode::NOT_FOUND, "there is only POST /v1/chat/completions");
+        }
+        let Ok(body) = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await else {
+            return error(StatusCode::BAD_REQUEST, "the request could not be read");
+        };
+        let Ok(body) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
+            return error(StatusCode::BAD_REQUEST, "the request is not JSON");
+        };
+        if body.get("stream").and_then(Value::as_bool) != Some(true) {
+            return error(StatusCode::BAD_REQUEST, "only stream: true is served");
+        }
+        let answer = self.begin(&body);
+        let (respond, response) = oneshot::channel();
+        self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
+        match response.await {
+            Ok(response) => response,
+            Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was given up"),
+        }
+    }
+
+    /// Counts and records the request.
+    fn begin(&self, body: &Value) -> Answer {
+        let request = self.requests.get() + 1;
+        self.requests.set(request);
+        let message = last_message(body);
+        match &message {
+            Some(message) => {
+                self.record(Fact::ProviderRequested { message: message.clone(), request });
+            }
+            None => {
+                let what = "provider got a request without a marked message".into();
+                self.record(Fact::Injected { what });
+            }
+        }
+        Answer { message, request }
+    }
+
+    async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
+        match self.write(&answer, respond).await {
+            Ok(tokens) => self.record_about(&answer, |message, request| Fact::ProviderAnswered {
+                message,
+                request,
+                tokens,
+            }),
+            Err(how) => self.record_about(&answer, |message, request| Fact::ProviderStopped {
+                message,
+                request,
+                how: how.into(),
+            }),
+        }
+    }
+
+    /// Writes the answer: the number of tokens, or in words why it was not finished.
+    async fn write(
+        &self,
+        answer: &Answer,
+        mut respond: oneshot::Sender<Response<Body>>,
+    ) -> Result<u32, &'static str> {
+        let fails = answer.request <= self.settings.fail_first || self.settings.behaviour == Behaviour::Fails;
+        let thinking = async {
+            if !fails && self.settings.behaviour == Behaviour::Hangs {
+                std::future::pending::<()>().await;
+            }
+            sleep(self.draw_first_token()).await;
+        };
+        tokio::select! {
+            biased;
+            () = respond.closed() => return Err(CLIENT_LEFT),
+            () = thinking => {}
+        }
+        if fails {
+            let response = error(StatusCode::INTERNAL_SERVER_ERROR, "the model is not well");
+            return match respond.send(response) {
+                Ok(()) => Err("failed with 500"),
+                Err(_) => Err(CLIENT_LEFT),
+            };
+        }
+        let (body, chunks) = mpsc::channel(1);
+        respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
+        self.write_tokens(answer, &body).await
+    }
+
+    async fn write_tokens(&self, answer: &Answer, body: &mpsc::Sender<Bytes>) -> Result<u32, &'static str> {
+        let tokens = self.settings.tokens.max(1);
+        for token in 0..tokens {
+            if token > 0 {
+                tokio::select! {
+                    biased;
+                    () = body.closed() => return Err(CLIENT_LEFT),
+                    () = sleep(self.settings.token_interval) => {}
+                }
+            }
+            let chunk = answer.chunk(json!({ "content": answer.token(token) }), Value::Null);
+            body.send(chunk).await.map_err(|_| CLIENT_LEFT)?;
+        }
+        let last = answer.chunk(json!({}), json!("stop"));
+        body.send(last).await.map_err(|_| CLIENT_LEFT)?;
+        body.send(Bytes::from_static(b"data: [DONE]\n\n")).await.map_err(|_| CLIENT_LEFT)?;
+        Ok(tokens)
+    }
+
+    fn draw_first_token(&self) -> Duration {
+        let (least, most) = (*self.settings.first_token.start(), *self.settings.first_token.end());
+        let span_ms = u64::try_from(most.saturating_sub(least).as_millis()).unwrap_or(u64::MAX);
+        if span_ms == 0 {
+            return least;
+        }
+        least + Duration::from_millis(self.env.random("provider-first-token") % span_ms.saturating_add(1))
+    }
+
+    fn record_about(&self, answer: &Answer, fact: impl FnOnce(MessageId, u32) -> Fact) {
+        if let Some(message) = &answer.message {
+            self.record(fact(message.clone(), answer.request));
+        }
+    }
+
+    fn record(&self, fact: Fact) {
+        self.recorder.record(Source::Provider, fact);
+    }
+}
+
+/// One answer in the making.
+struct Answer {
+    message: Option<MessageId>,
+    /// Counting from 1.
+    request: u32,
+}
+
+impl Answer {
+    /// The `index`th piece of the text, counting from 0.
+    fn token(&self, index: u32) -> String {
+        match (index, &self.message) {
+            (0, Some(message)) => format!("Re {}:", message.mark()),
+            (0, None) => "Well:".to_owned(),
+            _ => {
+                let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
+                format!(" {}", WORDS[word as usize])
+            }
+        }
+    }
+
+    fn chunk(&self, delta: Value, finish_reason: Value) -> Bytes {
+        let chunk = json!({
+            "id": format!("chatcmpl-{}", self.request),
+            "object": "chat.completion.chunk",
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
+        });
+        Bytes::from(format!("data: {chunk}\n\n"))
+    }
+}
+
+/// The message that a request is about: the last mark in the last user message.
+fn last_message(body: &Value) -> Option<MessageId> {
+    let messages = body.get("messages")?.as_array()?;
+    let last = messages.iter().rev().find(|message| string_at(message, "role") == Some("user"))?;
+    MessageId::marked_in(&text_of(last)).pop()
+}
+
+fn event_stream(chunks: mpsc::Receiver<Bytes>) -> Response<Body> {
+    let frames = stream::unfold(chunks, |mut chunks| async {
+        let chunk = chunks.recv().await?;
+        Some((Ok(Frame::data(chunk)), chunks))
+    });
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response
+        .headers_mut()
+        .insert("content-type", hyper::header::HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+fn error(status: StatusCode, message: &str) -> Response<Body> {
+    let body = json!({ "error": { "message": message, "type": "server_error" } }).to_string();
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert("content-type", hyper::header::HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mark_of_the_last_user_message_is_what_a_request_is_about() {
+        let body = json!({ "messages": [
+            { "role": "user", "content": "one [ann#1]" },
+            { "role": "assistant", "content": "Re [ann#1]: yes" },
+            { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
+            { "role": "assistant", "content": "Re [ann#9]" },
+        ] });
+        assert_eq!(last_message(&body).map(|id| id.to_string()).as_deref(), Some("ann#2"));
+        assert_eq!(last_message(&json!({ "messages": [{ "role": "user", "content": "hi" }] })), None);
+        assert_eq!(last_message(&json!([])), None);
+    }
+
+    #[test]
+    fn two_requests_about_one_message_get_different_words() {
+        let message = MessageId { sender: "ann".into(), number: 1 };
+        let text = |request| {
+            let answer = Answer { message: Some(message.clone()), request };
+            (0..4).map(|index| answer.token(index)).collect::<String>()
+        };
+        assert!(text(1).starts_with("Re [ann#1]: "));
+        assert_ne!(text(1), text(2));
+    }
+}

@@ -1,0 +1,83 @@
+//! A WebSocket to the gateway, with every way it can end put into words.
+//!
+//! Knows connections and frames; what they mean is the business of the actor.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use gateway::env::{Env, Stream};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::GATEWAY_HOST;
+use super::frames::Frame;
+
+/// How long a polite client waits for its close frame to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The size of the read buffer; tungstenite fills it with zeros at each read, so it is small.
+const READ_BUFFER_BYTES: usize = 4096;
+
+/// An open WebSocket to the gateway.
+pub(super) type Socket = WebSocketStream<Stream>;
+
+/// Connects and upgrades. The error says how it failed, in words.
+pub(super) async fn open(env: &Env, port: u16) -> Result<Socket, String> {
+    let stream = env.net().connect(GATEWAY_HOST, port).await.map_err(|error| error.to_string())?;
+    let url = format!("ws://{GATEWAY_HOST}:{port}/");
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+    match tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(error) => Err(in_words(&error)),
+    }
+}
+
+/// The next frame; what is no frame of the protocol is skipped. The error says how the connection ended.
+/// Dropping the future loses nothing.
+pub(super) async fn next_frame(socket: &mut Socket) -> Result<Frame, String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => {
+                if let Some(frame) = Frame::parse(text.as_str()) {
+                    return Ok(frame);
+                }
+            }
+            Some(Ok(Message::Close(frame))) => return Err(closed_in_words(frame.as_ref())),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(in_words(&error)),
+            None => return Err("connection ended".into()),
+        }
+    }
+}
+
+/// Hands a frame to the connection. On success all of it is in the hands of the transport.
+pub(super) async fn send(socket: &mut Socket, text: String) -> Result<(), String> {
+    socket.send(Message::text(text)).await.map_err(|error| in_words(&error))
+}
+
+/// Ends the connection politely: says or answers the close, then closes.
+pub(super) async fn hang_up(mut socket: Socket) {
+    // Whatever comes of it, the connection is dropped next.
+    let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+}
+
+fn closed_in_words(frame: Option<&CloseFrame>) -> String {
+    match frame {
+        Some(frame) => format!("closed {} {}", u16::from(frame.code), frame.reason).trim_end().to_owned(),
+        None => "closed without a code".into(),
+    }
+}
+
+fn in_words(error: &Error) -> String {
+    match error {
+        Error::Io(error) => error.to_string(),
+        Error::ConnectionClosed | Error::AlreadyClosed => "connection ended".into(),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "ended without a close frame".into(),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => "ended during the upgrade".into(),
+        Error::Http(response) => format!("upgrade refused with HTTP {}", response.status().as_u16()),
+        other => other.to_string(),
+    }
+}
