@@ -18,6 +18,9 @@ pub mod webchat;
 /// The name of the machine that the gateway runs on.
 pub const GATEWAY_HOST: &str = "gateway";
 
+/// What every answer of the model begins with; the mark of the message it answers follows.
+pub const REPLY_PREFIX: &str = "Re ";
+
 /// Waits between attempts: 1 s doubling to 30 s, plus up to a quarter of jitter taken from `draw`.
 /// `failures` counts from 1.
 fn backoff(failures: u32, draw: u64) -> Duration {

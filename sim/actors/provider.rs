@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use super::REPLY_PREFIX;
 use super::frames::{string_at, text_of};
 use crate::timeline::{Fact, MessageId, Recorder, Source};
 
@@ -261,7 +262,7 @@ impl Answer {
     /// The `index`th piece of the text, counting from 0.
     fn token(&self, index: u32) -> String {
         match (index, &self.message) {
-            (0, Some(message)) => format!("Re {}:", message.mark()),
+            (0, Some(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
             (0, None) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;

@@ -18,10 +18,10 @@ mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
-mod violation;
+
 
 pub use terms::{RestartLoopLimit, Terms};
-pub use violation::Violation;
+pub use crate::verdict::Violation;
 
 /// One invariant.
 pub trait Oracle {

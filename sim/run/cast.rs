@@ -1,0 +1,106 @@
+//! The cast: everybody who is not the gateway enters the world as processes of their own.
+
+use std::io;
+
+use gateway::env::{Env, ExitCode};
+use indexmap::IndexMap;
+use tokio::sync::mpsc;
+
+use super::stage::{CLIENTS_MACHINE, PROVIDER_MACHINE, PROVIDER_PORT};
+use crate::actors::intruder::{self, IntruderSettings};
+use crate::actors::prober::{self, ProberSettings};
+use crate::actors::provider::{self, Behaviour, ProviderSettings};
+use crate::actors::webchat::{self, SenderCommand, WebchatSettings};
+use crate::scenario::{Channel, ProviderBehaviour, Scenario, SenderKind, SenderSetup};
+use crate::world::World;
+
+/// The senders' ears: what the script tells them goes in here.
+pub(super) type Senders = IndexMap<String, mpsc::UnboundedSender<SenderCommand>>;
+
+/// Brings everybody in.
+pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<Senders> {
+    let recorder = world.recorder().clone();
+    let settings = provider_settings(scenario);
+    world.start_actor(PROVIDER_MACHINE, "provider", move |env| {
+        Box::pin(async move {
+            provider::run(env, recorder, settings).await;
+            ExitCode::CLEAN
+        })
+    })?;
+    let senders = enter_senders(world, scenario)?;
+    let port = scenario.gateway.port;
+    if let Some(every) = scenario.probe {
+        let recorder = world.recorder().clone();
+        world.start_actor(CLIENTS_MACHINE, "prober", move |env| {
+            Box::pin(async move {
+                prober::run(env, recorder, ProberSettings { port, every }).await;
+                ExitCode::CLEAN
+            })
+        })?;
+    }
+    if let Some(every) = scenario.intruder {
+        let recorder = world.recorder().clone();
+        world.start_actor(CLIENTS_MACHINE, "intruder", move |env| {
+            Box::pin(async move {
+                intruder::run(env, recorder, IntruderSettings { port, every }).await;
+                ExitCode::CLEAN
+            })
+        })?;
+    }
+    Ok(senders)
+}
+
+/// All senders share one process, as tabs share a browser: an address each would cost the world at every step.
+fn enter_senders(world: &World, scenario: &Scenario) -> io::Result<Senders> {
+    let mut senders = Senders::new();
+    let mut parts = Vec::new();
+    for (name, setup) in &scenario.senders {
+        let (tell, told) = mpsc::unbounded_channel();
+        senders.insert(name.clone(), tell);
+        parts.push((webchat_settings(scenario, name, setup), told));
+    }
+    let recorder = world.recorder().clone();
+    world.start_actor(CLIENTS_MACHINE, "senders", move |env: Env| {
+        Box::pin(async move {
+            for (settings, told) in parts {
+                let sender = webchat::run(env.clone(), recorder.clone(), settings, told);
+                drop(env.spawn("sender", sender));
+            }
+            std::future::pending().await
+        })
+    })?;
+    Ok(senders)
+}
+
+fn provider_settings(scenario: &Scenario) -> ProviderSettings {
+    let setup = &scenario.provider;
+    ProviderSettings {
+        port: PROVIDER_PORT,
+        first_token: setup.first_token.min..=setup.first_token.max,
+        tokens: setup.tokens,
+        token_interval: setup.token_interval.min,
+        behaviour: match setup.behaviour {
+            ProviderBehaviour::Answers => Behaviour::Answers,
+            ProviderBehaviour::Fails => Behaviour::Fails,
+            ProviderBehaviour::Hangs => Behaviour::Hangs,
+        },
+        fail_first: setup.fail_first,
+    }
+}
+
+fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> WebchatSettings {
+    let Channel::Webchat = setup.channel;
+    WebchatSettings {
+        name: name.to_string(),
+        kind: match setup.kind {
+            SenderKind::Patient => webchat::SenderKind::Patient,
+            SenderKind::Retrying => webchat::SenderKind::Retrying,
+            SenderKind::NeverReads => webchat::SenderKind::NeverReads,
+            SenderKind::NeverCloses => webchat::SenderKind::NeverCloses,
+            SenderKind::Leaves => webchat::SenderKind::Leaves,
+        },
+        port: scenario.gateway.port,
+        token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
+    }
+}
+

@@ -1,0 +1,161 @@
+//! One run: a world built from a scenario, the storm of its steps, the time to settle, and the judgement.
+//!
+//! The only place that knows both scenarios and worlds. It shows nothing and expects nothing: what a run came to
+//! is a [`RunResult`].
+
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+
+use crate::oracle::{self, Evidence, Terms};
+use crate::scenario::{Scenario, Supervisor};
+use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
+use crate::verdict::{Expected, RunResult, Verdict, Violation};
+use crate::world::{World, WorldSettings};
+
+mod cast;
+mod observer;
+mod script;
+mod stage;
+
+use script::Script;
+use stage::Stage;
+
+/// Runs a scenario under a profile with a seed, on a fresh thread: no thread-local state outlives a run.
+///
+/// A panic of the harness becomes a result with the verdict [`Verdict::Error`].
+pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
+    let started = Instant::now();
+    let recording = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("world".to_string());
+        match thread.spawn_scoped(scope, || play(scenario, profile, seed)) {
+            Ok(running) => running.join().map_err(|panic| panic_text(&*panic)),
+            Err(error) => Err(format!("no thread could be started: {error}")),
+        }
+    });
+    let judged = match recording {
+        Ok(Ok(recording)) => judge(scenario, recording),
+        Ok(Err(error)) => Judged::error(format!("the world could not be built: {error}")),
+        Err(panic) => Judged::error(format!("the harness panicked: {panic}")),
+    };
+    judged.into_result(scenario, profile, seed, started.elapsed())
+}
+
+/// What a run leaves behind.
+struct Recording {
+    events: Vec<Event>,
+    hash: EventHash,
+    /// Steps that never happened, in words.
+    unplayed: Vec<String>,
+}
+
+fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Recording> {
+    let settings = WorldSettings {
+        latency: scenario.network.latency.min..=scenario.network.latency.max,
+        process_slots: process_slots(scenario),
+        ..WorldSettings::seeded(seed)
+    };
+    World::run(settings, async |world| {
+        let stage = Stage::build(&world, scenario, profile)?;
+        observer::watch(&stage);
+        let senders = cast::enter(&world, scenario)?;
+        let script = Script::begin(&stage, scenario, senders);
+        let unplayed = script.storm(scenario.storm_limit).await;
+        stage.end_faults();
+        world.recorder().record(Source::World, Fact::SettleBegan);
+        tokio::time::sleep(scenario.settle).await;
+        observer::observe(&stage);
+        world.recorder().record(Source::World, Fact::RunEnded);
+        let hash = world.recorder().hash();
+        Ok(Recording { events: world.recorder().take_events(), hash, unplayed })
+    })
+}
+
+/// Provider, senders, prober, intruder, the gateway and a second instance, and room for lives whose last packets
+/// are still on their way.
+fn process_slots(scenario: &Scenario) -> usize {
+    const LIVES: usize = 6;
+    let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
+    2 + onlookers + LIVES
+}
+
+struct Judged {
+    verdict: Verdict,
+    violations: Vec<Violation>,
+    fates: IndexMap<String, String>,
+    notes: Vec<String>,
+    events: Vec<Event>,
+    hash: EventHash,
+}
+
+fn judge(scenario: &Scenario, recording: Recording) -> Judged {
+    let Recording { events, hash, unplayed } = recording;
+    let ledger = Ledger::of(&events);
+    let violations = oracle::judge(&Evidence { events: &events, ledger: &ledger, terms: &terms(scenario) });
+    let notes = unplayed;
+    let verdict = match (violations.is_empty(), notes.is_empty()) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Inconclusive,
+        (true, true) => Verdict::Pass,
+    };
+    let fates = ledger.entries().iter().map(|entry| (entry.message.to_string(), entry.fate.to_string()));
+    Judged { verdict, violations, fates: fates.collect(), notes, events, hash }
+}
+
+/// The numbers this scenario is judged by.
+fn terms(scenario: &Scenario) -> Terms {
+    let stop_timeout = stage::stop_timeout(scenario);
+    let fates = scenario.expect.fates.iter().map(|(message, names)| {
+        let fates = Fate::ALL.into_iter().filter(|fate| names.iter().any(|name| name == fate.name()));
+        (message.to_string(), fates.collect())
+    });
+    Terms {
+        machine: stage::GATEWAY_MACHINE.to_string(),
+        port: scenario.gateway.port,
+        state_dir: stage::STATE_DIR.to_string(),
+        supervised: scenario.gateway.supervisor != Supervisor::None,
+        stop_timeout,
+        drain_budget: scenario.gateway.drain_budget,
+        expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,
+        expected_fates: fates.collect(),
+        ..Terms::default()
+    }
+}
+
+impl Judged {
+    fn error(note: String) -> Self {
+        Self {
+            verdict: Verdict::Error,
+            violations: Vec::new(),
+            fates: IndexMap::new(),
+            notes: vec![note],
+            events: Vec::new(),
+            hash: EventHash(0),
+        }
+    }
+
+    fn into_result(self, scenario: &Scenario, profile: &str, seed: u64, wall_time: Duration) -> RunResult {
+        let expected: Expected = scenario.expect.under(profile);
+        RunResult {
+            scenario: scenario.path.display().to_string(),
+            profile: profile.to_string(),
+            seed,
+            verdict: self.verdict,
+            as_expected: expected.is_met_by(self.verdict, &self.violations),
+            expected,
+            violations: self.violations,
+            fates: self.fates,
+            virtual_time: self.events.last().map_or(Duration::ZERO, |event| event.at),
+            wall_time,
+            events: self.events.len() as u64,
+            hash: self.hash,
+            notes: self.notes,
+            timeline: self.events,
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_string())
+}

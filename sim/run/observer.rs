@@ -1,0 +1,48 @@
+//! The observer of the disk: what anybody who looks into the state directory would find.
+//!
+//! It knows one file of the gateway's (`sessions.json`, which must parse) and otherwise only that messages carry
+//! marks: whatever format the gateway keeps them in, their text is somewhere.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
+use crate::actors::REPLY_PREFIX;
+use crate::timeline::{Fact, GATEWAY_PROGRAM, MessageId, Source, StateSeen};
+
+const STORE_FILE: &str = "sessions.json";
+
+/// Looks at the state directory each time a gateway process has died.
+pub(super) fn watch(stage: &Stage) {
+    let stage = stage.clone();
+    let recorder = stage.world.recorder().clone();
+    stage.world.clone().spawn(async move {
+        let is_death = |fact: &Fact| {
+            matches!(fact, Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM)
+        };
+        // The wait ends with the world.
+        while recorder.nth_event(1, move |event| is_death(&event.fact)).await.is_ok() {
+            observe(&stage);
+        }
+    });
+}
+
+/// Looks at the state directory now.
+pub(super) fn observe(stage: &Stage) {
+    let files = stage.disk().read_all_under(Path::new(STATE_DIR));
+    let mut seen = StateSeen { store: None, mentioned: BTreeSet::new(), answered: BTreeSet::new() };
+    for (path, bytes) in &files {
+        if path.file_name().is_some_and(|name| name == STORE_FILE) {
+            let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
+            seen.store = Some(parsed.map(drop).map_err(|error| error.to_string()));
+        }
+        let text = String::from_utf8_lossy(bytes);
+        seen.mentioned.extend(MessageId::marked_in(&text));
+        for reply in text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('[')) {
+            seen.answered.extend(MessageId::marked_in(reply).into_iter().next());
+        }
+    }
+    stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
+}

@@ -1,0 +1,232 @@
+//! The stage: machines, the gateway's files, its service, and what the operator can do to them.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use gateway::Launch;
+use gateway::env::{Env, ExitCode, LocalBoxFuture, Pid, Signal};
+use gateway::policy::Policies;
+use serde_json::json;
+
+use crate::scenario::{Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
+use crate::world::disk::Disk;
+use crate::world::supervisor::{RestartPolicy, Service, Unit};
+use crate::world::{Storage, World};
+
+pub(super) const GATEWAY_MACHINE: &str = "gateway";
+pub(super) const CLIENTS_MACHINE: &str = "clients";
+pub(super) const PROVIDER_MACHINE: &str = "provider";
+pub(super) const PROVIDER_PORT: u16 = 8080;
+pub(super) const STATE_DIR: &str = "/var/lib/gateway";
+const CONFIG_FILE: &str = "/etc/gateway/config.json";
+
+/// What the gateway assumes of a machine without a supervisor: systemd's default stop timeout.
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The world's machines and the service on them.
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub(super) world: World,
+    disk: Disk,
+    service: Option<Service>,
+    policies: Policies,
+    /// Ends what steps began: run in order when the storm is over.
+    undo: Rc<RefCell<Vec<Box<dyn FnOnce()>>>>,
+}
+
+/// How long the supervisor waits for a stop.
+pub(super) fn stop_timeout(scenario: &Scenario) -> Duration {
+    match &scenario.gateway.supervisor {
+        Supervisor::Systemd(unit) => unit.stop_timeout,
+        Supervisor::None => DEFAULT_STOP_TIMEOUT,
+    }
+}
+
+impl Stage {
+    /// Builds the machines and starts the gateway.
+    pub(super) fn build(world: &World, scenario: &Scenario, profile: &str) -> io::Result<Self> {
+        let policies = scenario.gateway.policies_under(profile).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("there is no profile {profile}"))
+        })?;
+        let disk = add_machine(world, GATEWAY_MACHINE)?;
+        add_machine(world, CLIENTS_MACHINE)?;
+        add_machine(world, PROVIDER_MACHINE)?;
+        disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
+        disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
+        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: policies.clone() };
+        let service = match &scenario.gateway.supervisor {
+            Supervisor::Systemd(unit) => {
+                let main = move || gateway_main(launch.clone());
+                Some(Service::start(world, GATEWAY_MACHINE, GATEWAY_PROGRAM, systemd_unit(unit), main)?)
+            }
+            Supervisor::None => {
+                world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway_main(launch))?;
+                None
+            }
+        };
+        Ok(Self { world: world.clone(), disk, service, policies, undo: Rc::default() })
+    }
+
+    /// The gateway process that steps act on: the service's main process, or whoever holds the port.
+    fn gateway(&self, port: u16) -> Option<Pid> {
+        match &self.service {
+            Some(service) => service.main_pid(),
+            None => self.world.listening_on(GATEWAY_MACHINE, port),
+        }
+    }
+
+    fn inject(&self, what: impl Into<String>) {
+        self.world.recorder().record(Source::Operator, Fact::Injected { what: what.into() });
+    }
+
+    /// Acts on the gateway's process; says so when there is none.
+    fn on_gateway(&self, port: u16, act: impl FnOnce(&World, Pid) -> io::Result<()>) -> Result<(), String> {
+        let pid = self.gateway(port).ok_or("there was no gateway process at that moment")?;
+        act(&self.world, pid).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn signal(&self, port: u16, signal: Signal) -> Result<(), String> {
+        self.on_gateway(port, |world, pid| world.signal(pid, signal))
+    }
+
+    pub(super) fn kill(&self, port: u16) -> Result<(), String> {
+        self.on_gateway(port, |world, pid| world.kill(pid))
+    }
+
+    /// Freezes the gateway for a while.
+    pub(super) async fn freeze(&self, port: u16, lasting: Duration) -> Result<(), String> {
+        let pid = self.gateway(port).ok_or("there was no gateway process at that moment")?;
+        self.world.freeze(pid).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        // It may be dead by then: nothing to thaw.
+        let thaw = move || drop(world.thaw(pid));
+        self.undo.borrow_mut().push(Box::new(thaw.clone()));
+        tokio::time::sleep(lasting).await;
+        thaw();
+        Ok(())
+    }
+
+    pub(super) async fn power_loss(&self, off_for: Duration) -> Result<(), String> {
+        self.world.power_off(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        let power_on = move || drop(world.power_on(GATEWAY_MACHINE));
+        self.undo.borrow_mut().push(Box::new(power_on.clone()));
+        tokio::time::sleep(off_for).await;
+        power_on();
+        Ok(())
+    }
+
+    pub(super) async fn partition(&self, a: Machine, b: Machine, lasting: Duration) -> Result<(), String> {
+        let (a, b) = (machine_name(a), machine_name(b));
+        self.world.partition(a, b).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        let heal = move || drop(world.heal(a, b));
+        self.undo.borrow_mut().push(Box::new(heal.clone()));
+        tokio::time::sleep(lasting).await;
+        heal();
+        Ok(())
+    }
+
+    fn service(&self) -> Result<&Service, String> {
+        self.service.as_ref().ok_or_else(|| "nobody supervises the gateway here".to_string())
+    }
+
+    pub(super) fn service_stop(&self) -> Result<(), String> {
+        self.service().map(Service::request_stop)
+    }
+
+    pub(super) fn service_start(&self) -> Result<(), String> {
+        self.service().map(Service::request_start)
+    }
+
+    pub(super) fn service_restart(&self) -> Result<(), String> {
+        self.service().map(Service::request_restart)
+    }
+
+    /// Starts a second gateway by hand, with the same configuration and state directory.
+    pub(super) fn start_second_instance(&self) -> Result<(), String> {
+        self.inject("a second gateway is started by hand");
+        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
+        let started = self.world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway_main(launch));
+        started.map(drop).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
+        self.inject("the configuration file is overwritten");
+        self.overwrite(Path::new(CONFIG_FILE), text)
+    }
+
+    pub(super) fn corrupt_state(&self, file: &str, text: &str) -> Result<(), String> {
+        self.inject(format!("{file} in the state directory is overwritten"));
+        self.overwrite(&Path::new(STATE_DIR).join(file), text)
+    }
+
+    fn overwrite(&self, path: &Path, text: &str) -> Result<(), String> {
+        self.disk.preload(path, text.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// The storm is over: what is cut, frozen or dark is mended.
+    pub(super) fn end_faults(&self) {
+        let undo = std::mem::take(&mut *self.undo.borrow_mut());
+        undo.into_iter().for_each(|undo| undo());
+    }
+
+    /// The gateway machine's disk, for outside observers.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+}
+
+const fn machine_name(machine: Machine) -> &'static str {
+    match machine {
+        Machine::Gateway => GATEWAY_MACHINE,
+        Machine::Clients => CLIENTS_MACHINE,
+        Machine::Provider => PROVIDER_MACHINE,
+    }
+}
+
+fn add_machine(world: &World, name: &str) -> io::Result<Disk> {
+    let disk = Disk::new(Rc::new(world.wall_clock(name)));
+    let lost = disk.clone();
+    world.add_machine(name, Storage::new(Rc::new(disk.clone()), move |rng| lost.power_loss(rng)))?;
+    Ok(disk)
+}
+
+fn gateway_main(launch: Launch) -> impl FnOnce(Env) -> LocalBoxFuture<'static, ExitCode> + 'static {
+    move |env| Box::pin(gateway::run(env, launch))
+}
+
+fn config_text(scenario: &Scenario) -> String {
+    let gateway = &scenario.gateway;
+    let config = json!({
+        "gateway": {
+            "port": gateway.port,
+            "auth": {"token": gateway.token},
+            "stateDir": STATE_DIR,
+            "drainBudgetMs": gateway.drain_budget.as_millis() as u64,
+            "stopTimeoutMs": stop_timeout(scenario).as_millis() as u64,
+        },
+        "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
+    });
+    format!("{config:#}\n")
+}
+
+fn systemd_unit(unit: &SystemdUnit) -> Unit {
+    Unit {
+        restart: match unit.restart {
+            RestartWhen::Always => RestartPolicy::Always,
+            RestartWhen::OnFailure => RestartPolicy::OnFailure,
+            RestartWhen::No => RestartPolicy::No,
+        },
+        restart_delay: unit.restart_delay,
+        stop_timeout: unit.stop_timeout,
+        prevent_restart_exit_status: unit.prevent_restart_on.clone(),
+        start_limit_burst: unit.start_limit_burst,
+        start_limit_interval: unit.start_limit_interval,
+        ..Unit::openclaw()
+    }
+}
