@@ -3,6 +3,7 @@
 //! A scenario goes in; the real gateway runs over simulated doors; the timeline records what outside observers
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
+pub mod cli;
 pub mod scenario;
 pub mod timeline;
 pub mod verdict;
