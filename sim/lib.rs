@@ -4,6 +4,7 @@
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
 pub mod actors;
+pub mod cli;
 pub mod oracle;
 mod run;
 pub mod scenario;

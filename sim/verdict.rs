@@ -9,6 +9,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Serialize, Serializer};
 
+use crate::scenario::Scenario;
 use crate::timeline::{Event, EventHash, Sighting};
 
 /// One run of a scenario under a profile and a seed.
@@ -47,6 +48,28 @@ pub struct RunResult {
     /// Everything that happened.
     #[serde(skip)]
     pub timeline: Vec<Event>,
+}
+
+impl RunResult {
+    /// A run that could not be made or cannot be trusted; `why` is a sentence.
+    pub fn error(scenario: &Scenario, profile: &str, seed: u64, why: String) -> Self {
+        Self {
+            scenario: scenario.path.display().to_string(),
+            profile: profile.into(),
+            seed,
+            verdict: Verdict::Error,
+            expected: scenario.expect.under(profile),
+            as_expected: false,
+            violations: Vec::new(),
+            fates: IndexMap::new(),
+            virtual_time: Duration::ZERO,
+            wall_time: Duration::ZERO,
+            events: 0,
+            hash: EventHash(0),
+            notes: vec![why],
+            timeline: Vec::new(),
+        }
+    }
 }
 
 /// What a run came to.
@@ -129,6 +152,48 @@ pub struct Violation {
     pub last_seen: Option<Sighting>,
 }
 
+/// How many runs came to what. Every run is counted once besides in `runs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// All of them.
+    pub runs: usize,
+    /// Runs that came to what was expected.
+    pub as_expected: usize,
+    /// Runs that passed or failed against expectation.
+    pub unexpected: usize,
+    /// Runs that gave no evidence although some was expected.
+    pub inconclusive: usize,
+    /// Runs that could not be made or trusted.
+    pub error: usize,
+}
+
+impl Summary {
+    /// Counts `results`.
+    pub fn of(results: &[RunResult]) -> Self {
+        let mut summary = Self { runs: results.len(), ..Self::default() };
+        for result in results {
+            *match (result.verdict, result.as_expected) {
+                (Verdict::Error, _) => &mut summary.error,
+                (_, true) => &mut summary.as_expected,
+                (Verdict::Inconclusive, false) => &mut summary.inconclusive,
+                (Verdict::Pass | Verdict::Fail, false) => &mut summary.unexpected,
+            } += 1;
+        }
+        summary
+    }
+
+    /// The exit status that tells a script the worst of it: 3 an error, 1 something unexpected, 2 something
+    /// inconclusive, 0 none of these.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self { error: 1.., .. } => 3,
+            Self { unexpected: 1.., .. } => 1,
+            Self { inconclusive: 1.., .. } => 2,
+            _ => 0,
+        }
+    }
+}
+
 fn as_millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
@@ -170,6 +235,20 @@ mod tests {
             assert_eq!(Expected::Pass.is_met_by(verdict, &[]), verdict == Verdict::Pass);
             assert_eq!(Expected::Inconclusive.is_met_by(verdict, &[]), verdict == Verdict::Inconclusive);
         }
+    }
+
+    #[test]
+    fn the_worst_run_decides_the_exit_status() {
+        let summary = |unexpected, inconclusive, error| Summary {
+            unexpected,
+            inconclusive,
+            error,
+            ..Summary::default()
+        };
+        assert_eq!(summary(0, 0, 0).exit_code(), 0);
+        assert_eq!(summary(0, 1, 0).exit_code(), 2);
+        assert_eq!(summary(1, 1, 0).exit_code(), 1);
+        assert_eq!(summary(1, 1, 1).exit_code(), 3);
     }
 
     #[test]

@@ -1,0 +1,62 @@
+//! The command line's arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Simulates the life of a chat gateway: one seed decides everything, and no message may be lost in silence.
+#[derive(Debug, Parser)]
+#[command(name = "gatesim", version, about)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run scenarios and judge them
+    ///
+    /// Exit status: 0 every run came out as expected, 1 some run did not, 2 some run gave no evidence, 3 bad
+    /// input or an error of the harness.
+    Run(RunArgs),
+    /// Print the JSON Schema of scenario files
+    Schema,
+    /// Print the names of all profiles: real ones first, then planted defects
+    Profiles,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Scenario files, or folders with scenario files anywhere below
+    #[arg(required = true, value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Run under this profile instead of those that the scenario names; may be repeated
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(super) profiles: Vec<String>,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How many seeds, counting up from the first
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) seeds: u64,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Print the timeline of every run (text only)
+    #[arg(long)]
+    pub(super) timeline: bool,
+    /// Make every run twice and compare them event by event
+    #[arg(long)]
+    pub(super) check_determinism: bool,
+    /// Print what would be run, and run nothing
+    #[arg(long)]
+    pub(super) list: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}

@@ -1,0 +1,188 @@
+//! The gatesim command: from arguments to an exit status.
+//!
+//! It finds scenarios, plans the runs, has them made and reported, and says in the exit status what came of it:
+//! 0 as expected, 1 something unexpected, 2 something inconclusive, 3 bad input or an error. How a run is made
+//! and how results are shown are handed in as [`Parts`]; the command knows no world.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapErrorKind;
+use gateway::policy;
+use serde::Serialize;
+
+mod args;
+mod execute;
+mod input;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use crate::scenario::{self, Scenario};
+use crate::verdict::{RunResult, Summary};
+use args::{Command, CommandLine, Format, RunArgs};
+use plan::PlannedRun;
+
+/// Exit status for bad input.
+const BAD_INPUT: u8 = 3;
+
+/// What the command does not do itself.
+pub struct Parts<'a> {
+    /// Makes one run of a scenario under the named profile and a seed. Called on a thread of its own.
+    pub run: &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync),
+    /// Shows results as text, ending with a line break. Timelines are there when they are asked for, and for
+    /// runs that did not come out as expected.
+    pub report: &'a dyn Fn(&[RunResult], ReportOptions) -> String,
+}
+
+/// How results are shown as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// Show each run's timeline.
+    pub timeline: bool,
+    /// Use colours.
+    pub color: bool,
+}
+
+/// Where the command writes.
+pub struct Streams<'a> {
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Standard error.
+    pub err: &'a mut dyn Write,
+    /// Whether standard output takes colours.
+    pub out_color: bool,
+    /// Whether standard error takes colours.
+    pub err_color: bool,
+}
+
+/// Runs the command with `args`, the first of which is its own name, and gives its exit status. A reader who
+/// leaves early (a closed pipe) is no error; anything else that keeps output from being written is.
+pub fn main<A: Into<OsString> + Clone>(
+    args: impl IntoIterator<Item = A>,
+    parts: &Parts<'_>,
+    mut streams: Streams<'_>,
+) -> u8 {
+    let dispatched = dispatch(args, parts, &mut streams);
+    let flushed = streams.out.flush();
+    match (dispatched, flushed) {
+        (Ok(status), Ok(())) => status,
+        // Whoever left early may still want to know how it went.
+        (Ok(status), Err(error)) if error.kind() == ErrorKind::BrokenPipe => status,
+        (Err(error), _) if error.kind() == ErrorKind::BrokenPipe => 0,
+        (Err(error), _) | (_, Err(error)) => {
+            // If this cannot be written either, the exit status has to do.
+            let _ = writeln!(streams.err, "gatesim: cannot write: {error}");
+            BAD_INPUT
+        }
+    }
+}
+
+fn dispatch<A: Into<OsString> + Clone>(
+    args: impl IntoIterator<Item = A>,
+    parts: &Parts<'_>,
+    streams: &mut Streams<'_>,
+) -> io::Result<u8> {
+    match CommandLine::try_parse_from(args) {
+        Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
+        Ok(CommandLine { command: Command::Schema }) => {
+            writeln!(streams.out, "{:#}", scenario::schema())?;
+            Ok(0)
+        }
+        Ok(CommandLine { command: Command::Profiles }) => {
+            for name in policy::profile_names().chain(policy::planted_names()) {
+                writeln!(streams.out, "{name}")?;
+            }
+            Ok(0)
+        }
+        Err(answer)
+            if matches!(answer.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion) =>
+        {
+            write!(streams.out, "{}", styled(&answer, streams.out_color))?;
+            Ok(0)
+        }
+        Err(mistake) => {
+            write!(streams.err, "{}", styled(&mistake, streams.err_color))?;
+            Ok(BAD_INPUT)
+        }
+    }
+}
+
+fn styled(message: &clap::Error, color: bool) -> String {
+    let message = message.render();
+    if color { message.ansi().to_string() } else { message.to_string() }
+}
+
+fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
+    let plan = match input::scenarios(&args.paths).and_then(|scenarios| plan::plan(scenarios, args)) {
+        Ok(plan) => plan,
+        Err(problems) => {
+            for problem in &problems {
+                streams.err.write_all(input::render(problem, streams.err_color).as_bytes())?;
+            }
+            return Ok(BAD_INPUT);
+        }
+    };
+    if args.list {
+        list(&plan, args.format, streams.out)?;
+        return Ok(0);
+    }
+    let results: Vec<_> = plan
+        .iter()
+        .map(|planned| {
+            let mut result = match args.check_determinism {
+                true => execute::twice(parts.run, planned),
+                false => execute::once(parts.run, planned),
+            };
+            // A long campaign would otherwise keep every event of every run in memory.
+            if result.as_expected && !args.timeline {
+                result.timeline = Vec::new();
+            }
+            result
+        })
+        .collect();
+    let summary = Summary::of(&results);
+    let report = match args.format {
+        Format::Text => {
+            let options = ReportOptions { timeline: args.timeline, color: streams.out_color };
+            (parts.report)(&results, options)
+        }
+        Format::Json => to_json(&Results { runs: &results, summary }) + "\n",
+    };
+    match streams.out.write_all(report.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    Ok(summary.exit_code())
+}
+
+/// The JSON report.
+#[derive(Serialize)]
+struct Results<'a> {
+    runs: &'a [RunResult],
+    summary: Summary,
+}
+
+/// The JSON plan.
+#[derive(Serialize)]
+struct Plan<'a> {
+    plan: &'a [PlannedRun],
+}
+
+fn list(plan: &[PlannedRun], format: Format, out: &mut dyn Write) -> io::Result<()> {
+    if format == Format::Json {
+        return writeln!(out, "{}", to_json(&Plan { plan }));
+    }
+    let paths: Vec<_> = plan.iter().map(|run| run.scenario.path.display().to_string()).collect();
+    let path_width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
+    let profile_width = plan.iter().map(|run| run.profile.len()).max().unwrap_or(0);
+    for (path, PlannedRun { profile, seed, expected, .. }) in paths.iter().zip(plan) {
+        writeln!(out, "{path:path_width$}  {profile:profile_width$}  seed {seed}  {expected}")?;
+    }
+    Ok(())
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("plain values have a JSON form")
+}

@@ -1,0 +1,83 @@
+//! The plan: which scenario is run under which profile with which seed, and what is expected of it.
+
+use std::rc::Rc;
+
+use gateway::policy;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::args::RunArgs;
+use super::input::Problem;
+use crate::scenario::{Scenario, nearest};
+use crate::verdict::Expected;
+
+/// One run to be made.
+#[derive(Clone, Debug)]
+pub(super) struct PlannedRun {
+    pub(super) scenario: Rc<Scenario>,
+    pub(super) profile: String,
+    pub(super) seed: u64,
+    pub(super) expected: Expected,
+}
+
+impl Serialize for PlannedRun {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut run = serializer.serialize_struct("PlannedRun", 4)?;
+        run.serialize_field("scenario", &self.scenario.path.display().to_string())?;
+        run.serialize_field("profile", &self.profile)?;
+        run.serialize_field("seed", &self.seed)?;
+        run.serialize_field("expected", &self.expected)?;
+        run.end()
+    }
+}
+
+/// Plans the runs of `scenarios`: by scenario, then profile, then seed.
+pub(super) fn plan(scenarios: Vec<Rc<Scenario>>, args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
+    let mut problems: Vec<_> = args.profiles.iter().filter_map(|name| unknown_profile(name)).collect();
+    let last_seed = args.seed.checked_add(args.seeds - 1);
+    if last_seed.is_none() {
+        let message = format!("there are no {} seeds from {} on", args.seeds, args.seed);
+        problems.push(Problem::new(message, format!("the last seed is {}.", u64::MAX)));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let seeds = args.seed..=last_seed.unwrap_or(u64::MAX);
+    let mut plan = Vec::new();
+    for scenario in scenarios {
+        for profile in profiles(&scenario, &args.profiles) {
+            plan.extend(seeds.clone().map(|seed| PlannedRun {
+                expected: scenario.expect.under(&profile),
+                scenario: scenario.clone(),
+                profile: profile.clone(),
+                seed,
+            }));
+        }
+    }
+    Ok(plan)
+}
+
+/// The profiles asked for, each once, or else those that the scenario names.
+fn profiles(scenario: &Scenario, asked_for: &[String]) -> Vec<String> {
+    if asked_for.is_empty() {
+        return scenario.expect.outcomes.keys().cloned().collect();
+    }
+    let mut profiles = Vec::new();
+    for profile in asked_for {
+        if !profiles.contains(profile) {
+            profiles.push(profile.clone());
+        }
+    }
+    profiles
+}
+
+fn unknown_profile(name: &str) -> Option<Problem> {
+    if policy::profile(name).is_some() {
+        return None;
+    }
+    let help = match nearest(name, policy::profile_names().chain(policy::planted_names())) {
+        Some(close) => format!("did you mean `{close}`?"),
+        None => "`gatesim profiles` lists them.".into(),
+    };
+    Some(Problem::new(format!("unknown profile `{name}`"), help))
+}

@@ -1,0 +1,231 @@
+//! The command from arguments to exit status, with a stand-in for the simulator.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::timeline::{Event, EventHash, Fact, Source};
+use crate::verdict::Verdict;
+
+/// What a command came to.
+struct Outcome {
+    status: u8,
+    out: String,
+    err: String,
+}
+
+/// Runs `gatesim run ARGS` in a world where `run` makes the runs.
+fn gatesim_with(run: &(dyn Fn(&Scenario, &str, u64) -> RunResult + Sync), args: &[&str]) -> Outcome {
+    let report = |results: &[RunResult], options: ReportOptions| {
+        format!("{} runs, timeline {}\n", results.len(), options.timeline)
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let streams = Streams { out: &mut out, err: &mut err, out_color: false, err_color: false };
+    let status = main(["gatesim"].iter().chain(args), &Parts { run, report: &report }, streams);
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Outcome { status, out: text(out), err: text(err) }
+}
+
+fn gatesim(args: &[&str]) -> Outcome {
+    gatesim_with(&came_to(Verdict::Pass), args)
+}
+
+/// A stand-in whose every run comes to `verdict`.
+fn came_to(verdict: Verdict) -> impl Fn(&Scenario, &str, u64) -> RunResult + Sync {
+    move |scenario, profile, seed| {
+        let expected = scenario.expect.under(profile);
+        RunResult {
+            verdict,
+            as_expected: expected.is_met_by(verdict, &[]),
+            expected,
+            events: 1,
+            hash: EventHash(seed),
+            timeline: vec![Event { at: Duration::ZERO, source: Source::World, fact: Fact::RunEnded }],
+            notes: Vec::new(),
+            ..RunResult::error(scenario, profile, seed, String::new())
+        }
+    }
+}
+
+const GOOD: &str =
+    "name = \"x\"\n[expect]\noutcomes = { \"openclaw-2026.3.2\" = \"inconclusive\", hardened = \"pass\" }\n";
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        std::fs::write(path, text).expect("a file");
+    }
+    folder
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn a_plan_takes_every_file_once_in_order_with_its_profiles_and_seeds() {
+    let folder = folder(&[("b/two.toml", "name = \"two\""), ("a/one.toml", GOOD), ("a/notes.md", "no")]);
+    let two = folder.path().join("b/two.toml");
+    let listed = gatesim(&["run", text(folder.path()), text(&two), "--list", "--seed", "7", "--seeds", "2"]);
+    assert_eq!((listed.status, listed.err.as_str()), (0, ""));
+    let root = format!("{}/", text(folder.path()));
+    assert_eq!(
+        listed.out.replace(&root, ""),
+        "a/one.toml  openclaw-2026.3.2  seed 7  inconclusive\n\
+         a/one.toml  openclaw-2026.3.2  seed 8  inconclusive\n\
+         a/one.toml  hardened           seed 7  pass\n\
+         a/one.toml  hardened           seed 8  pass\n\
+         b/two.toml  hardened           seed 7  pass\n\
+         b/two.toml  hardened           seed 8  pass\n"
+    );
+}
+
+#[test]
+fn profiles_asked_for_replace_those_of_the_scenario_and_are_expected_to_pass() {
+    let folder = folder(&[("one.toml", GOOD)]);
+    let args = ["run", text(folder.path()), "--list", "--format", "json"];
+    let planted = ["--profile", "planted:always-ready", "--profile", "planted:always-ready"];
+    let listed = gatesim(&[&args[..], &planted[..]].concat());
+    let plan: Value = serde_json::from_str(&listed.out).expect("JSON");
+    let [run] = &plan["plan"].as_array().expect("a list")[..] else { panic!("{plan}") };
+    assert_eq!((&run["profile"], &run["expected"]), (&"planted:always-ready".into(), &"pass".into()));
+}
+
+#[test]
+fn every_bad_input_is_reported_and_nothing_is_run() {
+    let folder = folder(&[("a.toml", "stepps = 1"), ("b.toml", GOOD), ("c.toml", ""), ("d/e.txt", "")]);
+    let runs = AtomicU64::new(0);
+    let counting = |scenario: &Scenario, profile: &str, seed: u64| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        came_to(Verdict::Pass)(scenario, profile, seed)
+    };
+    let bad =
+        gatesim_with(&counting, &["run", text(folder.path()), text(&folder.path().join("nowhere.toml"))]);
+    assert_eq!((bad.status, bad.out.as_str(), runs.load(Ordering::Relaxed)), (3, "", 0));
+    for part in ["a.toml:1:1", "did you mean `steps`?", "c.toml", "nowhere.toml"] {
+        assert!(bad.err.contains(part), "{part} is missing in:\n{}", bad.err);
+    }
+    let empty = gatesim(&["run", text(&folder.path().join("d"))]);
+    assert_eq!(empty.status, 3);
+    assert!(empty.err.contains("there is no scenario in"), "{}", empty.err);
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_bad_input_and_help_is_not() {
+    let folder = folder(&[("b.toml", GOOD)]);
+    let path = text(folder.path());
+    let nope = gatesim(&["run", path, "--profile", "hardend"]);
+    assert_eq!(nope.status, 3);
+    assert!(nope.err.contains("did you mean `hardened`?"), "{}", nope.err);
+    let last = u64::MAX.to_string();
+    for args in [
+        &["run"][..],
+        &["run", path, "--seeds", "0"],
+        &["walk"],
+        &[],
+        &["run", path, "--seed", &last, "--seeds", "2"],
+    ] {
+        let mistake = gatesim(args);
+        assert_eq!(mistake.status, 3, "{args:?}");
+        assert!(!mistake.err.is_empty() && mistake.out.is_empty(), "{args:?}");
+    }
+    for args in [["--help"], ["--version"], ["schema"], ["profiles"]] {
+        let answer = gatesim(&args);
+        assert_eq!((answer.status, answer.err.as_str()), (0, ""), "{args:?}");
+        assert!(!answer.out.is_empty(), "{args:?}");
+    }
+    assert_eq!(gatesim(&["run", path, "--seed", &last, "--list"]).out.lines().count(), 2);
+}
+
+#[test]
+fn the_exit_status_follows_the_worst_run() {
+    let folder = folder(&[("one.toml", "name = \"x\"")]);
+    let status = |verdict| gatesim_with(&came_to(verdict), &["run", text(folder.path())]).status;
+    assert_eq!(status(Verdict::Pass), 0);
+    assert_eq!(status(Verdict::Fail), 1);
+    assert_eq!(status(Verdict::Inconclusive), 2);
+    assert_eq!(status(Verdict::Error), 3);
+}
+
+#[test]
+fn json_holds_runs_and_a_summary() {
+    let folder = folder(&[("one.toml", GOOD)]);
+    let report =
+        gatesim_with(&came_to(Verdict::Inconclusive), &["run", text(folder.path()), "--format", "json"]);
+    assert_eq!(report.status, 2);
+    let report: Value = serde_json::from_str(&report.out).expect("JSON");
+    let expected =
+        serde_json::json!({ "runs": 2, "as_expected": 1, "unexpected": 0, "inconclusive": 1, "error": 0 });
+    assert_eq!(report["summary"], expected);
+    assert_eq!(report["runs"][1]["hash"], "0000000000000001");
+}
+
+#[test]
+fn two_runs_that_differ_are_an_error_that_names_the_event() {
+    let folder = folder(&[("one.toml", "name = \"x\"")]);
+    let args = ["run", text(folder.path()), "--check-determinism", "--format", "json"];
+    assert_eq!(gatesim(&args).status, 0);
+
+    let turn = AtomicU64::new(0);
+    let unsteady = |scenario: &Scenario, profile: &str, seed: u64| {
+        let mut result = came_to(Verdict::Pass)(scenario, profile, seed);
+        let turn = turn.fetch_add(1, Ordering::Relaxed);
+        let fact = Fact::Injected { what: format!("turn {turn}") };
+        result.timeline.push(Event { at: Duration::from_millis(5), source: Source::World, fact });
+        result.hash = EventHash(turn);
+        result
+    };
+    let report = gatesim_with(&unsteady, &args);
+    assert_eq!(report.status, 3);
+    let report: Value = serde_json::from_str(&report.out).expect("JSON");
+    let note = report["runs"][0]["notes"][0].as_str().expect("a note");
+    for part in ["from event 1 on", "turn 0", "turn 1"] {
+        assert!(note.contains(part), "{part} is missing in {note}");
+    }
+}
+
+#[test]
+fn a_panic_is_an_error_of_that_run_alone() {
+    let folder = folder(&[("one.toml", "name = \"x\"")]);
+    let panicky = |scenario: &Scenario, profile: &str, seed: u64| {
+        assert!(seed != 2, "seed two is unlucky");
+        came_to(Verdict::Pass)(scenario, profile, seed)
+    };
+    let report = gatesim_with(&panicky, &["run", text(folder.path()), "--seeds", "3", "--format", "json"]);
+    assert_eq!(report.status, 3);
+    let report: Value = serde_json::from_str(&report.out).expect("JSON");
+    assert_eq!(report["summary"]["as_expected"], 2);
+    assert_eq!(report["runs"][1]["notes"][0], "the harness panicked: seed two is unlucky");
+}
+
+/// A reader who has left.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_and_hides_none() {
+    let folder = folder(&[("one.toml", "name = \"x\"")]);
+    let run = came_to(Verdict::Fail);
+    let parts = Parts { run: &run, report: &|_, _| "a line\n".into() };
+    for (args, status) in [(&["gatesim", "profiles"][..], 0), (&["gatesim", "run", text(folder.path())], 1)] {
+        let mut err = Vec::new();
+        let streams = Streams { out: &mut Closed, err: &mut err, out_color: false, err_color: false };
+        assert_eq!((main(args, &parts, streams), err.len()), (status, 0), "{args:?}");
+    }
+}
