@@ -13,6 +13,8 @@ pub mod intruder;
 pub mod prober;
 pub mod provider;
 mod socket;
+#[cfg(test)]
+mod tests;
 pub mod webchat;
 
 /// The name of the machine that the gateway runs on.
@@ -27,18 +29,4 @@ fn backoff(failures: u32, draw: u64) -> Duration {
     let base_ms = 1000u64 << failures.saturating_sub(1).min(5);
     let base_ms = base_ms.min(30_000);
     Duration::from_millis(base_ms + draw % (base_ms / 4 + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_to_half_a_minute_and_jitters_upwards() {
-        let bases: Vec<_> = (1..=7).map(|failures| backoff(failures, 0).as_secs()).collect();
-        assert_eq!(bases, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(backoff(u32::MAX, 0), Duration::from_secs(30));
-        assert!((0..10_000).all(|draw| backoff(1, draw) <= Duration::from_millis(1250)));
-        assert_eq!(backoff(1, 250), Duration::from_millis(1250));
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The sender keeps a WebSocket to the gateway, hands over the messages it is told to send and records what
 //! becomes of them: acknowledgement, reply, notice, or the break that leaves it in doubt. What it decides stands
-//! in [`conversation`]; this file is the thin rim of connections and waits around it. It knows the scenario only
+//! in `conversation`; this file is the thin rim of connections and waits around it. It knows the scenario only
 //! as a channel of commands.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! What a sender has already seen of its conversation, so that reading the history tells only news.
 //!
 //! The same reply can arrive live and stand in the history: that is one reply. The same reply twice in the
-//! history is two. So every text is counted, and a history shows news only where it holds more copies than have
-//! been seen before. Knows nothing of connections or of what is still open.
+//! history is two. So every text is counted, and a history tells something only where it holds more copies than
+//! have been seen before. Knows nothing of connections or of what is still open.
 
 use std::collections::BTreeMap;
 
@@ -50,33 +50,28 @@ impl Transcript {
         *self.notices.entry((run_id.map(str::to_owned), text.to_owned())).or_default() += 1;
     }
 
-    /// The history was read: tells what is new in it.
+    /// The history was read: tells what is new in it. A reply that stands there more often than it was ever seen
+    /// is told with all its copies, so that two copies in one reading can be recognised as such.
     pub(super) fn history_arrived(&mut self, payload: &Value) -> Findings {
-        let mut findings = Findings { replies: Vec::new(), notices: Vec::new() };
-        let mut replies_here = BTreeMap::new();
-        let mut notices_here = BTreeMap::new();
+        let mut replies = Vec::new();
+        let mut notices = Vec::new();
         for entry in payload.get("messages").and_then(Value::as_array).into_iter().flatten() {
             let text = text_of(entry);
             match string_at(entry, "role") {
                 Some("assistant") => {
-                    for message in self.answered_by(&text) {
-                        let reply = (message.clone(), text.clone());
-                        if is_news(&mut replies_here, &mut self.replies, reply) {
-                            let text = text.clone();
-                            findings.replies.push(Fact::ReplyReceived { message, text, via: Via::History });
-                        }
-                    }
+                    let answered = self.answered_by(&text).into_iter();
+                    replies.extend(answered.map(|message| (message, text.clone())));
                 }
-                Some("notice") => {
-                    let notice = (string_at(entry, "runId").map(str::to_owned), text);
-                    if is_news(&mut notices_here, &mut self.notices, notice.clone()) {
-                        findings.notices.push(notice);
-                    }
-                }
+                Some("notice") => notices.push((string_at(entry, "runId").map(str::to_owned), text)),
                 _ => {}
             }
         }
-        findings
+        let more_replies = count_more(&replies, &mut self.replies);
+        let mut more_notices = count_more(&notices, &mut self.notices);
+        replies.retain(|reply| more_replies.contains_key(reply));
+        notices.retain(|notice| more_notices.get_mut(notice).is_some_and(take_one));
+        let told = |(message, text)| Fact::ReplyReceived { message, text, via: Via::History };
+        Findings { replies: replies.into_iter().map(told).collect(), notices }
     }
 
     /// The messages of this sender that `text` names, each once. A reply to somebody else's message does not
@@ -90,14 +85,26 @@ impl Transcript {
     }
 }
 
-/// Counts one more copy of `what` in the history at hand; news when that makes more than were `seen` before.
-fn is_news<T: Ord + Clone>(here: &mut BTreeMap<T, u32>, seen: &mut BTreeMap<T, u32>, what: T) -> bool {
-    let copies = here.entry(what.clone()).or_default();
-    *copies += 1;
-    let seen = seen.entry(what).or_default();
-    let news = *copies > *seen;
-    *seen = (*seen).max(*copies);
-    news
+/// Of what there are more copies `here` than were ever `seen`, and how many more. All of them are seen now.
+fn count_more<T: Ord + Clone>(here: &[T], seen: &mut BTreeMap<T, u32>) -> BTreeMap<T, u32> {
+    let mut copies: BTreeMap<T, u32> = BTreeMap::new();
+    for what in here {
+        *copies.entry(what.clone()).or_insert(0) += 1;
+    }
+    copies.retain(|what, copies| {
+        let seen = seen.entry(what.clone()).or_default();
+        let more = copies.saturating_sub(*seen);
+        *seen += more;
+        *copies = more;
+        more > 0
+    });
+    copies
+}
+
+fn take_one(left: &mut u32) -> bool {
+    let any = *left > 0;
+    *left = left.saturating_sub(1);
+    any
 }
 
 #[cfg(test)]
@@ -128,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn a_second_copy_of_a_known_reply_is_told_with_the_first() {
+        let mut seen = Transcript::new("ann");
+        seen.reply_arrived("Re [ann#1]: yes");
+        let twice = history(&[("assistant", "Re [ann#1]: yes"), ("assistant", "Re [ann#1]: yes")]);
+        assert_eq!(seen.history_arrived(&twice).replies.len(), 2);
+        assert!(seen.history_arrived(&twice).replies.is_empty());
+    }
+
+    #[test]
     fn another_answer_to_the_same_message_is_news() {
         let mut seen = Transcript::new("ann");
         seen.reply_arrived("Re [ann#1]: yes");
@@ -147,6 +163,8 @@ mod tests {
         let restarted = history(&[("notice", "service restarted, please resend")]);
         assert_eq!(seen.history_arrived(&restarted).notices.len(), 1);
         assert!(seen.history_arrived(&restarted).notices.is_empty());
+        let again = history(&[("notice", "service restarted, please resend"); 2]);
+        assert_eq!(seen.history_arrived(&again).notices.len(), 1);
     }
 
     #[test]

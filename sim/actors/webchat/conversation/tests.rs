@@ -262,3 +262,59 @@ fn a_request_the_connection_did_not_take_is_not_sent() {
     assert_eq!(methods, ["ann-2 chat.history", "ann-3 chat.send"]);
     assert_eq!(facts, ["message.sent ann#1"]);
 }
+
+/// Every value that stands somewhere in `value`, by its JSON pointer.
+fn pointers(value: &Value, prefix: &str, found: &mut Vec<String>) {
+    found.push(prefix.to_owned());
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, inner)| pointers(inner, &format!("{prefix}/{name}"), found));
+        }
+        Value::Array(items) => {
+            (0..).zip(items).for_each(|(index, inner): (u32, _)| {
+                pointers(inner, &format!("{prefix}/{index}"), found);
+            });
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_stands_where_something_else_should_harms_nobody() {
+    let parts = json!([{ "type": "text", "text": "Re [ann#1]" }]);
+    let entries = json!([{ "role": "assistant", "content": parts }, { "role": "notice", "content": "x", "runId": "key1" }]);
+    let result = json!({ "status": "ok", "runIds": ["key1"], "messages": entries });
+    let frames = [
+        json!({ "type": "event", "event": "chat", "payload": reply("Re [ann#1]") }),
+        json!({ "type": "event", "event": "chat",
+            "payload": { "state": "aborted", "runId": "key1", "stopReason": "x" } }),
+        json!({ "type": "res", "id": "ann-1", "ok": true, "payload": result }),
+        json!({ "type": "res", "id": "ann-2", "ok": true, "payload": result }),
+        json!({ "type": "res", "id": "ann-1", "ok": false,
+            "error": { "code": "X", "message": "y", "retryable": true, "retryAfterMs": 1 } }),
+    ];
+    let others =
+        [json!(null), json!(true), json!(u64::MAX), json!(-1.5), json!(""), json!([[]]), json!({ "a": {} })];
+    let mut tried = 0;
+    for frame in &frames {
+        let mut places = Vec::new();
+        pointers(frame, "", &mut places);
+        for (place, other) in places.iter().flat_map(|place| others.iter().map(move |other| (place, other))) {
+            let mut frame = frame.clone();
+            *frame.pointer_mut(place).expect("a place of this frame") = other.clone();
+            let mut talk = Talk::new(SenderKind::Retrying);
+            talk.send("hello");
+            talk.conversation.stop();
+            talk.flush();
+            if let Some(frame) = Frame::parse(&frame.to_string()) {
+                talk.conversation.heard(frame, talk.now);
+            }
+            talk.now = at(40);
+            let _ = (talk.conversation.deadline(), talk.conversation.look_at_clock(talk.now));
+            talk.reconnect();
+            talk.flush();
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+}
