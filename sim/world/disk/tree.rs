@@ -1,0 +1,354 @@
+//! Files and directories by number, with two sets of names: the live ones and the durable ones.
+//!
+//! Processes walk the live entries. A change of entries goes to the journal and reaches the durable entries when
+//! it is synced. Power loss turns the durable tree, plus what the seed lets survive, into the live one. Knows no
+//! clock: whoever changes something says what time it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use gateway::env::{FileStat, WallTime};
+use rand_chacha::rand_core::Rng;
+
+use super::Errno;
+use super::content::Content;
+use super::journal::{DirOp, Ino, Journal, Name};
+
+const ROOT: Ino = 0;
+
+/// The size that ext4 shows for a small directory.
+const DIRECTORY_SIZE: u64 = 4096;
+
+/// All files and directories of a disk.
+pub(super) struct Tree {
+    nodes: BTreeMap<Ino, Node>,
+    next: Ino,
+    journal: Journal,
+    /// Nodes that nothing leads to any more are swept out when there are more than this many.
+    sweep_above: usize,
+}
+
+enum Node {
+    File(Content),
+    Dir(Dir),
+}
+
+struct Dir {
+    live: Entries,
+    durable: Entries,
+    modified: WallTime,
+}
+
+type Entries = BTreeMap<OsString, Ino>;
+
+/// Which names and bytes an observer looks at.
+#[derive(Clone, Copy)]
+pub(super) enum View {
+    /// What processes see.
+    Live,
+    /// What survives a power loss for certain.
+    Durable,
+}
+
+impl Tree {
+    /// A tree with nothing but its root directory.
+    pub(super) fn new(now: WallTime) -> Self {
+        let root = Node::Dir(Dir { live: Entries::new(), durable: Entries::new(), modified: now });
+        Self {
+            nodes: BTreeMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+            journal: Journal::default(),
+            sweep_above: 64,
+        }
+    }
+
+    pub(super) fn file(&self, path: &Path) -> io::Result<&Content> {
+        match self.node(self.find(path)?)? {
+            Node::File(content) => Ok(content),
+            Node::Dir(_) => Err(Errno::Eisdir.into()),
+        }
+    }
+
+    pub(super) fn file_mut(&mut self, path: &Path) -> io::Result<&mut Content> {
+        let ino = self.find(path)?;
+        match self.nodes.get_mut(&ino) {
+            Some(Node::File(content)) => Ok(content),
+            Some(Node::Dir(_)) => Err(Errno::Eisdir.into()),
+            None => Err(Errno::Enoent.into()),
+        }
+    }
+
+    /// The file at `path`, created empty when there is none.
+    pub(super) fn file_or_new(&mut self, path: &Path, now: WallTime) -> io::Result<&mut Content> {
+        match self.create_file(path, now) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self.file_mut(path),
+        }
+    }
+
+    pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
+        let name = self.free_name(path)?;
+        self.link(name, Node::File(Content::empty(now)), now);
+        Ok(())
+    }
+
+    pub(super) fn create_dir_all(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
+        let mut dir = ROOT;
+        for name in names_of(path)? {
+            dir = match self.dir(dir)?.live.get(name) {
+                Some(ino) => *ino,
+                None => {
+                    let new = Dir { live: Entries::new(), durable: Entries::new(), modified: now };
+                    self.link((dir, name.to_owned()), Node::Dir(new), now)
+                }
+            };
+        }
+        match self.node(dir)? {
+            Node::Dir(_) => Ok(()),
+            Node::File(_) => Err(Errno::Eexist.into()),
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path, now: WallTime) -> io::Result<()> {
+        let old = self.place(from)?.ok_or(Errno::Ebusy)?;
+        let new = self.place(to)?.ok_or(Errno::Ebusy)?;
+        let ino = self.find(from)?;
+        let moves_directory = matches!(self.node(ino)?, Node::Dir(_));
+        if moves_directory && to != from && to.starts_with(from) {
+            return Err(Errno::Einval.into());
+        }
+        match self.dir(new.0)?.live.get(&new.1) {
+            Some(taken) if *taken == ino => return Ok(()),
+            Some(taken) => match self.node(*taken)? {
+                Node::Dir(_) if !moves_directory => return Err(Errno::Eisdir.into()),
+                Node::Dir(dir) if !dir.live.is_empty() => return Err(Errno::Enotempty.into()),
+                Node::File(_) if moves_directory => return Err(Errno::Enotdir.into()),
+                Node::Dir(_) | Node::File(_) => {}
+            },
+            None => {}
+        }
+        self.change(DirOp { gone: Some(old), appeared: Some((new, ino)), moves_directory }, now);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
+        let name = self.place(path)?.ok_or(Errno::Eisdir)?;
+        self.file(path)?;
+        self.change(DirOp { gone: Some(name), appeared: None, moves_directory: false }, now);
+        Ok(())
+    }
+
+    pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        let ino = self.find(path)?;
+        self.dir(ino)?;
+        for op in self.journal.sync(ino) {
+            self.commit(op);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(match self.node(self.find(path)?)? {
+            Node::File(file) => FileStat { size: file.live().len() as u64, modified: file.modified() },
+            Node::Dir(dir) => FileStat { size: DIRECTORY_SIZE, modified: dir.modified },
+        })
+    }
+
+    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let dir = self.dir(self.find(path)?)?;
+        Ok(dir.live.keys().map(|name| path.join(name)).collect())
+    }
+
+    /// Every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
+    pub(super) fn files_under(&self, dir: &Path, view: View) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        if let Ok(ino) = self.find_in(dir, view) {
+            self.collect(ino, dir.to_path_buf(), view, &mut files);
+        }
+        files
+    }
+
+    fn collect(&self, ino: Ino, path: PathBuf, view: View, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        match self.nodes.get(&ino) {
+            Some(Node::File(content)) => {
+                files.insert(path, content.seen(view).to_vec());
+            }
+            Some(Node::Dir(dir)) => {
+                for (name, ino) in dir.entries(view) {
+                    self.collect(*ino, path.join(name), view, files);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Power is lost: the first so many pending directory operations survive, and each file keeps what
+    /// [`Content::lose_power`] leaves of it. Returns how many operations and unsynced contents were lost.
+    pub(super) fn lose_power(&mut self, rng: &mut (impl Rng + ?Sized)) -> u32 {
+        let pending = self.journal.len();
+        let survive = if pending == 0 { 0 } else { (rng.next_u64() % (pending as u64 + 1)) as usize };
+        for op in self.journal.take().take(survive) {
+            self.commit(op);
+        }
+        let mut lost = pending - survive;
+        let mut alive = BTreeSet::new();
+        let mut todo = vec![ROOT];
+        while let Some(ino) = todo.pop() {
+            match self.nodes.get_mut(&ino) {
+                Some(Node::File(content)) => lost += usize::from(content.lose_power(rng)),
+                Some(Node::Dir(dir)) => {
+                    dir.live.clone_from(&dir.durable);
+                    todo.extend(dir.durable.values());
+                }
+                None => continue,
+            }
+            alive.insert(ino);
+        }
+        self.nodes.retain(|ino, _| alive.contains(ino));
+        u32::try_from(lost).unwrap_or(u32::MAX)
+    }
+
+    /// How many files and directories are kept, the nameless ones included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Puts a new node under a name.
+    fn link(&mut self, name: Name, node: Node, now: WallTime) -> Ino {
+        self.sweep();
+        let ino = self.next;
+        self.next += 1;
+        self.nodes.insert(ino, node);
+        self.change(DirOp { gone: None, appeared: Some((name, ino)), moves_directory: false }, now);
+        ino
+    }
+
+    /// Changes the live entries now, and the durable ones when the journal says so.
+    fn change(&mut self, op: DirOp, now: WallTime) {
+        if let Some((dir, name)) = &op.gone
+            && let Some(Node::Dir(dir)) = self.nodes.get_mut(dir)
+        {
+            dir.live.remove(name);
+            dir.modified = now;
+        }
+        if let Some(((dir, name), ino)) = &op.appeared
+            && let Some(Node::Dir(dir)) = self.nodes.get_mut(dir)
+        {
+            dir.live.insert(name.clone(), *ino);
+            dir.modified = now;
+        }
+        if let Some(oldest) = self.journal.push(op) {
+            self.commit(oldest);
+        }
+    }
+
+    /// Makes an operation durable. A directory that is gone by now takes its entries with it.
+    fn commit(&mut self, op: DirOp) {
+        if let Some((dir, name)) = op.gone
+            && let Some(Node::Dir(dir)) = self.nodes.get_mut(&dir)
+        {
+            dir.durable.remove(&name);
+        }
+        if let Some(((dir, name), ino)) = op.appeared
+            && let Some(Node::Dir(dir)) = self.nodes.get_mut(&dir)
+        {
+            dir.durable.insert(name, ino);
+        }
+    }
+
+    /// Drops the nodes that no name, live, durable or pending, leads to.
+    fn sweep(&mut self) {
+        if self.nodes.len() <= self.sweep_above {
+            return;
+        }
+        let mut reached = BTreeSet::new();
+        let mut todo: Vec<Ino> = self.journal.mentioned().collect();
+        todo.push(ROOT);
+        while let Some(ino) = todo.pop() {
+            if reached.insert(ino)
+                && let Some(Node::Dir(dir)) = self.nodes.get(&ino)
+            {
+                todo.extend(dir.live.values().chain(dir.durable.values()));
+            }
+        }
+        self.nodes.retain(|ino, _| reached.contains(ino));
+        self.sweep_above = 2 * self.nodes.len().max(32);
+    }
+
+    fn find(&self, path: &Path) -> io::Result<Ino> {
+        self.find_in(path, View::Live)
+    }
+
+    fn find_in(&self, path: &Path, view: View) -> io::Result<Ino> {
+        let mut ino = ROOT;
+        for name in names_of(path)? {
+            ino = *self.dir(ino)?.entries(view).get(name).ok_or(Errno::Enoent)?;
+        }
+        Ok(ino)
+    }
+
+    /// Where the last name of `path` is or would be; `None` for the root, which has no name.
+    fn place(&self, path: &Path) -> io::Result<Option<Name>> {
+        let mut dir = ROOT;
+        let mut names = names_of(path)?.into_iter();
+        let Some(last) = names.next_back() else { return Ok(None) };
+        for name in names {
+            dir = *self.dir(dir)?.live.get(name).ok_or(Errno::Enoent)?;
+        }
+        self.dir(dir)?;
+        Ok(Some((dir, last.to_owned())))
+    }
+
+    fn free_name(&self, path: &Path) -> io::Result<Name> {
+        let name = self.place(path)?.ok_or(Errno::Eexist)?;
+        if self.dir(name.0)?.live.contains_key(&name.1) { Err(Errno::Eexist.into()) } else { Ok(name) }
+    }
+
+    fn node(&self, ino: Ino) -> io::Result<&Node> {
+        self.nodes.get(&ino).ok_or_else(|| Errno::Enoent.into())
+    }
+
+    fn dir(&self, ino: Ino) -> io::Result<&Dir> {
+        match self.node(ino)? {
+            Node::Dir(dir) => Ok(dir),
+            Node::File(_) => Err(Errno::Enotdir.into()),
+        }
+    }
+}
+
+impl Dir {
+    fn entries(&self, view: View) -> &Entries {
+        match view {
+            View::Live => &self.live,
+            View::Durable => &self.durable,
+        }
+    }
+}
+
+impl Content {
+    fn seen(&self, view: View) -> &[u8] {
+        match view {
+            View::Live => self.live(),
+            View::Durable => self.synced(),
+        }
+    }
+}
+
+/// The names from the root down. `EINVAL` for a path that is not absolute and normalised.
+fn names_of(path: &Path) -> io::Result<Vec<&std::ffi::OsStr>> {
+    let mut names = Vec::new();
+    let mut components = path.components();
+    if components.next() != Some(Component::RootDir) {
+        return Err(Errno::Einval.into());
+    }
+    for component in components {
+        match component {
+            Component::Normal(name) => names.push(name),
+            _ => return Err(Errno::Einval.into()),
+        }
+    }
+    Ok(names)
+}
