@@ -1,3 +1,22 @@
-//! The gatesim command.
+//! The gatesim command: the parts put together.
 
-fn main() {}
+use std::io::{IsTerminal, stderr, stdout};
+use std::process::ExitCode;
+
+use gatesim::cli::{self, Parts, Streams};
+
+fn main() -> ExitCode {
+    let parts = Parts { run: &gatesim::run, report: &|_, _| String::new() };
+    let streams = Streams {
+        out: &mut stdout().lock(),
+        err: &mut stderr().lock(),
+        out_color: takes_colors(&stdout()),
+        err_color: takes_colors(&stderr()),
+    };
+    ExitCode::from(cli::main(std::env::args_os(), &parts, streams))
+}
+
+/// A terminal does, unless its user asks for none (<https://no-color.org>).
+fn takes_colors(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

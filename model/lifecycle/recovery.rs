@@ -53,6 +53,7 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) -> Result<(), StateError> {
             Verdict::Settle(how) => gateway.inbox.settle(&message.run_id, how)?,
             Verdict::Resume => {
                 tracing::warn!(name: "recovery.resumed", run = message.run_id, "accepted by an earlier life");
+                gateway.inbox.reopen(&message.run_id);
                 gateway.enqueue(&message);
                 resumed += 1;
             }

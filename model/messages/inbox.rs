@@ -122,6 +122,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Forgets that a message has begun or ended, in memory only: it can be worked on again.
+    pub(crate) fn reopen(&self, run_id: &str) {
+        self.set_stage(run_id, Stage::Accepted);
+    }
+
     /// The message accepted under this key and its stage.
     pub(crate) fn find(&self, run_id: &str) -> Option<(Accepted, Stage)> {
         let entries = self.entries.borrow();

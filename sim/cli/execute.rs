@@ -1,10 +1,4 @@
-//! Making one planned run, each on a thread of its own, so that no run can leave anything to the next.
-//!
-//! A run that panics is an error of the harness and of that run alone. Checking determinism makes a run twice
-//! and compares the two event by event.
-
-use std::any::Any;
-use std::thread;
+//! Making planned runs: once, or twice to see that nothing but the seed decides them.
 
 use super::plan::PlannedRun;
 use crate::scenario::Scenario;
@@ -13,29 +7,9 @@ use crate::verdict::{RunResult, Verdict};
 
 type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);
 
-/// Stack of a run's thread in bytes: a world is deep, and the default for threads is a quarter of this.
-const STACK_BYTES: usize = 8 << 20;
-
 /// Makes the run.
 pub(super) fn once(run: Run<'_>, planned: &PlannedRun) -> RunResult {
-    let PlannedRun { scenario, profile, seed, .. } = planned;
-    let (scenario, profile, seed) = (scenario.as_ref(), profile.as_str(), *seed);
-    let joined = thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, move || run(scenario, profile, seed));
-        thread.map(thread::ScopedJoinHandle::join)
-    });
-    match joined {
-        Ok(Ok(result)) => result,
-        Ok(Err(panic)) => {
-            let why = format!("the harness panicked: {}", panic_message(panic.as_ref()));
-            RunResult::error(scenario, profile, seed, why)
-        }
-        Err(error) => {
-            RunResult::error(scenario, profile, seed, format!("a thread could not be started: {error}"))
-        }
-    }
+    run(&planned.scenario, &planned.profile, planned.seed)
 }
 
 /// Makes the run twice; if the two differ in anything that the seed decides, the result is an error.
@@ -77,9 +51,4 @@ fn difference(first: &RunResult, second: &RunResult) -> Option<String> {
             first.verdict, first.hash, second.verdict, second.hash
         )
     })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

@@ -29,7 +29,8 @@ const BAD_INPUT: u8 = 3;
 
 /// What the command does not do itself.
 pub struct Parts<'a> {
-    /// Makes one run of a scenario under the named profile and a seed. Called on a thread of its own.
+    /// Makes one run of a scenario under the named profile and a seed. Must not panic, and must leave nothing
+    /// behind that the next run could meet.
     pub run: &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync),
     /// Shows results as text, ending with a line break. Timelines are there when they are asked for, and for
     /// runs that did not come out as expected.

@@ -191,20 +191,6 @@ fn two_runs_that_differ_are_an_error_that_names_the_event() {
     }
 }
 
-#[test]
-fn a_panic_is_an_error_of_that_run_alone() {
-    let folder = folder(&[("one.toml", "name = \"x\"")]);
-    let panicky = |scenario: &Scenario, profile: &str, seed: u64| {
-        assert!(seed != 2, "seed two is unlucky");
-        came_to(Verdict::Pass)(scenario, profile, seed)
-    };
-    let report = gatesim_with(&panicky, &["run", text(folder.path()), "--seeds", "3", "--format", "json"]);
-    assert_eq!(report.status, 3);
-    let report: Value = serde_json::from_str(&report.out).expect("JSON");
-    assert_eq!(report["summary"]["as_expected"], 2);
-    assert_eq!(report["runs"][1]["notes"][0], "the harness panicked: seed two is unlucky");
-}
-
 /// A reader who has left.
 struct Closed;
 

@@ -19,9 +19,8 @@ mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
 
-
-pub use terms::{RestartLoopLimit, Terms};
 pub use crate::verdict::Violation;
+pub use terms::{RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {

@@ -1,10 +1,13 @@
 //! The cast: everybody who is not the gateway enters the world as processes of their own.
 
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use gateway::env::{Env, ExitCode};
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::stage::{CLIENTS_MACHINE, PROVIDER_MACHINE, PROVIDER_PORT};
 use crate::actors::intruder::{self, IntruderSettings};
@@ -12,6 +15,7 @@ use crate::actors::prober::{self, ProberSettings};
 use crate::actors::provider::{self, Behaviour, ProviderSettings};
 use crate::actors::webchat::{self, SenderCommand, WebchatSettings};
 use crate::scenario::{Channel, ProviderBehaviour, Scenario, SenderKind, SenderSetup};
+use crate::timeline::{Fact, Recorder};
 use crate::world::World;
 
 /// The senders' ears: what the script tells them goes in here.
@@ -33,8 +37,8 @@ pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<Senders> {
         let recorder = world.recorder().clone();
         world.start_actor(CLIENTS_MACHINE, "prober", move |env| {
             Box::pin(async move {
-                prober::run(env, recorder, ProberSettings { port, every }).await;
-                ExitCode::CLEAN
+                let calm = calm(recorder.clone());
+                onlooker(calm, prober::run(env, recorder, ProberSettings { port, every })).await
             })
         })?;
     }
@@ -42,12 +46,34 @@ pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<Senders> {
         let recorder = world.recorder().clone();
         world.start_actor(CLIENTS_MACHINE, "intruder", move |env| {
             Box::pin(async move {
-                intruder::run(env, recorder, IntruderSettings { port, every }).await;
-                ExitCode::CLEAN
+                let calm = calm(recorder.clone());
+                onlooker(calm, intruder::run(env, recorder, IntruderSettings { port, every })).await
             })
         })?;
     }
     Ok(senders)
+}
+
+/// How long onlookers stay after the storm: long enough to see the gateway up again, and not all of the calm.
+const ONLOOKERS_STAY: Duration = Duration::from_secs(60);
+
+/// Resolves when the storm is over and onlookers have seen enough.
+fn calm(recorder: Recorder) -> impl Future<Output = ()> {
+    let settling = recorder.nth_event(1, |event| event.fact == Fact::SettleBegan);
+    async move {
+        // The storm ends, or the world does.
+        let _ = settling.await;
+        sleep(ONLOOKERS_STAY).await;
+    }
+}
+
+async fn onlooker(calm: impl Future<Output = ()>, look: impl Future<Output = ()>) -> ExitCode {
+    tokio::select! {
+        biased;
+        () = calm => {}
+        () = look => {}
+    }
+    ExitCode::CLEAN
 }
 
 /// All senders share one process, as tabs share a browser: an address each would cost the world at every step.
@@ -103,4 +129,3 @@ fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> Web
         token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
     }
 }
-

@@ -5,15 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use indexmap::IndexMap;
-
 use crate::oracle::{self, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
-use crate::verdict::{Expected, RunResult, Verdict, Violation};
+use crate::verdict::{RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
 mod cast;
+mod isolation;
 mod observer;
 mod script;
 mod stage;
@@ -26,19 +25,16 @@ use stage::Stage;
 /// A panic of the harness becomes a result with the verdict [`Verdict::Error`].
 pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
     let started = Instant::now();
-    let recording = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("world".to_string());
-        match thread.spawn_scoped(scope, || play(scenario, profile, seed)) {
-            Ok(running) => running.join().map_err(|panic| panic_text(&*panic)),
-            Err(error) => Err(format!("no thread could be started: {error}")),
+    let played = isolation::on_fresh_thread(|| play(scenario, profile, seed));
+    let recording = match played {
+        Ok(Ok(recording)) => recording,
+        Ok(Err(error)) => {
+            let why = format!("the world could not be built: {error}");
+            return RunResult::error(scenario, profile, seed, why);
         }
-    });
-    let judged = match recording {
-        Ok(Ok(recording)) => judge(scenario, recording),
-        Ok(Err(error)) => Judged::error(format!("the world could not be built: {error}")),
-        Err(panic) => Judged::error(format!("the harness panicked: {panic}")),
+        Err(why) => return RunResult::error(scenario, profile, seed, why),
     };
-    judged.into_result(scenario, profile, seed, started.elapsed())
+    judge(scenario, profile, seed, recording, started)
 }
 
 /// What a run leaves behind.
@@ -79,27 +75,33 @@ fn process_slots(scenario: &Scenario) -> usize {
     2 + onlookers + LIVES
 }
 
-struct Judged {
-    verdict: Verdict,
-    violations: Vec<Violation>,
-    fates: IndexMap<String, String>,
-    notes: Vec<String>,
-    events: Vec<Event>,
-    hash: EventHash,
-}
-
-fn judge(scenario: &Scenario, recording: Recording) -> Judged {
+fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, unplayed } = recording;
     let ledger = Ledger::of(&events);
     let violations = oracle::judge(&Evidence { events: &events, ledger: &ledger, terms: &terms(scenario) });
-    let notes = unplayed;
-    let verdict = match (violations.is_empty(), notes.is_empty()) {
+    let verdict = match (violations.is_empty(), unplayed.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
         (true, true) => Verdict::Pass,
     };
+    let expected = scenario.expect.under(profile);
     let fates = ledger.entries().iter().map(|entry| (entry.message.to_string(), entry.fate.to_string()));
-    Judged { verdict, violations, fates: fates.collect(), notes, events, hash }
+    RunResult {
+        scenario: scenario.path.display().to_string(),
+        profile: profile.to_string(),
+        seed,
+        verdict,
+        as_expected: expected.is_met_by(verdict, &violations),
+        expected,
+        violations,
+        fates: fates.collect(),
+        virtual_time: events.last().map_or(Duration::ZERO, |event| event.at),
+        wall_time: started.elapsed(),
+        events: events.len() as u64,
+        hash,
+        notes: unplayed,
+        timeline: events,
+    }
 }
 
 /// The numbers this scenario is judged by.
@@ -120,42 +122,4 @@ fn terms(scenario: &Scenario) -> Terms {
         expected_fates: fates.collect(),
         ..Terms::default()
     }
-}
-
-impl Judged {
-    fn error(note: String) -> Self {
-        Self {
-            verdict: Verdict::Error,
-            violations: Vec::new(),
-            fates: IndexMap::new(),
-            notes: vec![note],
-            events: Vec::new(),
-            hash: EventHash(0),
-        }
-    }
-
-    fn into_result(self, scenario: &Scenario, profile: &str, seed: u64, wall_time: Duration) -> RunResult {
-        let expected: Expected = scenario.expect.under(profile);
-        RunResult {
-            scenario: scenario.path.display().to_string(),
-            profile: profile.to_string(),
-            seed,
-            verdict: self.verdict,
-            as_expected: expected.is_met_by(self.verdict, &self.violations),
-            expected,
-            violations: self.violations,
-            fates: self.fates,
-            virtual_time: self.events.last().map_or(Duration::ZERO, |event| event.at),
-            wall_time,
-            events: self.events.len() as u64,
-            hash: self.hash,
-            notes: self.notes,
-            timeline: self.events,
-        }
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_string())
 }

@@ -19,9 +19,8 @@ pub(super) fn watch(stage: &Stage) {
     let stage = stage.clone();
     let recorder = stage.world.recorder().clone();
     stage.world.clone().spawn(async move {
-        let is_death = |fact: &Fact| {
-            matches!(fact, Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM)
-        };
+        let is_death =
+            |fact: &Fact| matches!(fact, Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM);
         // The wait ends with the world.
         while recorder.nth_event(1, move |event| is_death(&event.fact)).await.is_ok() {
             observe(&stage);

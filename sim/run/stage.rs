@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::Launch;
-use gateway::env::{Env, ExitCode, LocalBoxFuture, Pid, Signal};
+use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
 use serde_json::json;
 
 use crate::scenario::{Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
+use crate::world::World;
 use crate::world::disk::Disk;
-use crate::world::supervisor::{RestartPolicy, Service, Unit};
-use crate::world::{Storage, World};
+use crate::world::supervisor::systemd::{RestartPolicy, Unit};
+use crate::world::supervisor::{Main, Service};
 
 pub(super) const GATEWAY_MACHINE: &str = "gateway";
 pub(super) const CLIENTS_MACHINE: &str = "clients";
@@ -52,16 +53,20 @@ impl Stage {
         let policies = scenario.gateway.policies_under(profile).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("there is no profile {profile}"))
         })?;
-        let disk = add_machine(world, GATEWAY_MACHINE)?;
-        add_machine(world, CLIENTS_MACHINE)?;
-        add_machine(world, PROVIDER_MACHINE)?;
+        for name in [GATEWAY_MACHINE, CLIENTS_MACHINE, PROVIDER_MACHINE] {
+            world.add_machine(name)?;
+        }
+        let disk = world.disk(GATEWAY_MACHINE)?;
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
         let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: policies.clone() };
         let service = match &scenario.gateway.supervisor {
             Supervisor::Systemd(unit) => {
                 let main = move || gateway_main(launch.clone());
-                Some(Service::start(world, GATEWAY_MACHINE, GATEWAY_PROGRAM, systemd_unit(unit), main)?)
+                let service =
+                    Service::load(world, GATEWAY_MACHINE, systemd_unit(unit), GATEWAY_PROGRAM, main)?;
+                service.start();
+                Some(service)
             }
             Supervisor::None => {
                 world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway_main(launch))?;
@@ -136,15 +141,15 @@ impl Stage {
     }
 
     pub(super) fn service_stop(&self) -> Result<(), String> {
-        self.service().map(Service::request_stop)
+        self.service().map(Service::stop)
     }
 
     pub(super) fn service_start(&self) -> Result<(), String> {
-        self.service().map(Service::request_start)
+        self.service().map(Service::start)
     }
 
     pub(super) fn service_restart(&self) -> Result<(), String> {
-        self.service().map(Service::request_restart)
+        self.service().map(Service::restart)
     }
 
     /// Starts a second gateway by hand, with the same configuration and state directory.
@@ -189,15 +194,8 @@ const fn machine_name(machine: Machine) -> &'static str {
     }
 }
 
-fn add_machine(world: &World, name: &str) -> io::Result<Disk> {
-    let disk = Disk::new(Rc::new(world.wall_clock(name)));
-    let lost = disk.clone();
-    world.add_machine(name, Storage::new(Rc::new(disk.clone()), move |rng| lost.power_loss(rng)))?;
-    Ok(disk)
-}
-
-fn gateway_main(launch: Launch) -> impl FnOnce(Env) -> LocalBoxFuture<'static, ExitCode> + 'static {
-    move |env| Box::pin(gateway::run(env, launch))
+fn gateway_main(launch: Launch) -> Main {
+    Box::new(move |env| Box::pin(gateway::run(env, launch)))
 }
 
 fn config_text(scenario: &Scenario) -> String {

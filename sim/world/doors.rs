@@ -90,7 +90,7 @@ impl Doors {
         if process.is_dead() {
             return Err(io::Error::other("the process has ended"));
         }
-        let result = operation(process.machine.fs());
+        let result = operation(&process.machine.seen_disk);
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
             let error = result.as_ref().err().map(ToString::to_string);

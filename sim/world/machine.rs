@@ -10,42 +10,34 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use gateway::env::{Fs, Liveness, Pid, StartTime, WallTime};
-use rand_chacha::ChaCha8Rng;
+use gateway::env::{Liveness, Pid, StartTime, WallTime};
 use tokio::sync::watch;
 
+use super::disk::{Disk, FaultyDisk};
 use super::network::MachineId;
 use super::process::Process;
-
-/// A machine's disk: what processes see of it, and what a power loss does to it.
-pub struct Storage {
-    fs: Rc<dyn Fs>,
-    lose_power: LosePower,
-}
-
-/// Loses what was not synced and returns how many operations that were.
-type LosePower = Box<dyn Fn(&mut ChaCha8Rng) -> u32>;
-
-impl Storage {
-    /// Processes use `fs`, which may be a faulty layer over the disk; `lose_power` loses what was not synced
-    /// and returns how many operations that were.
-    pub fn new(fs: Rc<dyn Fs>, lose_power: impl Fn(&mut ChaCha8Rng) -> u32 + 'static) -> Self {
-        Self { fs, lose_power: Box::new(lose_power) }
-    }
-}
 
 /// One machine of the world.
 pub(super) struct Machine {
     pub(super) name: String,
     pub(super) id: MachineId,
-    pub(super) storage: Storage,
+    pub(super) disk: Disk,
+    /// The disk as its processes see it: with faults, when there are any.
+    pub(super) seen_disk: FaultyDisk,
     pub(super) wall_offset_ms: Rc<Cell<i64>>,
     power: watch::Sender<bool>,
     processes: RefCell<BTreeMap<Pid, Rc<Process>>>,
     ports: RefCell<BTreeMap<u16, PortOwner>>,
-    first_pid: u32,
-    pid_space: u32,
-    next_pid: Cell<u32>,
+    pids: Cell<PidSpace>,
+}
+
+/// The process ids of a machine: `space` of them from `first` on, handed out in turn.
+#[derive(Clone, Copy)]
+pub(super) struct PidSpace {
+    pub(super) first: u32,
+    pub(super) space: u32,
+    /// The next one, counted from `first`.
+    pub(super) next: u32,
 }
 
 /// Who listens on a port.
@@ -63,22 +55,20 @@ impl Machine {
     pub(super) fn new(
         name: &str,
         id: MachineId,
-        storage: Storage,
+        disk: Disk,
         wall_offset_ms: Rc<Cell<i64>>,
-        pids: (u32, u32, u32),
+        pids: PidSpace,
     ) -> Self {
-        let (first_pid, pid_space, next_pid) = pids;
         Self {
             name: name.to_string(),
             id,
-            storage,
+            seen_disk: FaultyDisk::new(Rc::new(disk.clone())),
+            disk,
             wall_offset_ms,
             power: watch::Sender::new(true),
             processes: RefCell::default(),
             ports: RefCell::default(),
-            first_pid,
-            pid_space,
-            next_pid: Cell::new(next_pid),
+            pids: Cell::new(pids),
         }
     }
 
@@ -86,14 +76,6 @@ impl Machine {
     pub(super) fn address(&self) -> Ipv4Addr {
         let [high, low] = self.id.0.to_be_bytes();
         Ipv4Addr::new(10, 0, high, low)
-    }
-
-    pub(super) fn fs(&self) -> &dyn Fs {
-        &*self.storage.fs
-    }
-
-    pub(super) fn lose_unsynced(&self, draw: &mut ChaCha8Rng) -> u32 {
-        (self.storage.lose_power)(draw)
     }
 
     pub(super) fn has_power(&self) -> bool {
@@ -111,10 +93,12 @@ impl Machine {
     /// A process id that nobody has, in turn; `WouldBlock` (EAGAIN, as from `fork`) when there is none.
     pub(super) fn next_free_pid(&self) -> io::Result<Pid> {
         let processes = self.processes.borrow();
-        for _ in 0..self.pid_space {
-            let pid = Pid(self.first_pid + self.next_pid.get());
-            self.next_pid.set((self.next_pid.get() + 1) % self.pid_space);
+        let mut pids = self.pids.get();
+        for _ in 0..pids.space {
+            let pid = Pid(pids.first + pids.next);
+            pids.next = (pids.next + 1) % pids.space;
             if !processes.contains_key(&pid) {
+                self.pids.set(pids);
                 return Ok(pid);
             }
         }
@@ -128,7 +112,15 @@ impl Machine {
     /// Strikes the process from the table; its ports are free at once, and are returned.
     pub(super) fn dismiss(&self, pid: Pid) -> Vec<u16> {
         self.processes.borrow_mut().remove(&pid);
-        self.ports.borrow_mut().extract_if(.., |_, owner| owner.pid == pid).map(|(port, _)| port).collect()
+        let mut released = Vec::new();
+        self.ports.borrow_mut().retain(|port, owner| {
+            let is_others = owner.pid != pid;
+            if !is_others {
+                released.push(*port);
+            }
+            is_others
+        });
+        released
     }
 
     pub(super) fn process(&self, pid: Pid) -> Option<Rc<Process>> {

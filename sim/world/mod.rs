@@ -20,8 +20,10 @@ use tokio::time::Instant;
 
 use crate::timeline::{DeathCause, Fact, Recorder, Source};
 
-mod current;
 pub mod disk;
+pub mod supervisor;
+
+mod current;
 mod doors;
 mod log;
 mod machine;
@@ -32,16 +34,15 @@ mod run;
 mod settings;
 mod slots;
 mod sockets;
-pub mod supervisor;
 #[cfg(test)]
 mod tests;
 
 pub use current::{CurrentProcess, current_process};
-pub use machine::Storage;
 pub use random::RandomStream;
 pub use settings::WorldSettings;
 
-use machine::Machine;
+use disk::{Disk, FaultyDisk};
+use machine::{Machine, PidSpace};
 use network::{MachineId, Network};
 use process::{Birth, Process};
 use random::RandomStreams;
@@ -103,24 +104,40 @@ impl World {
 
 /// Machines.
 impl World {
-    /// Adds a machine, which has power from the start.
+    /// Adds a machine with an empty disk. It has power from the start.
     ///
     /// # Errors
     /// `AlreadyExists` when a machine has that name.
-    pub fn add_machine(&self, name: &str, storage: Storage) -> io::Result<()> {
-        let mut machines = self.0.machines.borrow_mut();
-        if machines.iter().any(|machine| machine.name == name) {
+    pub fn add_machine(&self, name: &str) -> io::Result<()> {
+        if self.machine(name).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("machine {name} exists")));
         }
-        let number = u16::try_from(machines.len() + 1).map_err(io::Error::other)?;
-        let pid_space = self.0.settings.pid_space.max(1);
+        let number = u16::try_from(self.machines().len() + 1).map_err(io::Error::other)?;
+        let space = self.0.settings.pid_space.max(1);
         // Ranges do not overlap, so that a process id names one living process of the whole world.
-        let first_pid = FIRST_PID + (u32::from(number) - 1) * pid_space;
-        let next_pid = self.rng(&format!("{name}/first pid")).below(u64::from(pid_space) / 4 + 1) as u32;
-        let pids = (first_pid, pid_space, next_pid);
-        let machine = Machine::new(name, MachineId(number), storage, self.wall_offset(name), pids);
-        machines.push(Rc::new(machine));
+        let first = FIRST_PID + (u32::from(number) - 1) * space;
+        let next = self.rng(&format!("{name}/first pid")).below(u64::from(space) / 4 + 1) as u32;
+        let disk = Disk::new(Rc::new(self.wall_clock(name)));
+        let pids = PidSpace { first, space, next };
+        let machine = Machine::new(name, MachineId(number), disk, self.wall_offset(name), pids);
+        self.0.machines.borrow_mut().push(Rc::new(machine));
         Ok(())
+    }
+
+    /// The disk of a machine, for its first content and for outside observers.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such machine.
+    pub fn disk(&self, name: &str) -> io::Result<Disk> {
+        Ok(self.machine(name)?.disk.clone())
+    }
+
+    /// The layer through which a machine's processes see their disk: where disk faults are injected.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such machine.
+    pub fn disk_faults(&self, name: &str) -> io::Result<FaultyDisk> {
+        Ok(self.machine(name)?.seen_disk.clone())
     }
 
     /// The wall clock of the machine called `name`, which need not exist yet.
@@ -149,7 +166,7 @@ impl World {
         self.0.network.go_dark(machine.id);
         machine.processes().iter().for_each(|process| process.die(DeathCause::PowerLoss));
         self.0.network.forget_sockets(machine.id);
-        let lost_operations = self.rng("power loss").with(|draw| machine.lose_unsynced(draw));
+        let lost_operations = self.rng("power loss").with(|draw| machine.disk.power_loss(draw));
         self.record(Source::Machine(machine.name.clone()), Fact::PowerLost { lost_operations });
         machine.set_power(false);
         Ok(())
@@ -287,13 +304,18 @@ impl World {
     ///
     /// # Errors
     /// `NotFound` when no process ever had that id.
-    pub async fn wait_exit(&self, pid: Pid) -> io::Result<DeathCause> {
-        let mut death = match self.process(pid) {
-            Ok(process) => process.watch_death(),
-            Err(not_found) => return self.0.deaths.borrow().get(&pid).copied().ok_or(not_found),
-        };
-        let cause = death.wait_for(Option::is_some).await.map_err(io::Error::other)?;
-        cause.ok_or_else(|| io::ErrorKind::NotFound.into())
+    pub fn wait_exit(&self, pid: Pid) -> impl Future<Output = io::Result<DeathCause>> + use<> {
+        // The process is looked up now, so that a later one with the same id is not mistaken for it.
+        let process = self.process(pid).map(|process| process.watch_death());
+        let known = self.0.deaths.borrow().get(&pid).copied();
+        async move {
+            let mut death = match process {
+                Ok(death) => death,
+                Err(not_found) => return known.ok_or(not_found),
+            };
+            let cause = death.wait_for(Option::is_some).await.map_err(io::Error::other)?;
+            cause.ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
     }
 
     /// Whether a living process has that id.

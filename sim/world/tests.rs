@@ -9,34 +9,24 @@ use gateway::env::{Env, ExitCode, Fs, LocalBoxFuture, Pid, Signal, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Storage, World, WorldSettings};
+use super::{World, WorldSettings};
 use crate::timeline::{DeathCause, Fact};
 
 mod deaths;
 mod determinism;
 mod links;
-mod memory_fs;
 mod processes;
 mod streams;
-
-use memory_fs::MemoryFs;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs `body` in a world with a gateway machine `box` and a peer machine `far`.
 fn in_world<R>(body: impl AsyncFnOnce(World) -> R) -> R {
     World::run(WorldSettings::seeded(7), async |world| {
-        add_machine(&world, "box");
-        add_machine(&world, "far");
+        world.add_machine("box").expect("new name");
+        world.add_machine("far").expect("new name");
         body(world).await
     })
-}
-
-/// A machine with a disk that loses nothing.
-fn add_machine(world: &World, name: &str) -> Rc<MemoryFs> {
-    let disk = Rc::new(MemoryFs::default());
-    world.add_machine(name, Storage::new(disk.clone(), |_| 0)).expect("new name");
-    disk
 }
 
 /// A main that serves `port`, echoing on every connection.
