@@ -4,4 +4,6 @@
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
 pub mod oracle;
+pub mod scenario;
 pub mod timeline;
+pub mod verdict;

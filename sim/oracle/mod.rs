@@ -4,6 +4,7 @@
 //! the gateway nothing; the gateway's log records may flesh out an explanation and never decide a verdict.
 
 use crate::timeline::{Event, Ledger};
+use crate::verdict::Violation;
 
 mod expected_fates;
 mod life;
@@ -18,10 +19,8 @@ mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
-mod violation;
 
 pub use terms::{RestartLoopLimit, Terms};
-pub use violation::Violation;
 
 /// One invariant.
 pub trait Oracle {

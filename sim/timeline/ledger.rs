@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sighting::Sightings;
@@ -82,7 +81,7 @@ pub enum AttemptOutcome {
 }
 
 /// What can become of a message. Every message has exactly one fate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
     /// The sender received a reply that answers it.
@@ -103,6 +102,11 @@ impl Fate {
     /// All of them, in the order in which reports count them.
     pub const ALL: [Self; 6] =
         [Self::Replied, Self::Told, Self::Refused, Self::Cancelled, Self::Dropped, Self::Duplicated];
+
+    /// The fate that scenario files call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fate| fate.name() == name)
+    }
 
     /// The word for it in scenario files and reports.
     pub const fn name(self) -> &'static str {

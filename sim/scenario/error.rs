@@ -1,0 +1,153 @@
+//! What can be wrong with a scenario file, as one diagnostic: what, where, why, and what to do about it.
+//!
+//! The readers make a [`Problem`], which knows a span; the file's entrance turns it into a [`ScenarioError`],
+//! which also knows the file. Suggestions for misspelt words are made here, too.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+/// A scenario file that cannot be used. Rendered by `miette`, it shows the file, the line and a hint.
+#[derive(Clone, Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct ScenarioError {
+    message: String,
+    #[source_code]
+    file: Option<Arc<NamedSource<String>>>,
+    #[label("{label}")]
+    span: Option<SourceSpan>,
+    label: String,
+    #[help]
+    help: Option<String>,
+}
+
+impl ScenarioError {
+    /// The file could not be read at all.
+    pub(super) fn unreadable(path: &Path, why: &str, help: &str) -> Self {
+        let message = format!("cannot read {}: {why}", path.display());
+        Self { message, file: None, span: None, label: String::new(), help: Some(help.into()) }
+    }
+
+    /// The file could be read and says something wrong. An empty file has no place to point at.
+    pub(super) fn in_file(path: &Path, text: &str, problem: Problem) -> Self {
+        let name = path.display().to_string();
+        if text.trim().is_empty() {
+            let message = format!("{name}: {}", problem.message);
+            return Self { message, file: None, span: None, label: String::new(), help: problem.help };
+        }
+        let start = problem.span.start.min(text.len());
+        let length = problem.span.end.min(text.len()).saturating_sub(start);
+        Self {
+            message: problem.message,
+            file: Some(Arc::new(NamedSource::new(name, text.to_string()))),
+            span: Some((start, length).into()),
+            label: problem.label,
+            help: problem.help,
+        }
+    }
+}
+
+/// So many choices are listed although one of them was probably meant.
+const FEW: usize = 6;
+
+/// Something wrong at a place of the file.
+#[derive(Debug)]
+pub(super) struct Problem {
+    span: Range<usize>,
+    message: String,
+    label: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    /// `message` says what is wrong, as a sentence without full stop.
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Box<Self> {
+        Box::new(Self { span, message: message.into(), label: "here".into(), help: None })
+    }
+
+    /// The few words under the marked place: why.
+    pub(super) fn label(mut self: Box<Self>, label: impl Into<String>) -> Box<Self> {
+        self.label = label.into();
+        self
+    }
+
+    /// What to do.
+    pub(super) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Help that suggests the nearest of `known`, or lists them all.
+    pub(super) fn choices<'a>(
+        self: Box<Self>,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str> + Clone,
+    ) -> Box<Self> {
+        match (nearest(word, known.clone()), known.clone().into_iter().count()) {
+            (Some(close), 1..=FEW) => {
+                self.help(format!("did you mean `{close}`? The choices are {}.", list(known)))
+            }
+            (Some(close), _) => self.help(format!("did you mean `{close}`?")),
+            (None, 1) => self.help(format!("the only choice is {}.", list(known))),
+            (None, _) => self.help(format!("the choices are {}.", list(known))),
+        }
+    }
+}
+
+/// What readers return. The box keeps the good path small.
+pub(super) type Read<T> = Result<T, Box<Problem>>;
+
+/// The one of `known` that `word` was probably meant to be.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_within((word.chars().count() / 3).max(1), word, known)
+}
+
+/// The one of `known` that is at most `limit` slips away from `word`.
+pub(super) fn nearest_within<'a>(
+    limit: usize,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['_', ' '], "-");
+    let word = plain(word);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
+        .filter(|(slips, _)| *slips <= limit)
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `a`, `b` and `c`, in backticks.
+pub(super) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> impl fmt::Display {
+    let mut words: Vec<_> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match words.pop() {
+        Some(last) if words.is_empty() => last,
+        Some(last) => format!("{} and {last}", words.join(", ")),
+        None => "none".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let known = ["storm-limit", "settle", "steps", "at"];
+        assert_eq!(nearest("stepps", known), Some("steps"));
+        assert_eq!(nearest("storm_limit", known), Some("storm-limit"));
+        assert_eq!(nearest("SETTLE", known), Some("settle"));
+        assert_eq!(nearest("flavour", known), None);
+        assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn lists_read_as_prose() {
+        assert_eq!(list(["a", "b", "c"]).to_string(), "`a`, `b` and `c`");
+        assert_eq!(list(["a"]).to_string(), "`a`");
+    }
+}

@@ -1,0 +1,43 @@
+//! What a scenario expects: the outcome under each profile, and the fates of single messages.
+//!
+//! The names of invariants and fates are listed here because the file format publishes them; what they mean is
+//! decided elsewhere.
+
+use indexmap::IndexMap;
+
+use crate::timeline::MessageId;
+use crate::verdict::Expected;
+
+/// The names of all invariants, as `fail: ...` outcomes use them.
+pub const INVARIANTS: &[&str] = &[
+    "no-silent-drop",
+    "no-duplicate",
+    "one-instance-serves",
+    "port-is-released",
+    "no-restart-loop",
+    "up-at-the-end",
+    "shutdown-within-stop-timeout",
+    "state-never-goes-back",
+    "readiness-tells-the-truth",
+    "nothing-without-authentication",
+    "expected-fates",
+];
+
+/// The names of all fates of a message.
+pub const FATES: &[&str] = &["replied", "told", "refused", "cancelled", "dropped", "duplicated"];
+
+/// What a scenario expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectations {
+    /// The profiles this scenario is run under, in the order of the file, each with its outcome.
+    pub outcomes: IndexMap<String, Expected>,
+    /// For single messages, the fates that are all right, by name.
+    pub fates: IndexMap<MessageId, Vec<String>>,
+}
+
+impl Expectations {
+    /// What is expected under `profile`: a profile that the file does not mention is expected to pass.
+    pub fn under(&self, profile: &str) -> Expected {
+        self.outcomes.get(profile).cloned().unwrap_or(Expected::Pass)
+    }
+}

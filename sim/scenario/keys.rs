@@ -1,0 +1,263 @@
+//! The vocabulary of scenario files: every key with its shape, its default and a line of meaning.
+//!
+//! This is the one place where a key is named for good. The reader refuses what is not listed here and takes
+//! its defaults from here; the published JSON Schema is made from it.
+
+use gateway::env::Signal;
+
+use super::setup::SupervisorKind;
+use super::{Channel, Choice, Machine, ProviderBehaviour, RestartWhen, SenderKind};
+
+/// One key of a table.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    pub(super) need: Need,
+    pub(super) doc: &'static str,
+}
+
+impl Key {
+    /// What its value can look like, in TOML: the default, or an example.
+    pub(super) fn sample(&self) -> String {
+        match (self.need, self.shape) {
+            (Default(default), Shape::Whole(..) | Shape::Statuses) => default.into(),
+            (Default(default), _) => format!("{default:?}"),
+            (_, shape) => shape.sample(),
+        }
+    }
+}
+
+/// Whether a key may be left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Required,
+    Optional,
+    /// What holds when it is left out, written as in the file but without quotes.
+    Default(&'static str),
+}
+
+/// What a key's value looks like.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Text,
+    /// A whole number within bounds, both included.
+    Whole(u64, u64),
+    Duration,
+    /// A duration longer than zero.
+    Period,
+    Range,
+    /// One of a few words.
+    Choice(fn() -> Vec<&'static str>),
+    /// Exit statuses.
+    Statuses,
+    /// Two different machines.
+    TwoMachines,
+    /// An event's name.
+    Event,
+    /// A sender's name.
+    Sender,
+    Table(&'static [Key]),
+    /// A table of tables under names of the author's choice.
+    Named(&'static [Key]),
+    Steps,
+    Policies,
+    Outcomes,
+    Fates,
+}
+
+impl Shape {
+    fn sample(self) -> String {
+        match self {
+            Self::Text => r#""...""#.into(),
+            Self::Whole(min, _) => min.to_string(),
+            Self::Duration | Self::Period => r#""5s""#.into(),
+            Self::Range => r#""1s..5s""#.into(),
+            Self::Choice(words) => format!("{:?}", words().first().copied().unwrap_or_default()),
+            Self::Statuses => "[78]".into(),
+            Self::TwoMachines => r#"["clients", "gateway"]"#.into(),
+            Self::Event => r#""run.started""#.into(),
+            Self::Sender => r#""ann""#.into(),
+            Self::Table(_) | Self::Named(_) | Self::Policies => "{ ... }".into(),
+            Self::Steps => "[{ ... }]".into(),
+            Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
+            Self::Fates => r#"{ "ann#1" = "replied" }"#.into(),
+        }
+    }
+}
+
+const fn key(name: &'static str, shape: Shape, need: Need, doc: &'static str) -> Key {
+    Key { name, shape, need, doc }
+}
+
+use Need::{Default, Optional, Required};
+
+pub(super) const FILE: &[Key] = &[
+    key("name", Shape::Text, Required, "What the scenario shows, in a few words"),
+    key("about", Shape::Text, Optional, "Why it matters, in sentences"),
+    key("issue", Shape::Text, Optional, "The report it reproduces, such as \"openclaw/openclaw#38836\""),
+    key("settle", Shape::Duration, Default("20m"), "How long the world may calm down after the last step"),
+    key("storm-limit", Shape::Period, Default("10m"), "Steps that have not fired by then never fire"),
+    key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
+    key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
+    key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
+    key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
+    key("probe", Shape::Table(PROBE), Optional, "Somebody who polls /readyz"),
+    key("intruder", Shape::Table(INTRUDER), Optional, "Somebody who sends unauthenticated requests"),
+    key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
+    key("expect", Shape::Table(EXPECT), Optional, "What the runs should come to"),
+];
+
+pub(super) const GATEWAY: &[Key] = &[
+    key("port", Shape::Whole(1, 65_535), Default("18789"), "The port it listens on"),
+    key("token", Shape::Text, Default("sim-token"), "The token that clients have to present"),
+    key("drain-budget", Shape::Duration, Default("300s"), "How long a drain may take"),
+    key("supervisor", Shape::Table(SUPERVISOR), Optional, "Who starts it again"),
+    key("policies", Shape::Policies, Optional, "Single policies that differ from the profile's"),
+];
+
+pub(super) const SUPERVISOR: &[Key] = &[
+    key("kind", Shape::Choice(SupervisorKind::words), Default("systemd"), "Which supervisor, if any"),
+    key("restart", Shape::Choice(RestartWhen::words), Default("always"), "When the service is started again"),
+    key("restart-delay", Shape::Duration, Default("1s"), "From an end to the next start"),
+    key("stop-timeout", Shape::Period, Default("90s"), "From the stop signal to SIGKILL"),
+    key("start-limit-burst", Shape::Whole(0, 10_000), Default("5"), "Starts allowed in the interval; 0: any"),
+    key("start-limit-interval", Shape::Duration, Default("10s"), "The interval in which starts are counted"),
+    key("prevent-restart-on", Shape::Statuses, Default("[78]"), "Exit statuses after which it stays down"),
+];
+
+pub(super) const PROVIDER: &[Key] = &[
+    key("first-token", Shape::Range, Default("800ms"), "From a request to the first token of the answer"),
+    key("tokens", Shape::Whole(1, 100_000), Default("20"), "Tokens of an answer"),
+    key("token-interval", Shape::Range, Default("50ms"), "From one token to the next"),
+    key(
+        "behaviour",
+        Shape::Choice(ProviderBehaviour::words),
+        Default("answers"),
+        "Whether requests are answered, fail with status 500, or are never answered",
+    ),
+    key("fail-first", Shape::Whole(0, 1_000_000), Default("0"), "So many requests fail before that"),
+];
+
+pub(super) const SENDER: &[Key] = &[
+    key(
+        "channel",
+        Shape::Choice(Channel::words),
+        Default("webchat"),
+        "Where the sender talks to the gateway",
+    ),
+    key(
+        "kind",
+        Shape::Choice(SenderKind::words),
+        Default("patient"),
+        "patient: reconnects and reads the history; retrying: also resends with the same idempotency key; \
+         never-reads; never-closes: never answers the close frame; leaves: for good after its last send",
+    ),
+    key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
+];
+
+pub(super) const NETWORK: &[Key] =
+    &[key("latency", Shape::Range, Default("1ms..3ms"), "One way, from machine to machine")];
+
+pub(super) const PROBE: &[Key] = &[key("every", Shape::Period, Required, "From one probe to the next")];
+
+pub(super) const INTRUDER: &[Key] = &[key("every", Shape::Period, Required, "From one request to the next")];
+
+pub(super) const EXPECT: &[Key] = &[
+    key(
+        "outcomes",
+        Shape::Outcomes,
+        Optional,
+        "By profile: \"pass\", \"fail: INVARIANT, ...\" or \"inconclusive\"; without it, hardened passes",
+    ),
+    key(
+        "fates",
+        Shape::Fates,
+        Optional,
+        "By message, such as \"ann#1\": the fate or fates that are all right",
+    ),
+];
+
+/// The keys that every step has.
+pub(super) const STEP: &[Key] = &[
+    key("name", Shape::Text, Optional, "The step's name in reports"),
+    key("at", Shape::Range, Optional, "When, since the world began"),
+    key("on", Shape::Event, Optional, "Instead of `at`: the event to wait for"),
+    key("nth", Shape::Whole(1, 1_000_000), Default("1"), "With `on`: which of these events, counted from 1"),
+    key("of", Shape::Sender, Optional, "With `on`: only events of this sender"),
+    key("after", Shape::Range, Default("0s"), "With `on`: so long after the event"),
+    key("do", Shape::Choice(verb_words), Required, "What is done"),
+];
+
+/// A word for `do`, with the keys that it brings.
+pub(super) struct VerbKeys {
+    pub(super) word: &'static str,
+    pub(super) keys: &'static [Key],
+    pub(super) doc: &'static str,
+}
+
+const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> VerbKeys {
+    VerbKeys { word, keys, doc }
+}
+
+const FOR: &[Key] = &[key("for", Shape::Range, Required, "For so long")];
+
+pub(super) const VERBS: &[VerbKeys] = &[
+    verb(
+        "send",
+        &[
+            key("from", Shape::Sender, Required, "The sender"),
+            key("text", Shape::Text, Required, "What it says"),
+            key("count", Shape::Whole(1, 100_000), Default("1"), "How many messages"),
+            key("every", Shape::Duration, Default("0ms"), "From one message to the next"),
+        ],
+        "A sender hands over messages",
+    ),
+    verb("abort", &[key("from", Shape::Sender, Required, "The sender")], "A sender cancels its last message"),
+    verb(
+        "signal",
+        &[key("signal", Shape::Choice(Signal::words), Required, "Which")],
+        "The gateway gets a signal",
+    ),
+    verb("kill", &[], "The gateway gets SIGKILL"),
+    verb("freeze", FOR, "The gateway's process is not scheduled for a while"),
+    verb(
+        "power-loss",
+        &[key("off-for", Shape::Range, Default("5s"), "Until the power is back")],
+        "The gateway's machine loses power",
+    ),
+    verb(
+        "partition",
+        &[
+            key("between", Shape::TwoMachines, Required, "The two machines"),
+            key("for", Shape::Range, Required, "For so long"),
+        ],
+        "Two machines cannot reach each other for a while",
+    ),
+    verb("service-stop", &[], "The supervisor is asked to stop the gateway"),
+    verb("service-start", &[], "The supervisor is asked to start the gateway"),
+    verb("service-restart", &[], "The supervisor is asked to restart the gateway"),
+    verb("start-second-instance", &[], "A second gateway is started by hand"),
+    verb(
+        "write-config",
+        &[key("text", Shape::Text, Required, "The new contents")],
+        "The gateway's configuration file is overwritten",
+    ),
+    verb(
+        "corrupt-state",
+        &[
+            key("file", Shape::Text, Required, "Path inside the state folder"),
+            key("text", Shape::Text, Required, "The new contents"),
+        ],
+        "A file of the gateway's state is overwritten behind its back",
+    ),
+];
+
+/// The words for `do`.
+pub(super) fn verb_words() -> Vec<&'static str> {
+    VERBS.iter().map(|verb| verb.word).collect()
+}
+
+/// What the machines are called.
+pub(super) fn machine_words() -> Vec<&'static str> {
+    Machine::words()
+}

@@ -1,0 +1,92 @@
+//! Scenario files: one TOML file is the whole scenario; reading it gives a plain, validated [`Scenario`].
+//!
+//! Whatever is wrong with a file is one diagnostic with a place and a hint; nothing that comes out of here needs
+//! to be checked again. The format is listed in `keys`, from which the published schema is made. This part knows
+//! no world: it says what should happen, not how.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+mod duration;
+mod error;
+mod events;
+mod expect;
+mod keys;
+mod read;
+mod read_expect;
+mod read_steps;
+mod schema;
+mod setup;
+mod steps;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use duration::DurationRange;
+pub use error::{ScenarioError, nearest};
+pub use events::EVENTS;
+pub use expect::{Expectations, FATES, INVARIANTS};
+pub use schema::schema;
+pub use setup::{
+    Channel, Choice, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour, ProviderSetup,
+    RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit,
+};
+pub use steps::{Anchor, Machine, Step, Verb, When};
+
+/// A scenario: what the world is, what happens in it, and what should come of it.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file, as it was given.
+    pub path: PathBuf,
+    /// What it shows, in a few words.
+    pub name: String,
+    /// Why it matters.
+    pub about: Option<String>,
+    /// The report it reproduces, such as `openclaw/openclaw#38836`.
+    pub issue: Option<String>,
+    /// How long the world may calm down after the storm.
+    pub settle: Duration,
+    /// Steps that have not fired by this time never fire.
+    pub storm_limit: Duration,
+    /// The gateway and its supervisor.
+    pub gateway: GatewaySetup,
+    /// The model provider.
+    pub provider: ProviderSetup,
+    /// Those who send messages, by name, in the order of the file.
+    pub senders: IndexMap<String, SenderSetup>,
+    /// The network while nothing is broken.
+    pub network: NetworkSetup,
+    /// The interval at which somebody polls `/readyz`; `None`: nobody does.
+    pub probe: Option<Duration>,
+    /// The interval at which somebody sends unauthenticated requests; `None`: nobody does.
+    pub intruder: Option<Duration>,
+    /// The script, in the order of the file.
+    pub steps: Vec<Step>,
+    /// What should come of it.
+    pub expect: Expectations,
+}
+
+impl Scenario {
+    /// Reads the scenario file at `path`.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                ScenarioError::unreadable(path, "there is no such file", "check the path.")
+            }
+            _ => ScenarioError::unreadable(path, &error.to_string(), "a scenario is a readable TOML file."),
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let why = format!("byte {at} is not UTF-8");
+            ScenarioError::unreadable(path, &why, "a scenario is a TOML file; save it as UTF-8 text.")
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a scenario from `text`; `path` is only its name.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
+        read::scenario(path, text).map_err(|problem| ScenarioError::in_file(path, text, *problem))
+    }
+}

@@ -1,0 +1,181 @@
+//! From the text of a file to a [`Scenario`]: the top level and the tables that describe the world.
+//!
+//! Steps and expectations, which refer to what is read here, have files of their own.
+
+use std::path::Path;
+
+use gateway::policy::Policies;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, de};
+
+use super::error::{Problem, Read, list};
+use super::keys;
+use super::setup::{SupervisorKind, merge, policy_choices, policy_names};
+use super::table::{
+    Table, choice, duration, entries, in_file_order, period, range, some_text, statuses, text, whole,
+    wrong_type,
+};
+use super::{
+    GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
+    SystemdUnit, read_expect, read_steps,
+};
+
+/// Reads a whole file.
+pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
+    let document = DeTable::parse(source).map_err(|error| not_toml(&error, source))?;
+    let start = source.len() - source.trim_start().len();
+    let file = Table::open("the scenario", start..start, document.get_ref(), keys::FILE)?;
+    let gateway = gateway(&file.table("gateway", "[gateway]")?)?;
+    let senders = senders(&file)?;
+    let storm_limit = file.get("storm-limit", period)?;
+    let world = read_steps::World { source, senders: &senders, gateway: &gateway, storm_limit };
+    let steps = read_steps::steps(&file, &world)?;
+    let expect = read_expect::expectations(&file.table("expect", "[expect]")?, &senders, &steps)?;
+    Ok(Scenario {
+        path: path.to_path_buf(),
+        name: file.get("name", some_text)?,
+        about: file.optional("about", text)?,
+        issue: file.optional("issue", some_text)?,
+        settle: file.get("settle", duration)?,
+        storm_limit,
+        provider: provider(&file.table("provider", "[provider]")?)?,
+        network: NetworkSetup { latency: file.table("network", "[network]")?.get("latency", range)? },
+        probe: interval(&file, "probe", "[probe]")?,
+        intruder: interval(&file, "intruder", "[intruder]")?,
+        gateway,
+        senders,
+        steps,
+        expect,
+    })
+}
+
+fn not_toml(error: &de::Error, source: &str) -> Box<Problem> {
+    let end = source.len();
+    Problem::at(error.span().unwrap_or(end..end), "this is not TOML")
+        .label(error.message())
+        .help("a scenario is a TOML file, see https://toml.io: text in quotes, one `key = value` a line.")
+}
+
+fn gateway(table: &Table<'_>) -> Read<GatewaySetup> {
+    Ok(GatewaySetup {
+        port: table.get("port", whole)?,
+        token: table.get("token", text)?,
+        drain_budget: table.get("drain-budget", duration)?,
+        supervisor: supervisor(&table.table("supervisor", "`supervisor`")?)?,
+        policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn supervisor(table: &Table<'_>) -> Read<Supervisor> {
+    if table.get("kind", choice::<SupervisorKind>)? == SupervisorKind::None {
+        let others = keys::SUPERVISOR.iter().map(|key| key.name).filter(|name| *name != "kind");
+        if let Some((name, span)) = others.filter_map(|name| Some((name, table.span_of_key(name)?))).next() {
+            return Err(Problem::at(span, format!("`{name}` has no meaning without a supervisor"))
+                .label("nobody is there to follow this")
+                .help("leave it out, or write `kind = \"systemd\"`."));
+        }
+        return Ok(Supervisor::None);
+    }
+    Ok(Supervisor::Systemd(SystemdUnit {
+        restart: table.get("restart", choice)?,
+        restart_delay: table.get("restart-delay", duration)?,
+        stop_timeout: table.get("stop-timeout", period)?,
+        start_limit_burst: table.get("start-limit-burst", whole)?,
+        start_limit_interval: table.get("start-limit-interval", duration)?,
+        prevent_restart_on: table.get("prevent-restart-on", statuses)?,
+    }))
+}
+
+fn provider(table: &Table<'_>) -> Read<ProviderSetup> {
+    Ok(ProviderSetup {
+        first_token: table.get("first-token", range)?,
+        tokens: table.get("tokens", whole)?,
+        token_interval: table.get("token-interval", range)?,
+        behaviour: table.get("behaviour", choice)?,
+        fail_first: table.get("fail-first", whole)?,
+    })
+}
+
+fn interval(file: &Table<'_>, name: &str, what: &str) -> Read<Option<std::time::Duration>> {
+    match file.value(name) {
+        Some(_) => file.table(name, what)?.get("every", period).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
+    let Some(value) = file.value("senders") else { return Ok(IndexMap::new()) };
+    let mut senders = IndexMap::new();
+    for (name, value) in in_file_order(entries(value, "senders")?) {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !name.get_ref().starts_with(|c: char| c.is_ascii_lowercase())
+            || !name.get_ref().chars().all(is_word)
+        {
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be a sender's name"))
+                .label("a name has small letters, digits and hyphens, and begins with a letter")
+                .help("messages are called by it, as in `ann#1`."));
+        }
+        let what = format!("[senders.{name}]");
+        let table = Table::open(what, value.span(), entries(value, name.get_ref())?, keys::SENDER)?;
+        let setup = SenderSetup {
+            channel: table.get("channel", choice)?,
+            kind: table.get("kind", choice)?,
+            token: table.optional("token", text)?,
+        };
+        senders.insert(name.get_ref().to_string(), setup);
+    }
+    Ok(senders)
+}
+
+fn policies(value: &Spanned<DeValue<'_>>) -> Read<PolicyOverrides> {
+    let known = policy_names();
+    let mut overrides = Map::new();
+    for (name, value) in in_file_order(entries(value, "policies")?) {
+        let name_text = name.get_ref().as_ref();
+        if !known.iter().any(|known| known == name_text) {
+            return Err(Problem::at(name.span(), format!("unknown policy `{name}`"))
+                .label("there is no such policy")
+                .choices(name_text, known.iter().map(String::as_str)));
+        }
+        let single = Map::from_iter([(name_text.to_string(), to_json(value.get_ref()))]);
+        if let Err(error) = merge(Policies::default(), &single) {
+            return Err(refused_policy(name_text, value, &error.to_string()));
+        }
+        overrides.extend(single);
+    }
+    Ok(PolicyOverrides(overrides))
+}
+
+fn refused_policy(name: &str, value: &Spanned<DeValue<'_>>, why: &str) -> Box<Problem> {
+    let choices = policy_choices(name);
+    let words = choices.iter().map(String::as_str);
+    match value.get_ref().as_str() {
+        Some(word) => Problem::at(value.span(), format!("unknown value `{word}` of the policy `{name}`"))
+            .label("there is no such choice")
+            .choices(word, words),
+        None if choices.is_empty() => {
+            Problem::at(value.span(), format!("the policy `{name}` cannot have this value")).label(why)
+        }
+        None => wrong_type(name, value.get_ref(), value.span(), "a word in quotes", "\"...\"")
+            .help(format!("the choices are {}.", list(words))),
+    }
+}
+
+fn to_json(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(yes) => Value::from(*yes),
+        DeValue::Datetime(instant) => Value::from(instant.to_string()),
+        DeValue::Array(items) => items.iter().map(|item| to_json(item.get_ref())).collect(),
+        DeValue::Table(entries) => in_file_order(entries)
+            .into_iter()
+            .map(|(name, value)| (name.get_ref().to_string(), to_json(value.get_ref())))
+            .collect(),
+    }
+}

@@ -1,0 +1,127 @@
+//! The JSON Schema of scenario files, made from the same list of keys that the reader obeys.
+//!
+//! Editors use it to complete and to check. It is published as `docs/scenario.schema.json`.
+
+use gateway::policy;
+use serde_json::{Map, Value, json};
+
+use super::keys::{FILE, Key, Need, STEP, Shape, VERBS, VerbKeys, machine_words};
+use super::setup::{policy_choices, policy_names};
+use super::{EVENTS, FATES};
+
+/// The JSON Schema (draft 7, which editors of TOML understand) of scenario files.
+pub fn schema() -> Value {
+    let mut schema = table(FILE);
+    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    schema["title"] = json!("gatesim scenario");
+    schema
+}
+
+fn table(keys: &[Key]) -> Value {
+    object(&keys.iter().collect::<Vec<_>>())
+}
+
+fn object(keys: &[&Key]) -> Value {
+    let properties: Map<_, _> = keys.iter().map(|key| (key.name.to_string(), property(key))).collect();
+    let required: Vec<_> = keys.iter().filter(|key| key.need == Need::Required).map(|key| key.name).collect();
+    let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        object["required"] = json!(required);
+    }
+    object
+}
+
+fn property(key: &Key) -> Value {
+    let mut property = shape(&key.shape);
+    property["description"] = json!(key.doc);
+    if let Need::Default(default) = key.need {
+        property["default"] = match key.shape {
+            Shape::Whole(..) | Shape::Statuses => default.parse().unwrap_or(Value::Null),
+            _ => json!(default),
+        };
+    }
+    property
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text | Shape::Sender => json!({ "type": "string" }),
+        Shape::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Duration | Shape::Period => json!({ "type": "string", "examples": ["5s", "250ms", "1m 30s"] }),
+        Shape::Range => json!({ "type": "string", "examples": ["5s", "1s..5s"] }),
+        Shape::Choice(words) => json!({ "enum": words() }),
+        Shape::Statuses => {
+            json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
+        }
+        Shape::TwoMachines => json!({
+            "type": "array", "items": { "enum": machine_words() },
+            "minItems": 2, "maxItems": 2, "uniqueItems": true,
+        }),
+        Shape::Event => event(),
+        Shape::Table(keys) => table(keys),
+        Shape::Named(keys) => json!({ "type": "object", "additionalProperties": table(keys) }),
+        Shape::Steps => {
+            json!({ "type": "array", "items": { "oneOf": VERBS.iter().map(step).collect::<Vec<_>>() } })
+        }
+        Shape::Policies => policies(),
+        Shape::Outcomes => outcomes(),
+        Shape::Fates => json!({
+            "type": "object",
+            "additionalProperties": { "anyOf": [
+                { "enum": FATES },
+                { "type": "array", "items": { "enum": FATES }, "minItems": 1 },
+            ] },
+        }),
+    }
+}
+
+/// Known events are offered with their meaning; any other dotted name is valid.
+fn event() -> Value {
+    let known = EVENTS.iter().map(|(name, meaning)| json!({ "const": name, "description": meaning }));
+    let other = json!({ "type": "string", "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)+$" });
+    json!({ "anyOf": known.chain([other]).collect::<Vec<_>>() })
+}
+
+fn step(verb: &VerbKeys) -> Value {
+    let mut step = object(&STEP.iter().chain(verb.keys).collect::<Vec<_>>());
+    step["title"] = json!(verb.word);
+    step["description"] = json!(verb.doc);
+    step["properties"]["do"] = json!({ "const": verb.word });
+    step["oneOf"] = json!([{ "required": ["at"] }, { "required": ["on"] }]);
+    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "after": ["on"] });
+    step
+}
+
+fn policies() -> Value {
+    let properties: Map<_, _> = policy_names()
+        .into_iter()
+        .map(|name| {
+            let choices = policy_choices(&name);
+            let property = if choices.is_empty() { json!({}) } else { json!({ "enum": choices }) };
+            (name, property)
+        })
+        .collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+fn outcomes() -> Value {
+    let outcome =
+        json!({ "type": "string", "pattern": "^(pass|inconclusive|fail: *[a-z-]+( *, *[a-z-]+)*)$" });
+    let properties: Map<_, _> = policy::profile_names()
+        .chain(policy::planted_names())
+        .map(|profile| (profile.to_string(), outcome.clone()))
+        .collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_schema_is_up_to_date() {
+        let published = include_str!("../../docs/scenario.schema.json");
+        let published: Value = serde_json::from_str(published).expect("JSON");
+        assert!(published == schema(), "write it anew: cargo run -- schema > docs/scenario.schema.json");
+    }
+}

@@ -1,0 +1,262 @@
+//! What a scenario says about the world before anything happens: gateway, supervisor, provider, senders, network.
+//!
+//! Plain validated values. Where a file leaves something out, the default is already in place; defaults are
+//! written once, in `keys`.
+
+use std::time::Duration;
+
+use gateway::policy::{self, Policies};
+use serde_json::{Map, Value};
+
+use super::DurationRange;
+
+/// A word of the file format that stands for one of a few values.
+pub trait Choice: Sized + Copy + PartialEq + 'static {
+    /// Every value with its word.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The words, in the order they are documented.
+    fn words() -> Vec<&'static str> {
+        Self::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// The word for this value.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("?", |(word, _)| word)
+    }
+}
+
+/// How the gateway is set up and supervised.
+#[derive(Clone, Debug)]
+pub struct GatewaySetup {
+    /// The port it listens on.
+    pub port: u16,
+    /// The token that `connect` asks for.
+    pub token: String,
+    /// The drain budget in its configuration.
+    pub drain_budget: Duration,
+    /// Who starts it again.
+    pub supervisor: Supervisor,
+    /// Single policies that differ from the profile's.
+    pub policies: PolicyOverrides,
+}
+
+impl GatewaySetup {
+    /// The policies of a run: those of `profile` with this scenario's overrides. `None`: no such profile.
+    pub fn policies_under(&self, profile: &str) -> Option<Policies> {
+        policy::profile(profile).map(|policies| self.policies.apply(policies))
+    }
+}
+
+/// Single policies that a scenario sets whatever the profile says. They have been validated.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyOverrides(pub(super) Map<String, Value>);
+
+impl PolicyOverrides {
+    /// Whether nothing is overridden.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `policies` with the overrides in place.
+    pub fn apply(&self, policies: Policies) -> Policies {
+        if self.0.is_empty() {
+            return policies;
+        }
+        merge(policies, &self.0).expect("policy overrides are validated when the file is read")
+    }
+}
+
+/// `policies` with `overrides` in place, or serde's opinion of them.
+pub(super) fn merge(policies: Policies, overrides: &Map<String, Value>) -> serde_json::Result<Policies> {
+    let mut merged = serde_json::to_value(policies)?;
+    if let Value::Object(merged) = &mut merged {
+        merged.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    serde_json::from_value(merged)
+}
+
+/// The names of all policies.
+pub(super) fn policy_names() -> Vec<String> {
+    match serde_json::to_value(Policies::default()) {
+        Ok(Value::Object(policies)) => policies.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The values that the policy called `name` can have, as far as they are plain words.
+pub(super) fn policy_choices(name: &str) -> Vec<String> {
+    // Only serde knows the variants; it names them, each in backticks, when it meets a word that is none.
+    let nonsense = Map::from_iter([(name.to_string(), Value::from("?"))]);
+    match merge(Policies::default(), &nonsense) {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let message = error.to_string();
+            message.split('`').skip(1).step_by(2).filter(|word| *word != "?").map(Into::into).collect()
+        }
+    }
+}
+
+/// Who watches over the gateway's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Supervisor {
+    /// Nobody: a process that ends stays down unless it starts its own successor.
+    None,
+    /// A systemd unit.
+    Systemd(SystemdUnit),
+}
+
+/// The settings of a systemd unit that matter for a service's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdUnit {
+    /// `Restart=`
+    pub restart: RestartWhen,
+    /// `RestartSec=`
+    pub restart_delay: Duration,
+    /// `TimeoutStopSec=`
+    pub stop_timeout: Duration,
+    /// `StartLimitBurst=`
+    pub start_limit_burst: u32,
+    /// `StartLimitIntervalSec=`
+    pub start_limit_interval: Duration,
+    /// `RestartPreventExitStatus=`
+    pub prevent_restart_on: Vec<u8>,
+}
+
+/// `Restart=` of a systemd unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// However the process ended.
+    Always,
+    /// When it ended with a failure status or by a signal.
+    OnFailure,
+    /// Never.
+    No,
+}
+
+impl Choice for RestartWhen {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("always", Self::Always), ("on-failure", Self::OnFailure), ("no", Self::No)];
+}
+
+/// The two kinds of [`Supervisor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SupervisorKind {
+    Systemd,
+    None,
+}
+
+impl Choice for SupervisorKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("systemd", Self::Systemd), ("none", Self::None)];
+}
+
+/// How the model provider behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderSetup {
+    /// From a request to the first token of its answer; drawn for each request.
+    pub first_token: DurationRange,
+    /// How many tokens an answer has.
+    pub tokens: u32,
+    /// From one token to the next.
+    pub token_interval: DurationRange,
+    /// What it does with requests.
+    pub behaviour: ProviderBehaviour,
+    /// So many requests fail with status 500 before `behaviour` sets in.
+    pub fail_first: u32,
+}
+
+/// What the model provider does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderBehaviour {
+    /// Answers.
+    Answers,
+    /// Fails with status 500.
+    Fails,
+    /// Accepts and never answers.
+    Hangs,
+}
+
+impl Choice for ProviderBehaviour {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("answers", Self::Answers), ("fails", Self::Fails), ("hangs", Self::Hangs)];
+}
+
+/// One who sends messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SenderSetup {
+    /// Where the sender talks to the gateway.
+    pub channel: Channel,
+    /// How the sender behaves as a peer and when something breaks.
+    pub kind: SenderKind,
+    /// The token it presents, where that is not the gateway's.
+    pub token: Option<String>,
+}
+
+/// A chat channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// The gateway's own WebSocket protocol.
+    Webchat,
+}
+
+impl Choice for Channel {
+    const WORDS: &'static [(&'static str, Self)] = &[("webchat", Self::Webchat)];
+}
+
+/// How a sender behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderKind {
+    /// Reconnects after a break and reads the history.
+    Patient,
+    /// As patient; also resends with the same idempotency key after a refusal or an unacknowledged break.
+    Retrying,
+    /// Never reads from its connection.
+    NeverReads,
+    /// Never answers the close frame and keeps the connection open.
+    NeverCloses,
+    /// Leaves for good once its last message is acknowledged.
+    Leaves,
+}
+
+impl Choice for SenderKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("patient", Self::Patient),
+        ("retrying", Self::Retrying),
+        ("never-reads", Self::NeverReads),
+        ("never-closes", Self::NeverCloses),
+        ("leaves", Self::Leaves),
+    ];
+}
+
+/// How the network behaves while nothing is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSetup {
+    /// One way, from one machine to another.
+    pub latency: DurationRange,
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway::policy::{HARDENED, StopDrain};
+
+    use super::*;
+
+    #[test]
+    fn an_override_changes_one_policy_and_leaves_the_profile_alone() {
+        let overrides = PolicyOverrides(Map::from_iter([("stop-drain".into(), "skip".into())]));
+        let changed = overrides.apply(Policies::default());
+        assert_eq!(changed, Policies { stop_drain: StopDrain::Skip, ..Policies::default() });
+        assert_eq!(PolicyOverrides::default().apply(changed.clone()), changed);
+    }
+
+    #[test]
+    fn every_policy_names_its_choices() {
+        assert!(policy_names().contains(&"stop-drain".to_string()));
+        assert_eq!(policy_choices("stop-drain"), ["drain", "skip"]);
+        assert_eq!(
+            policy_choices("recovery"),
+            ["resume-or-tell", "skip", "rerun-everything", "before-lock"],
+            "{HARDENED} first"
+        );
+    }
+}

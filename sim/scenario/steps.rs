@@ -1,0 +1,133 @@
+//! The steps of a scenario: when something is done, and what.
+//!
+//! Load, signals, faults and operator actions are entries of one list. A step fires at an instant or when an
+//! event has happened; instants that are ranges are drawn from the seed when the world is made.
+
+use std::time::Duration;
+
+use gateway::env::Signal;
+
+use super::{Choice, DurationRange};
+
+/// One entry of the script.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The step's name in reports: its own, or what it does.
+    pub label: String,
+    /// When it is done.
+    pub when: When,
+    /// What is done.
+    pub verb: Verb,
+    /// The line of its `[[steps]]` in the file, from 1.
+    pub line: usize,
+}
+
+/// When a step is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At this time since the world began.
+    At(DurationRange),
+    /// After an event.
+    On(Anchor),
+}
+
+/// An event that a step waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The event's name.
+    pub event: String,
+    /// Its how manyth occurrence counts, from 1.
+    pub nth: u32,
+    /// Only events of this sender, or about one of its messages, count.
+    pub of: Option<String>,
+    /// So long after the event.
+    pub after: DurationRange,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A sender hands over messages.
+    Send {
+        /// The sender.
+        from: String,
+        /// What it says; the message's mark is added.
+        text: String,
+        /// How many messages.
+        count: u32,
+        /// From one message to the next.
+        every: Duration,
+    },
+    /// A sender cancels its last message.
+    Abort {
+        /// The sender.
+        from: String,
+    },
+    /// The operator sends the gateway a signal.
+    Signal(Signal),
+    /// SIGKILL.
+    Kill,
+    /// The gateway's process is not scheduled for a while (SIGSTOP, a long pause).
+    Freeze {
+        /// For so long.
+        lasting: DurationRange,
+    },
+    /// The gateway's machine loses power, and gets it back.
+    PowerLoss {
+        /// Off for so long.
+        off_for: DurationRange,
+    },
+    /// Two machines cannot reach each other for a while.
+    Partition {
+        /// The two.
+        between: (Machine, Machine),
+        /// For so long.
+        lasting: DurationRange,
+    },
+    /// The operator asks the supervisor to stop the service.
+    ServiceStop,
+    /// The operator asks the supervisor to start the service.
+    ServiceStart,
+    /// The operator asks the supervisor to restart the service.
+    ServiceRestart,
+    /// Somebody starts a second gateway by hand on the same machine, with the same configuration.
+    StartSecondInstance,
+    /// Somebody overwrites the gateway's configuration file.
+    WriteConfig {
+        /// The new contents.
+        text: String,
+    },
+    /// A file of the gateway's state is overwritten behind its back.
+    CorruptState {
+        /// Path inside the state folder.
+        file: String,
+        /// The new contents.
+        text: String,
+    },
+}
+
+/// A machine of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Machine {
+    /// Where the gateway and its supervisor run.
+    Gateway,
+    /// Where all senders, the prober and the intruder are.
+    Clients,
+    /// Where the model provider is.
+    Provider,
+}
+
+impl Choice for Machine {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("gateway", Self::Gateway), ("clients", Self::Clients), ("provider", Self::Provider)];
+}
+
+impl Choice for Signal {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Terminate.name(), Self::Terminate),
+        (Self::Interrupt.name(), Self::Interrupt),
+        (Self::User1.name(), Self::User1),
+        (Self::Hangup.name(), Self::Hangup),
+        (Self::User2.name(), Self::User2),
+    ];
+}

@@ -1,0 +1,290 @@
+//! Scenario files, good and bad. Every bad one gives one error; the snapshot shows them as people see them.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use gateway::env::Signal;
+use gateway::policy::{HARDENED, Readiness};
+use miette::{GraphicalReportHandler, GraphicalTheme};
+
+use super::keys::{self, Key, Shape, VERBS};
+use super::*;
+use crate::verdict::Expected;
+
+fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+    Scenario::parse(Path::new("case.toml"), text)
+}
+
+#[track_caller]
+fn good(text: &str) -> Scenario {
+    parse(text).unwrap_or_else(|error| panic!("{}\n{text}", render(&error)))
+}
+
+fn render(error: &ScenarioError) -> String {
+    let mut out = String::new();
+    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+        .with_wrap_lines(false)
+        .render_report(&mut out, error)
+        .expect("writing into a string");
+    out
+}
+
+/// A step of ann's, after whatever `step` says, in a file that is fine otherwise.
+fn step(step: &str) -> String {
+    format!("name = \"x\"\n[senders.ann]\n[[steps]]\n{step}\n")
+}
+
+/// A file that is fine but for `table`.
+fn table(table: &str) -> String {
+    format!("name = \"x\"\n{table}\n")
+}
+
+const BAD_FILES: &[(&str, &str)] = &[
+    ("empty file", ""),
+    ("only a comment", "# later\n"),
+    ("not TOML", "name = \"x\n"),
+    ("a key twice", "name = \"x\"\nname = \"y\"\n"),
+    ("no name", "about = \"why\"\n"),
+    ("empty name", "name = \" \"\n"),
+    ("name of the wrong type", "name = 5\n"),
+    ("unknown key", "name = \"x\"\nstepps = []\n"),
+    ("misspelt name", "naem = \"x\"\n"),
+    ("table for a list", "name = \"x\"\n[steps]\nat = \"1s\"\n"),
+    ("value for a table", "name = \"x\"\ngateway = 5\n"),
+];
+
+const BAD_TABLES: &[(&str, &str)] = &[
+    ("key of another spelling", "storm_limit = \"5m\""),
+    ("port out of bounds", "[gateway]\nport = 70000"),
+    ("duration without quotes", "[gateway]\ndrain-budget = 300"),
+    ("duration without unit", "[gateway]\ndrain-budget = \"300\""),
+    ("unknown unit", "settle = \"5 parsecs\""),
+    ("too fine", "settle = \"10us\""),
+    ("too long", "settle = \"5000 days\""),
+    ("paths are not configurable", "[gateway]\nstate-dir = \"/tmp\""),
+    ("unknown supervisor", "[gateway]\nsupervisor = { kind = \"runit\" }"),
+    ("restart without supervisor", "[gateway]\nsupervisor = { kind = \"none\", restart = \"always\" }"),
+    ("exit status out of bounds", "[gateway.supervisor]\nprevent-restart-on = [78, 300]"),
+    ("unknown policy", "[gateway.policies]\nstop-drian = \"skip\""),
+    ("unknown value of a policy", "[gateway]\npolicies = { stop-drain = \"skipp\" }"),
+    ("policy of the wrong type", "[gateway]\npolicies = { stop-drain = true }"),
+    ("unknown behaviour", "[provider]\nbehaviour = \"answer\""),
+    ("no tokens", "[provider]\ntokens = 0"),
+    ("unknown channel", "[senders.ann]\nchannel = \"feishu\""),
+    ("name that cannot be marked", "[senders.\"ann#1\"]\nkind = \"patient\""),
+    ("unknown kind of sender", "[senders.ann]\nkind = \"never-read\""),
+    ("range backwards", "[network]\nlatency = \"5ms..1ms\""),
+    ("half a range", "[network]\nlatency = \"5ms..\""),
+    ("probe without interval", "[probe]"),
+    ("no interval", "[probe]\nevery = \"0s\""),
+    ("unknown profile", "[expect]\noutcomes = { hardend = \"pass\" }"),
+    ("unknown outcome", "[expect]\noutcomes = { hardened = \"passes\" }"),
+    ("fails without saying what", "[expect]\noutcomes = { hardened = \"fail\" }"),
+    ("unknown invariant", "[expect]\noutcomes = { hardened = \"fail: no-duplicate, no-silent-drops\" }"),
+    ("no profile", "[expect]\noutcomes = {}"),
+    ("not a message", "[expect]\nfates = { ann = \"replied\" }"),
+    ("message of nobody", "[expect]\nfates = { \"ann#1\" = \"replied\" }"),
+];
+
+const BAD_STEPS: &[(&str, &str)] = &[
+    ("negative time", "at = \"-5s\"\ndo = \"signal\"\nsignal = \"SIGTERM\""),
+    ("neither time nor event", "do = \"kill\""),
+    ("both time and event", "at = \"1s\"\non = \"run.started\"\ndo = \"kill\""),
+    ("anchor keys with a time", "at = \"1s\"\nafter = \"1s\"\ndo = \"kill\""),
+    ("after the storm", "at = \"1s..11m\"\ndo = \"kill\""),
+    ("misspelt event", "on = \"run.start\"\ndo = \"kill\""),
+    ("not an event's name", "on = \"soon\"\ndo = \"kill\""),
+    ("zeroth event", "on = \"run.started\"\nnth = 0\ndo = \"kill\""),
+    ("event of nobody", "on = \"run.started\"\nof = \"bob\"\ndo = \"kill\""),
+    ("no verb", "at = \"1s\""),
+    ("verb of the wrong type", "at = \"1s\"\ndo = [\"kill\"]"),
+    ("unknown verb", "at = \"1s\"\ndo = \"power-los\""),
+    ("unknown key in a step", "at = \"1s\"\ndo = \"signal\"\nsignl = \"SIGTERM\""),
+    ("key of another verb", "at = \"1s\"\ndo = \"kill\"\nsignal = \"SIGTERM\""),
+    ("from as a filter", "on = \"run.started\"\nfrom = \"ann\"\ndo = \"kill\""),
+    ("key missing", "at = \"1s\"\ndo = \"freeze\""),
+    ("unknown signal", "at = \"1s\"\ndo = \"signal\"\nsignal = \"SIGKILL\""),
+    ("unknown sender", "at = \"1s\"\ndo = \"send\"\nfrom = \"anne\"\ntext = \"hi\""),
+    ("undeclared sender", "at = \"1s\"\ndo = \"abort\"\nfrom = \"zoe\""),
+    ("unknown machine", "at = \"1s\"\ndo = \"partition\"\nbetween = [\"client\", \"gateway\"]\nfor = \"1s\""),
+    ("one machine", "at = \"1s\"\ndo = \"partition\"\nbetween = [\"gateway\", \"gateway\"]\nfor = \"1s\""),
+    ("file outside", "at = \"1s\"\ndo = \"corrupt-state\"\nfile = \"../etc/passwd\"\ntext = \"\""),
+    ("nobody to ask", "at = \"1s\"\ndo = \"service-stop\"\n[gateway]\nsupervisor = { kind = \"none\" }"),
+    (
+        "message that is not sent",
+        "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#2\" = \"told\"",
+    ),
+    (
+        "unknown fate",
+        "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = [\"told\", \"reply\"]",
+    ),
+    ("no fate", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = []"),
+];
+
+#[test]
+fn every_bad_file_has_one_clear_error() {
+    let files = BAD_FILES.iter().map(|(case, text)| (*case, (*text).to_string()));
+    let tables = BAD_TABLES.iter().map(|(case, text)| (*case, table(text)));
+    let steps = BAD_STEPS.iter().map(|(case, text)| (*case, step(text)));
+    let mut shown = String::new();
+    for (case, text) in files.chain(tables).chain(steps) {
+        let error = parse(&text).expect_err(case);
+        let _ = writeln!(shown, "== {case}\n{}", render(&error));
+    }
+    insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("scenario_errors", shown);
+    });
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = Scenario::read(&folder.path().join("nowhere.toml")).expect_err("missing");
+    assert!(render(&missing).contains("there is no such file"), "{missing}");
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, b"name = \"\xff\"").expect("write");
+    let binary = Scenario::read(&binary).expect_err("binary");
+    assert!(binary.to_string().contains("byte 8 is not UTF-8"), "{binary}");
+    assert!(Scenario::read(folder.path()).is_err());
+}
+
+#[test]
+fn a_name_is_enough() {
+    let scenario = good("name = \"x\"");
+    assert_eq!(scenario.path, Path::new("case.toml"));
+    assert_eq!(
+        (scenario.settle, scenario.storm_limit),
+        (Duration::from_secs(1200), Duration::from_secs(600))
+    );
+    assert_eq!(scenario.gateway.port, 18_789);
+    assert_eq!(scenario.gateway.token, "sim-token");
+    let Supervisor::Systemd(unit) = &scenario.gateway.supervisor else { panic!("systemd") };
+    assert_eq!((unit.restart, unit.start_limit_burst), (RestartWhen::Always, 5));
+    assert_eq!(unit.prevent_restart_on, [78]);
+    assert_eq!(scenario.provider.first_token, DurationRange::exactly(Duration::from_millis(800)));
+    assert_eq!(scenario.network.latency.to_string(), "1ms..3ms");
+    assert_eq!((scenario.probe, scenario.intruder), (None, None));
+    assert_eq!(scenario.expect.under(HARDENED), Expected::Pass);
+    assert!(scenario.steps.is_empty() && scenario.senders.is_empty());
+}
+
+#[test]
+fn a_whole_scenario_reads_as_written() {
+    let scenario = good(
+        r#"
+name = "SIGTERM while the model is answering"
+issue = "openclaw/openclaw#38836"
+probe = { every = "1s" }
+
+[gateway]
+supervisor = { kind = "systemd", restart = "on-failure", stop-timeout = "20s", prevent-restart-on = [] }
+policies = { readiness = "always-ready" }
+
+[senders.zoe]
+kind = "retrying"
+[senders.ann]
+
+[[steps]]
+at = "1s..5s"
+do = "send"
+from = "ann"
+text = "hello"
+count = 2
+
+[[steps]]
+name = "the stop"
+on = "message.accepted"
+nth = 2
+of = "ann"
+after = "5ms"
+do = "signal"
+signal = "SIGTERM"
+
+[expect]
+outcomes = { "openclaw-2026.3.2" = "fail: no-silent-drop, up-at-the-end", hardened = "pass" }
+fates = { "ann#2" = ["replied", "told"] }
+"#,
+    );
+    assert_eq!(scenario.senders.keys().collect::<Vec<_>>(), ["zoe", "ann"], "in the order of the file");
+    assert_eq!(scenario.senders["zoe"].kind, SenderKind::Retrying);
+    let policies = scenario.gateway.policies_under(HARDENED).expect("hardened");
+    assert_eq!(policies.readiness, Readiness::AlwaysReady);
+    assert_eq!(scenario.probe, Some(Duration::from_secs(1)));
+
+    let [send, stop] = &scenario.steps[..] else { panic!("two steps") };
+    assert_eq!((send.label.as_str(), send.line), ("ann sends 2 messages", 14));
+    assert_eq!(
+        send.when,
+        When::At(DurationRange { min: Duration::from_secs(1), max: Duration::from_secs(5) })
+    );
+    assert_eq!((stop.label.as_str(), stop.line), ("the stop", 21));
+    assert_eq!(stop.verb, Verb::Signal(Signal::Terminate));
+    let anchor = Anchor {
+        event: "message.accepted".into(),
+        nth: 2,
+        of: Some("ann".into()),
+        after: DurationRange::exactly(Duration::from_millis(5)),
+    };
+    assert_eq!(stop.when, When::On(anchor));
+
+    let profiles: Vec<_> = scenario.expect.outcomes.keys().collect();
+    assert_eq!(profiles, ["openclaw-2026.3.2", HARDENED]);
+    let failing = Expected::Fail(vec!["no-silent-drop".into(), "up-at-the-end".into()]);
+    assert_eq!(scenario.expect.under("openclaw-2026.3.2"), failing);
+    assert_eq!(scenario.expect.under("planted:always-ready"), Expected::Pass);
+    let (message, fates) = scenario.expect.fates.first().expect("a fate");
+    assert_eq!((message.to_string().as_str(), fates.len()), ("ann#2", 2));
+}
+
+/// A value for `key` in TOML: its default or a sample.
+fn value_for(key: &Key) -> String {
+    match key.shape {
+        Shape::Outcomes => r#"{ "planted:always-ready" = "inconclusive" }"#.into(),
+        Shape::Policies => r#"{ recovery = "skip" }"#.into(),
+        Shape::Steps => "[]".into(),
+        Shape::Named(keys) | Shape::Table(keys) => {
+            let inner: Vec<_> = keys.iter().map(|key| format!("{} = {}", key.name, value_for(key))).collect();
+            match key.shape {
+                Shape::Named(_) => format!("{{ ann = {{ {} }} }}", inner.join(", ")),
+                _ => format!("{{ {} }}", inner.join(", ")),
+            }
+        }
+        _ => key.sample(),
+    }
+}
+
+#[test]
+fn every_documented_key_is_accepted() {
+    let send = "steps = [{ at = \"1s\", do = \"send\", from = \"ann\", text = \"hi\" }]";
+    for key in keys::FILE {
+        let line = format!("{} = {}", key.name, value_for(key));
+        let rest = match key.name {
+            "name" => String::new(),
+            "expect" => format!("name = \"x\"\n{send}\nsenders = {{ ann = {{}} }}"),
+            _ => "name = \"x\"".into(),
+        };
+        good(&format!("{rest}\n{line}"));
+    }
+    for verb in VERBS {
+        let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
+        let own: String = verb.keys.iter().map(line).collect();
+        let anchored = keys::STEP.iter().filter(|key| !matches!(key.name, "at" | "do")).map(line);
+        let anchored: String = anchored.collect();
+        good(&step(&format!("at = \"1s..5s\"\ndo = {:?}\n{own}", verb.word)));
+        good(&step(&format!("do = {:?}\n{anchored}{own}", verb.word)));
+    }
+}
+
+#[test]
+fn no_garbage_makes_the_reader_panic() {
+    let whole = step("on = \"run.started\"\nafter = \"1s..2s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"ä\"");
+    for end in (0..whole.len()).filter(|end| whole.is_char_boundary(*end)) {
+        if let Err(error) = parse(&whole[..end]) {
+            render(&error);
+        }
+        if let Err(error) = parse(&format!("{}[\"", &whole[..end])) {
+            render(&error);
+        }
+    }
+}
