@@ -27,13 +27,23 @@ const DELTA_INTERVAL: Duration = Duration::from_millis(150);
 /// How many entries of the transcript the model sees.
 const CONTEXT_ENTRIES: usize = 50;
 
-/// What the sender reads when the gateway ended before the answer was complete.
-pub(crate) const INTERRUPTED_NOTICE: &str =
-    "The service restarted before this message was answered. Please send it again.";
+/// How much of a message its notice quotes.
+const QUOTED_CHARS: usize = 80;
+
+/// Why a message ends with a notice, and not with a reply.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoticeCause {
+    /// The gateway ended before the answer was complete.
+    #[error("the service restarted before it was answered")]
+    Interrupted,
+    /// The turn failed.
+    #[error("it could not be answered: {0}")]
+    Failed(#[from] TurnError),
+}
 
 /// Why a turn ended without an answer.
 #[derive(Debug, thiserror::Error)]
-enum TurnError {
+pub(crate) enum TurnError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
@@ -61,13 +71,12 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
             publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Final(&reply));
         }
         Ok(Err(error)) => {
-            let notice = format!("This message could not be answered: {error}. Please send it again.");
-            tell(&gateway, &message, &notice, &error.to_string()).await;
+            tell(&gateway, &message, NoticeCause::Failed(error)).await;
         }
         Err(Interruption::ByUser) => cancelled(&gateway, &message).await,
         Err(Interruption::ByShutdown) => match gateway.policies.interrupted_work {
             InterruptedWork::TellSender => {
-                tell(&gateway, &message, INTERRUPTED_NOTICE, "interrupted by the shutdown").await;
+                tell(&gateway, &message, NoticeCause::Interrupted).await;
             }
             InterruptedWork::Forget => {}
         },
@@ -149,20 +158,28 @@ async fn ask(
 }
 
 /// Settles a message with a notice: durably for the history, and live for whoever is connected.
-pub(crate) async fn tell(gateway: &Gateway, message: &Accepted, notice: &str, why: &str) {
+pub(crate) async fn tell(gateway: &Gateway, message: &Accepted, cause: NoticeCause) {
     tracing::warn!(
         name: "message.told",
         run = message.run_id,
         session = message.session_key,
-        why,
+        why = %cause,
         "a message ends with a notice"
     );
-    if let Err(error) = record_notice(gateway, message, notice).await {
+    let notice = notice(&message.text, &cause);
+    if let Err(error) = record_notice(gateway, message, &notice).await {
         // The sender is told all the same; the next life will find the message open and tell again.
         tracing::error!(name: "message.notice-not-durable", run = message.run_id, %error, "no durable record");
     }
-    let state = ChatState::Error(notice);
+    let state = ChatState::Error(&notice);
     publish(&gateway.peers, &message.session_key, &message.run_id, 0, &state);
+}
+
+/// What the sender reads: which message, why, and what to do.
+fn notice(text: &str, cause: &NoticeCause) -> String {
+    let quoted: String = text.chars().take(QUOTED_CHARS).collect();
+    let ellipsis = if quoted.len() < text.len() { "..." } else { "" };
+    format!("Your message \"{quoted}{ellipsis}\" was not answered: {cause}. Please send it again.")
 }
 
 async fn record_notice(gateway: &Gateway, message: &Accepted, notice: &str) -> Result<(), StateError> {
@@ -181,5 +198,21 @@ async fn record_notice(gateway: &Gateway, message: &Accepted, notice: &str) -> R
 async fn cancelled(gateway: &Gateway, message: &Accepted) {
     if let Err(error) = gateway.sessions.touch(&message.session_key, SessionStatus::Idle).await {
         tracing::warn!(name: "session.status-stale", session = message.session_key, %error, "left as running");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_says_which_message_why_and_what_to_do() {
+        assert_eq!(
+            notice("hello", &NoticeCause::Interrupted),
+            "Your message \"hello\" was not answered: the service restarted before it was answered. \
+             Please send it again."
+        );
+        let long = notice(&"x".repeat(100), &NoticeCause::Interrupted);
+        assert!(long.contains(&format!("\"{}...\"", "x".repeat(QUOTED_CHARS))), "{long}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::phase::Ending;
-use crate::agents::run::{INTERRUPTED_NOTICE, tell};
+use crate::agents::run::{NoticeCause, tell};
 use crate::config::Config;
 use crate::env::SignalStream;
 use crate::gateway::Gateway;
@@ -103,7 +103,7 @@ async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
             Ending::Restart => {
                 tracing::warn!(name: "message.left-to-successor", run = run_id, "queued, not started");
             }
-            Ending::Stop => tell(gateway, &message, INTERRUPTED_NOTICE, "queued at the stop").await,
+            Ending::Stop => tell(gateway, &message, NoticeCause::Interrupted).await,
         }
     }
     let settled = timeout_at(Instant::now() + SETTLE_TIME, gateway.lanes.idle()).await;

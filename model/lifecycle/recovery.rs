@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::agents::run::{INTERRUPTED_NOTICE, tell};
+use crate::agents::run::{NoticeCause, tell};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::policy::Recovery;
@@ -58,7 +58,7 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) -> Result<(), StateError> {
                 resumed += 1;
             }
             Verdict::Tell => {
-                tell(gateway, &message, INTERRUPTED_NOTICE, "interrupted in an earlier life").await;
+                tell(gateway, &message, NoticeCause::Interrupted).await;
                 told += 1;
             }
         }

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::backoff;
 use super::frames::{self, Frame, string_at};
 use super::socket::{self, Socket};
-use crate::timeline::{Fact, Recorder, Source};
+use crate::timeline::{Fact, LEFT_FOR_GOOD, Recorder, Source};
 use conversation::Conversation;
 
 mod conversation;
@@ -115,11 +115,14 @@ impl Sender {
                     failures = 0;
                     tabs += 1;
                     self.record(Fact::SenderConnected);
+                    if tabs == 1 && self.settings.kind == SenderKind::NeverReads {
+                        self.record(Fact::SenderStoppedListening);
+                    }
                     self.conversation.connected(&hello, self.recorder.now());
                     match self.converse(&mut socket).await {
                         Ended::Left => {
                             socket::hang_up(socket).await;
-                            return self.record(Fact::SenderDisconnected { how: "left for good".into() });
+                            return self.record(Fact::SenderDisconnected { how: LEFT_FOR_GOOD.into() });
                         }
                         Ended::Broken(how) => {
                             self.record(Fact::SenderDisconnected { how });
@@ -132,7 +135,7 @@ impl Sender {
             }
             self.take_waiting_commands();
             if self.may_leave() {
-                return self.record(Fact::SenderDisconnected { how: "left for good".into() });
+                return self.record(Fact::SenderDisconnected { how: LEFT_FOR_GOOD.into() });
             }
             failures += 1;
             sleep(backoff(failures, self.env.random("webchat-backoff"))).await;

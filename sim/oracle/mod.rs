@@ -4,6 +4,7 @@
 //! the gateway nothing; the gateway's log records may flesh out an explanation and never decide a verdict.
 
 use crate::timeline::{Event, Ledger};
+use crate::verdict::Violation;
 
 mod expected_fates;
 mod life;
@@ -19,7 +20,6 @@ mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
 
-pub use crate::verdict::Violation;
 pub use terms::{RestartLoopLimit, Terms};
 
 /// One invariant.

@@ -38,14 +38,19 @@ impl Oracle for UpAtTheEnd {
 
 /// Whether it is down because somebody wanted it down.
 fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
-    let order = run
-        .events
-        .iter()
-        .rev()
-        .find(|event| matches!(event.fact, Fact::ServiceStarting { .. } | Fact::ServiceStopping { .. }));
-    let inactive = run.events.iter().any(|event| matches!(event.fact, Fact::ServiceInactive { .. }));
-    let by_supervisor =
-        inactive && order.is_some_and(|event| matches!(event.fact, Fact::ServiceStopping { .. }));
+    let ordered = |event: &Event| {
+        matches!(
+            event.fact,
+            Fact::ServiceStarting { .. } | Fact::ServiceStopping { .. } | Fact::RestartScheduled { .. }
+        )
+    };
+    let last_order = run.events.iter().rposition(ordered);
+    // A service that waits for its restart goes down only when somebody stops it then.
+    let by_supervisor = last_order.is_some_and(|index| {
+        let inactive = |event: &Event| matches!(event.fact, Fact::ServiceInactive { .. });
+        !matches!(run.events[index].fact, Fact::ServiceStarting { .. })
+            && run.events[index..].iter().any(inactive)
+    });
     by_supervisor || lives.last().is_some_and(|life| stopped_by_hand(life, run.terms.supervised))
 }
 
@@ -122,6 +127,18 @@ mod tests {
             "Gateway pid 215 was the last to start; it ended at 3.100 s (exit 78) and never held the port. \
              The supervisor left it down at 3.100 s: exit status 78 forbids a restart."
         );
+    }
+
+    #[test]
+    fn a_stop_while_it_waits_for_its_restart_excuses_it_too() {
+        let after = std::time::Duration::from_secs(5);
+        let waiting = || served().exits(1).supervisor(Fact::RestartScheduled { after });
+        assert_eq!(
+            complaints(&UpAtTheEnd, waiting().at(2_000).inactive("stopped").at(9_000).ended()),
+            [""; 0]
+        );
+        let gave_up = waiting().at(6_000).supervisor(Fact::StartLimitHit);
+        assert_eq!(complaints(&UpAtTheEnd, gave_up.at(9_000).ended()), DOWN);
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows one file of the gateway's (`sessions.json`, which must parse) and otherwise only that messages carry
-//! marks: whatever format the gateway keeps them in, their text is somewhere.
+//! It knows one file of the gateway's (`sessions.json`, which must parse) and that a notice says it is one;
+//! otherwise only that messages carry marks: whatever format the gateway keeps them in, their text is somewhere.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -13,6 +12,8 @@ use crate::actors::REPLY_PREFIX;
 use crate::timeline::{Fact, GATEWAY_PROGRAM, MessageId, Source, StateSeen};
 
 const STORE_FILE: &str = "sessions.json";
+/// What stands in a line that is a notice to a sender.
+const NOTICE_ROLE: &str = "\"notice\"";
 
 /// Looks at the state directory each time a gateway process has died.
 pub(super) fn watch(stage: &Stage) {
@@ -31,7 +32,7 @@ pub(super) fn watch(stage: &Stage) {
 /// Looks at the state directory now.
 pub(super) fn observe(stage: &Stage) {
     let files = stage.disk().read_all_under(Path::new(STATE_DIR));
-    let mut seen = StateSeen { store: None, mentioned: BTreeSet::new(), answered: BTreeSet::new() };
+    let mut seen = StateSeen::default();
     for (path, bytes) in &files {
         if path.file_name().is_some_and(|name| name == STORE_FILE) {
             let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
@@ -41,6 +42,9 @@ pub(super) fn observe(stage: &Stage) {
         seen.mentioned.extend(MessageId::marked_in(&text));
         for reply in text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('[')) {
             seen.answered.extend(MessageId::marked_in(reply).into_iter().next());
+        }
+        for line in text.lines().filter(|line| line.contains(NOTICE_ROLE)) {
+            seen.noticed.extend(MessageId::marked_in(line));
         }
     }
     stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -42,14 +42,13 @@ impl Script {
     /// Arms every step. Anchors count events from now on.
     pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders) -> Self {
         let began = Instant::now();
-        let senders = Rc::new(senders);
         let steps = scenario.steps.iter().map(|step| {
             let moment = moment(&stage.world, began, &step.when);
             let lasting = draw_lasting(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
             let player = Player {
                 stage: stage.clone(),
-                senders: senders.clone(),
+                sender: sender_of(&step.verb).and_then(|name| senders.get(name)).cloned(),
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
                 lasting,
@@ -141,10 +140,18 @@ impl Moment {
     }
 }
 
+fn sender_of(verb: &Verb) -> Option<&str> {
+    match verb {
+        Verb::Send { from, .. } | Verb::Abort { from } => Some(from),
+        _ => None,
+    }
+}
+
 /// Plays one step.
 struct Player {
     stage: Stage,
-    senders: Rc<Senders>,
+    /// Held for as long as the step may need it: a sender whose last step is over may leave.
+    sender: Option<mpsc::UnboundedSender<SenderCommand>>,
     port: u16,
     verb: Verb,
     lasting: Duration,
@@ -181,7 +188,7 @@ impl Player {
     }
 
     fn tell(&self, sender: &str, command: SenderCommand) -> Result<(), String> {
-        let tell = self.senders.get(sender).ok_or_else(|| format!("there is no sender {sender}"))?;
+        let tell = self.sender.as_ref().ok_or_else(|| format!("there is no sender {sender}"))?;
         tell.send(command).map_err(|_| format!("{sender} has left for good"))
     }
 }

@@ -147,8 +147,12 @@ impl LogRecord {
     }
 }
 
+/// How a connection ends ([`Fact::SenderDisconnected`]) whose sender will never look again. A reply or notice
+/// kept for such a sender counts as delivered.
+pub const LEFT_FOR_GOOD: &str = "left for good";
+
 /// What an outside observer finds in a machine's state directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSeen {
     /// `None`: there is no session store. `Some(Err(why))`: there is one and it does not parse.
     pub store: Option<Result<(), String>>,
@@ -156,6 +160,8 @@ pub struct StateSeen {
     pub mentioned: BTreeSet<MessageId>,
     /// Every message whose *reply* stands somewhere in the state directory.
     pub answered: BTreeSet<MessageId>,
+    /// Every message about which a *notice* to its sender stands somewhere in the state directory.
+    pub noticed: BTreeSet<MessageId>,
 }
 
 /// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
@@ -167,10 +173,11 @@ pub enum Fact {
     SenderConnected,
     /// A sender's connection ended; `how` in words.
     SenderDisconnected { how: String },
+    /// A sender will never look at what the gateway sends, by its own choice: what is kept for it counts as
+    /// delivered.
+    SenderStoppedListening,
     /// A sender could not connect.
     SenderConnectFailed { how: String },
-    /// A sender left for good and will never look again: a reply kept for it counts as delivered.
-    SenderLeft,
     /// A message was handed over; `attempt` counts from 1 for retries of the same message.
     MessageSent { message: MessageId, text: String, attempt: u32 },
     /// The gateway acknowledged the message.
@@ -278,8 +285,8 @@ impl Fact {
         match self {
             Self::SenderConnected => "sender.connected",
             Self::SenderDisconnected { .. } => "sender.disconnected",
+            Self::SenderStoppedListening => "sender.stopped-listening",
             Self::SenderConnectFailed { .. } => "sender.connect-failed",
-            Self::SenderLeft => "sender.left",
             Self::MessageSent { .. } => "message.sent",
             Self::MessageAccepted { .. } => "message.accepted",
             Self::MessageRefused { .. } => "message.refused",

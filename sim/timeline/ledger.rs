@@ -2,7 +2,7 @@
 //!
 //! A fold over the events. A fate comes from what the sender's side of the channel received, what the model was
 //! asked, and which processes died; the gateway's own log records and the disk contribute to the last sighting
-//! alone. The one exception is a sender that left for good: a reply kept for it in the state directory counts.
+//! alone. The one exception is a sender that left for good: a reply or notice kept for it counts as delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sighting::Sightings;
 use super::words::{moment, quoted};
-use super::{Event, Fact, MessageId, Sighting, Source, Via};
+use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
 
 /// The program name under which gateway processes stand in the process table.
 pub const GATEWAY_PROGRAM: &str = "gateway";
@@ -103,6 +103,11 @@ impl Fate {
     pub const ALL: [Self; 6] =
         [Self::Replied, Self::Told, Self::Refused, Self::Cancelled, Self::Dropped, Self::Duplicated];
 
+    /// The fate that scenario files call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fate| fate.name() == name)
+    }
+
     /// The word for it in scenario files and reports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -156,7 +161,8 @@ struct Fold {
     sightings: Sightings,
     gateway_deaths: Vec<Duration>,
     left: BTreeSet<String>,
-    kept_replies: BTreeSet<MessageId>,
+    /// What the latest look into the state directory found.
+    state: Option<StateSeen>,
 }
 
 /// What has been seen of one message so far.
@@ -186,6 +192,13 @@ struct Request {
     answered_at: Option<Duration>,
 }
 
+/// What the state directory keeps for a sender that left for good.
+#[derive(Clone, Copy)]
+struct Kept {
+    reply: bool,
+    notice: bool,
+}
+
 impl Fold {
     fn take(&mut self, event: &Event) {
         self.sightings.see(event);
@@ -197,18 +210,22 @@ impl Fold {
                     self.told_all(at, sender, text);
                 }
             }
-            Fact::SenderLeft => {
-                if let Source::Sender(sender) = &event.source {
-                    self.left.insert(sender.clone());
-                }
-            }
+            Fact::SenderDisconnected { how } if how == LEFT_FOR_GOOD => self.looks_no_more(&event.source),
+            Fact::SenderStoppedListening => self.looks_no_more(&event.source),
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
-            Fact::State(state) => self.kept_replies.clone_from(&state.answered),
+            Fact::State(state) => self.state = Some(state.clone()),
             fact => {
                 if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
                     self.tallies[index].take(at, fact);
                 }
             }
+        }
+    }
+
+    /// What is kept for this sender counts as delivered from now on.
+    fn looks_no_more(&mut self, source: &Source) {
+        if let Source::Sender(sender) = source {
+            self.left.insert(sender.clone());
         }
     }
 
@@ -230,11 +247,16 @@ impl Fold {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, left, kept_replies } = self;
+        let Self { tallies, index, sightings, gateway_deaths, left, state } = self;
+        let state = state.unwrap_or_default();
         let entries = tallies
             .into_iter()
             .map(|tally| {
-                let kept = left.contains(&tally.message.sender) && kept_replies.contains(&tally.message);
+                let has_left = left.contains(&tally.message.sender);
+                let kept = Kept {
+                    reply: has_left && state.answered.contains(&tally.message),
+                    notice: has_left && state.noticed.contains(&tally.message),
+                };
                 let (fate, why) = tally.fate(&gateway_deaths, kept);
                 let last_seen = sightings.last(&tally.message).cloned();
                 tally.close(fate, why, last_seen)
@@ -315,8 +337,8 @@ impl Tally {
         self.accepted.is_none_or(|(_, latest)| latest <= settled)
     }
 
-    /// The fate and the sentence that says why. `kept`: the sender left for good and its reply was kept.
-    fn fate(&self, gateway_deaths: &[Duration], kept: bool) -> (Fate, String) {
+    /// The fate and the sentence that says why.
+    fn fate(&self, gateway_deaths: &[Duration], kept: Kept) -> (Fate, String) {
         let sender = &self.message.sender;
         if let Some(why) = self.duplicated(gateway_deaths) {
             return (Fate::Duplicated, why);
@@ -328,10 +350,10 @@ impl Tally {
             };
             return (Fate::Replied, why);
         }
-        if kept {
+        if kept.reply {
             return (
                 Fate::Replied,
-                format!("{sender} left for good, and the reply is kept in the transcript."),
+                format!("{sender} does not look any more, and the reply is kept in the transcript."),
             );
         }
         if let Some(at) = self.cancelled_at.filter(|_| self.was_cancelled()) {
@@ -339,6 +361,9 @@ impl Tally {
         }
         if let Some((at, text)) = self.told.as_ref().filter(|_| self.was_told()) {
             return (Fate::Told, format!("{sender} was told at {}: {}.", moment(*at), quoted(text)));
+        }
+        if kept.notice {
+            return (Fate::Told, format!("{sender} left for good, and a notice is kept in the transcript."));
         }
         self.unsettled()
     }

@@ -1,28 +1,33 @@
 //! Where each message was last seen.
 //!
-//! One idea: whatever carries a message's mark is a sighting of it. Gateway log records count here, and only
-//! here: a record that names the mark also names a run and perhaps the gateway's own id of the message, and
-//! later records that carry only those are followed too. Nothing in this file decides a fate.
+//! One idea: whatever names a message is a sighting of it. Gateway log records count here, and only here. A
+//! record may carry the message's mark; one that does not is followed by the gateway's own ids in it (`run`,
+//! `message`), and an id that is new in a sender's session belongs to the sender's next message without one.
+//! Nothing in this file decides a fate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gateway::env::Pid;
 
+use super::words::cut;
 use super::{Event, Fact, LogRecord, MessageId, Sighting, Via};
+
+/// The fields by which a gateway's log records name a message. Their values outlive a process: recovery goes on
+/// under the same ids.
+const ID_FIELDS: [&str; 2] = ["run", "message"];
 
 /// Follows all messages of a run through its events.
 #[derive(Default)]
 pub(super) struct Sightings {
     last: BTreeMap<MessageId, Sighting>,
-    /// The gateway's own ids of messages; they outlive a process.
-    by_gateway_id: BTreeMap<String, MessageId>,
-    /// Runs are counted by each process for itself.
-    by_run: BTreeMap<(Pid, String), MessageId>,
+    by_gateway_id: BTreeMap<(&'static str, String), MessageId>,
+    /// By sender: messages that no id of the gateway stands for yet, in the order of sending.
+    without_id: BTreeMap<String, VecDeque<MessageId>>,
     run_of: BTreeMap<MessageId, RunPlace>,
 }
 
-/// The run that works, or worked last, for a message.
+/// The process, and the run in it, that works or worked last for a message.
 #[derive(Clone)]
 struct RunPlace {
     pid: Pid,
@@ -32,7 +37,7 @@ struct RunPlace {
 impl RunPlace {
     fn words(&self) -> String {
         match &self.run {
-            Some(run) => format!("run {run} on gateway pid {}", self.pid),
+            Some(run) => format!("run {} on gateway pid {}", cut(run, 9), self.pid),
             None => format!("gateway pid {}", self.pid),
         }
     }
@@ -41,20 +46,18 @@ impl RunPlace {
 impl Sightings {
     /// Takes note of one event.
     pub(super) fn see(&mut self, event: &Event) {
-        match &event.fact {
-            // A reused pid counts its runs anew.
-            Fact::ProcessStarted { pid, .. } => {
-                self.by_run.retain(|(owner, _), _| owner != pid);
-                self.run_of.retain(|_, place| place.pid != *pid);
-            }
-            Fact::Log { pid, record } => self.see_record(event.at, *pid, record),
-            fact => {
-                if let Some(message) = fact.message()
-                    && let Some(place) = self.place(message, fact)
-                {
-                    self.note(message.clone(), event.at, place);
-                }
-            }
+        if let Fact::Log { pid, record } = &event.fact {
+            return self.see_record(event.at, *pid, record);
+        }
+        let Some(message) = event.fact.message() else { return };
+        let waiting = self.without_id.entry(message.sender.clone()).or_default();
+        match event.fact {
+            Fact::MessageSent { attempt: 1, .. } => waiting.push_back(message.clone()),
+            Fact::MessageRefused { .. } => waiting.retain(|other| other != message),
+            _ => {}
+        }
+        if let Some(place) = self.place(message, &event.fact) {
+            self.note(message.clone(), event.at, place);
         }
     }
 
@@ -96,30 +99,25 @@ impl Sightings {
     }
 
     fn see_record(&mut self, at: Duration, pid: Pid, record: &LogRecord) {
-        let run = record.field("run");
-        let gateway_id = record.field("message");
-        for message in self.messages_of(pid, record) {
-            if let Some(id) = gateway_id {
-                self.by_gateway_id.insert(id.to_string(), message.clone());
+        for message in self.messages_of(record) {
+            for field in ID_FIELDS {
+                if let Some(id) = record.field(field) {
+                    self.by_gateway_id.insert((field, id.to_string()), message.clone());
+                }
             }
-            if let Some(run) = run {
-                self.by_run.insert((pid, run.to_string()), message.clone());
+            if let Some(waiting) = self.without_id.get_mut(&message.sender) {
+                waiting.retain(|other| *other != message);
             }
-            let place =
-                RunPlace { pid, run: run.map(str::to_string).or_else(|| self.known_run(&message, pid)) };
+            let known = self.run_of.get(&message).and_then(|place| place.run.clone());
+            let place = RunPlace { pid, run: record.field("run").map(str::to_string).or(known) };
             let words = format!("{} logged {}", place.words(), record.name);
             self.run_of.insert(message.clone(), place);
             self.note(message, at, words);
         }
     }
 
-    /// The run of `message` that this same process named before.
-    fn known_run(&self, message: &MessageId, pid: Pid) -> Option<String> {
-        self.run_of.get(message).filter(|place| place.pid == pid)?.run.clone()
-    }
-
-    /// The messages a record is about: those whose mark or name it carries, else the one its ids stand for.
-    fn messages_of(&self, pid: Pid, record: &LogRecord) -> Vec<MessageId> {
+    /// The messages a record is about: those it names itself, else the one its ids stand for.
+    fn messages_of(&self, record: &LogRecord) -> Vec<MessageId> {
         let mut found = Vec::new();
         for (_, value) in &record.fields {
             let marked = MessageId::marked_in(value).into_iter();
@@ -131,10 +129,19 @@ impl Sightings {
             }
         }
         if found.is_empty() {
-            let by_id = record.field("message").and_then(|id| self.by_gateway_id.get(id));
-            let by_run = record.field("run").and_then(|run| self.by_run.get(&(pid, run.to_string())));
-            found.extend(by_id.or(by_run).cloned());
+            found.extend(self.message_by_id(record));
         }
         found
+    }
+
+    fn message_by_id(&self, record: &LogRecord) -> Option<MessageId> {
+        let ids = || ID_FIELDS.iter().filter_map(|field| Some((*field, record.field(field)?.to_string())));
+        if let Some(known) = ids().find_map(|id| self.by_gateway_id.get(&id)) {
+            return Some(known.clone());
+        }
+        ids().next()?;
+        // A session key ends with its peer: `agent:main:webchat:direct:ann`.
+        let (_, sender) = record.field("session")?.rsplit_once(':')?;
+        self.without_id.get(sender)?.front().cloned()
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use gateway::env::{ExitCode, FsOp, Pid, Signal};
 
-use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Level, LogRecord, MessageId, Source, StateSeen, Via};
+use super::{
+    DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source, StateSeen,
+    Via,
+};
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
 pub(crate) const MACHINE: &str = "gateway";
@@ -74,7 +77,7 @@ impl Story {
     }
 
     pub(crate) fn left(self) -> Self {
-        self.by_sender(Fact::SenderLeft)
+        self.disconnected(LEFT_FOR_GOOD)
     }
 
     pub(crate) fn sent(self, number: u32) -> Self {
@@ -256,7 +259,19 @@ impl Story {
         mentioned: &[&str],
         answered: &[&str],
     ) -> Self {
-        let seen = StateSeen { store, mentioned: ids(mentioned), answered: ids(answered) };
+        self.looked(store, mentioned, answered, &[])
+    }
+
+    /// A look into the state directory that found notices, too.
+    pub(crate) fn looked(
+        self,
+        store: Option<Result<(), String>>,
+        mentioned: &[&str],
+        answered: &[&str],
+        noticed: &[&str],
+    ) -> Self {
+        let [mentioned, answered, noticed] = [mentioned, answered, noticed].map(ids);
+        let seen = StateSeen { store, mentioned, answered, noticed };
         self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
     }
 

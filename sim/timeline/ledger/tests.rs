@@ -148,6 +148,7 @@ fn a_reply_kept_for_a_sender_that_left_counts() {
     let gone = || accepted().at(2_000).left().at(9_000);
     assert_eq!(fate(gone().state(Some(Ok(())), &["ann#1"], &["ann#1"]), "ann#1"), Fate::Replied);
     assert_eq!(fate(gone().state(Some(Ok(())), &["ann#1"], &[]), "ann#1"), Fate::Dropped);
+    assert_eq!(fate(gone().looked(Some(Ok(())), &["ann#1"], &[], &["ann#1"]), "ann#1"), Fate::Told);
     let stayed = accepted().at(9_000).state(Some(Ok(())), &["ann#1"], &["ann#1"]);
     assert_eq!(fate(stayed, "ann#1"), Fate::Dropped);
 }
@@ -175,10 +176,19 @@ fn the_last_sighting_names_the_run_and_follows_the_gateways_ids() {
 }
 
 #[test]
-fn a_reused_pid_does_not_inherit_runs() {
-    let story = accepted().log("run.started", &[("run", "r1"), ("message", "ann#1")]).at(2_000).exits(0);
-    let story = story.at(3_000).starts().at(3_001).log("run.started", &[("run", "r1")]);
-    assert_eq!(entry(story, "ann#1").last_seen.at_ms, 1_001);
+fn a_run_of_the_senders_session_is_the_run_of_its_next_message() {
+    let session = ("session", "agent:main:webchat:direct:ann");
+    let sent = Story::new().at(1_000).sent(1).sent(2).at(1_001);
+    let refused = sent.refused(1, "INVALID_REQUEST").log("inbox.recorded", &[("run", "4f0a"), session]);
+    let story =
+        refused.accepted(2).at(1_002).asked(2, 1).at(1_003).log("run.started", &[("run", "99"), session]);
+    let lost = story.dies(DeathCause::Killed).at(2_000).gateway(215).starts();
+    let story = lost.at(2_001).log("recovery.resumed", &[("run", "4f0a")]);
+    let events = story.events();
+    let ledger = Ledger::of(&events);
+    let place = |name| ledger.entry(&id(name)).expect("sent").last_seen.place.clone();
+    assert_eq!(place("ann#1"), "ann was refused: INVALID_REQUEST");
+    assert_eq!(place("ann#2"), "run 4f0a on gateway pid 215 logged recovery.resumed");
 }
 
 #[test]
