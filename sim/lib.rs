@@ -4,6 +4,7 @@
 //! saw; the ledger and the oracles judge it. See `docs/ARCHITECTURE.md` for the map.
 
 pub mod oracle;
+pub mod report;
 pub mod scenario;
 pub mod timeline;
 pub mod verdict;
