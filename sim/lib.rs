@@ -6,6 +6,7 @@
 pub mod actors;
 pub mod cli;
 pub mod oracle;
+pub mod report;
 mod run;
 pub mod scenario;
 pub mod timeline;

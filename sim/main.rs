@@ -4,9 +4,10 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::process::ExitCode;
 
 use gatesim::cli::{self, Parts, Streams};
+use gatesim::report;
 
 fn main() -> ExitCode {
-    let parts = Parts { run: &gatesim::run, report: &|_, _| String::new() };
+    let parts = Parts { run: &gatesim::run, report: &report::of_runs };
     let streams = Streams {
         out: &mut stdout().lock(),
         err: &mut stderr().lock(),

@@ -45,6 +45,9 @@ pub(super) struct RunArgs {
     /// Print the timeline of every run (text only)
     #[arg(long)]
     pub(super) timeline: bool,
+    /// Explain every failure, also the expected ones (implied by --profile; text only)
+    #[arg(long)]
+    pub(super) explain: bool,
     /// Make every run twice and compare them event by event
     #[arg(long)]
     pub(super) check_determinism: bool,

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapErrorKind;
@@ -42,6 +43,10 @@ pub struct Parts<'a> {
 pub struct ReportOptions {
     /// Show each run's timeline.
     pub timeline: bool,
+    /// Explain failures also where they were expected.
+    pub explain_expected: bool,
+    /// How long all runs took together on this machine.
+    pub wall_time: Duration,
     /// Use colours.
     pub color: bool,
 }
@@ -129,6 +134,7 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         list(&plan, args.format, streams.out)?;
         return Ok(0);
     }
+    let started = Instant::now();
     let results: Vec<_> = plan
         .iter()
         .map(|planned| {
@@ -146,7 +152,12 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
     let summary = Summary::of(&results);
     let report = match args.format {
         Format::Text => {
-            let options = ReportOptions { timeline: args.timeline, color: streams.out_color };
+            let options = ReportOptions {
+                timeline: args.timeline,
+                explain_expected: args.explain || !args.profiles.is_empty(),
+                wall_time: started.elapsed(),
+                color: streams.out_color,
+            };
             (parts.report)(&results, options)
         }
         Format::Json => to_json(&Results { runs: &results, summary }) + "\n",

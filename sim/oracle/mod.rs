@@ -107,6 +107,14 @@ mod tests {
     }
 
     #[test]
+    fn scenario_files_may_name_every_oracle_and_every_fate_and_nothing_else() {
+        let oracles: BTreeSet<_> = all().iter().map(|oracle| oracle.invariant()).collect();
+        assert_eq!(oracles, crate::scenario::INVARIANTS.iter().copied().collect());
+        let fates = crate::timeline::Fate::ALL.map(crate::timeline::Fate::name);
+        assert_eq!(fates.as_slice(), crate::scenario::FATES);
+    }
+
+    #[test]
     fn an_ordinary_restart_under_load_breaks_nothing() {
         let first = Story::new().at(0).serves(214).at(1_000).sent(1).at(1_001).accepted(1).asked(1, 1);
         let drained =

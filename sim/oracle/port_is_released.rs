@@ -161,12 +161,16 @@ fn last_step(run: &Evidence<'_>, life: &Life, from: Duration, until: Option<Dura
     let during = |at: Duration| at >= from && until.is_none_or(|until| at < until);
     run.events.iter().rev().filter(|event| during(event.at)).find_map(|event| {
         let Fact::Log { pid, record } = &event.fact else { return None };
-        let tells = ["step", "phase", "waiting"].iter().any(|field| record.field(field).is_some());
-        if *pid != life.pid || !tells {
+        let fields: Vec<_> = record
+            .fields
+            .iter()
+            .filter(|(field, _)| field != "message")
+            .map(|(field, value)| format!("{field} {}", quoted(value)))
+            .collect();
+        let about_ending = ["shutdown.", "drain."].iter().any(|prefix| record.name.starts_with(prefix));
+        if *pid != life.pid || !about_ending || fields.is_empty() {
             return None;
         }
-        let fields: Vec<_> =
-            record.fields.iter().map(|(field, value)| format!("{field} {}", quoted(value))).collect();
         let said = format!("{} last said {}", life.name(), record.name);
         Some(format!("{} at {}: {}.", capital(&said), moment(event.at), fields.join(", ")))
     })

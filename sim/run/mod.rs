@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::oracle::{self, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
-use crate::verdict::{RunResult, Verdict};
+use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
 mod cast;
@@ -78,7 +78,8 @@ fn process_slots(scenario: &Scenario) -> usize {
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, unplayed } = recording;
     let ledger = Ledger::of(&events);
-    let violations = oracle::judge(&Evidence { events: &events, ledger: &ledger, terms: &terms(scenario) });
+    let violations =
+        oracle::judge(&Evidence { events: &events, ledger: &ledger, terms: &terms(scenario, profile) });
     let verdict = match (violations.is_empty(), unplayed.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
@@ -104,12 +105,13 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     }
 }
 
-/// The numbers this scenario is judged by.
-fn terms(scenario: &Scenario) -> Terms {
+/// The numbers this scenario is judged by under a profile.
+fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let stop_timeout = stage::stop_timeout(scenario);
-    let fates = scenario.expect.fates.iter().map(|(message, names)| {
-        let fates = Fate::ALL.into_iter().filter(|fate| names.iter().any(|name| name == fate.name()));
-        (message.to_string(), fates.collect())
+    // Fates are what a good gateway gives; where a profile is to fail, its invariants say how.
+    let asks_for_fates = scenario.expect.under(profile) == Expected::Pass;
+    let fates = scenario.expect.fates.iter().filter(|_| asks_for_fates).map(|(message, names)| {
+        (message.to_string(), names.iter().filter_map(|name| Fate::named(name)).collect())
     });
     Terms {
         machine: stage::GATEWAY_MACHINE.to_string(),

@@ -36,8 +36,11 @@ pub(super) struct Stage {
     service: Option<Service>,
     policies: Policies,
     /// Ends what steps began: run in order when the storm is over.
-    undo: Rc<RefCell<Vec<Box<dyn FnOnce()>>>>,
+    undo: Rc<RefCell<Vec<Mend>>>,
 }
+
+/// Ends one fault.
+type Mend = Box<dyn FnOnce()>;
 
 /// How long the supervisor waits for a stop.
 pub(super) fn stop_timeout(scenario: &Scenario) -> Duration {

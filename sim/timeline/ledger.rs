@@ -2,7 +2,8 @@
 //!
 //! A fold over the events. A fate comes from what the sender's side of the channel received, what the model was
 //! asked, and which processes died; the gateway's own log records and the disk contribute to the last sighting
-//! alone. The one exception is a sender that left for good: a reply or notice kept for it counts as delivered.
+//! alone. The one exception is a sender that left for good, or that never listens: a reply or notice kept for it in
+//! the transcript counts as delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -160,7 +161,8 @@ struct Fold {
     index: BTreeMap<MessageId, usize>,
     sightings: Sightings,
     gateway_deaths: Vec<Duration>,
-    left: BTreeSet<String>,
+    /// The senders that will never look again, and why.
+    absent: BTreeMap<String, Listener>,
     /// What the latest look into the state directory found.
     state: Option<StateSeen>,
 }
@@ -192,11 +194,15 @@ struct Request {
     answered_at: Option<Duration>,
 }
 
-/// What the state directory keeps for a sender that left for good.
-#[derive(Clone, Copy)]
-struct Kept {
-    reply: bool,
-    notice: bool,
+/// Whether a sender can be told anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// It listens.
+    There,
+    /// It left for good.
+    Left,
+    /// It never reads what it is sent.
+    Deaf,
 }
 
 impl Fold {
@@ -210,8 +216,10 @@ impl Fold {
                     self.told_all(at, sender, text);
                 }
             }
-            Fact::SenderDisconnected { how } if how == LEFT_FOR_GOOD => self.looks_no_more(&event.source),
-            Fact::SenderStoppedListening => self.looks_no_more(&event.source),
+            Fact::SenderDisconnected { how } if how == LEFT_FOR_GOOD => {
+                self.looks_no_more(&event.source, Listener::Left);
+            }
+            Fact::SenderStoppedListening => self.looks_no_more(&event.source, Listener::Deaf),
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
             Fact::State(state) => self.state = Some(state.clone()),
             fact => {
@@ -222,10 +230,10 @@ impl Fold {
         }
     }
 
-    /// What is kept for this sender counts as delivered from now on.
-    fn looks_no_more(&mut self, source: &Source) {
+    /// A sender will never look again, for its own reason.
+    fn looks_no_more(&mut self, source: &Source, why: Listener) {
         if let Source::Sender(sender) = source {
-            self.left.insert(sender.clone());
+            self.absent.insert(sender.clone(), why);
         }
     }
 
@@ -247,17 +255,14 @@ impl Fold {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, left, state } = self;
+        let Self { tallies, index, sightings, gateway_deaths, absent, state } = self;
         let state = state.unwrap_or_default();
         let entries = tallies
             .into_iter()
             .map(|tally| {
-                let has_left = left.contains(&tally.message.sender);
-                let kept = Kept {
-                    reply: has_left && state.answered.contains(&tally.message),
-                    notice: has_left && state.noticed.contains(&tally.message),
-                };
-                let (fate, why) = tally.fate(&gateway_deaths, kept);
+                let sender = &tally.message.sender;
+                let listener = absent.get(sender).copied().unwrap_or(Listener::There);
+                let (fate, why) = tally.fate(&gateway_deaths, listener, &state);
                 let last_seen = sightings.last(&tally.message).cloned();
                 tally.close(fate, why, last_seen)
             })
@@ -337,8 +342,8 @@ impl Tally {
         self.accepted.is_none_or(|(_, latest)| latest <= settled)
     }
 
-    /// The fate and the sentence that says why.
-    fn fate(&self, gateway_deaths: &[Duration], kept: Kept) -> (Fate, String) {
+    /// The fate and the sentence that says why. What is kept for a sender that cannot be told counts as delivered.
+    fn fate(&self, gateway_deaths: &[Duration], listener: Listener, state: &StateSeen) -> (Fate, String) {
         let sender = &self.message.sender;
         if let Some(why) = self.duplicated(gateway_deaths) {
             return (Fate::Duplicated, why);
@@ -350,11 +355,14 @@ impl Tally {
             };
             return (Fate::Replied, why);
         }
-        if kept.reply {
-            return (
-                Fate::Replied,
-                format!("{sender} does not look any more, and the reply is kept in the transcript."),
-            );
+        let absence = match listener {
+            Listener::There => None,
+            Listener::Left => Some("left for good"),
+            Listener::Deaf => Some("never listened"),
+        };
+        let kept = |messages: &BTreeSet<MessageId>| absence.filter(|_| messages.contains(&self.message));
+        if let Some(absence) = kept(&state.answered) {
+            return (Fate::Replied, format!("{sender} {absence}, and the reply is kept in the transcript."));
         }
         if let Some(at) = self.cancelled_at.filter(|_| self.was_cancelled()) {
             return (Fate::Cancelled, format!("{sender} stopped it at {}.", moment(at)));
@@ -362,14 +370,14 @@ impl Tally {
         if let Some((at, text)) = self.told.as_ref().filter(|_| self.was_told()) {
             return (Fate::Told, format!("{sender} was told at {}: {}.", moment(*at), quoted(text)));
         }
-        if kept.notice {
-            return (Fate::Told, format!("{sender} left for good, and a notice is kept in the transcript."));
+        if let Some(absence) = kept(&state.noticed) {
+            return (Fate::Told, format!("{sender} {absence}, and a notice is kept in the transcript."));
         }
-        self.unsettled()
+        self.unsettled(listener)
     }
 
     /// The fate of a message whose sender got neither reply nor notice.
-    fn unsettled(&self) -> (Fate, String) {
+    fn unsettled(&self, listener: Listener) -> (Fate, String) {
         let sender = &self.message.sender;
         if let Some((accepted, _)) = self.accepted {
             let why = format!(
@@ -396,6 +404,10 @@ impl Tally {
                 let why = format!(
                     "The connection broke before any acknowledgement, so {sender} knows it was not accepted."
                 );
+                (Fate::Refused, why)
+            }
+            None if listener == Listener::Deaf => {
+                let why = format!("{sender} never listened, and nothing shows that the gateway accepted it.");
                 (Fate::Refused, why)
             }
             None => {

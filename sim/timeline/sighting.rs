@@ -2,7 +2,7 @@
 //!
 //! One idea: whatever names a message is a sighting of it. Gateway log records count here, and only here. A
 //! record may carry the message's mark; one that does not is followed by the gateway's own ids in it (`run`,
-//! `message`), and an id that is new in a sender's session belongs to the sender's next message without one.
+//! `message_id`), and an id that is new in a sender's session belongs to the sender's next message without one.
 //! Nothing in this file decides a fate.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,8 +14,8 @@ use super::words::cut;
 use super::{Event, Fact, LogRecord, MessageId, Sighting, Via};
 
 /// The fields by which a gateway's log records name a message. Their values outlive a process: recovery goes on
-/// under the same ids.
-const ID_FIELDS: [&str; 2] = ["run", "message"];
+/// under the same ids. (`message` is taken: tracing calls the text of a record so.)
+const ID_FIELDS: [&str; 2] = ["run", "message_id"];
 
 /// Follows all messages of a run through its events.
 #[derive(Default)]

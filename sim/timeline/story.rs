@@ -76,6 +76,10 @@ impl Story {
         self.by_sender(Fact::SenderDisconnected { how: how.into() })
     }
 
+    pub(crate) fn deaf(self) -> Self {
+        self.by_sender(Fact::SenderStoppedListening)
+    }
+
     pub(crate) fn left(self) -> Self {
         self.disconnected(LEFT_FOR_GOOD)
     }

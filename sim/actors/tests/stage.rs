@@ -1,16 +1,13 @@
 //! Two processes in a simulated world: an actor, and the scripted peer it meets.
 
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::env::{Env, ExitCode, FileStat, Fs};
+use gateway::env::{Env, ExitCode};
 use tokio::time::sleep;
 
 use crate::actors::GATEWAY_HOST;
 use crate::timeline::{DeathCause, Event, EventHash, Fact, Recorder, Source};
-use crate::world::{Storage, World, WorldSettings};
+use crate::world::{World, WorldSettings};
 
 /// The port of the scripted gateway.
 pub(super) const PORT: u16 = 18789;
@@ -46,7 +43,7 @@ where
 {
     World::run(WorldSettings::seeded(7), async |world| {
         for machine in [GATEWAY_HOST, ACTOR_HOST] {
-            world.add_machine(machine, Storage::new(Rc::new(NoDisk), |_| 0)).expect("two names");
+            world.add_machine(machine).expect("two names");
         }
         let recorder = world.recorder().clone();
         world
@@ -73,59 +70,6 @@ where
             (events.iter().filter_map(line).collect(), world.recorder().hash())
         })
     })
-}
-
-/// Actors keep nothing on disk.
-struct NoDisk;
-
-impl Fs for NoDisk {
-    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn write(&self, _: &Path, _: &[u8]) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn append(&self, _: &Path, _: &[u8]) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn create_new(&self, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn truncate(&self, _: &Path, _: u64) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn sync_file(&self, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn stat(&self, _: &Path) -> io::Result<FileStat> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
 }
 
 /// An actor's event in one line; `None` when it is not an actor's.

@@ -242,8 +242,13 @@ fn who_never_reads_goes_on_sending_until_a_write_fails() {
         stay((gateway, client)).await;
     });
     assert_eq!(
-        told[..3],
-        ["sender.connected", "message.sent ann#1 (1) one [ann#1]", "message.unacknowledged ann#1",]
+        told[..4],
+        [
+            "sender.connected",
+            "sender.stopped-listening",
+            "message.sent ann#1 (1) one [ann#1]",
+            "message.unacknowledged ann#1",
+        ]
     );
     assert!(told.iter().all(|line| !line.starts_with("reply") && !line.contains("accepted")));
     assert_eq!(told.iter().filter(|line| *line == "sender.connected").count(), 2, "{told:#?}");

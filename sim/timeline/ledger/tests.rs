@@ -39,7 +39,17 @@ fn silence_after_the_acknowledgement_is_a_drop() {
 
 #[test]
 fn silence_without_an_acknowledgement_is_a_drop_too() {
-    assert_eq!(fate(Story::new().at(1_000).sent(1), "ann#1"), Fate::Dropped);
+    let story = Story::new().at(1_000).sent(1).accepted(1).replied(1, "Hi").at(2_000).sent(2);
+    assert_eq!(fate(story, "ann#2"), Fate::Dropped);
+}
+
+#[test]
+fn a_sender_that_never_listens_is_served_by_the_transcript() {
+    let deaf = || Story::new().deaf().at(1_000).sent(1).at(1_001).asked(1, 1).at(9_000);
+    assert_eq!(fate(deaf().state(Some(Ok(())), &["ann#1"], &["ann#1"]), "ann#1"), Fate::Replied);
+    assert_eq!(fate(deaf().looked(Some(Ok(())), &["ann#1"], &[], &["ann#1"]), "ann#1"), Fate::Told);
+    assert_eq!(fate(deaf().state(Some(Ok(())), &["ann#1"], &[]), "ann#1"), Fate::Dropped);
+    assert_eq!(fate(Story::new().deaf().at(1_000).sent(1), "ann#1"), Fate::Refused);
 }
 
 #[test]
@@ -155,8 +165,9 @@ fn a_reply_kept_for_a_sender_that_left_counts() {
 
 #[test]
 fn the_last_sighting_names_the_run_and_follows_the_gateways_ids() {
-    let story = accepted().log("message.accepted", &[("message", "m7"), ("text", "hello [ann#1]")]);
-    let story = story.at(1_002).log("run.started", &[("run", "r1"), ("message", "m7")]).at(1_003).asked(1, 1);
+    let story = accepted().log("message.accepted", &[("message_id", "m7"), ("text", "hello [ann#1]")]);
+    let story =
+        story.at(1_002).log("run.started", &[("run", "r1"), ("message_id", "m7")]).at(1_003).asked(1, 1);
     let seen = entry(story, "ann#1").last_seen;
     assert_eq!(
         seen,
@@ -179,9 +190,15 @@ fn the_last_sighting_names_the_run_and_follows_the_gateways_ids() {
 fn a_run_of_the_senders_session_is_the_run_of_its_next_message() {
     let session = ("session", "agent:main:webchat:direct:ann");
     let sent = Story::new().at(1_000).sent(1).sent(2).at(1_001);
-    let refused = sent.refused(1, "INVALID_REQUEST").log("inbox.recorded", &[("run", "4f0a"), session]);
-    let story =
-        refused.accepted(2).at(1_002).asked(2, 1).at(1_003).log("run.started", &[("run", "99"), session]);
+    let refused = sent
+        .refused(1, "INVALID_REQUEST")
+        .log("inbox.recorded", &[("message", "kept"), ("run", "4f0a"), session]);
+    let story = refused
+        .accepted(2)
+        .at(1_002)
+        .asked(2, 1)
+        .at(1_003)
+        .log("run.started", &[("message", "kept"), ("run", "99"), session]);
     let lost = story.dies(DeathCause::Killed).at(2_000).gateway(215).starts();
     let story = lost.at(2_001).log("recovery.resumed", &[("run", "4f0a")]);
     let events = story.events();

@@ -1,0 +1,353 @@
+//! The table of runs, the explanation of every failure, and the line that sums up.
+//!
+//! Runs of one scenario under one profile that came to the same share a line. A result that nobody expected is
+//! explained with its evidence and with the command that replays it. No colours; columns are aligned.
+
+use std::time::Duration;
+
+use crate::timeline::Fate;
+use crate::timeline::words::{counted, cut, seconds, span};
+use crate::verdict::{Expected, RunResult, Verdict};
+
+/// One line for each scenario, profile and result, in the order of the runs.
+pub fn table(runs: &[RunResult]) -> String {
+    let runs: Vec<_> = runs.iter().collect();
+    let lines: Vec<[String; 6]> = alike(&runs, same_line).iter().map(|group| line(group)).collect();
+    let mut widths = [0; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for [scenario, profile, status, detail, virtual_time, wall_time] in &lines {
+        let [scenario_width, profile_width, status_width, detail_width, virtual_width, wall_width] = widths;
+        let line = format!(
+            "  {scenario:<scenario_width$}   {profile:<profile_width$}   {status:<status_width$}   \
+             {detail:<detail_width$}   {virtual_time:>virtual_width$}   {wall_time:>wall_width$}"
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What happened in every run that did not come to what was expected, with the command that replays it; with
+/// `also_expected`, in every failure. Seeds that fail alike are explained once. Empty when there is nothing to
+/// explain.
+pub fn explanations(runs: &[RunResult], also_expected: bool) -> String {
+    let is_told = |run: &&RunResult| !run.as_expected || also_expected && run.verdict != Verdict::Pass;
+    let told: Vec<_> = runs.iter().filter(is_told).collect();
+    let blocks: Vec<_> = alike(&told, same_failure).iter().map(|group| explanation(group)).collect();
+    blocks.join("\n")
+}
+
+/// `24 runs, 23 as expected, 1 unexpected, in 0.02 s (1,310 runs/s, 96,000x real time)`
+pub fn summary(runs: &[RunResult], wall_time: Duration) -> String {
+    let unexpected = runs.iter().filter(|run| !run.as_expected).count();
+    let outcome = match unexpected {
+        0 => "all as expected".to_string(),
+        _ => format!("{} as expected, {} unexpected", grouped(runs.len() - unexpected), grouped(unexpected)),
+    };
+    let noun = if runs.len() == 1 { "run" } else { "runs" };
+    let hundredths = (wall_time.as_millis() + 5) / 10;
+    let took = format!("{}.{:02} s", hundredths / 100, hundredths % 100);
+    let mut text = format!("{} {noun}, {outcome}, in {took}", grouped(runs.len()));
+    let virtual_time: Duration = runs.iter().map(|run| run.virtual_time).sum();
+    if let (Some(rate), Some(speed)) = (
+        (runs.len() as u128 * 1_000_000).checked_div(wall_time.as_micros()),
+        virtual_time.as_micros().checked_div(wall_time.as_micros()),
+    ) {
+        text.push_str(&format!(
+            " ({} runs/s, {}x real time)",
+            grouped(rounded(rate)),
+            grouped(rounded(speed))
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+/// Neighbours that are the same by `same`, as groups.
+fn alike<'a, 'r>(
+    runs: &'a [&'r RunResult],
+    same: fn(&RunResult, &RunResult) -> bool,
+) -> Vec<&'a [&'r RunResult]> {
+    let together = |one: &&RunResult, other: &&RunResult| {
+        one.scenario == other.scenario && one.profile == other.profile && same(one, other)
+    };
+    runs.chunk_by(together).collect()
+}
+
+fn same_line(one: &RunResult, other: &RunResult) -> bool {
+    status(one) == status(other) && detail(one) == detail(other)
+}
+
+fn same_failure(one: &RunResult, other: &RunResult) -> bool {
+    one.verdict == other.verdict && invariants(one) == invariants(other) && one.notes == other.notes
+}
+
+/// The cells of a line: scenario, profile, status, detail, virtual time, wall time.
+fn line(group: &[&RunResult]) -> [String; 6] {
+    let run = group[0];
+    let seeds = if group.len() > 1 { format!(", {} seeds", group.len()) } else { String::new() };
+    let virtual_time: Duration = group.iter().map(|run| run.virtual_time).sum();
+    let wall_time: Duration = group.iter().map(|run| run.wall_time).sum();
+    [
+        short_name(&run.scenario).to_string(),
+        run.profile.clone(),
+        status(run).to_string(),
+        format!("{}{seeds}", detail(run)),
+        format!("{} virtual", span(virtual_time)),
+        millis(wall_time),
+    ]
+}
+
+/// `scenarios/bugs/x.toml` is known as `bugs/x`.
+fn short_name(scenario: &str) -> &str {
+    let name = scenario.strip_suffix(".toml").unwrap_or(scenario);
+    let name = name.strip_prefix("./").unwrap_or(name);
+    name.strip_prefix("scenarios/").unwrap_or(name)
+}
+
+const fn status(run: &RunResult) -> &'static str {
+    match (run.verdict, run.as_expected) {
+        (Verdict::Pass, true) => "green",
+        (Verdict::Fail, true) => "red as reported",
+        (Verdict::Inconclusive, true) => "inconclusive as expected",
+        (Verdict::Pass, false) => "GREEN, unexpected",
+        (Verdict::Fail, false) => "RED, unexpected",
+        (Verdict::Inconclusive, false) => "INCONCLUSIVE",
+        (Verdict::Error, _) => "ERROR",
+    }
+}
+
+fn detail(run: &RunResult) -> String {
+    match run.verdict {
+        Verdict::Fail => invariants(run).join(", "),
+        Verdict::Pass => fates(run),
+        Verdict::Inconclusive | Verdict::Error => {
+            run.notes.first().map_or_else(String::new, |note| cut(note.trim_end_matches('.'), 60))
+        }
+    }
+}
+
+/// The violated invariants, each once, in the order of the violations.
+fn invariants(run: &RunResult) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for violation in &run.violations {
+        if !names.contains(&violation.invariant.as_str()) {
+            names.push(&violation.invariant);
+        }
+    }
+    names
+}
+
+/// `2 replied, 1 told`
+fn fates(run: &RunResult) -> String {
+    let count = |fate: Fate| run.fates.values().filter(|name| *name == fate.name()).count();
+    let counts: Vec<_> = Fate::ALL
+        .into_iter()
+        .filter(|fate| count(*fate) > 0)
+        .map(|fate| format!("{} {fate}", count(fate)))
+        .collect();
+    if counts.is_empty() { "no messages".to_string() } else { counts.join(", ") }
+}
+
+/// How wide explanations are, and how many violations of one run are told in full.
+const WIDTH: usize = 110;
+const TOLD: usize = 5;
+
+/// `bugs/33149-tab-never-closes on hardened, seed 7`
+pub fn title(run: &RunResult) -> String {
+    format!("{} on {}, seed {}", short_name(&run.scenario), run.profile, run.seed)
+}
+
+fn explanation(group: &[&RunResult]) -> String {
+    let run = group[0];
+    let mut text = format!("  {}\n", title(run));
+    if !run.as_expected && (run.verdict != Verdict::Fail || run.expected != Expected::Pass) {
+        paragraph(&mut text, &format!("Expected {}, and the run came to: {}.", run.expected, run.verdict));
+    }
+    let several = invariants(run).len() > 1;
+    for violation in run.violations.iter().take(TOLD) {
+        let name = if several { format!("{}: ", violation.invariant) } else { String::new() };
+        paragraph(&mut text, &format!("{name}{}.", violation.message.trim_end_matches('.')));
+        paragraph(&mut text, &violation.explanation);
+        if let Some(seen) = &violation.last_seen {
+            let at = seconds(Duration::from_millis(seen.at_ms));
+            paragraph(&mut text, &format!("Last seen at {at} s: {}.", seen.place));
+        }
+    }
+    if run.violations.len() > TOLD {
+        let more = counted(run.violations.len() - TOLD, "more violation");
+        paragraph(&mut text, &format!("... and {more}."));
+    }
+    for note in &run.notes {
+        paragraph(&mut text, note);
+    }
+    if group.len() > 1 {
+        let seeds: Vec<_> = group[1..].iter().take(12).map(|run| run.seed.to_string()).collect();
+        let rest = if group.len() > 13 { ", ..." } else { "" };
+        paragraph(
+            &mut text,
+            &format!("The same on {}: {}{rest}.", counted(group.len() - 1, "more seed"), seeds.join(", ")),
+        );
+    }
+    text.push_str(&format!("    replay   {}\n", replay(run)));
+    text
+}
+
+fn paragraph(text: &mut String, sentence: &str) {
+    let options =
+        textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
+    text.push_str(&textwrap::fill(sentence, options));
+    text.push('\n');
+}
+
+/// The command that makes exactly this run again and shows its timeline.
+pub fn replay(run: &RunResult) -> String {
+    let (scenario, profile) = (shell_word(&run.scenario), shell_word(&run.profile));
+    format!("gatesim run {scenario} --profile {profile} --seed {} --timeline", run.seed)
+}
+
+/// `word` as a POSIX shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Milliseconds with one decimal: `0.4 ms`.
+fn millis(time: Duration) -> String {
+    let tenths = (time.as_micros() + 50) / 100;
+    format!("{}.{} ms", tenths / 10, tenths % 10)
+}
+
+/// A figure to three digits, since the rest of a measurement is noise.
+fn rounded(figure: u128) -> u128 {
+    let mut unit = 1;
+    while figure / unit >= 1_000 {
+        unit *= 10;
+    }
+    (figure + unit / 2) / unit * unit
+}
+
+/// Digits in groups of three: `96,000`.
+fn grouped(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ReportOptions;
+    use crate::timeline::{EventHash, Sighting};
+    use crate::verdict::Violation;
+
+    fn run(scenario: &str, profile: &str, seed: u64, verdict: Verdict, expected: Expected) -> RunResult {
+        RunResult {
+            scenario: format!("scenarios/bugs/{scenario}.toml"),
+            profile: profile.into(),
+            seed,
+            verdict,
+            as_expected: expected.is_met_by(verdict, &[]),
+            expected,
+            violations: Vec::new(),
+            fates: [("ann#1".to_string(), "replied".to_string())].into_iter().collect(),
+            virtual_time: Duration::from_millis(4_200),
+            wall_time: Duration::from_micros(612),
+            events: 12,
+            hash: EventHash(1),
+            notes: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn violated(mut run: RunResult, invariant: &str, last_seen: Option<Sighting>) -> RunResult {
+        run.violations.push(Violation {
+            invariant: invariant.into(),
+            message: "The port 18789 was still bound 4.0 s after SIGUSR1 (budget 2.0 s)".into(),
+            explanation:
+                "SIGUSR1 reached gateway pid 214 at 8.310 s; no work was in flight. It held the port until \
+                          12.310 s; it ended at 12.310 s (exit 0)."
+                    .into(),
+            last_seen,
+        });
+        run.as_expected = run.expected.is_met_by(run.verdict, &run.violations);
+        run
+    }
+
+    fn mixed() -> Vec<RunResult> {
+        let red = Expected::Fail(vec!["no-silent-drop".into()]);
+        let seen = Sighting { at_ms: 1_003, place: "run r1 on gateway pid 214 was waiting".into() };
+        let reported = run("38836-sigterm-mid-reply", "openclaw-2026.3.2", 7, Verdict::Fail, red.clone());
+        let green = |seed| run("38836-sigterm-mid-reply", "hardened", seed, Verdict::Pass, Expected::Pass);
+        let port = |seed| {
+            let run = run("33149-tab-never-closes", "hardened", seed, Verdict::Fail, Expected::Pass);
+            violated(run, "port-is-released", None)
+        };
+        let mut inconclusive = run("77721-lock", "hardened", 7, Verdict::Inconclusive, Expected::Pass);
+        inconclusive.notes.push("The step \"signal\" never happened.".into());
+        let wrongly_green = run("77721-lock", "openclaw-2026.3.2", 7, Verdict::Pass, red);
+        vec![
+            violated(reported, "no-silent-drop", Some(seen)),
+            green(7),
+            green(8),
+            port(7),
+            port(8),
+            inconclusive,
+            wrongly_green,
+        ]
+    }
+
+    #[test]
+    fn a_report_with_everything_in_it() {
+        let options = ReportOptions {
+            timeline: false,
+            explain_expected: false,
+            wall_time: Duration::from_micros(18_321),
+            color: false,
+        };
+        insta::with_settings!({ snapshot_path => "../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("report_mixed", crate::report::of_runs(&mixed(), options));
+        });
+    }
+
+    #[test]
+    fn all_as_expected_needs_no_explanation() {
+        let runs = [run("a", "hardened", 1, Verdict::Pass, Expected::Pass)];
+        assert_eq!(explanations(&runs, false), "");
+        assert_eq!(
+            summary(&runs, Duration::from_micros(763)),
+            "1 run, all as expected, in 0.00 s (1,310 runs/s, 5,500x real time)\n"
+        );
+        assert_eq!(summary(&[], Duration::ZERO), "0 runs, all as expected, in 0.00 s\n");
+    }
+
+    #[test]
+    fn a_replay_command_survives_the_shell() {
+        let mut run = run("a", "planted:always-ready", 3, Verdict::Pass, Expected::Pass);
+        run.scenario = "my scenarios/it's.toml".into();
+        assert_eq!(
+            replay(&run),
+            r"gatesim run 'my scenarios/it'\''s.toml' --profile planted:always-ready --seed 3 --timeline"
+        );
+    }
+
+    #[test]
+    fn figures_keep_three_digits_and_are_grouped() {
+        let shown: Vec<_> = [0, 999, 1_314, 95_960, 1_234_567].map(|n| grouped(rounded(n))).into();
+        assert_eq!(shown, ["0", "999", "1,310", "96,000", "1,230,000"]);
+    }
+}
