@@ -1,7 +1,8 @@
 //! Many disk operations in a few words: `inbox.jsonl +2, synced`.
 //!
 //! Operations that follow each other closely are one cell. Each file is named once, with what happened to it in
-//! order; repeated appends become a count.
+//! order; repeated appends become a count. What is scaffolding says nothing: folders, temporary files, locks that
+//! come and go. What was written and not synced says so.
 
 use std::time::Duration;
 
@@ -50,11 +51,10 @@ impl DiskWords {
     pub(super) fn add(&mut self, event: &Event) {
         let Fact::Disk { op, path, error, .. } = &event.fact else { return };
         self.last = event.at;
-        let name = match op {
-            // The names of a directory are what is synced, not a file in it.
-            FsOp::SyncDir => "names",
-            _ => path.rsplit('/').next().unwrap_or(path),
-        };
+        if matches!(op, FsOp::CreateDir | FsOp::SyncDir) && error.is_none() {
+            return;
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
         let deed = match (op, error) {
             (op, Some(error)) => Deed::Failed(op.name(), error.clone()),
             (FsOp::Append, None) => Deed::Appended(1),
@@ -79,17 +79,88 @@ impl DiskWords {
         self.pid
     }
 
-    /// The words.
+    /// The words; none when there is nothing worth telling.
     pub(super) fn words(&self) -> String {
-        let files: Vec<_> = self.files.iter().map(FileDeeds::words).collect();
-        files.join("; ")
+        let told: Vec<_> = self.files.iter().filter_map(|file| self.file_words(file)).collect();
+        let synced: Vec<_> = told.iter().filter_map(|(_, synced)| *synced).collect();
+        // Said once at the end where it is the same for all, and of each where it is not.
+        let same = synced.windows(2).all(|pair| pair[0] == pair[1]);
+        let mut parts: Vec<String> = Vec::new();
+        for (words, synced) in told {
+            match synced.filter(|_| !same) {
+                Some(synced) => parts.push(format!("{words}{}", sync_words(synced))),
+                None => parts.push(words),
+            }
+        }
+        let mut text = parts.join(", ");
+        if let Some(&synced) = synced.first().filter(|_| same) {
+            text.push_str(sync_words(synced));
+        }
+        text
+    }
+
+    /// What happened to a file, and whether that was synced, if it was changed.
+    fn file_words(&self, file: &FileDeeds) -> Option<(String, Option<bool>)> {
+        if file.is_lock() {
+            return Some((file.lock_words()?, None));
+        }
+        let failed = file.deeds.iter().any(|deed| matches!(deed, Deed::Failed(..)));
+        if file.name.ends_with(TEMPORARY) && !failed {
+            return None;
+        }
+        // That a file was written as a whole goes without saying.
+        let quiet =
+            [FsOp::SyncFile, FsOp::Rename, FsOp::Write, FsOp::CreateNew].map(|op| Deed::Did(done(op)));
+        let told = file.deeds.iter().filter(|deed| !quiet.contains(deed)).map(Deed::words);
+        let mut words = vec![file.short_name().to_string()];
+        words.extend(told);
+        let temporary = format!("{}{TEMPORARY}", file.name);
+        let synced = file.has(FsOp::SyncFile)
+            || self.files.iter().any(|other| other.name == temporary && other.has(FsOp::SyncFile));
+        let changed = file.has(FsOp::Rename) || file.has(FsOp::Write) || file.has(FsOp::Append);
+        Some((words.join(" "), changed.then_some(synced)))
     }
 }
 
+const fn sync_words(synced: bool) -> &'static str {
+    if synced { "; synced" } else { "; NOT synced" }
+}
+
+/// How the names of lock files and of temporary files end.
+const LOCK: &str = ".lock";
+const TEMPORARY: &str = ".tmp";
+
 impl FileDeeds {
-    fn words(&self) -> String {
-        let deeds: Vec<_> = self.deeds.iter().map(Deed::words).collect();
-        format!("{} {}", self.name, deeds.join(", "))
+    fn is_lock(&self) -> bool {
+        self.name.ends_with(LOCK)
+    }
+
+    fn has(&self, op: FsOp) -> bool {
+        let deed = if op == FsOp::Append { Deed::Appended(1) } else { Deed::Did(done(op)) };
+        self.deeds.iter().any(|known| known.is_like(&deed))
+    }
+
+    /// What became of a lock; `None` when it was taken and given back.
+    fn lock_words(&self) -> Option<String> {
+        let refused =
+            self.deeds.iter().any(|deed| matches!(deed, Deed::Failed(op, _) if *op == "create-new"));
+        let what = match (self.has(FsOp::CreateNew), self.has(FsOp::Remove)) {
+            (true, true) => return None,
+            (true, false) => "taken",
+            (false, true) => "removed",
+            (false, false) if refused => "is in the way",
+            (false, false) => return None,
+        };
+        Some(format!("{} {what}", self.name))
+    }
+
+    /// The file's name without its ending; the name of a conversation's transcript says nothing to people.
+    fn short_name(&self) -> &str {
+        match self.name.split_once(".json") {
+            Some((id, "l")) if id.len() == 16 && id.chars().all(|c| c.is_ascii_hexdigit()) => "transcript",
+            Some((name, "" | "l")) => name,
+            _ => &self.name,
+        }
     }
 }
 
@@ -159,13 +230,30 @@ mod tests {
             .disk(FsOp::SyncDir, "/state")
             .at(103)
             .disk(FsOp::Remove, "/state/gateway.lock");
-        assert_eq!(
-            words(story, false),
-            [
-                "inbox.jsonl +2, synced; sessions.json.tmp written; sessions.json replaced; names synced",
-                "gateway.lock removed"
-            ]
-        );
+        assert_eq!(words(story, false), ["inbox +2; synced, sessions; NOT synced", "gateway.lock removed"]);
+    }
+
+    #[test]
+    fn a_replacement_through_a_synced_temporary_file_is_durable() {
+        let story = Story::new()
+            .disk(FsOp::CreateNew, "/state/sessions.json.lock")
+            .disk(FsOp::Write, "/state/sessions.json.tmp")
+            .disk(FsOp::SyncFile, "/state/sessions.json.tmp")
+            .disk(FsOp::Rename, "/state/sessions.json")
+            .disk(FsOp::SyncDir, "/state")
+            .disk(FsOp::Remove, "/state/sessions.json.lock")
+            .disk(FsOp::Append, "/state/59f5096c96288e0b.jsonl");
+        assert_eq!(words(story, false), ["sessions; synced, transcript +1; NOT synced"]);
+    }
+
+    #[test]
+    fn a_lock_that_stays_is_told() {
+        let taken = Story::new()
+            .disk(FsOp::CreateNew, "/state/gateway.lock")
+            .disk(FsOp::Write, "/state/gateway.lock");
+        assert_eq!(words(taken, false), ["gateway.lock taken"]);
+        let refused = Story::new().disk_fails(FsOp::CreateNew, "/state/gateway.lock", "File exists");
+        assert_eq!(words(refused, false), ["gateway.lock is in the way"]);
     }
 
     #[test]
@@ -177,6 +265,6 @@ mod tests {
                 .disk(FsOp::Stat, "/state/a")
         };
         assert_eq!(words(story(), false), ["a append FAILED: no space left"]);
-        assert_eq!(words(story(), true), ["a read, append FAILED: no space left, looked up"]);
+        assert_eq!(words(story(), true), ["a read append FAILED: no space left looked up"]);
     }
 }

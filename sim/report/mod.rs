@@ -9,6 +9,7 @@ use crate::cli::ReportOptions;
 use crate::verdict::RunResult;
 
 mod disk_words;
+mod log_words;
 mod phrases;
 pub mod text;
 pub mod timeline;

@@ -3,10 +3,13 @@
 //! An arrow at the beginning of a phrase shows the way of a message: `->` away from the column's owner, `<-`
 //! towards it. Phrases begin with what matters, since a narrow column cuts their end.
 
+use std::time::Duration;
+
 use gateway::env::Pid;
 
-use crate::timeline::words::{counted, cut, quoted, span};
-use crate::timeline::{Event, Fact, Level, LogRecord, MessageId, Source, StateSeen, Via};
+use super::log_words::{Keys, log_words};
+use crate::timeline::words::{counted, cut, quoted};
+use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, Via};
 
 /// Where a phrase is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +30,13 @@ pub(super) enum Place {
     Disk,
 }
 
-/// The column and the phrase of an event; `None` for what other code words: operations of the disk.
-pub(super) fn phrase(event: &Event) -> Option<(Place, String)> {
+/// The column and the phrase of an event; `None` for what other code words (operations of the disk) or other
+/// events say.
+pub(super) fn phrase(event: &Event, keys: &Keys) -> Option<(Place, String)> {
     let words = match &event.fact {
         Fact::Disk { .. } => return None,
         Fact::State(state) => return Some((Place::Disk, state_words(state))),
-        Fact::Log { pid, record } => return Some((Place::Process(*pid), log_words(record))),
+        Fact::Log { pid, record } => return Some((Place::Process(*pid), log_words(record, keys)?)),
         Fact::ReadySeen { ready, .. } => return Some((Place::Prober, ready_words(*ready).to_string())),
         fact => sender_words(fact)
             .or_else(|| model_words(fact))
@@ -61,9 +65,11 @@ fn place(event: &Event) -> Place {
 fn sender_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::SenderConnected => "connected".to_string(),
+        Fact::SenderDisconnected { how } if how.starts_with("closed") => how.clone(),
         Fact::SenderDisconnected { how } => format!("closed: {how}"),
+        Fact::SenderStoppedListening => "listens no more".to_string(),
         Fact::SenderConnectFailed { how } => format!("cannot connect: {how}"),
-        Fact::MessageSent { message, text, attempt } => {
+        Fact::MessageSent { message, text, attempt, .. } => {
             let again = if *attempt > 1 { " again" } else { "" };
             format!("-> #{}{again} {}", message.number, said(message, text))
         }
@@ -74,8 +80,9 @@ fn sender_words(fact: &Fact) -> Option<String> {
         Fact::ReplyReceived { message, text, via } => {
             format!("{} #{} {}", arrival(*via), message.number, said(message, text))
         }
-        Fact::NoticeReceived { message: Some(message), text, via } => {
-            format!("{} notice #{} {}", arrival(*via), message.number, said(message, text))
+        // What a notice says, the gateway's column says, too.
+        Fact::NoticeReceived { message: Some(message), via, .. } => {
+            format!("{} notice about #{}", arrival(*via), message.number)
         }
         Fact::NoticeReceived { message: None, text, via } => {
             format!("{} notice {}", arrival(*via), quoted(text))
@@ -93,18 +100,19 @@ const fn arrival(via: Via) -> &'static str {
     }
 }
 
-/// The text in quotation marks, without the mark that only observers need.
+/// The beginning of the text in quotation marks, without the mark that only observers need.
 fn said(message: &MessageId, text: &str) -> String {
     let mark = message.mark();
-    quoted(&text.replace(&format!(" {mark}"), "").replace(&mark, ""))
+    quoted(&cut(&text.replace(&format!(" {mark}"), "").replace(&mark, ""), SAID))
 }
+
+/// How much of a text is shown.
+const SAID: usize = 20;
 
 fn model_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::ProviderRequested { message, .. } => format!("<- {message}"),
-        Fact::ProviderAnswered { message, tokens, .. } => {
-            format!("-> {message}, {}", counted(*tokens as usize, "token"))
-        }
+        Fact::ProviderAnswered { message, .. } => format!("-> {message}"),
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
         _ => return None,
     })
@@ -118,9 +126,9 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
         Fact::SignalDelivered { signal, handled: false, .. } => format!("<- {signal}, not handled"),
-        Fact::PortBound { port, .. } => format!("listens on {port}"),
-        Fact::PortReleased { port, .. } => format!("port {port} is free"),
-        Fact::BindRefused { port, .. } => format!("port {port} is taken"),
+        Fact::PortBound { .. } => "listens".to_string(),
+        Fact::PortReleased { .. } => "port is free".to_string(),
+        Fact::BindRefused { .. } => "port is taken".to_string(),
         _ => return None,
     })
 }
@@ -128,11 +136,11 @@ fn process_words(fact: &Fact) -> Option<String> {
 fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
-        Fact::ServiceStarting { attempt } => format!("start, the {}", ordinal(*attempt)),
-        Fact::ServiceStopping { stop_timeout } => format!("stop, within {}", span(*stop_timeout)),
+        Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),
+        Fact::ServiceStopping { stop_timeout } => format!("stop within {}", length_of_time(*stop_timeout)),
         Fact::StopTimedOut => "stop timed out: kill".to_string(),
         Fact::ServiceInactive { why } => format!("stays down: {why}"),
-        Fact::RestartScheduled { after } => format!("restart in {}", span(*after)),
+        Fact::RestartScheduled { after } => format!("restart in {}", length_of_time(*after)),
         Fact::StartLimitHit => "gives up: start limit".to_string(),
         Fact::PowerLost { lost_operations: 0 } => "power lost".to_string(),
         Fact::PowerLost { lost_operations } => {
@@ -164,44 +172,39 @@ const fn ready_words(ready: Option<bool>) -> &'static str {
 }
 
 fn state_words(state: &StateSeen) -> String {
-    let store = match &state.store {
-        None => "no store".to_string(),
-        Some(Ok(())) => "store ok".to_string(),
-        Some(Err(why)) => format!("store DAMAGED: {why}"),
+    let mut words = match state.mentioned.len() {
+        0 => "found: no message".to_string(),
+        messages => format!("found: {}", counted(messages, "message")),
     };
-    let messages = counted(state.mentioned.len(), "message");
-    format!("found: {store}, {messages}, {} answered", state.answered.len())
-}
-
-/// A log record: what it is, then its fields. Names are turned into words, so that a new record reads well
-/// before anybody has thought of a phrase for it.
-fn log_words(record: &LogRecord) -> String {
-    let run = record.field("run").map(|run| cut(run, 5));
-    let mut words = match (record.name.as_str(), run) {
-        ("run.started", Some(run)) => return format!("run {run} starts"),
-        ("run.finished", Some(run)) => return format!("run {run} is done"),
-        ("inbox.recorded", Some(run)) => return format!("run {run} is recorded"),
-        ("drain.started", _) => match record.field("budget_ms").and_then(|ms| ms.parse().ok()) {
-            Some(ms) => return format!("drain, budget {}", span(std::time::Duration::from_millis(ms))),
-            None => "drain".to_string(),
-        },
-        _ => record.name.replace(['.', '-', '_'], " "),
-    };
-    if record.level <= Level::Warn {
-        words.insert_str(0, "! ");
+    if !state.mentioned.is_empty() && (state.noticed.is_empty() || !state.answered.is_empty()) {
+        words.push_str(&format!(", {} answered", state.answered.len()));
     }
-    let fields = record.fields.iter().filter(|(field, _)| !NOISE.contains(&field.as_str()));
-    for (index, (field, value)) in fields.enumerate() {
-        words.push_str(if index == 0 { ": " } else { ", " });
-        let value = if field == "run" { cut(value, 5) } else { value.clone() };
-        words.push_str(&format!("{} {value}", field.replace('_', " ")));
+    if !state.noticed.is_empty() {
+        words.push_str(&format!(", {} told", state.noticed.len()));
+    }
+    if let Some(Err(why)) = &state.store {
+        words.push_str(&format!("; store DAMAGED: {why}"));
     }
     words
 }
 
-/// Fields that say nothing new in a column: the record's own text (`message`, as tracing names it), and keys that
-/// are long and known.
-const NOISE: [&str; 2] = ["message", "session"];
+/// The space between a number and its unit: no line breaks there.
+pub(super) const NO_BREAK: char = '\u{a0}';
+
+/// A length of time as people say it: `75 s`, `1.5 s`, `20 min`, `3 min 20 s`.
+pub(super) fn length_of_time(length: Duration) -> String {
+    let tenths = (length.as_millis() + 50) / 100;
+    let (minutes, tenths) = if tenths < 1_200 { (0, tenths) } else { (tenths / 600, tenths % 600) };
+    let seconds = match (tenths / 10, tenths % 10) {
+        (seconds, 0) => format!("{seconds}{NO_BREAK}s"),
+        (seconds, tenth) => format!("{seconds}.{tenth}{NO_BREAK}s"),
+    };
+    match (minutes, tenths) {
+        (0, _) => seconds,
+        (minutes, 0) => format!("{minutes}{NO_BREAK}min"),
+        (minutes, _) => format!("{minutes}{NO_BREAK}min{NO_BREAK}{seconds}"),
+    }
+}
 
 fn ordinal(number: u32) -> String {
     let suffix = match (number % 10, number % 100) {
@@ -224,7 +227,8 @@ mod tests {
     use crate::timeline::story::Story;
 
     fn words(story: Story) -> Vec<String> {
-        story.events().iter().filter_map(phrase).map(|(_, words)| words).collect()
+        let events = story.events();
+        events.iter().filter_map(|event| phrase(event, &Keys::default())).map(|(_, words)| words).collect()
     }
 
     #[test]
@@ -236,19 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn a_log_record_without_a_phrase_of_its_own_reads_as_words() {
-        let story = Story::new()
-            .log("run.started", &[("run", "0123456789abcdef"), ("session", "s")])
-            .log("drain.started", &[("ending", "stop"), ("budget_ms", "85000")])
-            .log("shutdown.step-timed-out", &[("step", "websocket clients"), ("took_ms", "1000")]);
-        assert_eq!(
-            words(story),
-            [
-                "run 0123… starts",
-                "drain, budget 85.0 s",
-                "shutdown step timed out: step websocket clients, took ms 1000"
-            ]
-        );
+    fn lengths_of_time_read_as_people_say_them() {
+        let all = [0, 1_250, 75_000, 119_900, 120_000, 200_000, 1_200_000]
+            .map(|ms| length_of_time(Duration::from_millis(ms)).replace(NO_BREAK, " "));
+        assert_eq!(all, ["0 s", "1.3 s", "75 s", "119.9 s", "2 min", "3 min 20 s", "20 min"]);
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! The timeline of a run as a fixed-width log, one column per actor.
 //!
-//! Virtual time runs downwards; what happened in the same millisecond shares a line as long as no column says
-//! two things. Columns share the width by need. A gateway's column is taken over by its successor; lives that
-//! overlap stand side by side.
+//! Virtual time runs downwards; what happened in the same millisecond shares a line as long as it can be read
+//! from left to right. Columns share the width by need. A gateway's column is taken over by its successor; lives
+//! that overlap stand side by side. What only repeats itself is told once, and a long silence is one line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use textwrap::WordSplitter;
+
 use gateway::env::Pid;
 
 use super::disk_words::DiskWords;
-use super::phrases::{Place, note, phrase};
+use super::log_words::Keys;
+use super::phrases::{NO_BREAK, Place, length_of_time, note, phrase};
 use crate::timeline::words::{cut, seconds};
 use crate::timeline::{Event, Fact, GATEWAY_PROGRAM};
 
@@ -31,7 +34,7 @@ impl Default for TimelineOptions {
     }
 }
 
-/// The timeline as text: a head line, then one line per moment, each ended by a newline. No colours.
+/// The timeline as text: a head line, then the moments in order, each line ended by a newline. No colours.
 pub fn render(events: &[Event], options: &TimelineOptions) -> String {
     let mut stage = Stage::new(*options);
     for event in events {
@@ -41,23 +44,38 @@ pub fn render(events: &[Event], options: &TimelineOptions) -> String {
     for entry in &mut entries {
         entry.finish(overlapping);
     }
-    let columns = Columns::fit(&entries, &titles, options.width);
-    let mut text = columns.line("time", &columns.titles.clone());
-    for row in rows(entries) {
-        text.push_str(&match row.cells {
-            Cells::Note(words) => format!("{:>TIME$}{GAP}{}\n", seconds(row.at), note(&words)),
-            Cells::Columns(cells) => columns.line(&seconds(row.at), &cells),
+    let rows = rows(entries);
+    let columns = Columns::fit(&rows, &titles, options.width);
+    let mut text = columns.lines("time", &columns.titles.clone());
+    let mut last = Duration::ZERO;
+    for row in &rows {
+        let silence = row.at.saturating_sub(last);
+        if silence >= SILENCE {
+            text.push_str(&format!(
+                "{:>TIME$}{GAP}{} pass\n",
+                "...",
+                length_of_time(silence).replace(NO_BREAK, " ")
+            ));
+        }
+        last = row.at;
+        text.push_str(&match &row.cells {
+            Cells::Note(words) => format!("{:>TIME$}{GAP}{}\n", seconds(row.at), note(words)),
+            Cells::Columns(cells) => columns.lines(&seconds(row.at), cells),
         });
     }
     text
 }
 
+/// A silence this long is worth a line of its own.
+const SILENCE: Duration = Duration::from_secs(30);
 /// The width of the first column, and what stands between columns.
 const TIME: usize = 9;
 const GAP: &str = "  ";
 /// A column narrower than this says nothing; one wider than this is hard to follow.
 const NARROW: usize = 10;
-const WIDE: usize = 46;
+const WIDE: usize = 44;
+/// How many lines a cell may have before its end is cut.
+const LINES: usize = 2;
 
 /// The columns, in the order in which they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +117,9 @@ struct Stage {
     overlapping: bool,
     slot_of: BTreeMap<Pid, usize>,
     senders: Vec<String>,
-    last_probe: Option<String>,
+    keys: Keys,
+    /// By column: what it said last, and how often it has said that again since.
+    repeating: BTreeMap<Column, (String, u32)>,
     titles: BTreeMap<Column, String>,
 }
 
@@ -113,7 +133,8 @@ impl Stage {
             overlapping: false,
             slot_of: BTreeMap::new(),
             senders: Vec::new(),
-            last_probe: None,
+            keys: Keys::default(),
+            repeating: BTreeMap::new(),
             titles: BTreeMap::new(),
         }
     }
@@ -124,11 +145,15 @@ impl Stage {
         {
             self.seat(*pid);
         }
+        self.keys.learn(event);
         if matches!(event.fact, Fact::Disk { .. }) {
             self.take_disk(event);
         } else if (self.options.logs || !matches!(event.fact, Fact::Log { .. }))
-            && let Some((place, words)) = phrase(event)
+            && let Some((place, words)) = phrase(event, &self.keys)
         {
+            if event.fact == Fact::RunEnded {
+                self.tell_what_still_repeats(event.at);
+            }
             self.show(event.at, &place, words);
         }
         if let Fact::ProcessExited { pid, .. } = &event.fact
@@ -163,19 +188,43 @@ impl Stage {
                 None => return,
             },
             Place::Sender(name) => Some(self.sender(name)),
-            // A probe is news when its answer changes.
-            Place::Prober if self.last_probe.as_deref() == Some(&words) => return,
-            Place::Prober => {
-                self.last_probe = Some(words.clone());
-                Some(Column::Prober)
-            }
+            Place::Prober => Some(Column::Prober),
             Place::Model => Some(Column::Model),
             Place::Disk => {
                 self.open_disk = None;
                 Some(Column::Disk)
             }
         };
+        if let Some(column) = column {
+            if self.repeats(column, &words) {
+                return;
+            }
+            self.repeating.insert(column, (words.clone(), 0));
+        }
         self.push(at, column, words, None);
+    }
+
+    /// Whether a column would only say once more what it said last. Who hands over the same message again, or is
+    /// told the same thing again, does not repeat itself.
+    fn repeats(&mut self, column: Column, words: &str) -> bool {
+        let Some((last, times)) = self.repeating.get_mut(&column) else { return false };
+        let tires = matches!(column, Column::Prober | Column::Sender(_))
+            && !words.contains("->")
+            && !words.contains("<-");
+        if !tires || last != words {
+            return false;
+        }
+        *times += 1;
+        true
+    }
+
+    /// Senders that go on with something until the end of the run.
+    fn tell_what_still_repeats(&mut self, at: Duration) {
+        for (column, (words, times)) in std::mem::take(&mut self.repeating) {
+            if times > 0 && matches!(column, Column::Sender(_)) {
+                self.push(at, Some(column), format!("{times} times more: {words}"), None);
+            }
+        }
     }
 
     fn sender(&mut self, name: &str) -> Column {
@@ -222,7 +271,7 @@ impl Stage {
     }
 }
 
-/// One line of the log.
+/// What happened in one moment, as far as it fits side by side.
 struct Row {
     at: Duration,
     cells: Cells,
@@ -233,25 +282,50 @@ enum Cells {
     Columns(BTreeMap<Column, String>),
 }
 
-/// Entries of the same millisecond share a row until a column would have to say two things.
+/// Entries of the same millisecond share a row as long as it reads from left to right in their order; a process
+/// may say several short things in one cell. The disk stands last and says what goes with the rest of its row.
 fn rows(entries: Vec<Entry>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for entry in entries {
+    for entry in entries.into_iter().filter(|entry| !entry.words.is_empty()) {
         let Some(column) = entry.column else {
             rows.push(Row { at: entry.at, cells: Cells::Note(entry.words) });
             continue;
         };
         if let Some(Row { at, cells: Cells::Columns(cells) }) = rows.last_mut()
             && at.as_millis() == entry.at.as_millis()
-            && !cells.contains_key(&column)
         {
-            cells.insert(column, entry.words);
-            continue;
+            let rightmost = cells.keys().rev().find(|column| **column != Column::Disk).copied();
+            let follows = column == Column::Disk || rightmost.is_none_or(|rightmost| rightmost < column);
+            match cells.get_mut(&column) {
+                None if follows => {
+                    cells.insert(column, entry.words);
+                    continue;
+                }
+                Some(said) if rightmost == Some(column) && joins(column, said, &entry.words) => {
+                    *said = format!("{said}, {}", without_subject(said, &entry.words));
+                    continue;
+                }
+                _ => {}
+            }
         }
         let cells = BTreeMap::from([(column, entry.words)]);
         rows.push(Row { at: entry.at, cells: Cells::Columns(cells) });
     }
     rows
+}
+
+/// Whether a cell may go on with more words. Warnings stand alone.
+fn joins(column: Column, said: &str, more: &str) -> bool {
+    let plain = !said.starts_with('!') && !more.starts_with('!');
+    matches!(column, Column::Slot(_)) && plain && length(said) + length(more) + 2 <= WIDE
+}
+
+/// `more` without its first word, if that is a message's name which `said` began with, too.
+fn without_subject<'a>(said: &str, more: &'a str) -> &'a str {
+    match (said.split_once(' '), more.split_once(' ')) {
+        (Some((subject, _)), Some((same, rest))) if subject == same && subject.contains('#') => rest,
+        _ => more,
+    }
 }
 
 /// The columns of a log with their widths.
@@ -262,12 +336,15 @@ struct Columns {
 
 impl Columns {
     /// Every column gets what it needs; when that is more than there is, the widest give way first.
-    fn fit(entries: &[Entry], titles: &BTreeMap<Column, String>, width: usize) -> Self {
+    fn fit(rows: &[Row], titles: &BTreeMap<Column, String>, width: usize) -> Self {
         let mut widths: BTreeMap<Column, usize> =
             titles.iter().map(|(column, title)| (*column, length(title).clamp(NARROW, WIDE))).collect();
-        for entry in entries {
-            if let Some(width) = entry.column.and_then(|column| widths.get_mut(&column)) {
-                *width = (*width).max(length(&entry.words)).min(WIDE);
+        for row in rows {
+            let Cells::Columns(cells) = &row.cells else { continue };
+            for (column, words) in cells {
+                if let Some(width) = widths.get_mut(column) {
+                    *width = (*width).max(length(words)).min(WIDE);
+                }
             }
         }
         let gaps = TIME + widths.len() * GAP.len();
@@ -282,17 +359,42 @@ impl Columns {
         Self { titles: titles.clone(), widths }
     }
 
-    fn line(&self, time: &str, cells: &BTreeMap<Column, String>) -> String {
-        let mut line = format!("{time:>TIME$}");
-        for (column, width) in &self.widths {
-            let words = cells.get(column).map_or_else(String::new, |words| cut(words, *width));
-            line.push_str(GAP);
-            line.push_str(&format!("{words:<width$}"));
+    /// The lines of a row: what is too long for its column goes on below.
+    fn lines(&self, time: &str, cells: &BTreeMap<Column, String>) -> String {
+        let wrapped: BTreeMap<_, _> = self
+            .widths
+            .iter()
+            .filter_map(|(column, width)| Some((*column, wrap(cells.get(column)?, *width))))
+            .collect();
+        let height = wrapped.values().map(Vec::len).max().unwrap_or(1).max(1);
+        let mut text = String::new();
+        for index in 0..height {
+            let mut line = format!("{:>TIME$}", if index == 0 { time } else { "" });
+            for (column, width) in &self.widths {
+                let words = wrapped.get(column).and_then(|lines| lines.get(index)).map_or("", String::as_str);
+                line.push_str(GAP);
+                line.push_str(&format!("{words:<width$}"));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
         }
-        line.truncate(line.trim_end().len());
-        line.push('\n');
-        line
+        text.replace(NO_BREAK, " ")
     }
+}
+
+/// `words` in lines of `width`; all but the first are indented, and what is too long for all of them is cut.
+fn wrap(words: &str, width: usize) -> Vec<String> {
+    let options = textwrap::Options::new(width)
+        .subsequent_indent("  ")
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(true);
+    let mut lines: Vec<String> = textwrap::wrap(words, options).into_iter().map(String::from).collect();
+    if lines.len() > LINES {
+        let rest: Vec<_> = lines.drain(LINES - 1..).map(|line| line.trim().to_string()).collect();
+        let rest = format!("  {}", rest.join(" "));
+        lines.push(cut(&rest, width));
+    }
+    lines
 }
 
 fn length(text: &str) -> usize {
@@ -307,7 +409,7 @@ mod tests {
 
     /// A restart under load: ann is answered in the drain, bob hears of it.
     fn restart() -> Story {
-        let run = |run: &'static str| [("run", run), ("session", "agent:main:webchat:direct:ann")];
+        let run = [("run", "key-of-ann-1"), ("session", "agent:main:webchat:direct:ann")];
         let up = Story::new()
             .at(0)
             .starting(1)
@@ -328,10 +430,10 @@ mod tests {
             .at(1_001)
             .disk(FsOp::Append, "/state/inbox.jsonl")
             .disk(FsOp::SyncFile, "/state/inbox.jsonl")
-            .log("inbox.recorded", &run("4f0a1b2c3d4e5f60"))
+            .log("inbox.recorded", &run)
             .accepted(1)
             .at(1_002)
-            .log("run.started", &run("4f0a1b2c3d4e5f60"))
+            .log("run.started", &run)
             .asked(1, 1);
         let draining = asked
             .at(1_650)
@@ -395,9 +497,9 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_not_shown() {
         let quiet = shown(TimelineOptions { logs: false, width: 200, ..TimelineOptions::default() });
-        assert!(!quiet.contains("drain, budget") && quiet.contains("<- SIGTERM"));
+        assert!(!quiet.contains("drains ") && quiet.contains("<- SIGTERM"));
         let loud = shown(TimelineOptions { disk_reads: true, width: 240, ..TimelineOptions::default() });
-        assert!(loud.contains("sessions.json read") && !quiet.contains("sessions.json read"));
+        assert!(loud.contains("sessions read") && !quiet.contains("sessions read"));
     }
 
     #[test]
@@ -407,7 +509,40 @@ mod tests {
         let text = render(&story.events(), &TimelineOptions::default());
         let head = text.lines().next().unwrap_or_default();
         assert!(head.contains("gateway 214") && head.contains("gateway 215"), "{head}");
-        assert!(text.contains("215: inbox.jsonl +1"), "{text}");
+        assert!(text.contains("215: inbox +1"), "{text}");
+    }
+
+    #[test]
+    fn what_repeats_itself_is_told_once_and_a_silence_is_one_line() {
+        let fails = || Fact::SenderConnectFailed { how: "refused".into() };
+        let sender = || crate::timeline::Source::Sender("ann".into());
+        let mut story = Story::new().serves(214).sender("ann").at(1_000).connected();
+        for second in 2..40 {
+            story = story.at(second * 1_000).fact(sender(), fails());
+        }
+        let text = render(&story.at(1_200_000).ended().events(), &TimelineOptions::default());
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        assert_eq!(text.matches("refused").count(), 2, "{text}");
+        assert!(lines.contains(&"...  19 min 58 s pass"), "{text}");
+        assert!(text.contains("37 times more: cannot connect: refused"), "{text}");
+    }
+
+    #[test]
+    fn a_row_reads_from_left_to_right() {
+        let story = Story::new().serves(214).at(5).exits(0).starting(2).gateway(215).starts();
+        let text = render(&story.events(), &TimelineOptions::default());
+        let lines: Vec<_> =
+            text.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines, ["0.005 exit 0", "0.005 2nd start pid 215 starts"], "{text}");
+    }
+
+    #[test]
+    fn a_cell_goes_on_below_and_is_cut_at_its_end() {
+        assert_eq!(wrap("closed 1012 service restart", 17), ["closed 1012", "  service restart"]);
+        assert_eq!(
+            wrap("a notice that has a lot to say about itself", 17),
+            ["a notice that has", "  a lot to say a…"]
+        );
     }
 
     #[test]

@@ -178,8 +178,9 @@ pub enum Fact {
     SenderStoppedListening,
     /// A sender could not connect.
     SenderConnectFailed { how: String },
-    /// A message was handed over; `attempt` counts from 1 for retries of the same message.
-    MessageSent { message: MessageId, text: String, attempt: u32 },
+    /// A message was handed over; `attempt` counts from 1 for retries of the same message. `key` is its
+    /// idempotency key, by which the gateway's log records call it.
+    MessageSent { message: MessageId, text: String, key: String, attempt: u32 },
     /// The gateway acknowledged the message.
     MessageAccepted { message: MessageId },
     /// The sender knows at once that this attempt was not accepted.

@@ -210,7 +210,7 @@ impl Fold {
         self.sightings.see(event);
         let at = event.at;
         match &event.fact {
-            Fact::MessageSent { message, text, attempt } => self.sent(at, message, text, *attempt),
+            Fact::MessageSent { message, text, attempt, .. } => self.sent(at, message, text, *attempt),
             Fact::NoticeReceived { message: None, text, .. } => {
                 if let Source::Sender(sender) = &event.source {
                     self.told_all(at, sender, text);

@@ -1,11 +1,10 @@
 //! Where each message was last seen.
 //!
-//! One idea: whatever names a message is a sighting of it. Gateway log records count here, and only here. A
-//! record may carry the message's mark; one that does not is followed by the gateway's own ids in it (`run`,
-//! `message_id`), and an id that is new in a sender's session belongs to the sender's next message without one.
-//! Nothing in this file decides a fate.
+//! One idea: whatever names a message is a sighting of it. Gateway log records count here, and only here: a record
+//! names a message by its mark, or by the idempotency key that its sender gave it, which is the id of its run and
+//! outlives every process. Nothing in this file decides a fate.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway::env::Pid;
@@ -13,17 +12,11 @@ use gateway::env::Pid;
 use super::words::cut;
 use super::{Event, Fact, LogRecord, MessageId, Sighting, Via};
 
-/// The fields by which a gateway's log records name a message. Their values outlive a process: recovery goes on
-/// under the same ids. (`message` is taken: tracing calls the text of a record so.)
-const ID_FIELDS: [&str; 2] = ["run", "message_id"];
-
 /// Follows all messages of a run through its events.
 #[derive(Default)]
 pub(super) struct Sightings {
     last: BTreeMap<MessageId, Sighting>,
-    by_gateway_id: BTreeMap<(&'static str, String), MessageId>,
-    /// By sender: messages that no id of the gateway stands for yet, in the order of sending.
-    without_id: BTreeMap<String, VecDeque<MessageId>>,
+    by_key: BTreeMap<String, MessageId>,
     run_of: BTreeMap<MessageId, RunPlace>,
 }
 
@@ -50,11 +43,8 @@ impl Sightings {
             return self.see_record(event.at, *pid, record);
         }
         let Some(message) = event.fact.message() else { return };
-        let waiting = self.without_id.entry(message.sender.clone()).or_default();
-        match event.fact {
-            Fact::MessageSent { attempt: 1, .. } => waiting.push_back(message.clone()),
-            Fact::MessageRefused { .. } => waiting.retain(|other| other != message),
-            _ => {}
+        if let Fact::MessageSent { key, .. } = &event.fact {
+            self.by_key.insert(key.clone(), message.clone());
         }
         if let Some(place) = self.place(message, &event.fact) {
             self.note(message.clone(), event.at, place);
@@ -100,14 +90,6 @@ impl Sightings {
 
     fn see_record(&mut self, at: Duration, pid: Pid, record: &LogRecord) {
         for message in self.messages_of(record) {
-            for field in ID_FIELDS {
-                if let Some(id) = record.field(field) {
-                    self.by_gateway_id.insert((field, id.to_string()), message.clone());
-                }
-            }
-            if let Some(waiting) = self.without_id.get_mut(&message.sender) {
-                waiting.retain(|other| *other != message);
-            }
             let known = self.run_of.get(&message).and_then(|place| place.run.clone());
             let place = RunPlace { pid, run: record.field("run").map(str::to_string).or(known) };
             let words = format!("{} logged {}", place.words(), record.name);
@@ -116,32 +98,18 @@ impl Sightings {
         }
     }
 
-    /// The messages a record is about: those it names itself, else the one its ids stand for.
+    /// The messages that a record names, each once.
     fn messages_of(&self, record: &LogRecord) -> Vec<MessageId> {
         let mut found = Vec::new();
         for (_, value) in &record.fields {
-            let marked = MessageId::marked_in(value).into_iter();
-            let named = MessageId::marked_in(&format!("[{value}]")).into_iter();
-            for message in marked.chain(named) {
+            let by_mark = MessageId::marked_in(value).into_iter();
+            let by_name = MessageId::marked_in(&format!("[{value}]")).into_iter();
+            for message in by_mark.chain(by_name).chain(self.by_key.get(value).cloned()) {
                 if self.last.contains_key(&message) && !found.contains(&message) {
                     found.push(message);
                 }
             }
         }
-        if found.is_empty() {
-            found.extend(self.message_by_id(record));
-        }
         found
-    }
-
-    fn message_by_id(&self, record: &LogRecord) -> Option<MessageId> {
-        let ids = || ID_FIELDS.iter().filter_map(|field| Some((*field, record.field(field)?.to_string())));
-        if let Some(known) = ids().find_map(|id| self.by_gateway_id.get(&id)) {
-            return Some(known.clone());
-        }
-        ids().next()?;
-        // A session key ends with its peer: `agent:main:webchat:direct:ann`.
-        let (_, sender) = record.field("session")?.rsplit_once(':')?;
-        self.without_id.get(sender)?.front().cloned()
     }
 }

@@ -29,6 +29,11 @@ pub(crate) fn id(name: &str) -> MessageId {
     MessageId::marked_in(&format!("[{name}]")).pop().expect("a message name such as ann#1")
 }
 
+/// The idempotency key of the message of that name.
+pub(crate) fn key(name: &str) -> String {
+    format!("key-of-{}", name.replace('#', "-"))
+}
+
 fn ids(names: &[&str]) -> BTreeSet<MessageId> {
     names.iter().map(|name| id(name)).collect()
 }
@@ -91,7 +96,8 @@ impl Story {
     pub(crate) fn sent_again(self, number: u32, attempt: u32) -> Self {
         let message = self.message(number);
         let text = format!("hello {}", message.mark());
-        self.by_sender(Fact::MessageSent { message, text, attempt })
+        let key = key(&message.to_string());
+        self.by_sender(Fact::MessageSent { message, text, key, attempt })
     }
 
     pub(crate) fn accepted(self, number: u32) -> Self {

@@ -80,7 +80,7 @@ fn line(event: &Event) -> Option<String> {
     let name = event.fact.name();
     let what = match &event.fact {
         Fact::SenderDisconnected { how } | Fact::SenderConnectFailed { how } => how.clone(),
-        Fact::MessageSent { message, text, attempt } => format!("{message} ({attempt}) {text}"),
+        Fact::MessageSent { message, text, attempt, .. } => format!("{message} ({attempt}) {text}"),
         Fact::MessageRefused { message, reason } => format!("{message} {reason}"),
         Fact::ReplyReceived { message, text, via } => format!("{message} {via:?} {text}"),
         Fact::NoticeReceived { message, text, via } => {

@@ -202,6 +202,7 @@ impl Conversation {
                 facts.push(Fact::MessageSent {
                     message: message.id.clone(),
                     text: message.text.clone(),
+                    key: message.key.clone(),
                     attempt: message.attempts,
                 });
             }

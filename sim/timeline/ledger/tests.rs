@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::timeline::DeathCause;
-use crate::timeline::story::{Story, id};
+use crate::timeline::story::{Story, id, key};
 
 fn fate(story: Story, name: &str) -> Fate {
     entry(story, name).fate
@@ -164,48 +164,31 @@ fn a_reply_kept_for_a_sender_that_left_counts() {
 }
 
 #[test]
-fn the_last_sighting_names_the_run_and_follows_the_gateways_ids() {
-    let story = accepted().log("message.accepted", &[("message_id", "m7"), ("text", "hello [ann#1]")]);
-    let story =
-        story.at(1_002).log("run.started", &[("run", "r1"), ("message_id", "m7")]).at(1_003).asked(1, 1);
-    let seen = entry(story, "ann#1").last_seen;
-    assert_eq!(
-        seen,
-        Sighting {
-            at_ms: 1_003,
-            place: "run r1 on gateway pid 214 was waiting for the model's answer".into()
-        }
-    );
+fn the_last_sighting_names_the_run_and_follows_the_messages_key() {
+    let key = key("ann#1");
+    let started = || accepted().at(1_002).log("run.started", &[("run", &key)]);
+    let seen = entry(started().at(1_003).asked(1, 1), "ann#1").last_seen;
+    let place = "run key-of-a… on gateway pid 214 was waiting for the model's answer";
+    assert_eq!(seen, Sighting { at_ms: 1_003, place: place.into() });
 
-    let story = accepted().log("run.started", &[("run", "r1"), ("key", "ann#1")]).at(1_400);
-    let story = story.log("run.interrupted", &[("run", "r1")]).at(1_500).log("run.started", &[("run", "r2")]);
-    let seen = entry(story, "ann#1").last_seen;
-    assert_eq!(
-        seen,
-        Sighting { at_ms: 1_400, place: "run r1 on gateway pid 214 logged run.interrupted".into() }
-    );
+    let story = started().at(1_400).log("run.interrupted", &[("run", &key)]);
+    let seen = entry(story.at(1_500).log("run.started", &[("run", "another")]), "ann#1").last_seen;
+    let place = "run key-of-a… on gateway pid 214 logged run.interrupted";
+    assert_eq!(seen, Sighting { at_ms: 1_400, place: place.into() });
 }
 
 #[test]
-fn a_run_of_the_senders_session_is_the_run_of_its_next_message() {
-    let session = ("session", "agent:main:webchat:direct:ann");
-    let sent = Story::new().at(1_000).sent(1).sent(2).at(1_001);
-    let refused = sent
-        .refused(1, "INVALID_REQUEST")
-        .log("inbox.recorded", &[("message", "kept"), ("run", "4f0a"), session]);
-    let story = refused
-        .accepted(2)
-        .at(1_002)
-        .asked(2, 1)
-        .at(1_003)
-        .log("run.started", &[("message", "kept"), ("run", "99"), session]);
-    let lost = story.dies(DeathCause::Killed).at(2_000).gateway(215).starts();
-    let story = lost.at(2_001).log("recovery.resumed", &[("run", "4f0a")]);
-    let events = story.events();
-    let ledger = Ledger::of(&events);
+fn a_key_names_its_message_whatever_the_order_and_in_every_life() {
+    let recorded = |story: Story, name| story.log("inbox.recorded", &[("run", &key(name))]);
+    let sent = Story::new().at(1_000).sent(1).sent(2).sent(3).at(1_001).refused(1, "INVALID_REQUEST");
+    let story = recorded(recorded(sent, "ann#3"), "ann#2").dies(DeathCause::Killed);
+    let story = story.at(2_000).gateway(215).starts().at(2_001);
+    let story = story.log("recovery.resumed", &[("run", &key("ann#2"))]);
+    let ledger = Ledger::of(&story.events());
     let place = |name| ledger.entry(&id(name)).expect("sent").last_seen.place.clone();
     assert_eq!(place("ann#1"), "ann was refused: INVALID_REQUEST");
-    assert_eq!(place("ann#2"), "run 4f0a on gateway pid 215 logged recovery.resumed");
+    assert_eq!(place("ann#2"), "run key-of-a… on gateway pid 215 logged recovery.resumed");
+    assert_eq!(place("ann#3"), "run key-of-a… on gateway pid 214 logged inbox.recorded");
 }
 
 #[test]

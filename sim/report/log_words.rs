@@ -1,0 +1,174 @@
+//! A phrase for each of the gateway's log records.
+//!
+//! A record calls a message by the idempotency key that its sender gave it; here it gets the name that senders
+//! use. What another event says as well (a signal arrived, the process ended) is not said twice. A record that
+//! nobody has thought of a phrase for is turned into words, so that a new one reads well from its first day.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::phrases::length_of_time;
+use crate::timeline::words::{counted, cut};
+use crate::timeline::{Event, Fact, Level, LogRecord, MessageId};
+
+/// The messages by their keys.
+#[derive(Default)]
+pub(super) struct Keys(BTreeMap<String, MessageId>);
+
+impl Keys {
+    /// Takes note of the key of a message that is handed over.
+    pub(super) fn learn(&mut self, event: &Event) {
+        if let Fact::MessageSent { message, key, .. } = &event.fact {
+            self.0.insert(key.clone(), message.clone());
+        }
+    }
+
+    /// What to call the message of the run whose id is `run`.
+    fn name(&self, run: &str) -> String {
+        self.0.get(run).map_or_else(|| format!("run {}", cut(run, 5)), MessageId::to_string)
+    }
+}
+
+/// The words for a record; `None` when other events say the same.
+pub(super) fn log_words(record: &LogRecord, keys: &Keys) -> Option<String> {
+    let words = match record.field("run") {
+        Some(run) => message_words(record, &keys.name(run)),
+        None => life_words(record)?,
+    };
+    let words = words.unwrap_or_else(|| generic_words(record, keys));
+    Some(if record.level <= Level::Warn { format!("! {words}") } else { words })
+}
+
+/// Records about one message. `None`: there is no phrase.
+fn message_words(record: &LogRecord, message: &str) -> Option<String> {
+    Some(match record.name.as_str() {
+        "inbox.recorded" => format!("{message} recorded"),
+        "run.started" => format!("{message} runs"),
+        "run.finished" => format!("{message} done"),
+        "recovery.resumed" => format!("{message} resumed"),
+        "message.told" => format!("{message} told: {}", record.field("why")?),
+        "message.cancelled" => format!("{message} cancelled"),
+        "message.left-to-successor" => format!("{message} left to the next life"),
+        "provider.retrying" => format!("{message} asks again: {}", record.field("error")?),
+        _ => return None,
+    })
+}
+
+/// Records about the life of the process. `None`: nothing to say; `Some(None)`: there is no phrase.
+fn life_words(record: &LogRecord) -> Option<Option<String>> {
+    let number = |name| record.field(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+    let words = |words: String| Some(Some(words));
+    match record.name.as_str() {
+        // The process table, the signal and the exit status say it.
+        "gateway.starting" | "gateway.exiting" | "signal.received" | "signal.during-drain" => None,
+        "gateway.ready" => words("ready".to_string()),
+        "recovery.finished" if number("resumed") + number("told") == 0 => None,
+        "recovery.finished" => {
+            words(format!("recovered: {} resumed, {} told", number("resumed"), number("told")))
+        }
+        "drain.started" if number("work") == 0 => None,
+        "drain.started" => words(match record.field("budget_ms") {
+            Some(_) => format!("drains {}, up to {}", runs(number("work")), time(number("budget_ms"))),
+            None => format!("drains {} without limit", runs(number("work"))),
+        }),
+        "drain.finished" if number("took_ms") == 0 && number("left") == 0 => None,
+        "drain.finished" if record.field("in_time") == Some("true") => words("drained".to_string()),
+        "drain.finished" => words(format!("gives up on {}", runs(number("left")))),
+        "shutdown.started" => words(match number("peers") {
+            0 => "closes".to_string(),
+            peers => format!("closes {}", counted(peers as usize, "connection")),
+        }),
+        "shutdown.finished" if number("took_ms") < 100 => None,
+        "shutdown.finished" => words(format!("closed in {}", time(number("took_ms")))),
+        "shutdown.step-timed-out" => {
+            let step = record.field("step").unwrap_or("a step");
+            words(format!("goes on without: {step}, after {}", time(number("took_ms"))))
+        }
+        "lock.taken-over" => {
+            let (file, why) = (record.field("file").unwrap_or_default(), record.field("why"));
+            let name = file.rsplit('/').next().unwrap_or(file);
+            words(format!("{name} taken over: {}", why.unwrap_or("it was stale")))
+        }
+        "gateway.start-failed" => {
+            words(format!("cannot start: {}", record.field("error").unwrap_or("for no reason")))
+        }
+        _ => Some(None),
+    }
+}
+
+fn time(ms: u64) -> String {
+    length_of_time(Duration::from_millis(ms))
+}
+
+fn runs(count: u64) -> String {
+    counted(count as usize, "run")
+}
+
+/// What the record is called, then its fields.
+fn generic_words(record: &LogRecord, keys: &Keys) -> String {
+    let mut words = record.name.replace(['.', '-', '_'], " ");
+    let fields = record.fields.iter().filter(|(field, _)| !NOISE.contains(&field.as_str()));
+    for (index, (field, value)) in fields.enumerate() {
+        words.push_str(if index == 0 { ": " } else { ", " });
+        match field.as_str() {
+            "run" => words.push_str(&keys.name(value)),
+            _ => words.push_str(&format!("{} {value}", field.replace('_', " "))),
+        }
+    }
+    words
+}
+
+/// Fields that say nothing new in a column: the record's own text (`message`, as tracing names it), and keys that
+/// are long and known.
+const NOISE: [&str; 2] = ["message", "session"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::phrases::NO_BREAK;
+    use crate::timeline::story::{Story, key};
+
+    fn words(story: Story) -> Vec<String> {
+        let mut keys = Keys::default();
+        let events = story.events();
+        events.iter().for_each(|event| keys.learn(event));
+        let logged = events.iter().filter_map(|event| match &event.fact {
+            Fact::Log { record, .. } => log_words(record, &keys),
+            _ => None,
+        });
+        logged.collect()
+    }
+
+    #[test]
+    fn a_record_calls_a_message_by_its_name() {
+        let story = Story::new()
+            .sent(1)
+            .log("run.started", &[("run", &key("ann#1")), ("session", "s")])
+            .log("run.finished", &[("run", "0123456789abcdef")])
+            .log("run.wedged", &[("run", &key("ann#1")), ("took_ms", "7")]);
+        assert_eq!(words(story), ["ann#1 runs", "run 0123… done", "run wedged: ann#1, took ms 7"]);
+    }
+
+    #[test]
+    fn what_other_events_say_is_not_said_twice() {
+        let story = Story::new()
+            .log("gateway.starting", &[("config", "/etc/gateway/config.json")])
+            .log("recovery.finished", &[("resumed", "0"), ("told", "0")])
+            .log("signal.received", &[("signal", "SIGTERM")])
+            .log("shutdown.finished", &[("took_ms", "3")]);
+        assert_eq!(words(story), [""; 0]);
+    }
+
+    #[test]
+    fn a_life_ends_in_a_few_words() {
+        let story = Story::new()
+            .log("drain.started", &[("work", "2"), ("budget_ms", "75000")])
+            .log("drain.finished", &[("in_time", "false"), ("left", "1")])
+            .log("shutdown.started", &[("peers", "3")])
+            .log("shutdown.finished", &[("took_ms", "1250")]);
+        let expected =
+            ["drains 2 runs, up to 75 s", "gives up on 1 run", "closes 3 connections", "closed in 1.3 s"];
+        let told: Vec<_> = words(story).iter().map(|words| words.replace(NO_BREAK, " ")).collect();
+        assert_eq!(told, expected);
+    }
+}
