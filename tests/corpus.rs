@@ -1,0 +1,53 @@
+//! The scenarios of the repository, read once for each test that asks.
+
+use std::path::{Path, PathBuf};
+
+use gatesim::scenario::Scenario;
+
+/// The folder that holds all of them.
+const ROOT: &str = "scenarios";
+/// The folder of reproductions of reported bugs.
+pub(crate) const BUGS: &str = "scenarios/bugs";
+
+/// Every scenario of the repository, sorted by path.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    under(Path::new(ROOT)).iter().map(|path| read(path)).collect()
+}
+
+/// The reproductions of reported bugs.
+pub(crate) fn bugs() -> Vec<Scenario> {
+    under(Path::new(BUGS)).iter().map(|path| read(path)).collect()
+}
+
+/// Every scenario with every profile that it names.
+pub(crate) fn with_profiles() -> Vec<(Scenario, String)> {
+    let profiles = |scenario: Scenario| {
+        let names: Vec<String> = scenario.expect.outcomes.keys().cloned().collect();
+        names.into_iter().map(move |profile| (scenario.clone(), profile))
+    };
+    scenarios().into_iter().flat_map(profiles).collect()
+}
+
+/// The name of a scenario's test: `bugs/38836-sigterm-mid-reply`.
+pub(crate) fn name(scenario: &Scenario) -> String {
+    let path = scenario.path.strip_prefix(ROOT).unwrap_or(&scenario.path);
+    path.with_extension("").display().to_string().replace('\\', "/")
+}
+
+fn read(path: &Path) -> Scenario {
+    Scenario::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn under(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("a folder of the repository can be listed").path();
+        if path.is_dir() {
+            found.extend(under(&path));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
