@@ -111,6 +111,12 @@ pub(super) const GATEWAY: &[Key] = &[
     key("port", Shape::Whole(1, 65_535), Default("18789"), "The port it listens on"),
     key("token", Shape::Text, Default("sim-token"), "The token that clients have to present"),
     key("drain-budget", Shape::Duration, Default("300s"), "How long a drain may take"),
+    key(
+        "startup",
+        Shape::Range,
+        Default("50ms..150ms"),
+        "From exec to the program's first own step, such as handling signals",
+    ),
     key("supervisor", Shape::Table(SUPERVISOR), Optional, "Who starts it again"),
     key("policies", Shape::Policies, Optional, "Single policies that differ from the profile's"),
 ];

@@ -63,6 +63,7 @@ fn gateway(table: &Table<'_>) -> Read<GatewaySetup> {
         port: table.get("port", whole)?,
         token: table.get("token", text)?,
         drain_budget: table.get("drain-budget", duration)?,
+        startup: table.get("startup", range)?,
         supervisor: supervisor(&table.table("supervisor", "`supervisor`")?)?,
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
     })

@@ -35,6 +35,9 @@ pub struct GatewaySetup {
     pub token: String,
     /// The drain budget in its configuration.
     pub drain_budget: Duration,
+    /// How long a start takes before the program itself runs: exec, loading, runtime. A signal in that time
+    /// has its default action. Drawn for each start.
+    pub startup: DurationRange,
     /// Who starts it again.
     pub supervisor: Supervisor,
     /// Single policies that differ from the profile's.
