@@ -29,7 +29,7 @@ impl Oracle for NoSilentDrop {
             .map(|entry| Violation {
                 invariant: self.invariant().to_string(),
                 message: format!("{} was dropped silently", entry.message),
-                explanation: explain(run, &lives, entry),
+                explanation: explain(run, lives, entry),
                 last_seen: Some(entry.last_seen.clone()),
             })
             .collect()

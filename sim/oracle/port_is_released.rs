@@ -29,7 +29,7 @@ impl Oracle for PortIsReleased {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
         let mut found: Vec<_> = lives.iter().filter_map(|life| self.kept_too_long(run, life)).collect();
-        found.extend(self.refused_successors(run, &lives));
+        found.extend(self.refused_successors(run, lives));
         found
     }
 }

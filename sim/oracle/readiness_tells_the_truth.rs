@@ -33,12 +33,12 @@ impl Oracle for ReadinessTellsTheTruth {
         // One lie repeated at every probe is one violation: the first of each life and of each message.
         let mut found = Vec::new();
         for life in lives {
-            found.extend(ready.iter().find_map(|probe| self.ready_while_ending(&lives, life, probe)));
+            found.extend(ready.iter().find_map(|probe| self.ready_while_ending(lives, life, probe)));
         }
         for entry in run.ledger.entries() {
-            found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, &lives, entry, probe)));
+            found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, lives, entry, probe)));
         }
-        found.extend(self.accepting_yet_not_ready(run, &lives, &probes));
+        found.extend(self.accepting_yet_not_ready(run, lives, &probes));
         found
     }
 }

@@ -27,7 +27,7 @@ impl Oracle for ShutdownWithinStopTimeout {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
         let timeouts: Vec<_> = timeouts(run);
-        let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(&lives, *timeout)).collect();
+        let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(lives, *timeout)).collect();
         found.extend(lives.iter().filter_map(|life| self.too_long(run, life, &timeouts)));
         found
     }

@@ -28,11 +28,11 @@ impl Oracle for UpAtTheEnd {
         };
         let lives = &run.lives;
         let up = lives.iter().any(|life| life.ended.is_none() && life.holds_port_at(end.at));
-        if !run.terms.expected_up_at_end || up || stopped(run, &lives) {
+        if !run.terms.expected_up_at_end || up || stopped(run, lives) {
             return Vec::new();
         }
         let message = format!("The service was down when the run ended at {}", moment(end.at));
-        vec![breach(self, message, explain(run, &lives))]
+        vec![breach(self, message, explain(run, lives))]
     }
 }
 
