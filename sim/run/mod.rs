@@ -48,6 +48,7 @@ struct Recording {
 fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Recording> {
     let settings = WorldSettings {
         latency: scenario.network.latency.min..=scenario.network.latency.max,
+        disk_sync: scenario.disk.sync.min..=scenario.disk.sync.max,
         process_slots: process_slots(scenario),
         ..WorldSettings::seeded(seed)
     };

@@ -101,6 +101,7 @@ pub(super) const FILE: &[Key] = &[
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
+    key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key("probe", Shape::Table(PROBE), Optional, "Somebody who polls /readyz"),
     key("intruder", Shape::Table(INTRUDER), Optional, "Somebody who sends unauthenticated requests"),
     key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
@@ -160,6 +161,9 @@ pub(super) const SENDER: &[Key] = &[
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
 ];
+
+pub(super) const DISK: &[Key] =
+    &[key("sync", Shape::Range, Default("0ms..2ms"), "How long it takes to make a file or a name durable")];
 
 pub(super) const NETWORK: &[Key] =
     &[key("latency", Shape::Range, Default("1ms..3ms"), "One way, from machine to machine")];
