@@ -101,6 +101,7 @@ pub(super) const FILE: &[Key] = &[
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
+    key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key("probe", Shape::Table(PROBE), Optional, "Somebody who polls /readyz"),
     key("intruder", Shape::Table(INTRUDER), Optional, "Somebody who sends unauthenticated requests"),
     key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
@@ -111,6 +112,12 @@ pub(super) const GATEWAY: &[Key] = &[
     key("port", Shape::Whole(1, 65_535), Default("18789"), "The port it listens on"),
     key("token", Shape::Text, Default("sim-token"), "The token that clients have to present"),
     key("drain-budget", Shape::Duration, Default("300s"), "How long a drain may take"),
+    key(
+        "startup",
+        Shape::Range,
+        Default("50ms..150ms"),
+        "From exec to the program's first own step, such as handling signals",
+    ),
     key("supervisor", Shape::Table(SUPERVISOR), Optional, "Who starts it again"),
     key("policies", Shape::Policies, Optional, "Single policies that differ from the profile's"),
 ];
@@ -154,6 +161,9 @@ pub(super) const SENDER: &[Key] = &[
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
 ];
+
+pub(super) const DISK: &[Key] =
+    &[key("sync", Shape::Range, Default("0ms..2ms"), "How long it takes to make a file or a name durable")];
 
 pub(super) const NETWORK: &[Key] =
     &[key("latency", Shape::Range, Default("1ms..3ms"), "One way, from machine to machine")];

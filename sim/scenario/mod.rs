@@ -30,8 +30,8 @@ pub use events::EVENTS;
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
-    Channel, Choice, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour, ProviderSetup,
-    RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit,
+    Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
+    ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
 
@@ -56,6 +56,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The gateway's disk while nothing is broken.
+    pub disk: DiskSetup,
     /// The network while nothing is broken.
     pub network: NetworkSetup,
     /// The interval at which somebody polls `/readyz`; `None`: nobody does.

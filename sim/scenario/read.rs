@@ -18,7 +18,7 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
+    DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
     SystemdUnit, read_expect, read_steps,
 };
 
@@ -41,6 +41,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
         settle: file.get("settle", duration)?,
         storm_limit,
         provider: provider(&file.table("provider", "[provider]")?)?,
+        disk: DiskSetup { sync: file.table("disk", "[disk]")?.get("sync", range)? },
         network: NetworkSetup { latency: file.table("network", "[network]")?.get("latency", range)? },
         probe: interval(&file, "probe", "[probe]")?,
         intruder: interval(&file, "intruder", "[intruder]")?,
@@ -63,6 +64,7 @@ fn gateway(table: &Table<'_>) -> Read<GatewaySetup> {
         port: table.get("port", whole)?,
         token: table.get("token", text)?,
         drain_budget: table.get("drain-budget", duration)?,
+        startup: table.get("startup", range)?,
         supervisor: supervisor(&table.table("supervisor", "`supervisor`")?)?,
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
     })

@@ -35,6 +35,9 @@ pub struct GatewaySetup {
     pub token: String,
     /// The drain budget in its configuration.
     pub drain_budget: Duration,
+    /// How long a start takes before the program itself runs: exec, loading, runtime. A signal in that time
+    /// has its default action. Drawn for each start.
+    pub startup: DurationRange,
     /// Who starts it again.
     pub supervisor: Supervisor,
     /// Single policies that differ from the profile's.
@@ -226,6 +229,13 @@ impl Choice for SenderKind {
         ("never-closes", Self::NeverCloses),
         ("leaves", Self::Leaves),
     ];
+}
+
+/// How the gateway's disk behaves while nothing is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSetup {
+    /// How long it takes to make a file or a name durable. The gateway stands still meanwhile.
+    pub sync: DurationRange,
 }
 
 /// How the network behaves while nothing is broken.
