@@ -8,13 +8,16 @@ use serde_json::{Value, json};
 
 use super::frames::{RpcError, parse_request, response};
 use super::peers::Membership;
-use crate::gateway::{Gateway, SendRefused};
+use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
 use crate::sessions::TranscriptEntry;
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
 const HISTORY_LIMIT: usize = 200;
 const MAX_KEY_CHARS: usize = 256;
+/// When a client should try again, in milliseconds: while messages are not admitted, and when the disk failed.
+const NOT_ADMITTING_RETRY_MS: u64 = 2_000;
+const DISK_RETRY_MS: u64 = 5_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,17 +83,20 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result
     // Before the message is queued, so that not even its first event is missed.
     membership.follow(&session_key);
     let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
-    let status = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
-    Ok(json!({"runId": message.run_id, "status": status}))
+    let receipt = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
+    let run_id = message.run_id;
+    Ok(match receipt {
+        Receipt::Started => json!({"runId": run_id, "status": "started"}),
+        Receipt::InFlight => json!({"runId": run_id, "status": "in_flight"}),
+        Receipt::Over(how) => json!({"runId": run_id, "status": "ok", "outcome": how.name()}),
+    })
 }
 
 fn refusal(refused: &SendRefused) -> RpcError {
     match refused {
-        SendRefused::NotAdmitting { retry_after_ms } => {
-            RpcError::unavailable(refused.to_string(), *retry_after_ms)
-        }
+        SendRefused::NotAdmitting => RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS),
         SendRefused::KeyReused => RpcError::invalid(refused.to_string()),
-        SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), 5_000),
+        SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), DISK_RETRY_MS),
     }
 }
 
@@ -108,9 +114,9 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Res
     check_key("sessionKey", &params.session_key)?;
     let session_key = params.session_key.to_lowercase();
     membership.follow(&session_key);
-    let entries = gateway
-        .history(&session_key)
-        .map_err(|error| RpcError::unavailable(format!("the transcript cannot be read: {error}"), 5_000))?;
+    let entries = gateway.history(&session_key).map_err(|error| {
+        RpcError::unavailable(format!("the transcript cannot be read: {error}"), DISK_RETRY_MS)
+    })?;
     let limit = params.limit.unwrap_or(HISTORY_LIMIT);
     let recent = &entries[entries.len().saturating_sub(limit)..];
     let messages: Vec<Value> = recent.iter().map(history_entry).collect();
