@@ -12,7 +12,7 @@ use super::cast::Senders;
 use super::stage::Stage;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, DurationRange, Scenario, Step, Verb, When};
-use crate::timeline::{Event, Source};
+use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
 
 /// A script that is being played.
@@ -102,10 +102,17 @@ fn moment(world: &World, began: Instant, when: &When) -> Moment {
     }
 }
 
-/// Whether an event is a sender's, or about one of its messages.
+/// Whether an event is a sender's, or about one of its messages. Log records name its session, which ends with
+/// its name.
 fn is_of(event: &Event, sender: &str) -> bool {
     let is_source = matches!(&event.source, Source::Sender(name) if name == sender);
-    is_source || event.fact.message().is_some_and(|message| message.sender == sender)
+    let is_session = match &event.fact {
+        Fact::Log { record, .. } => {
+            record.field("session").and_then(|session| session.rsplit(':').next()) == Some(sender)
+        }
+        _ => false,
+    };
+    is_source || is_session || event.fact.message().is_some_and(|message| message.sender == sender)
 }
 
 fn draw(world: &World, range: &DurationRange) -> Duration {
