@@ -120,6 +120,7 @@ pub(super) const FILE: &[Key] = &[
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
+    key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key(
         "probe",
         Shape::Table(PROBE),
@@ -245,6 +246,13 @@ pub(super) const NETWORK: &[Key] = &[key(
     Shape::Range,
     Default("1ms..3ms"),
     "One way, from machine to machine; drawn for each packet, without overtaking",
+)];
+
+pub(super) const DISK: &[Key] = &[key(
+    "sync",
+    Shape::Range,
+    Default("0ms..2ms"),
+    "How long it takes to make a file or a name durable, during which the process stands still; drawn for each",
 )];
 
 pub(super) const PROBE: &[Key] = &[key("every", Shape::Period, Required, "From one probe to the next")];

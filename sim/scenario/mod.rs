@@ -35,8 +35,8 @@ pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
-    Channel, Choice, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour, ProviderSetup,
-    RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
+    Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
+    ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
 
@@ -61,6 +61,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The gateway's disk while nothing is broken.
+    pub disk: DiskSetup,
     /// The network while nothing is broken.
     pub network: NetworkSetup,
     /// The interval at which somebody polls `/readyz`; `None`: nobody does.

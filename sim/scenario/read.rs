@@ -19,7 +19,7 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
+    DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
     SystemdUnit, limits, read_expect, read_steps,
 };
 use crate::actors::intruder;
@@ -46,6 +46,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
         settle,
         storm_limit,
         provider,
+        disk: DiskSetup { sync: file.table("disk", "[disk]")?.get("sync", range)? },
         network: NetworkSetup { latency: file.table("network", "[network]")?.get("latency", range)? },
         probe: interval(&file, "probe", "[probe]", storm_limit)?,
         intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,

@@ -72,6 +72,7 @@ fn table(name: &str) -> String {
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
         "network" => of_keys(keys::NETWORK),
+        "disk" => of_keys(keys::DISK),
         "probe" => of_keys(keys::PROBE),
         "intruder" => of_keys(keys::INTRUDER),
         "expect" => of_keys(keys::EXPECT),

@@ -283,6 +283,13 @@ impl Choice for SenderKind {
     ];
 }
 
+/// How the gateway's disk behaves while nothing is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSetup {
+    /// How long it takes to make a file or a name durable. The gateway stands still meanwhile.
+    pub sync: DurationRange,
+}
+
 /// How the network behaves while nothing is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkSetup {

@@ -5,7 +5,7 @@
 //! clock: whoever changes something says what time it is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -82,10 +82,10 @@ impl Tree {
 
     /// The file at `path`, created empty when there is none.
     pub(super) fn file_or_new(&mut self, path: &Path, now: WallTime) -> io::Result<&mut Content> {
-        match self.create_file(path, now) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => self.file_mut(path),
+        if self.find(path).is_err() {
+            self.create_file(path, now)?;
         }
+        self.file_mut(path)
     }
 
     pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
@@ -97,6 +97,7 @@ impl Tree {
     pub(super) fn create_dir_all(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
         let mut dir = ROOT;
         for name in names_of(path)? {
+            let name = name?;
             dir = match self.dir(dir)?.live.get(name) {
                 Some(ino) => *ino,
                 None => {
@@ -285,6 +286,7 @@ impl Tree {
     fn find_in(&self, path: &Path, view: View) -> io::Result<Ino> {
         let mut ino = ROOT;
         for name in names_of(path)? {
+            let name = name?;
             ino = *self.dir(ino)?.entries(view).get(name).ok_or(Errno::Enoent)?;
         }
         Ok(ino)
@@ -293,9 +295,10 @@ impl Tree {
     /// Where the last name of `path` is or would be; `None` for the root, which has no name.
     fn place(&self, path: &Path) -> io::Result<Option<Name>> {
         let mut dir = ROOT;
-        let mut names = names_of(path)?.into_iter();
-        let Some(last) = names.next_back() else { return Ok(None) };
+        let mut names = names_of(path)?;
+        let Some(last) = names.next_back().transpose()? else { return Ok(None) };
         for name in names {
+            let name = name?;
             dir = *self.dir(dir)?.live.get(name).ok_or(Errno::Enoent)?;
         }
         self.dir(dir)?;
@@ -338,17 +341,13 @@ impl Content {
 }
 
 /// The names from the root down. `EINVAL` for a path that is not absolute and normalised.
-fn names_of(path: &Path) -> io::Result<Vec<&std::ffi::OsStr>> {
-    let mut names = Vec::new();
+fn names_of(path: &Path) -> io::Result<impl DoubleEndedIterator<Item = io::Result<&OsStr>>> {
     let mut components = path.components();
     if components.next() != Some(Component::RootDir) {
         return Err(Errno::Einval.into());
     }
-    for component in components {
-        match component {
-            Component::Normal(name) => names.push(name),
-            _ => return Err(Errno::Einval.into()),
-        }
-    }
-    Ok(names)
+    Ok(components.map(|component| match component {
+        Component::Normal(name) => Ok(name),
+        _ => Err(Errno::Einval.into()),
+    }))
 }
