@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<Policy> {
             .filter(|declared| declared.name == field.of_type)
             .flat_map(|declared| &declared.items)
             .map(|item| PolicyChoice {
-                word: kebab(&item.name),
+                word: kebab(item.name),
                 meaning: item.doc.clone(),
                 is_default: item.is_default,
             })

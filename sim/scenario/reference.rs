@@ -40,7 +40,7 @@ fn first_difference(written: &str, made: &str) -> Option<usize> {
 
 #[test]
 fn the_language_reference_is_up_to_date() {
-    kept_up_to_date("docs/scenario-language.md", |written| with_tables(written));
+    kept_up_to_date("docs/scenario-language.md", with_tables);
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn of_fates() -> String {
 }
 
 fn of_invariants() -> String {
-    let row = |oracle: &Box<dyn oracle::Oracle>| [code(oracle.invariant()), oracle.sentence().to_string()];
-    rows(["Invariant", "What must hold"], oracle::all().iter().map(row))
+    let row = |oracle: Box<dyn oracle::Oracle>| [code(oracle.invariant()), oracle.sentence().to_string()];
+    rows(["Invariant", "What must hold"], oracle::all().into_iter().map(row))
 }
 
 /// Profiles with the choices in which they differ from `hardened`.
