@@ -94,7 +94,7 @@ impl Doors {
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
             let error = result.as_ref().err().map(in_portable_words);
-            let path = path.display().to_string();
+            let path = path.to_str().map_or_else(|| path.display().to_string(), str::to_owned);
             process.record(Fact::Disk { pid: process.pid, op, path, bytes, error });
         }
         if matches!(op, FsOp::SyncFile | FsOp::SyncDir) {
