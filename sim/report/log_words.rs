@@ -46,12 +46,18 @@ fn message_words(record: &LogRecord, message: &str) -> Option<String> {
         "run.started" => format!("{message} runs"),
         "run.finished" => format!("{message} done"),
         "recovery.resumed" => format!("{message} resumed"),
-        "message.told" => format!("{message} told: {}", record.field("why")?),
+        "message.told" => format!("{message} told: {}", gist(record.field("notice")?)),
         "message.cancelled" => format!("{message} cancelled"),
         "message.left-to-successor" => format!("{message} left to the next life"),
         "provider.retrying" => format!("{message} asks again: {}", record.field("error")?),
         _ => return None,
     })
+}
+
+/// What a notice says beyond which message it is about, which is quoted first, and what to do, which comes last.
+fn gist(notice: &str) -> &str {
+    let why = notice.rsplit_once("\" was not answered: ").map_or(notice, |(_, why)| why);
+    why.split_once(". ").map_or(why, |(why, _)| why).trim_end_matches('.')
 }
 
 /// Records about the life of the process. `None`: nothing to say; `Some(None)`: there is no phrase.
@@ -147,6 +153,15 @@ mod tests {
             .log("run.finished", &[("run", "0123456789abcdef")])
             .log("run.wedged", &[("run", &key("ann#1")), ("took_ms", "7")]);
         assert_eq!(words(story), ["ann#1 runs", "run 0123… done", "run wedged: ann#1, took ms 7"]);
+    }
+
+    #[test]
+    fn of_a_notice_only_the_reason_is_told() {
+        let story =
+            |notice| Story::new().sent(1).log("message.told", &[("run", &key("ann#1")), ("notice", notice)]);
+        let long = "Your message \"a. b\" was not answered: the service restarted. Please send it again.";
+        assert_eq!(words(story(long)), ["ann#1 told: the service restarted"]);
+        assert_eq!(words(story("Try later.")), ["ann#1 told: Try later"]);
     }
 
     #[test]
