@@ -98,6 +98,12 @@ impl World {
         self.0.files.borrow_mut().insert(path.into(), (text.into(), self.now()));
     }
 
+    /// A file written while the clock was a day ahead.
+    pub(crate) fn put_from_the_future(&self, path: &str, text: &str) {
+        let tomorrow = WallTime::from_epoch_ms(self.now().epoch_ms() + 86_400_000);
+        self.0.files.borrow_mut().insert(path.into(), (text.into(), tomorrow));
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.0.files.borrow_mut().remove(Path::new(path));
     }

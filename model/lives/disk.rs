@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing_test::traced_test;
 
 use super::{House, INBOX, Model, SESSIONS, named, run};
@@ -143,6 +143,69 @@ fn a_reply_that_cannot_be_recorded_becomes_one_notice() {
         assert_eq!(house.asked(), ["hello"]);
     });
     logs_assert(|lines| named(lines, "k1"));
+}
+
+#[traced_test]
+#[test]
+fn a_store_lock_that_cannot_be_had_is_told_at_once_and_recorded_later() {
+    run(async {
+        let house = House::new();
+        let life = house.live().await;
+        house.world.neighbour(7);
+        let mut client = house.client().await;
+        house.world.put(STORE_LOCK, &json!({"pid": 7, "createdAt": "", "ownerId": "x"}).to_string());
+        client.accepted("hello", "k1").await;
+        let (state, text) = client.ending("k1").await;
+        assert_eq!(state, "error");
+        assert!(text.contains("is held by process 7"), "{text}");
+        assert_eq!(client.send("hello", "k1").await["payload"]["status"], "in_flight", "not on record yet");
+        assert_eq!(client.history().await, []);
+        house.world.remove(STORE_LOCK);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(client.history().await, [user("hello"), ("notice".into(), text)]);
+        assert_eq!(client.send("hello", "k1").await["payload"]["outcome"], "told");
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+        assert_eq!(house.asked(), [""; 0]);
+    });
+    logs_assert(|lines| named(lines, "k1"));
+}
+
+#[test]
+fn a_lock_without_payload_is_taken_over_although_the_clock_went_back() {
+    run(async {
+        let house = House::new();
+        house.world.put_from_the_future("/state/gateway.lock", "");
+        let started = Instant::now();
+        house.live().await;
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_long_life_keeps_a_short_journal() {
+    run(async {
+        let house = House::new();
+        let life = house.live().await;
+        let mut client = house.client().await;
+        house.model.set(Model::Answers(Duration::ZERO));
+        let text = "x".repeat(1_000);
+        for number in 0..500 {
+            let key = format!("k{number}");
+            let params = json!({"sessionKey": key, "message": text, "idempotencyKey": key});
+            assert_eq!(client.request("chat.send", params).await["ok"], true);
+            client.ending(&key).await;
+        }
+        assert!(house.world.text(INBOX).len() < 300_000, "{}", house.world.text(INBOX).len());
+        life.killed().await;
+        house.live().await;
+        let mut client = house.client().await;
+        let params = json!({"sessionKey": "k0", "message": text, "idempotencyKey": "k0"});
+        let again = client.request("chat.send", params).await;
+        assert_eq!(again["payload"]["outcome"], "answered", "{again}");
+        let params = json!({"sessionKey": "k0", "message": "another", "idempotencyKey": "k0"});
+        assert_eq!(client.request("chat.send", params).await["error"]["code"], "INVALID_REQUEST");
+        assert_eq!(house.asked().len(), 500);
+    });
 }
 
 #[test]
