@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing_test::traced_test;
 
 use super::{House, INBOX, Model, SESSIONS, named, run};
@@ -101,7 +101,9 @@ fn a_reply_that_is_on_record_is_final_whatever_fails_after_it() {
         // From here on neither the store can be changed nor the journal be written.
         house.world.put(STORE_LOCK, &json!({"pid": 7, "createdAt": "", "ownerId": "x"}).to_string());
         house.world.fail(FsOp::Append, "inbox.jsonl", FOREVER, 0);
-        assert_eq!(client.ending("k1").await, ("final".into(), "re: hello".into()));
+        let heard =
+            timeout(Duration::from_secs(1), client.ending("k1")).await.expect("nothing waits any more");
+        assert_eq!(heard, ("final".into(), "re: hello".into()));
         assert_eq!(client.history().await, [user("hello"), reply("hello")]);
         let retried = client.send("hello", "k1").await;
         assert_eq!(

@@ -33,8 +33,8 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_PREAUTH_BYTES: usize = 64 * 1024;
 /// tungstenite zero-fills its read buffer at each read; its default of 128 KiB costs more than all else.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, which takes
-/// the close frame away again.
+/// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, for which
+/// many systems throw away what they have received and not yet read.
 const PARTING_TIME: Duration = Duration::from_secs(1);
 /// The room for a reason in a close frame.
 const MAX_REASON_BYTES: usize = 123;
