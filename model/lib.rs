@@ -1,6 +1,6 @@
 //! The gateway: takes messages from chat channels, runs them against a language model and delivers replies.
 //!
-//! It sees the world only through [`env`]; it knows no simulator and makes no call of the operating system.
+//! It sees the world only through [`mod@env`]; it knows no simulator and makes no call of the operating system.
 //! What history did differently is data: [`policy`]. One process life is [`run`].
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! The doors on tokio and the operating system, for a Unix machine.
 //!
-//! [`env`] bundles them into the handle that the gateway asks for; each door is also usable alone. Everything
+//! [`env()`] bundles them into the handle that the gateway asks for; each door is also usable alone. Everything
 //! lives on one thread: a `current_thread` runtime and a `LocalSet`, which the daemon (`main.rs`) and tests
 //! provide. Knows nothing of the gateway's insides and nothing of the simulator.
 

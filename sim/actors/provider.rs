@@ -222,11 +222,9 @@ impl Provider {
                     () = sleep(self.settings.token_interval) => {}
                 }
             }
-            let chunk = answer.chunk(json!({ "content": answer.token(token) }), Value::Null);
-            body.send(chunk).await.map_err(|_| CLIENT_LEFT)?;
+            body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
-        let last = answer.chunk(json!({}), json!("stop"));
-        body.send(last).await.map_err(|_| CLIENT_LEFT)?;
+        body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
         body.send(Bytes::from_static(b"data: [DONE]\n\n")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
@@ -271,13 +269,22 @@ impl Answer {
         }
     }
 
-    fn chunk(&self, delta: Value, finish_reason: Value) -> Bytes {
-        let chunk = json!({
-            "id": format!("chatcmpl-{}", self.request),
-            "object": "chat.completion.chunk",
-            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish_reason }],
-        });
-        Bytes::from(format!("data: {chunk}\n\n"))
+    fn chunk(&self, content: &str) -> Bytes {
+        let content = Value::from(content);
+        self.event(&format!(r#"{{"index":0,"delta":{{"content":{content}}},"finish_reason":null}}"#))
+    }
+
+    fn last_chunk(&self) -> Bytes {
+        self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#)
+    }
+
+    /// One server-sent event. Written by hand: a run sends hundreds, and building a tree for each was a
+    /// twentieth of its time.
+    fn event(&self, choice: &str) -> Bytes {
+        let id = self.request;
+        Bytes::from(format!(
+            "data: {{\"id\":\"chatcmpl-{id}\",\"object\":\"chat.completion.chunk\",\"choices\":[{choice}]}}\n\n"
+        ))
     }
 }
 

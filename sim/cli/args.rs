@@ -4,9 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXAMPLES: &str = "\
+Examples:
+  gatesim run scenarios                          every scenario, under the profiles it names
+  gatesim run FILE --timeline                    what happens, moment by moment
+  gatesim run FILE --seeds 200                   many interleavings
+  gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
+
+docs/scenario-language.md says how scenarios are written.";
+
 /// Simulates the life of a chat gateway: one seed decides everything, and no message may be lost in silence.
 #[derive(Debug, Parser)]
-#[command(name = "gatesim", version, about)]
+#[command(name = "gatesim", version, after_help = EXAMPLES)]
 pub(super) struct CommandLine {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -21,7 +30,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Print the JSON Schema of scenario files
     Schema,
-    /// Print the names of all profiles: real ones first, then planted defects
+    /// List the profiles, real ones first, then planted defects
+    ///
+    /// Below each name stands what it chooses differently from `hardened`, the gateway as it should be.
     Profiles,
 }
 
@@ -34,10 +45,10 @@ pub(super) struct RunArgs {
     #[arg(long = "profile", value_name = "NAME")]
     pub(super) profiles: Vec<String>,
     /// The first seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) seed: u64,
     /// How many seeds, counting up from the first
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) seeds: u64,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -46,8 +46,8 @@ pub(super) fn render(problem: &Problem, color: bool) -> String {
     }
 }
 
-/// Reads the scenarios at `paths` and in the folders among them, each once: in the order given, a folder's
-/// sorted by path.
+/// Reads the scenarios at `paths` and in the folders among them, each once, whatever ways lead to it: in the order
+/// given, a folder's sorted by path.
 pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Rc<Scenario>>, Vec<Problem>> {
     let (mut scenarios, mut problems) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
@@ -55,7 +55,7 @@ pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Rc<Scenario>>, Vec<Prob
         match files(path) {
             Ok(files) => {
                 for file in files {
-                    if !seen.insert(file.clone()) {
+                    if !seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())) {
                         continue;
                     }
                     match Scenario::read(&file) {

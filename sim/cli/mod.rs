@@ -97,9 +97,7 @@ fn dispatch<A: Into<OsString> + Clone>(
             Ok(0)
         }
         Ok(CommandLine { command: Command::Profiles }) => {
-            for name in policy::profile_names().chain(policy::planted_names()) {
-                writeln!(streams.out, "{name}")?;
-            }
+            profiles(streams.out)?;
             Ok(0)
         }
         Err(answer)
@@ -113,6 +111,18 @@ fn dispatch<A: Into<OsString> + Clone>(
             Ok(BAD_INPUT)
         }
     }
+}
+
+/// Every profile, and below it what it chooses differently from the default.
+fn profiles(out: &mut dyn Write) -> io::Result<()> {
+    for name in policy::profile_names().chain(policy::planted_names()) {
+        writeln!(out, "{name}")?;
+        let policies = policy::profile(name).unwrap_or_default();
+        for (policy, choice) in scenario::differences(&policies) {
+            writeln!(out, "  {policy} = {choice:?}")?;
+        }
+    }
+    Ok(())
 }
 
 fn styled(message: &clap::Error, color: bool) -> String {

@@ -6,7 +6,7 @@ use gateway::policy;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::args::RunArgs;
+use super::args::{Format, RunArgs};
 use super::input::Problem;
 use crate::scenario::{Scenario, nearest};
 use crate::verdict::Expected;
@@ -31,9 +31,18 @@ impl Serialize for PlannedRun {
     }
 }
 
+/// The most runs of one command: their results are kept until the report.
+const MOST_RUNS: u64 = 1_000_000;
+
 /// Plans the runs of `scenarios`: by scenario, then profile, then seed.
 pub(super) fn plan(scenarios: Vec<Rc<Scenario>>, args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
     let mut problems: Vec<_> = args.profiles.iter().filter_map(|name| unknown_profile(name)).collect();
+    if args.format == Format::Json && (args.timeline || args.explain) {
+        let option = if args.timeline { "--timeline" } else { "--explain" };
+        let help =
+            format!("leave `{option}` out, or `--format json`: violations carry their explanations there.");
+        problems.push(Problem::new(format!("there is no `{option}` in JSON"), help));
+    }
     let last_seed = args.seed.checked_add(args.seeds - 1);
     if last_seed.is_none() {
         let message = format!("there are no {} seeds from {} on", args.seeds, args.seed);
@@ -43,6 +52,13 @@ pub(super) fn plan(scenarios: Vec<Rc<Scenario>>, args: &RunArgs) -> Result<Vec<P
         return Err(problems);
     }
     let seeds = args.seed..=last_seed.unwrap_or(u64::MAX);
+    let pairs: usize = scenarios.iter().map(|scenario| profiles(scenario, &args.profiles).len()).sum();
+    let runs = args.seeds.saturating_mul(pairs as u64);
+    if runs > MOST_RUNS {
+        let message = format!("{runs} runs are too many for one command");
+        let help = format!("at most {MOST_RUNS}: lower `--seeds`, and go on with a later `--seed`.");
+        return Err(vec![Problem::new(message, help)]);
+    }
     let mut plan = Vec::new();
     for scenario in scenarios {
         for profile in profiles(&scenario, &args.profiles) {

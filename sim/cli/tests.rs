@@ -73,7 +73,9 @@ fn text(path: &Path) -> &str {
 fn a_plan_takes_every_file_once_in_order_with_its_profiles_and_seeds() {
     let folder = folder(&[("b/two.toml", "name = \"two\""), ("a/one.toml", GOOD), ("a/notes.md", "no")]);
     let two = folder.path().join("b/two.toml");
-    let listed = gatesim(&["run", text(folder.path()), text(&two), "--list", "--seed", "7", "--seeds", "2"]);
+    let roundabout = folder.path().join("a/../b/two.toml");
+    let paths = [text(folder.path()), text(&two), text(&roundabout)];
+    let listed = gatesim(&[&["run"], &paths[..], &["--list", "--seed", "7", "--seeds", "2"]].concat());
     assert_eq!((listed.status, listed.err.as_str()), (0, ""));
     let root = format!("{}/", text(folder.path()));
     assert_eq!(
@@ -128,6 +130,9 @@ fn mistakes_on_the_command_line_are_bad_input_and_help_is_not() {
     for args in [
         &["run"][..],
         &["run", path, "--seeds", "0"],
+        &["run", path, "--seed", "-1"],
+        &["run", path, "--seeds", "1000000"],
+        &["run", path, "--format", "json", "--timeline"],
         &["walk"],
         &[],
         &["run", path, "--seed", &last, "--seeds", "2"],
@@ -213,5 +218,30 @@ fn a_closed_pipe_is_no_error_and_hides_none() {
         let mut err = Vec::new();
         let streams = Streams { out: &mut Closed, err: &mut err, out_color: false, err_color: false };
         assert_eq!((main(args, &parts, streams), err.len()), (status, 0), "{args:?}");
+    }
+}
+
+#[test]
+fn profiles_say_what_they_choose_differently() {
+    let listed = gatesim(&["profiles"]).out;
+    assert!(listed.starts_with("hardened\nopenclaw-2026.3.2\n  "), "{listed}");
+    assert!(listed.contains("\nplanted:recovery-skipped\n  recovery = \"skip\"\n"), "{listed}");
+}
+
+/// The scenarios in a Markdown text.
+fn examples(markdown: &str) -> Vec<&str> {
+    let blocks = markdown.split("```toml\n").skip(1);
+    blocks.map(|block| block.split_once("```").expect("the end of a block").0).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_run_as_they_say() {
+    let documents =
+        [include_str!("../../README.md"), include_str!("../../docs/scenario-language.md")].map(examples);
+    assert_eq!(documents.each_ref().map(Vec::len), [1, 3]);
+    for example in documents.into_iter().flatten() {
+        let folder = folder(&[("example.toml", example)]);
+        let run = gatesim_with(&crate::run, &["run", text(folder.path()), "--seeds", "5"]);
+        assert_eq!((run.status, run.err.as_str()), (0, ""), "{example}");
     }
 }

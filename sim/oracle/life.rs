@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gateway::env::{FsOp, Pid, Signal};
 
-use super::Evidence;
+use super::{Evidence, Terms};
 use crate::timeline::words::moment;
 use crate::timeline::{DeathCause, Event, Fact};
 
@@ -42,10 +42,10 @@ impl Interval {
 }
 
 /// Every life of the service's processes, in the order of starting.
-pub(super) fn lives(run: &Evidence<'_>) -> Vec<Life> {
+pub(super) fn lives(events: &[Event], terms: &Terms) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
-    for event in run.events {
-        take(&mut lives, run, event);
+    for event in events {
+        take(&mut lives, terms, event);
     }
     lives
 }
@@ -55,8 +55,8 @@ pub(super) fn end_of(run: &Evidence<'_>) -> Duration {
     run.events.last().map_or(Duration::ZERO, |event| event.at)
 }
 
-fn take(lives: &mut Vec<Life>, run: &Evidence<'_>, event: &Event) {
-    let (terms, at) = (run.terms, event.at);
+fn take(lives: &mut Vec<Life>, terms: &Terms, event: &Event) {
+    let at = event.at;
     match &event.fact {
         Fact::ProcessStarted { pid, machine, program }
             if *machine == terms.machine && *program == terms.program =>
@@ -178,13 +178,11 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Terms;
-    use crate::timeline::Ledger;
     use crate::timeline::story::Story;
 
     fn lives_of(story: Story) -> Vec<Life> {
         let events = story.events();
-        lives(&Evidence { events: &events, ledger: &Ledger::default(), terms: &Terms::default() })
+        lives(&events, &Terms::default())
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub trait Oracle {
 }
 
 /// All that an oracle may look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     /// Everything that happened.
     pub events: &'a [Event],
@@ -41,6 +41,15 @@ pub struct Evidence<'a> {
     pub ledger: &'a Ledger,
     /// The numbers the run is judged by.
     pub terms: &'a Terms,
+    /// The lives of the service's processes; a fold over `events` that most oracles need.
+    lives: Vec<life::Life>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Gathers what oracles look at.
+    pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
+        Self { events, ledger, terms, lives: life::lives(events, terms) }
+    }
 }
 
 /// Every oracle, in the order in which reports name them.
@@ -81,7 +90,7 @@ mod tests {
     pub(super) fn verdict(oracle: &dyn Oracle, story: Story, terms: &Terms) -> Vec<Violation> {
         let events = story.events();
         let ledger = Ledger::of(&events);
-        let found = oracle.check(&Evidence { events: &events, ledger: &ledger, terms });
+        let found = oracle.check(&Evidence::new(&events, &ledger, terms));
         for violation in &found {
             assert_eq!(violation.invariant, oracle.invariant());
             assert!(!violation.message.contains('\n'), "one line: {}", violation.message);
@@ -124,13 +133,13 @@ mod tests {
         let second = gone.at(3_000).serves(215).at(4_000).ready(3_999, Some(true)).at(9_000).ended();
         let events = second.events();
         let ledger = Ledger::of(&events);
-        let found = judge(&Evidence { events: &events, ledger: &ledger, terms: &Terms::default() });
+        let found = judge(&Evidence::new(&events, &ledger, &Terms::default()));
         assert_eq!(found, []);
     }
 
     #[test]
     fn an_empty_run_breaks_nothing() {
         let ledger = Ledger::default();
-        assert_eq!(judge(&Evidence { events: &[], ledger: &ledger, terms: &Terms::default() }), []);
+        assert_eq!(judge(&Evidence::new(&[], &ledger, &Terms::default())), []);
     }
 }

@@ -3,7 +3,7 @@
 //! A failed start is a life that ended by its own doing, with an error, before it ever held the port. A few of
 //! them in a row are bad luck; more within the window, or a supervisor that gives up, are a loop.
 
-use super::life::{Life, lives};
+use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
 use crate::timeline::{DeathCause, Fact};
@@ -21,7 +21,7 @@ impl Oracle for NoRestartLoop {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let lives = lives(run);
+        let lives = &run.lives;
         let failed: Vec<_> = lives.iter().filter(|life| failed_to_start(life)).collect();
         let gave_up = run.events.iter().find(|event| event.fact == Fact::StartLimitHit);
         if let Some(event) = gave_up {

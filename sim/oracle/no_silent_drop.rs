@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::life::{Life, end_of, lives};
+use super::life::{Life, end_of};
 use super::{Evidence, Oracle, Violation};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Entry, Fact, Fate, MessageId};
@@ -23,13 +23,13 @@ impl Oracle for NoSilentDrop {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let lives = lives(run);
+        let lives = &run.lives;
         let dropped = run.ledger.entries().iter().filter(|entry| entry.fate == Fate::Dropped);
         dropped
             .map(|entry| Violation {
                 invariant: self.invariant().to_string(),
                 message: format!("{} was dropped silently", entry.message),
-                explanation: explain(run, &lives, entry),
+                explanation: explain(run, lives, entry),
                 last_seen: Some(entry.last_seen.clone()),
             })
             .collect()

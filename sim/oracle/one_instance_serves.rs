@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::life::{Life, lives};
+use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
 
@@ -23,11 +23,11 @@ impl Oracle for OneInstanceServes {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let mut serving: Vec<_> =
-            lives(run).into_iter().filter_map(|life| Some((serves_from(&life)?, life))).collect();
+            run.lives.iter().filter_map(|life| Some((serves_from(life)?, life))).collect();
         serving.sort_by_key(|((from, _), _)| *from);
         let mut found = Vec::new();
         for (index, ((from, sign), later)) in serving.iter().enumerate() {
-            let overlaps = |earlier: &&(Sign, Life)| earlier.1.ended_at().is_none_or(|ended| ended > *from);
+            let overlaps = |earlier: &&(Sign, &Life)| earlier.1.ended_at().is_none_or(|ended| ended > *from);
             for ((since, earlier_sign), earlier) in serving[..index].iter().filter(overlaps) {
                 let earlier_name = capital(&earlier.name());
                 let message = format!("{earlier_name} and {} served at the same time", later.name());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
-use super::life::{Interval, Life, end_of, lives};
+use super::life::{Interval, Life, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
@@ -27,9 +27,9 @@ impl Oracle for PortIsReleased {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let lives = lives(run);
+        let lives = &run.lives;
         let mut found: Vec<_> = lives.iter().filter_map(|life| self.kept_too_long(run, life)).collect();
-        found.extend(self.refused_successors(run, &lives));
+        found.extend(self.refused_successors(run, lives));
         found
     }
 }

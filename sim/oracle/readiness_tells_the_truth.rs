@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::life::{Interval, Life, lives};
+use super::life::{Interval, Life};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{AttemptOutcome, Entry, Fact, MessageId};
@@ -27,18 +27,18 @@ impl Oracle for ReadinessTellsTheTruth {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let lives = lives(run);
+        let lives = &run.lives;
         let probes = probes(run);
         let ready: Vec<_> = probes.iter().filter(|probe| probe.ready).collect();
         // One lie repeated at every probe is one violation: the first of each life and of each message.
         let mut found = Vec::new();
-        for life in &lives {
-            found.extend(ready.iter().find_map(|probe| self.ready_while_ending(&lives, life, probe)));
+        for life in lives {
+            found.extend(ready.iter().find_map(|probe| self.ready_while_ending(lives, life, probe)));
         }
         for entry in run.ledger.entries() {
-            found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, &lives, entry, probe)));
+            found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, lives, entry, probe)));
         }
-        found.extend(self.accepting_yet_not_ready(run, &lives, &probes));
+        found.extend(self.accepting_yet_not_ready(run, lives, &probes));
         found
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::env::Signal;
 
-use super::life::{Life, end_of, lives};
+use super::life::{Life, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
@@ -25,9 +25,9 @@ impl Oracle for ShutdownWithinStopTimeout {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let lives = lives(run);
+        let lives = &run.lives;
         let timeouts: Vec<_> = timeouts(run);
-        let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(&lives, *timeout)).collect();
+        let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(lives, *timeout)).collect();
         found.extend(lives.iter().filter_map(|life| self.too_long(run, life, &timeouts)));
         found
     }

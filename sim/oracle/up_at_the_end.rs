@@ -5,7 +5,7 @@
 
 use gateway::env::{ExitCode, Signal};
 
-use super::life::{Life, lives};
+use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact};
@@ -26,13 +26,13 @@ impl Oracle for UpAtTheEnd {
         let Some(end) = run.events.iter().find(|event| event.fact == Fact::RunEnded) else {
             return Vec::new();
         };
-        let lives = lives(run);
+        let lives = &run.lives;
         let up = lives.iter().any(|life| life.ended.is_none() && life.holds_port_at(end.at));
-        if !run.terms.expected_up_at_end || up || stopped(run, &lives) {
+        if !run.terms.expected_up_at_end || up || stopped(run, lives) {
             return Vec::new();
         }
         let message = format!("The service was down when the run ended at {}", moment(end.at));
-        vec![breach(self, message, explain(run, &lives))]
+        vec![breach(self, message, explain(run, lives))]
     }
 }
 

@@ -48,6 +48,7 @@ struct Recording {
 fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Recording> {
     let settings = WorldSettings {
         latency: scenario.network.latency.min..=scenario.network.latency.max,
+        disk_sync: scenario.disk.sync.min..=scenario.disk.sync.max,
         process_slots: process_slots(scenario),
         ..WorldSettings::seeded(seed)
     };
@@ -78,8 +79,7 @@ fn process_slots(scenario: &Scenario) -> usize {
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, unplayed } = recording;
     let ledger = Ledger::of(&events);
-    let violations =
-        oracle::judge(&Evidence { events: &events, ledger: &ledger, terms: &terms(scenario, profile) });
+    let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
     let verdict = match (violations.is_empty(), unplayed.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,

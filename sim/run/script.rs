@@ -12,7 +12,7 @@ use super::cast::Senders;
 use super::stage::Stage;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, DurationRange, Scenario, Step, Verb, When};
-use crate::timeline::{Event, Source};
+use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
 
 /// A script that is being played.
@@ -39,7 +39,7 @@ enum Moment {
 }
 
 impl Script {
-    /// Arms every step. Anchors count events from now on.
+    /// Arms every step. Anchors count the events of the world from its beginning.
     pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders) -> Self {
         let began = Instant::now();
         let steps = scenario.steps.iter().map(|step| {
@@ -97,15 +97,37 @@ fn moment(world: &World, began: Instant, when: &When) -> Moment {
             let matches = move |happened: &Event| {
                 happened.fact.name() == event && of.as_ref().is_none_or(|of| is_of(happened, of))
             };
-            Moment::After(world.recorder().nth_event(*nth, matches), draw(world, after))
+            Moment::After(nth_event(world, *nth, matches), draw(world, after))
         }
     }
 }
 
-/// Whether an event is a sender's, or about one of its messages.
+/// Resolves when the `nth` event that `matches` has been recorded since the world began: the first start lies
+/// before the script.
+fn nth_event(world: &World, nth: u32, matches: impl Fn(&Event) -> bool + 'static) -> oneshot::Receiver<()> {
+    let seen = world.recorder().with_events(|events| events.iter().filter(|event| matches(event)).count());
+    match u32::try_from(seen) {
+        Ok(seen) if seen < nth => world.recorder().nth_event(nth - seen, matches),
+        _ => {
+            let (wake, moment) = oneshot::channel();
+            // Its receiver is right here.
+            let _ = wake.send(());
+            moment
+        }
+    }
+}
+
+/// Whether an event is a sender's, or about one of its messages. Log records name its session, which ends with
+/// its name.
 fn is_of(event: &Event, sender: &str) -> bool {
     let is_source = matches!(&event.source, Source::Sender(name) if name == sender);
-    is_source || event.fact.message().is_some_and(|message| message.sender == sender)
+    let is_session = match &event.fact {
+        Fact::Log { record, .. } => {
+            record.field("session").and_then(|session| session.rsplit(':').next()) == Some(sender)
+        }
+        _ => false,
+    };
+    is_source || is_session || event.fact.message().is_some_and(|message| message.sender == sender)
 }
 
 fn draw(world: &World, range: &DurationRange) -> Duration {

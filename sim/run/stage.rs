@@ -11,7 +11,7 @@ use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
 use serde_json::json;
 
-use crate::scenario::{Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
+use crate::scenario::{DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
 use crate::world::World;
 use crate::world::disk::Disk;
@@ -34,7 +34,7 @@ pub(super) struct Stage {
     pub(super) world: World,
     disk: Disk,
     service: Option<Service>,
-    policies: Policies,
+    gateway: Program,
     /// Ends what steps began: run in order when the storm is over.
     undo: Rc<RefCell<Vec<Mend>>>,
 }
@@ -62,25 +62,26 @@ impl Stage {
         let disk = world.disk(GATEWAY_MACHINE)?;
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
-        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: policies.clone() };
+        let gateway = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
         let service = match &scenario.gateway.supervisor {
             Supervisor::Systemd(unit) => {
-                let main = move || gateway_main(launch.clone());
+                let program = gateway.clone();
+                let main = move || program.main();
                 let service =
                     Service::load(world, GATEWAY_MACHINE, systemd_unit(unit), GATEWAY_PROGRAM, main)?;
                 service.start();
                 Some(service)
             }
             Supervisor::None => {
-                world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway_main(launch))?;
+                world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway.main())?;
                 None
             }
         };
-        Ok(Self { world: world.clone(), disk, service, policies, undo: Rc::default() })
+        Ok(Self { world: world.clone(), disk, service, gateway, undo: Rc::default() })
     }
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port.
-    fn gateway(&self, port: u16) -> Option<Pid> {
+    fn gateway_pid(&self, port: u16) -> Option<Pid> {
         match &self.service {
             Some(service) => service.main_pid(),
             None => self.world.listening_on(GATEWAY_MACHINE, port),
@@ -93,7 +94,7 @@ impl Stage {
 
     /// Acts on the gateway's process; says so when there is none.
     fn on_gateway(&self, port: u16, act: impl FnOnce(&World, Pid) -> io::Result<()>) -> Result<(), String> {
-        let pid = self.gateway(port).ok_or("there was no gateway process at that moment")?;
+        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
         act(&self.world, pid).map_err(|error| error.to_string())
     }
 
@@ -107,7 +108,7 @@ impl Stage {
 
     /// Freezes the gateway for a while.
     pub(super) async fn freeze(&self, port: u16, lasting: Duration) -> Result<(), String> {
-        let pid = self.gateway(port).ok_or("there was no gateway process at that moment")?;
+        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
         self.world.freeze(pid).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         // It may be dead by then: nothing to thaw.
@@ -158,8 +159,7 @@ impl Stage {
     /// Starts a second gateway by hand, with the same configuration and state directory.
     pub(super) fn start_second_instance(&self) -> Result<(), String> {
         self.inject("a second gateway is started by hand");
-        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
-        let started = self.world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway_main(launch));
+        let started = self.world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, self.gateway.main());
         started.map(drop).map_err(|error| error.to_string())
     }
 
@@ -197,8 +197,25 @@ const fn machine_name(machine: Machine) -> &'static str {
     }
 }
 
-fn gateway_main(launch: Launch) -> Main {
-    Box::new(move |env| Box::pin(gateway::run(env, launch)))
+/// The gateway as an executable: what it takes to run it once more.
+#[derive(Clone)]
+struct Program {
+    world: World,
+    policies: Policies,
+    startup: DurationRange,
+}
+
+impl Program {
+    fn main(&self) -> Main {
+        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
+        let startup = self.world.rng("startup").with(|rng| self.startup.draw(rng));
+        Box::new(move |env| {
+            Box::pin(async move {
+                tokio::time::sleep(startup).await;
+                gateway::run(env, launch).await
+            })
+        })
+    }
 }
 
 fn config_text(scenario: &Scenario) -> String {

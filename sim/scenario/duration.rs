@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 /// The longest duration a scenario may name: beyond it lies a mistake, and no timer should overflow.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A duration, or a range of them from which the seed draws. Both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

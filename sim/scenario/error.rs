@@ -31,23 +31,58 @@ impl ScenarioError {
         Self { message, file: None, span: None, label: String::new(), help: Some(help.into()) }
     }
 
-    /// The file could be read and says something wrong. An empty file has no place to point at.
+    /// The file could be read and says something wrong. An empty file has no place to point at, and lines that
+    /// would flood or confuse a terminal are not shown.
     pub(super) fn in_file(path: &Path, text: &str, problem: Problem) -> Self {
         let name = path.display().to_string();
-        if text.trim().is_empty() {
-            let message = format!("{name}: {}", problem.message);
+        let start = problem.span.start.min(text.len());
+        let end = problem.span.end.min(text.len()).max(start);
+        let message = cut(&problem.message, LONGEST_MESSAGE);
+        if text.trim().is_empty() || !is_showable(text, start..end) {
+            let (line, column) = line_and_column(text, start);
+            let message = match text.trim().is_empty() {
+                true => format!("{name}: {message}"),
+                false => {
+                    format!("{name}:{line}:{column}: {message}: {}", cut(&problem.label, LONGEST_MESSAGE))
+                }
+            };
             return Self { message, file: None, span: None, label: String::new(), help: problem.help };
         }
-        let start = problem.span.start.min(text.len());
-        let length = problem.span.end.min(text.len()).saturating_sub(start);
+        let length = end - start;
         Self {
-            message: problem.message,
+            message,
             file: Some(Arc::new(NamedSource::new(name, text.to_string()))),
             span: Some((start, length).into()),
             label: problem.label,
             help: problem.help,
         }
     }
+}
+
+const LONGEST_MESSAGE: usize = 200;
+const LONGEST_LINE: usize = 500;
+
+/// `text`, or as much of it as fits into so many characters.
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
+/// Whether the lines around `span` can be shown on a terminal.
+fn is_showable(text: &str, span: Range<usize>) -> bool {
+    let before = text[..span.start].rmatch_indices('\n').nth(1).map_or(0, |(at, _)| at);
+    let after = text[span.end..].match_indices('\n').nth(1).map_or(text.len(), |(at, _)| span.end + at);
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\t' | '\r');
+    text[before..after].lines().all(|line| line.len() <= LONGEST_LINE && line.chars().all(is_plain))
+}
+
+/// Both counted from 1, columns in characters.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// So many choices are listed although one of them was probably meant.
@@ -112,6 +147,10 @@ pub(super) fn nearest_within<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['_', ' '], "-");
+    // Comparing takes the product of both lengths, and no word of the vocabulary is nearly this long.
+    if word.len() > LONGEST_MESSAGE {
+        return None;
+    }
     let word = plain(word);
     known
         .into_iter()

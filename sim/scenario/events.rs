@@ -6,106 +6,145 @@
 
 use super::error::nearest_within;
 
+/// Whether events of a name belong to a sender, so that a step can wait for one sender's with `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// They are a sender's, or about one of its messages.
+    Sender,
+    /// They cannot be told apart by sender.
+    Nobody,
+}
+
+use About::{Nobody, Sender};
+
+/// How the meaning of an event begins that is the gateway's own word, a log record, and no observation.
+#[cfg(test)]
+pub(super) const SAID: &str = "the gateway says ";
+
 /// Every event that the world records, then what the gateway logs about itself.
-pub const EVENTS: &[(&str, &str)] = &[
-    ("sender.connected", "a sender opened its connection and finished the handshake"),
-    ("sender.disconnected", "a sender's connection ended"),
-    ("sender.stopped-listening", "a sender will not look at what the gateway sends any more"),
-    ("sender.connect-failed", "a sender could not connect"),
-    ("message.sent", "a message was handed over"),
-    ("message.accepted", "the gateway acknowledged a message"),
-    ("message.refused", "the sender knows at once that its message was not accepted"),
-    ("message.unacknowledged", "the connection broke between sending and acknowledgement"),
-    ("message.cancelled", "the sender stopped its message and the gateway confirmed"),
-    ("reply.received", "a reply reached its sender"),
-    ("notice.received", "an error or a notice reached a sender"),
-    ("provider.requested", "the model provider received a request"),
-    ("provider.answered", "the model provider finished its answer"),
-    ("provider.stopped", "the model provider did not finish its answer"),
-    ("process.started", "a process started"),
-    ("process.exited", "a process ended, however it died"),
-    ("process.frozen", "a process is no longer scheduled"),
-    ("process.thawed", "a frozen process runs again"),
-    ("signal.delivered", "a signal was sent to a process"),
-    ("port.bound", "a process listens on a port"),
-    ("port.released", "a process does not listen on a port any more"),
-    ("port.refused", "a process could not listen: the address is in use"),
-    ("service.starting", "the supervisor starts the service"),
-    ("service.stopping", "the supervisor was asked to stop the service"),
-    ("service.stop-timed-out", "the stop timeout passed; SIGKILL follows"),
-    ("service.inactive", "the service is down and stays down"),
-    ("service.restart-scheduled", "the service ended and will be started again"),
-    ("service.start-limit-hit", "the supervisor gave up after too many starts"),
-    ("power.lost", "the machine lost power"),
-    ("power.restored", "the machine is up again"),
-    ("link.partitioned", "packets between two machines stop"),
-    ("link.healed", "the link between two machines works again"),
-    ("disk.read", "a file was read"),
-    ("disk.write", "a file was written"),
-    ("disk.append", "a file was appended to"),
-    ("disk.create-new", "a file was created that must not have existed"),
-    ("disk.truncate", "a file was truncated"),
-    ("disk.rename", "a file was renamed"),
-    ("disk.remove", "a file was removed"),
-    ("disk.sync-file", "a file's contents were made durable"),
-    ("disk.sync-dir", "a folder's names were made durable"),
-    ("disk.stat", "a file's size and time were read"),
-    ("disk.list", "a folder was listed"),
-    ("disk.create-dir", "a folder was created"),
-    ("disk.failed", "a disk operation failed"),
-    ("state.seen", "an outside observer looked at the state folder"),
-    ("ready.seen", "the prober asked /readyz"),
-    ("intruder.answered", "an unauthenticated request was answered"),
-    ("run.settling", "the storm is over: faults end, links heal"),
-    ("run.ended", "the run is over"),
-    ("fault.injected", "the world injected a fault"),
-    ("gateway.ready", "the gateway says it serves"),
-    ("inbox.recorded", "the gateway says a message is durable"),
-    ("run.started", "the gateway says it began to work on a message"),
-    ("run.finished", "the gateway says it finished working on a message"),
-    ("drain.started", "the gateway says it waits for work in flight"),
-    ("drain.finished", "the gateway says the wait is over"),
-    ("drain.work-left", "the gateway says interrupted work did not stop in time"),
-    ("gateway.exiting", "the gateway says it is about to exit"),
-    ("gateway.start-failed", "the gateway says why this life could not begin"),
-    ("gateway.starting", "the gateway says a life begins"),
-    ("lock.taken-over", "the gateway says it removed a stale lock"),
-    ("message.cancelled", "the gateway says a sender stopped its message"),
-    ("message.left-to-successor", "the gateway says a queued message is left to the next life"),
-    ("message.refused", "the gateway says a message could not be stored"),
-    ("message.told", "the gateway says a message ends with a notice"),
-    ("peer.refused", "the gateway says it refused a client"),
-    ("peer.too-slow", "the gateway says it cut off a slow client"),
-    ("port.taken", "the gateway says the port is taken and it tries again"),
-    ("provider.retrying", "the gateway says it asks the model again"),
-    ("recovery.finished", "the gateway says earlier lives are settled"),
-    ("recovery.resumed", "the gateway says it resumes a message of an earlier life"),
-    ("shutdown.finished", "the gateway says everything is closed"),
-    ("shutdown.forced", "the gateway says closing took too long and the exit is forced"),
-    ("shutdown.started", "the gateway says it is closing"),
-    ("shutdown.step-timed-out", "the gateway says a step of the shutdown took too long"),
-    ("signal.during-drain", "the gateway says a second signal came during the drain"),
-    ("signal.received", "the gateway says a signal asked it to end"),
-    ("state.torn-line-cut", "the gateway says it repaired a torn last line"),
+pub const EVENTS: &[(&str, About, &str)] = &[
+    ("sender.connected", Sender, "a sender opened its connection and finished the handshake"),
+    ("sender.disconnected", Sender, "a sender's connection ended"),
+    ("sender.stopped-listening", Sender, "a sender will not look at what the gateway sends any more"),
+    ("sender.connect-failed", Sender, "a sender could not connect"),
+    ("message.sent", Sender, "a message was handed over"),
+    ("message.accepted", Sender, "the gateway acknowledged a message"),
+    (
+        "message.refused",
+        Sender,
+        "the sender knows at once that its message was not accepted; also logged when storing failed",
+    ),
+    ("message.unacknowledged", Sender, "the connection broke between sending and acknowledgement"),
+    (
+        "message.cancelled",
+        Sender,
+        "the sender stopped its message; once when the gateway logs it, once when the sender knows",
+    ),
+    ("reply.received", Sender, "a reply reached its sender"),
+    ("notice.received", Sender, "an error or a notice reached a sender"),
+    ("provider.requested", Sender, "the model provider received a request"),
+    ("provider.answered", Sender, "the model provider finished its answer"),
+    ("provider.stopped", Sender, "the model provider did not finish its answer"),
+    ("process.started", Nobody, "a process started"),
+    ("process.exited", Nobody, "a process ended, however it died"),
+    ("process.frozen", Nobody, "a process is no longer scheduled"),
+    ("process.thawed", Nobody, "a frozen process runs again"),
+    ("signal.delivered", Nobody, "a signal was sent to a process"),
+    ("port.bound", Nobody, "a process listens on a port"),
+    ("port.released", Nobody, "a process does not listen on a port any more"),
+    ("port.refused", Nobody, "a process could not listen: the address is in use"),
+    ("service.starting", Nobody, "the supervisor starts the service"),
+    ("service.stopping", Nobody, "the supervisor was asked to stop the service"),
+    ("service.stop-timed-out", Nobody, "the stop timeout passed; SIGKILL follows"),
+    ("service.inactive", Nobody, "the service is down and stays down"),
+    ("service.restart-scheduled", Nobody, "the service ended and will be started again"),
+    ("service.start-limit-hit", Nobody, "the supervisor gave up after too many starts"),
+    ("power.lost", Nobody, "the machine lost power"),
+    ("power.restored", Nobody, "the machine is up again"),
+    ("link.partitioned", Nobody, "packets between two machines stop"),
+    ("link.healed", Nobody, "the link between two machines works again"),
+    ("disk.read", Nobody, "a file was read"),
+    ("disk.write", Nobody, "a file was written"),
+    ("disk.append", Nobody, "a file was appended to"),
+    ("disk.create-new", Nobody, "a file was created that must not have existed"),
+    ("disk.truncate", Nobody, "a file was truncated"),
+    ("disk.rename", Nobody, "a file was renamed"),
+    ("disk.remove", Nobody, "a file was removed"),
+    ("disk.sync-file", Nobody, "a file's contents were made durable"),
+    ("disk.sync-dir", Nobody, "a folder's names were made durable"),
+    ("disk.stat", Nobody, "a file's size and time were read"),
+    ("disk.list", Nobody, "a folder was listed"),
+    ("disk.create-dir", Nobody, "a folder was created"),
+    ("disk.failed", Nobody, "a disk operation failed"),
+    ("state.seen", Nobody, "an outside observer looked at the state folder"),
+    ("ready.seen", Nobody, "the prober asked /readyz"),
+    ("intruder.answered", Nobody, "an unauthenticated request was answered"),
+    ("run.settling", Nobody, "the storm is over: faults end, links heal"),
+    ("run.ended", Nobody, "the run is over"),
+    ("fault.injected", Nobody, "the world injected a fault"),
+    ("drain.finished", Nobody, "the gateway says the wait is over"),
+    ("drain.started", Nobody, "the gateway says it waits for work in flight"),
+    ("drain.work-left", Nobody, "the gateway says interrupted work did not stop in time"),
+    ("gateway.exiting", Nobody, "the gateway says it is about to exit"),
+    ("gateway.ready", Nobody, "the gateway says it serves"),
+    ("gateway.start-failed", Nobody, "the gateway says why this life could not begin"),
+    ("gateway.starting", Nobody, "the gateway says a life begins"),
+    ("inbox.recorded", Sender, "the gateway says a message is durable"),
+    ("lock.lost", Nobody, "the gateway says a lock was not its own any more"),
+    ("lock.release-failed", Nobody, "the gateway says it had to leave a lock behind"),
+    ("lock.taken-over", Nobody, "the gateway says it removed a stale lock"),
+    ("message.cancellation-not-durable", Nobody, "the gateway says a cancellation could not be stored"),
+    ("message.left-to-successor", Nobody, "the gateway says a queued message is left to the next life"),
+    ("message.notice-not-durable", Nobody, "the gateway says a notice could not be stored"),
+    ("message.told", Sender, "the gateway says a message ends with a notice"),
+    ("peer.bad-frame", Nobody, "the gateway says it refused a frame"),
+    ("peer.oversized-frame", Nobody, "the gateway says it closed a client for too large a frame"),
+    ("peer.refused", Nobody, "the gateway says it refused a client"),
+    ("peer.too-slow", Nobody, "the gateway says it cut off a slow client"),
+    ("peer.upgrade-failed", Nobody, "the gateway says a connection broke during the upgrade"),
+    ("port.accept-failed", Nobody, "the gateway says it could not accept a connection"),
+    ("port.taken", Nobody, "the gateway says the port is taken and it tries again"),
+    ("provider.retrying", Nobody, "the gateway says it asks the model again"),
+    ("recovery.finished", Nobody, "the gateway says earlier lives are settled"),
+    ("recovery.resumed", Nobody, "the gateway says it resumes a message of an earlier life"),
+    ("run.finished", Nobody, "the gateway says it finished working on a message"),
+    ("run.started", Sender, "the gateway says it began to work on a message"),
+    ("session.status-stale", Sender, "the gateway says a conversation's status could not be stored"),
+    ("shutdown.finished", Nobody, "the gateway says everything is closed"),
+    ("shutdown.forced", Nobody, "the gateway says closing took too long and the exit is forced"),
+    ("shutdown.started", Nobody, "the gateway says it is closing"),
+    ("shutdown.step", Nobody, "the gateway says a step of the shutdown is done"),
+    ("shutdown.step-timed-out", Nobody, "the gateway says a step of the shutdown took too long"),
+    ("signal.during-drain", Nobody, "the gateway says a second signal came during the drain"),
+    ("signal.received", Nobody, "the gateway says a signal asked it to end"),
+    ("state.torn-line-cut", Nobody, "the gateway says it repaired a torn last line"),
 ];
 
 /// Whether a step may wait for `name`. The error holds the known name it comes close to, if it does.
 pub(super) fn check(name: &str) -> Result<(), Option<&'static str>> {
-    if EVENTS.iter().any(|(known, _)| *known == name) {
+    if EVENTS.iter().any(|(known, ..)| *known == name) {
         return Ok(());
     }
     let is_word = |part: &str| {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
     let is_dotted = name.contains('.') && name.split('.').all(is_word);
-    match nearest_within(2, name, EVENTS.iter().map(|(known, _)| *known)) {
+    match nearest_within(2, name, EVENTS.iter().map(|(known, ..)| *known)) {
         None if is_dotted => Ok(()),
         close => Err(close),
     }
 }
 
+/// Whether `of` can narrow down events called `name`. Names that are not known are log records without a sender.
+pub(super) fn has_sender(name: &str) -> bool {
+    EVENTS.iter().any(|(known, about, _)| *known == name && *about == Sender)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -117,8 +156,49 @@ mod tests {
             names.split("=> \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
         assert!(names.len() > 40, "Fact::name is read wrongly: {names:?}");
         for name in names {
-            assert!(EVENTS.iter().any(|(known, _)| *known == name), "{name} is not in EVENTS");
+            assert!(EVENTS.iter().any(|(known, ..)| *known == name), "{name} is not in EVENTS");
         }
+    }
+
+    /// The names of log records in the gateway's source, with whether the record names the session.
+    fn logged() -> Vec<(String, bool)> {
+        let mut found = Vec::new();
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("model")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let source = std::fs::read_to_string(path).expect("text");
+                    for record in source.split("name: \"").skip(1) {
+                        let (name, rest) = record.split_once('"').expect("its end");
+                        let fields = rest.split_once(");").expect("the macro's end").0;
+                        found.push((name.to_string(), fields.contains("session = ")));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_log_record_has_a_line_that_knows_whether_it_names_a_sender() {
+        let logged = logged();
+        assert!(logged.len() > 30, "the source is read wrongly: {logged:?}");
+        for (name, names_session) in logged {
+            let line = EVENTS.iter().find(|(known, ..)| *known == name);
+            let (_, about, meaning) = line.unwrap_or_else(|| panic!("{name} is not in EVENTS"));
+            if meaning.starts_with(SAID) {
+                assert_eq!(*about == Sender, names_session, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: BTreeSet<_> = EVENTS.iter().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), EVENTS.len());
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The first clause of its line of meaning, for hints.
+    pub(super) fn gist(&self) -> &'static str {
+        self.doc.split_once("; ").map_or(self.doc, |(gist, _)| gist)
+    }
+
     /// What its value can look like, in TOML: the default, or an example.
     pub(super) fn sample(&self) -> String {
         match (self.need, self.shape) {
@@ -46,8 +51,8 @@ pub(super) enum Shape {
     /// A duration longer than zero.
     Period,
     Range,
-    /// One of a few words.
-    Choice(fn() -> Vec<&'static str>),
+    /// One of a few words, each with its meaning.
+    Choice(fn() -> Vec<(&'static str, &'static str)>),
     /// Exit statuses.
     Statuses,
     /// Two different machines.
@@ -72,7 +77,7 @@ impl Shape {
             Self::Whole(min, _) => min.to_string(),
             Self::Duration | Self::Period => r#""5s""#.into(),
             Self::Range => r#""1s..5s""#.into(),
-            Self::Choice(words) => format!("{:?}", words().first().copied().unwrap_or_default()),
+            Self::Choice(words) => format!("{:?}", words().first().map_or("", |(word, _)| word)),
             Self::Statuses => "[78]".into(),
             Self::TwoMachines => r#"["clients", "gateway"]"#.into(),
             Self::Event => r#""run.started""#.into(),
@@ -91,18 +96,43 @@ const fn key(name: &'static str, shape: Shape, need: Need, doc: &'static str) ->
 
 use Need::{Default, Optional, Required};
 
+/// The most messages that a scenario may send, all steps together.
+pub(super) const MOST_MESSAGES: u64 = 10_000;
+
 pub(super) const FILE: &[Key] = &[
     key("name", Shape::Text, Required, "What the scenario shows, in a few words"),
     key("about", Shape::Text, Optional, "Why it matters, in sentences"),
     key("issue", Shape::Text, Optional, "The report it reproduces, such as \"openclaw/openclaw#38836\""),
-    key("settle", Shape::Duration, Default("20m"), "How long the world may calm down after the last step"),
-    key("storm-limit", Shape::Period, Default("10m"), "Steps that have not fired by then never fire"),
+    key(
+        "settle",
+        Shape::Duration,
+        Default("20m"),
+        "How long the world may calm down after the last step; it has to be enough for all the work that is left, \
+         since what is unanswered then counts as dropped",
+    ),
+    key(
+        "storm-limit",
+        Shape::Period,
+        Default("10m"),
+        "Steps that have not fired by then never fire, and the run is inconclusive",
+    ),
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
-    key("probe", Shape::Table(PROBE), Optional, "Somebody who polls /readyz"),
-    key("intruder", Shape::Table(INTRUDER), Optional, "Somebody who sends unauthenticated requests"),
+    key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
+    key(
+        "probe",
+        Shape::Table(PROBE),
+        Optional,
+        "Somebody who polls /readyz; without it nobody judges readiness",
+    ),
+    key(
+        "intruder",
+        Shape::Table(INTRUDER),
+        Optional,
+        "Somebody who sends unauthenticated and malformed requests; without it nobody judges authentication",
+    ),
     key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
     key("expect", Shape::Table(EXPECT), Optional, "What the runs should come to"),
 ];
@@ -110,53 +140,120 @@ pub(super) const FILE: &[Key] = &[
 pub(super) const GATEWAY: &[Key] = &[
     key("port", Shape::Whole(1, 65_535), Default("18789"), "The port it listens on"),
     key("token", Shape::Text, Default("sim-token"), "The token that clients have to present"),
-    key("drain-budget", Shape::Duration, Default("300s"), "How long a drain may take"),
+    key(
+        "drain-budget",
+        Shape::Duration,
+        Default("300s"),
+        "How long it may go on working on accepted messages before it ends; for a stop, the supervisor's stop \
+         timeout cuts this short",
+    ),
+    key(
+        "startup",
+        Shape::Range,
+        Default("50ms..150ms"),
+        "From exec to the program's first own step, such as handling signals; drawn for each start",
+    ),
     key("supervisor", Shape::Table(SUPERVISOR), Optional, "Who starts it again"),
-    key("policies", Shape::Policies, Optional, "Single policies that differ from the profile's"),
+    key(
+        "policies",
+        Shape::Policies,
+        Optional,
+        "Single policies that differ from the profile's, as in `{ stop-drain = \"skip\" }`",
+    ),
 ];
 
 pub(super) const SUPERVISOR: &[Key] = &[
-    key("kind", Shape::Choice(SupervisorKind::words), Default("systemd"), "Which supervisor, if any"),
-    key("restart", Shape::Choice(RestartWhen::words), Default("always"), "When the service is started again"),
-    key("restart-delay", Shape::Duration, Default("1s"), "From an end to the next start"),
-    key("stop-timeout", Shape::Period, Default("90s"), "From the stop signal to SIGKILL"),
-    key("start-limit-burst", Shape::Whole(0, 10_000), Default("5"), "Starts allowed in the interval; 0: any"),
-    key("start-limit-interval", Shape::Duration, Default("10s"), "The interval in which starts are counted"),
-    key("prevent-restart-on", Shape::Statuses, Default("[78]"), "Exit statuses after which it stays down"),
+    key(
+        "kind",
+        Shape::Choice(SupervisorKind::meanings),
+        Default("systemd"),
+        "Which supervisor, if any; the other keys are for `systemd` only",
+    ),
+    key(
+        "restart",
+        Shape::Choice(RestartWhen::meanings),
+        Default("always"),
+        "`Restart=`: when it is started again",
+    ),
+    key("restart-delay", Shape::Duration, Default("1s"), "`RestartSec=`: from an end to the next start"),
+    key(
+        "stop-timeout",
+        Shape::Period,
+        Default("90s"),
+        "`TimeoutStopSec=`: from the stop signal to SIGKILL; the gateway knows it from its configuration",
+    ),
+    key(
+        "start-limit-burst",
+        Shape::Whole(0, 10_000),
+        Default("5"),
+        "`StartLimitBurst=`: starts allowed in the interval; 0: any number",
+    ),
+    key(
+        "start-limit-interval",
+        Shape::Duration,
+        Default("10s"),
+        "`StartLimitIntervalSec=`: the interval in which starts are counted; `0s`: no limit",
+    ),
+    key(
+        "prevent-restart-on",
+        Shape::Statuses,
+        Default("[78]"),
+        "`RestartPreventExitStatus=`: exit statuses after which it stays down",
+    ),
 ];
 
 pub(super) const PROVIDER: &[Key] = &[
-    key("first-token", Shape::Range, Default("800ms"), "From a request to the first token of the answer"),
-    key("tokens", Shape::Whole(1, 100_000), Default("20"), "Tokens of an answer"),
-    key("token-interval", Shape::Range, Default("50ms"), "From one token to the next"),
+    key(
+        "first-token",
+        Shape::Range,
+        Default("800ms"),
+        "From a request to the first token of its answer; drawn for each request",
+    ),
+    key("tokens", Shape::Whole(1, 10_000), Default("20"), "How many tokens an answer has"),
+    key("token-interval", Shape::Duration, Default("50ms"), "From one token to the next"),
     key(
         "behaviour",
-        Shape::Choice(ProviderBehaviour::words),
+        Shape::Choice(ProviderBehaviour::meanings),
         Default("answers"),
-        "Whether requests are answered, fail with status 500, or are never answered",
+        "What becomes of a request",
     ),
-    key("fail-first", Shape::Whole(0, 1_000_000), Default("0"), "So many requests fail before that"),
+    key(
+        "fail-first",
+        Shape::Whole(0, 1_000_000),
+        Default("0"),
+        "So many requests, counted over the whole run, fail before `behaviour` sets in",
+    ),
 ];
 
 pub(super) const SENDER: &[Key] = &[
     key(
         "channel",
-        Shape::Choice(Channel::words),
+        Shape::Choice(Channel::meanings),
         Default("webchat"),
         "Where the sender talks to the gateway",
     ),
     key(
         "kind",
-        Shape::Choice(SenderKind::words),
+        Shape::Choice(SenderKind::meanings),
         Default("patient"),
-        "patient: reconnects and reads the history; retrying: also resends with the same idempotency key; \
-         never-reads; never-closes: never answers the close frame; leaves: for good after its last send",
+        "How the sender behaves as a peer, and when something breaks",
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
 ];
 
-pub(super) const NETWORK: &[Key] =
-    &[key("latency", Shape::Range, Default("1ms..3ms"), "One way, from machine to machine")];
+pub(super) const NETWORK: &[Key] = &[key(
+    "latency",
+    Shape::Range,
+    Default("1ms..3ms"),
+    "One way, from machine to machine; drawn for each packet, without overtaking",
+)];
+
+pub(super) const DISK: &[Key] = &[key(
+    "sync",
+    Shape::Range,
+    Default("0ms..2ms"),
+    "How long it takes to make a file or a name durable, during which the process stands still; drawn for each",
+)];
 
 pub(super) const PROBE: &[Key] = &[key("every", Shape::Period, Required, "From one probe to the next")];
 
@@ -167,25 +264,26 @@ pub(super) const EXPECT: &[Key] = &[
         "outcomes",
         Shape::Outcomes,
         Optional,
-        "By profile: \"pass\", \"fail: INVARIANT, ...\" or \"inconclusive\"; without it, hardened passes",
+        "The profiles to run under, each with its outcome: \"pass\", \"fail: INVARIANT, ...\" or \
+         \"inconclusive\"; without it, `{ hardened = \"pass\" }`",
     ),
     key(
         "fates",
         Shape::Fates,
         Optional,
-        "By message, such as \"ann#1\": the fate or fates that are all right",
+        "By message, such as \"ann#1\": the fate or fates that are all right, under every profile that is to pass",
     ),
 ];
 
 /// The keys that every step has.
 pub(super) const STEP: &[Key] = &[
-    key("name", Shape::Text, Optional, "The step's name in reports"),
+    key("name", Shape::Text, Optional, "The step's name in reports; by default, what it does"),
     key("at", Shape::Range, Optional, "When, since the world began"),
     key("on", Shape::Event, Optional, "Instead of `at`: the event to wait for"),
     key("nth", Shape::Whole(1, 1_000_000), Default("1"), "With `on`: which of these events, counted from 1"),
-    key("of", Shape::Sender, Optional, "With `on`: only events of this sender"),
+    key("of", Shape::Sender, Optional, "With `on`: only events of this sender, or about its messages, count"),
     key("after", Shape::Range, Default("0s"), "With `on`: so long after the event"),
-    key("do", Shape::Choice(verb_words), Required, "What is done"),
+    key("do", Shape::Choice(verbs), Required, "What is done"),
 ];
 
 /// A word for `do`, with the keys that it brings.
@@ -199,48 +297,64 @@ const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> Ve
     VerbKeys { word, keys, doc }
 }
 
-const FOR: &[Key] = &[key("for", Shape::Range, Required, "For so long")];
-
 pub(super) const VERBS: &[VerbKeys] = &[
     verb(
         "send",
         &[
             key("from", Shape::Sender, Required, "The sender"),
-            key("text", Shape::Text, Required, "What it says"),
-            key("count", Shape::Whole(1, 100_000), Default("1"), "How many messages"),
+            key(
+                "text",
+                Shape::Text,
+                Required,
+                "What it says; the message's mark, as in `[ann#1]`, is added to it",
+            ),
+            key("count", Shape::Whole(1, MOST_MESSAGES), Default("1"), "How many messages"),
             key("every", Shape::Duration, Default("0ms"), "From one message to the next"),
         ],
-        "A sender hands over messages",
+        "A sender hands over messages, as soon as it has a connection",
     ),
-    verb("abort", &[key("from", Shape::Sender, Required, "The sender")], "A sender cancels its last message"),
+    verb(
+        "abort",
+        &[key("from", Shape::Sender, Required, "The sender")],
+        "A sender stops whatever runs or waits in its conversation (`chat.abort`)",
+    ),
     verb(
         "signal",
-        &[key("signal", Shape::Choice(Signal::words), Required, "Which")],
-        "The gateway gets a signal",
+        &[key("signal", Shape::Choice(Signal::meanings), Required, "Which signal")],
+        "The gateway's process gets a signal, past its supervisor",
     ),
-    verb("kill", &[], "The gateway gets SIGKILL"),
-    verb("freeze", FOR, "The gateway's process is not scheduled for a while"),
+    verb("kill", &[], "The gateway's process gets SIGKILL: its memory is gone, its files are not"),
+    verb(
+        "freeze",
+        &[key("for", Shape::Range, Required, "How long it stands still")],
+        "The gateway's process is not scheduled for a while: SIGSTOP, a long pause, a blocked loop",
+    ),
     verb(
         "power-loss",
-        &[key("off-for", Shape::Range, Default("5s"), "Until the power is back")],
-        "The gateway's machine loses power",
+        &[key("off-for", Shape::Range, Default("5s"), "How long until the power is back")],
+        "The gateway's machine loses power: nothing is sent, and what was not synced may be lost. When power is \
+         back, the supervisor starts the gateway",
     ),
     verb(
         "partition",
         &[
             key("between", Shape::TwoMachines, Required, "The two machines"),
-            key("for", Shape::Range, Required, "For so long"),
+            key("for", Shape::Range, Required, "How long they are cut off from each other"),
         ],
-        "Two machines cannot reach each other for a while",
+        "Two machines cannot reach each other for a while; packets wait, and arrive in order when the link heals",
     ),
-    verb("service-stop", &[], "The supervisor is asked to stop the gateway"),
+    verb("service-stop", &[], "The supervisor is asked to stop the gateway: SIGTERM, and it stays down"),
     verb("service-start", &[], "The supervisor is asked to start the gateway"),
-    verb("service-restart", &[], "The supervisor is asked to restart the gateway"),
-    verb("start-second-instance", &[], "A second gateway is started by hand"),
+    verb("service-restart", &[], "The supervisor is asked to restart the gateway: SIGTERM, then a start"),
+    verb(
+        "start-second-instance",
+        &[],
+        "A second gateway is started by hand on the same machine, with the same configuration and state folder",
+    ),
     verb(
         "write-config",
         &[key("text", Shape::Text, Required, "The new contents")],
-        "The gateway's configuration file is overwritten",
+        "The gateway's configuration file is overwritten; its next life reads it",
     ),
     verb(
         "corrupt-state",
@@ -251,6 +365,10 @@ pub(super) const VERBS: &[VerbKeys] = &[
         "A file of the gateway's state is overwritten behind its back",
     ),
 ];
+
+fn verbs() -> Vec<(&'static str, &'static str)> {
+    VERBS.iter().map(|verb| (verb.word, verb.doc)).collect()
+}
 
 /// The words for `do`.
 pub(super) fn verb_words() -> Vec<&'static str> {

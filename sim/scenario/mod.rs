@@ -4,6 +4,7 @@
 //! to be checked again. The format is listed in `keys`, from which the published schema is made. This part knows
 //! no world: it says what should happen, not how.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +15,13 @@ mod error;
 mod events;
 mod expect;
 mod keys;
+mod limits;
+mod policies;
 mod read;
 mod read_expect;
 mod read_steps;
+#[cfg(test)]
+mod reference;
 mod schema;
 mod setup;
 mod steps;
@@ -26,12 +31,12 @@ mod tests;
 
 pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
-pub use events::EVENTS;
+pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
-    Channel, Choice, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour, ProviderSetup,
-    RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit,
+    Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
+    ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
 
@@ -56,6 +61,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The gateway's disk while nothing is broken.
+    pub disk: DiskSetup,
     /// The network while nothing is broken.
     pub network: NetworkSetup,
     /// The interval at which somebody polls `/readyz`; `None`: nobody does.
@@ -71,9 +78,12 @@ pub struct Scenario {
 impl Scenario {
     /// Reads the scenario file at `path`.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
+        let bytes = limits::read_file(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
                 ScenarioError::unreadable(path, "there is no such file", "check the path.")
+            }
+            ErrorKind::PermissionDenied => {
+                ScenarioError::unreadable(path, "permission denied", "give yourself the right to read it.")
             }
             _ => ScenarioError::unreadable(path, &error.to_string(), "a scenario is a readable TOML file."),
         })?;

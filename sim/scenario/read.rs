@@ -3,6 +3,7 @@
 //! Steps and expectations, which refer to what is read here, have files of their own.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gateway::policy::Policies;
 use indexmap::IndexMap;
@@ -18,32 +19,37 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
-    SystemdUnit, read_expect, read_steps,
+    DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
+    SystemdUnit, limits, read_expect, read_steps,
 };
+use crate::actors::intruder;
 
 /// Reads a whole file.
 pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     let document = DeTable::parse(source).map_err(|error| not_toml(&error, source))?;
     let start = source.len() - source.trim_start().len();
     let file = Table::open("the scenario", start..start, document.get_ref(), keys::FILE)?;
-    let gateway = gateway(&file.table("gateway", "[gateway]")?)?;
+    let (settle, storm_limit) = (file.get("settle", duration)?, file.get("storm-limit", period)?);
+    let gateway = gateway(&file.table("gateway", "[gateway]")?, storm_limit + settle)?;
+    let provider = provider(&file.table("provider", "[provider]")?)?;
     let senders = senders(&file)?;
-    let storm_limit = file.get("storm-limit", period)?;
+    limits::senders(&file, &senders)?;
     let world = read_steps::World { source, senders: &senders, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
+    limits::steps(&file, &steps, &provider)?;
     let expect = read_expect::expectations(&file.table("expect", "[expect]")?, &senders, &steps)?;
     Ok(Scenario {
         path: path.to_path_buf(),
         name: file.get("name", some_text)?,
         about: file.optional("about", text)?,
         issue: file.optional("issue", some_text)?,
-        settle: file.get("settle", duration)?,
+        settle,
         storm_limit,
-        provider: provider(&file.table("provider", "[provider]")?)?,
+        provider,
+        disk: DiskSetup { sync: file.table("disk", "[disk]")?.get("sync", range)? },
         network: NetworkSetup { latency: file.table("network", "[network]")?.get("latency", range)? },
-        probe: interval(&file, "probe", "[probe]")?,
-        intruder: interval(&file, "intruder", "[intruder]")?,
+        probe: interval(&file, "probe", "[probe]", storm_limit)?,
+        intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,
         gateway,
         senders,
         steps,
@@ -58,12 +64,17 @@ fn not_toml(error: &de::Error, source: &str) -> Box<Problem> {
         .help("a scenario is a TOML file, see https://toml.io: text in quotes, one `key = value` a line.")
 }
 
-fn gateway(table: &Table<'_>) -> Read<GatewaySetup> {
+/// `run` is how long the longest run takes.
+fn gateway(table: &Table<'_>, run: Duration) -> Read<GatewaySetup> {
+    let supervised = table.table("supervisor", "`supervisor`")?;
+    let supervisor = supervisor(&supervised)?;
+    limits::starts(&supervised, &supervisor, run)?;
     Ok(GatewaySetup {
         port: table.get("port", whole)?,
         token: table.get("token", text)?,
         drain_budget: table.get("drain-budget", duration)?,
-        supervisor: supervisor(&table.table("supervisor", "`supervisor`")?)?,
+        startup: table.get("startup", range)?,
+        supervisor,
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
     })
 }
@@ -92,29 +103,29 @@ fn provider(table: &Table<'_>) -> Read<ProviderSetup> {
     Ok(ProviderSetup {
         first_token: table.get("first-token", range)?,
         tokens: table.get("tokens", whole)?,
-        token_interval: table.get("token-interval", range)?,
+        token_interval: table.get("token-interval", duration)?,
         behaviour: table.get("behaviour", choice)?,
         fail_first: table.get("fail-first", whole)?,
     })
 }
 
-fn interval(file: &Table<'_>, name: &str, what: &str) -> Read<Option<std::time::Duration>> {
-    match file.value(name) {
-        Some(_) => file.table(name, what)?.get("every", period).map(Some),
-        None => Ok(None),
+fn interval(file: &Table<'_>, name: &str, what: &str, storm_limit: Duration) -> Read<Option<Duration>> {
+    if file.value(name).is_none() {
+        return Ok(None);
     }
+    let table = file.table(name, what)?;
+    let every = table.get("every", period)?;
+    limits::probes(&table, every, storm_limit)?;
+    Ok(Some(every))
 }
 
 fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
     let Some(value) = file.value("senders") else { return Ok(IndexMap::new()) };
     let mut senders = IndexMap::new();
     for (name, value) in in_file_order(entries(value, "senders")?) {
-        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if !name.get_ref().starts_with(|c: char| c.is_ascii_lowercase())
-            || !name.get_ref().chars().all(is_word)
-        {
+        if let Some(why) = unfit_name(name.get_ref()) {
             return Err(Problem::at(name.span(), format!("`{name}` cannot be a sender's name"))
-                .label("a name has small letters, digits and hyphens, and begins with a letter")
+                .label(why)
                 .help("messages are called by it, as in `ann#1`."));
         }
         let what = format!("[senders.{name}]");
@@ -127,6 +138,18 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
         senders.insert(name.get_ref().to_string(), setup);
     }
     Ok(senders)
+}
+
+/// What keeps `name` from being a sender's name.
+fn unfit_name(name: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_word) {
+        return Some("a name has small letters, digits and hyphens, and begins with a letter".into());
+    }
+    if name.len() > limits::LONGEST_NAME {
+        return Some(format!("a name has at most {} letters", limits::LONGEST_NAME));
+    }
+    (name == intruder::NAME).then(|| "somebody else has this name, see `[intruder]`".into())
 }
 
 fn policies(value: &Spanned<DeValue<'_>>) -> Read<PolicyOverrides> {

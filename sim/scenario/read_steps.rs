@@ -16,7 +16,9 @@ use super::keys::{self, STEP, VERBS, VerbKeys};
 use super::table::{
     Input, Table, choice, duration, entries, in_file_order, range, some_text, text, whole, wrong_type,
 };
-use super::{Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Verb, When, events};
+use super::{
+    Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Verb, When, events, limits,
+};
 
 /// What steps may refer to.
 pub(super) struct World<'a> {
@@ -131,16 +133,29 @@ fn when(table: &Table<'_>, world: &World<'_>) -> Read<When> {
             }
             Ok(When::At(at))
         }
-        (None, Some(_)) => Ok(When::On(Anchor {
-            event: table.get("on", event)?,
-            nth: table.get("nth", whole)?,
-            of: match table.value("of") {
-                Some(_) => Some(sender(table, "of", world)?),
-                None => None,
-            },
-            after: table.get("after", range)?,
-        })),
+        (None, Some(_)) => Ok(When::On(anchor(table, world)?)),
     }
+}
+
+fn anchor(table: &Table<'_>, world: &World<'_>) -> Read<Anchor> {
+    let event = table.get("on", event)?;
+    let of = match table.span_of_key("of") {
+        Some(span) if !events::has_sender(&event) => {
+            return Err(Problem::at(span, format!("`of` can never be met by `{event}`"))
+                .label("these events do not name a sender")
+                .help("leave it out, or wait for an event of a sender, such as `run.started`."));
+        }
+        Some(_) => Some(sender(table, "of", world)?),
+        None => None,
+    };
+    let after = table.get("after", range)?;
+    if after.max > world.storm_limit {
+        let limit = humantime::format_duration(world.storm_limit);
+        return Err(Problem::at(table.span_of("after"), "this step may never be done")
+            .label(format!("steps that have not fired by {limit} never fire"))
+            .help("wait less, or raise `storm-limit` at the top of the file."));
+    }
+    Ok(Anchor { event, nth: table.get("nth", whole)?, of, after })
 }
 
 fn event(input: &Input<'_>) -> Read<String> {
@@ -166,7 +181,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
     Ok(match word {
         "send" => Verb::Send {
             from: from()?,
-            text: table.get("text", text)?,
+            text: table.get("text", message)?,
             count: table.get("count", whole)?,
             every: table.get("every", duration)?,
         },
@@ -235,6 +250,17 @@ fn supervised(table: &Table<'_>, word: &str, world: &World<'_>, verb: Verb) -> R
     }
 }
 
+/// Reads what a sender says.
+fn message(input: &Input<'_>) -> Read<String> {
+    let said = text(input)?;
+    limits::no_mark(&said).map_err(|why| {
+        Problem::at(input.span.clone(), "this text would be taken for another message")
+            .label(why)
+            .help("leave the mark out: each message gets its own, by which reports recognise it.")
+    })?;
+    Ok(said)
+}
+
 /// Signals that no process can handle are verbs of their own.
 fn signal(input: &Input<'_>) -> Read<Signal> {
     choice(input).map_err(|problem| match input.value.as_str() {
@@ -260,8 +286,8 @@ fn two_machines(input: &Input<'_>) -> Read<(Machine, Machine)> {
     };
     let machine = |item: &Spanned<DeValue<'_>>| {
         let word = item.get_ref().as_str().ok_or_else(|| refuse("a machine's name is a word in quotes"))?;
-        let known = Machine::WORDS.iter().find(|(known, _)| *known == word);
-        known.map(|(_, machine)| *machine).ok_or_else(|| {
+        let known = Machine::WORDS.iter().find(|(known, ..)| *known == word);
+        known.map(|(_, machine, _)| *machine).ok_or_else(|| {
             Problem::at(item.span(), format!("unknown machine `{word}`"))
                 .label("there is no such machine")
                 .choices(word, Machine::words())

@@ -6,8 +6,7 @@ use gateway::policy;
 use serde_json::{Map, Value, json};
 
 use super::keys::{FILE, Key, Need, STEP, Shape, VERBS, VerbKeys, machine_words};
-use super::setup::{policy_choices, policy_names};
-use super::{EVENTS, FATES};
+use super::{EVENTS, FATES, policies};
 
 /// The JSON Schema (draft 7, which editors of TOML understand) of scenario files.
 pub fn schema() -> Value {
@@ -33,7 +32,7 @@ fn object(keys: &[&Key]) -> Value {
 
 fn property(key: &Key) -> Value {
     let mut property = shape(&key.shape);
-    property["description"] = json!(key.doc);
+    property["description"] = json!(description(key));
     if let Need::Default(default) = key.need {
         property["default"] = match key.shape {
             Shape::Whole(..) | Shape::Statuses => default.parse().unwrap_or(Value::Null),
@@ -43,13 +42,22 @@ fn property(key: &Key) -> Value {
     property
 }
 
+/// The key's line of meaning; for one of a few words also theirs, since editors show no more than this.
+fn description(key: &Key) -> String {
+    let Shape::Choice(words) = key.shape else { return key.doc.into() };
+    let words: Vec<_> = words().iter().map(|(word, meaning)| format!("- {word}: {meaning}")).collect();
+    format!("{}\n{}", key.doc, words.join("\n"))
+}
+
 fn shape(shape: &Shape) -> Value {
     match shape {
         Shape::Text | Shape::Sender => json!({ "type": "string" }),
         Shape::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::Duration | Shape::Period => json!({ "type": "string", "examples": ["5s", "250ms", "1m 30s"] }),
         Shape::Range => json!({ "type": "string", "examples": ["5s", "1s..5s"] }),
-        Shape::Choice(words) => json!({ "enum": words() }),
+        Shape::Choice(words) => {
+            json!({ "enum": words().iter().map(|(word, _)| word).collect::<Vec<_>>() })
+        }
         Shape::Statuses => {
             json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
         }
@@ -77,7 +85,7 @@ fn shape(shape: &Shape) -> Value {
 
 /// Known events are offered with their meaning; any other dotted name is valid.
 fn event() -> Value {
-    let known = EVENTS.iter().map(|(name, meaning)| json!({ "const": name, "description": meaning }));
+    let known = EVENTS.iter().map(|(name, _, meaning)| json!({ "const": name, "description": meaning }));
     let other = json!({ "type": "string", "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)+$" });
     json!({ "anyOf": known.chain([other]).collect::<Vec<_>>() })
 }
@@ -93,12 +101,11 @@ fn step(verb: &VerbKeys) -> Value {
 }
 
 fn policies() -> Value {
-    let properties: Map<_, _> = policy_names()
-        .into_iter()
-        .map(|name| {
-            let choices = policy_choices(&name);
-            let property = if choices.is_empty() { json!({}) } else { json!({ "enum": choices }) };
-            (name, property)
+    let properties: Map<_, _> = policies::all()
+        .iter()
+        .map(|policy| {
+            let choices: Vec<_> = policy.choices.iter().map(|choice| &choice.word).collect();
+            (policy.name.clone(), json!({ "enum": choices, "description": policy.description() }))
         })
         .collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
@@ -117,11 +124,10 @@ fn outcomes() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::reference::kept_up_to_date;
 
     #[test]
     fn the_published_schema_is_up_to_date() {
-        let published = include_str!("../../docs/scenario.schema.json");
-        let published: Value = serde_json::from_str(published).expect("JSON");
-        assert!(published == schema(), "write it anew: cargo run -- schema > docs/scenario.schema.json");
+        kept_up_to_date("docs/scenario.schema.json", |_| format!("{:#}\n", schema()));
     }
 }

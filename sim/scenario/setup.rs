@@ -12,17 +12,22 @@ use super::DurationRange;
 
 /// A word of the file format that stands for one of a few values.
 pub trait Choice: Sized + Copy + PartialEq + 'static {
-    /// Every value with its word.
-    const WORDS: &'static [(&'static str, Self)];
+    /// Every value with its word and what the word means.
+    const WORDS: &'static [(&'static str, Self, &'static str)];
 
     /// The words, in the order they are documented.
     fn words() -> Vec<&'static str> {
-        Self::WORDS.iter().map(|(word, _)| *word).collect()
+        Self::WORDS.iter().map(|(word, ..)| *word).collect()
+    }
+
+    /// The words with their meanings, in the same order.
+    fn meanings() -> Vec<(&'static str, &'static str)> {
+        Self::WORDS.iter().map(|(word, _, meaning)| (*word, *meaning)).collect()
     }
 
     /// The word for this value.
     fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("?", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, value, _)| *value == self).map_or("?", |(word, ..)| word)
     }
 }
 
@@ -35,6 +40,9 @@ pub struct GatewaySetup {
     pub token: String,
     /// The drain budget in its configuration.
     pub drain_budget: Duration,
+    /// How long a start takes before the program itself runs: exec, loading, runtime. A signal in that time
+    /// has its default action. Drawn for each start.
+    pub startup: DurationRange,
     /// Who starts it again.
     pub supervisor: Supervisor,
     /// Single policies that differ from the profile's.
@@ -74,6 +82,22 @@ pub(super) fn merge(policies: Policies, overrides: &Map<String, Value>) -> serde
         merged.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     serde_json::from_value(merged)
+}
+
+/// The policies in which `policies` differ from the default ones, each with its choice.
+pub fn differences(policies: &Policies) -> Vec<(String, String)> {
+    let as_json = |policies: &Policies| match serde_json::to_value(policies) {
+        Ok(Value::Object(policies)) => policies,
+        _ => Map::new(),
+    };
+    let default = as_json(&Policies::default());
+    let differing = as_json(policies).into_iter().filter(|(name, choice)| default.get(name) != Some(choice));
+    differing
+        .map(|(name, choice)| {
+            let choice = choice.as_str().map_or_else(|| choice.to_string(), Into::into);
+            (name, choice)
+        })
+        .collect()
 }
 
 /// The names of all policies.
@@ -135,8 +159,15 @@ pub enum RestartWhen {
 }
 
 impl Choice for RestartWhen {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("always", Self::Always), ("on-failure", Self::OnFailure), ("no", Self::No)];
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("always", Self::Always, "however the process ended"),
+        (
+            "on-failure",
+            Self::OnFailure,
+            "when it ended with a status other than 0, or by a signal other than SIGHUP, SIGINT or SIGTERM",
+        ),
+        ("no", Self::No, "never"),
+    ];
 }
 
 /// The two kinds of [`Supervisor`].
@@ -147,7 +178,10 @@ pub(super) enum SupervisorKind {
 }
 
 impl Choice for SupervisorKind {
-    const WORDS: &'static [(&'static str, Self)] = &[("systemd", Self::Systemd), ("none", Self::None)];
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("systemd", Self::Systemd, "a unit of systemd, with the settings below"),
+        ("none", Self::None, "nobody: the gateway is started once, and a process that ends stays down"),
+    ];
 }
 
 /// How the model provider behaves.
@@ -158,7 +192,7 @@ pub struct ProviderSetup {
     /// How many tokens an answer has.
     pub tokens: u32,
     /// From one token to the next.
-    pub token_interval: DurationRange,
+    pub token_interval: Duration,
     /// What it does with requests.
     pub behaviour: ProviderBehaviour,
     /// So many requests fail with status 500 before `behaviour` sets in.
@@ -177,8 +211,11 @@ pub enum ProviderBehaviour {
 }
 
 impl Choice for ProviderBehaviour {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("answers", Self::Answers), ("fails", Self::Fails), ("hangs", Self::Hangs)];
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("answers", Self::Answers, "streams an answer"),
+        ("fails", Self::Fails, "answers with status 500 when the first token would be due"),
+        ("hangs", Self::Hangs, "takes the request and never says a word"),
+    ];
 }
 
 /// One who sends messages.
@@ -200,7 +237,8 @@ pub enum Channel {
 }
 
 impl Choice for Channel {
-    const WORDS: &'static [(&'static str, Self)] = &[("webchat", Self::Webchat)];
+    const WORDS: &'static [(&'static str, Self, &'static str)] =
+        &[("webchat", Self::Webchat, "the gateway's own WebSocket protocol")];
 }
 
 /// How a sender behaves.
@@ -219,13 +257,37 @@ pub enum SenderKind {
 }
 
 impl Choice for SenderKind {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("patient", Self::Patient),
-        ("retrying", Self::Retrying),
-        ("never-reads", Self::NeverReads),
-        ("never-closes", Self::NeverCloses),
-        ("leaves", Self::Leaves),
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "patient",
+            Self::Patient,
+            "reconnects after a break and reads the history, where late answers count",
+        ),
+        (
+            "retrying",
+            Self::Retrying,
+            "as patient, and hands a message over again, with the same idempotency key, when it was refused for \
+             now or left in doubt; at most 20 times",
+        ),
+        (
+            "never-reads",
+            Self::NeverReads,
+            "reads nothing after the handshake, so it never learns of anything",
+        ),
+        (
+            "never-closes",
+            Self::NeverCloses,
+            "its first connection answers no close frame and stays open for ever; it goes on in a second one",
+        ),
+        ("leaves", Self::Leaves, "leaves for good as soon as its last message was acknowledged or refused"),
     ];
+}
+
+/// How the gateway's disk behaves while nothing is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSetup {
+    /// How long it takes to make a file or a name durable. The gateway stands still meanwhile.
+    pub sync: DurationRange,
 }
 
 /// How the network behaves while nothing is broken.

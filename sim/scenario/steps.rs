@@ -118,16 +118,19 @@ pub enum Machine {
 }
 
 impl Choice for Machine {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("gateway", Self::Gateway), ("clients", Self::Clients), ("provider", Self::Provider)];
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("gateway", Self::Gateway, "the gateway's, with its supervisor and its disk"),
+        ("clients", Self::Clients, "the one of all senders, the prober and the intruder"),
+        ("provider", Self::Provider, "the model provider's"),
+    ];
 }
 
 impl Choice for Signal {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        (Self::Terminate.name(), Self::Terminate),
-        (Self::Interrupt.name(), Self::Interrupt),
-        (Self::User1.name(), Self::User1),
-        (Self::Hangup.name(), Self::Hangup),
-        (Self::User2.name(), Self::User2),
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (Self::Terminate.name(), Self::Terminate, "stop: finish what was accepted, then end"),
+        (Self::Interrupt.name(), Self::Interrupt, "the same"),
+        (Self::User1.name(), Self::User1, "restart: the same, and ask the supervisor for a successor"),
+        (Self::Hangup.name(), Self::Hangup, "not handled by the gateway: it dies at once"),
+        (Self::User2.name(), Self::User2, "not handled by the gateway: it dies at once"),
     ];
 }

@@ -112,7 +112,7 @@ impl<'t> Table<'t> {
     fn missing(&self, key: &Key) -> Box<Problem> {
         Problem::at(self.span.clone(), format!("{} has no `{}`", self.what, key.name))
             .label(format!("`{}` is missing here", key.name))
-            .help(format!("add `{} = {}`: {}.", key.name, key.sample(), key.doc))
+            .help(format!("add `{} = {}`: {}.", key.name, key.sample(), key.gist()))
     }
 }
 
@@ -150,7 +150,7 @@ impl Input<'_> {
     fn refuse(&self, wanted: &str, why: impl Into<String>) -> Box<Problem> {
         Problem::at(self.span.clone(), format!("`{}` is not {wanted}", self.key.name))
             .label(why)
-            .help(format!("write it as in `{} = {}`: {}.", self.key.name, self.key.sample(), self.key.doc))
+            .help(format!("write it as in `{} = {}`: {}.", self.key.name, self.key.sample(), self.key.gist()))
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) fn some_text(input: &Input<'_>) -> Read<String> {
         text if text.trim().is_empty() => {
             Err(Problem::at(input.span.clone(), format!("`{}` is empty", input.key.name))
                 .label("this says nothing")
-                .help(format!("{}.", input.key.doc)))
+                .help(format!("{}.", input.key.gist())))
         }
         text => Ok(text),
     }
@@ -220,15 +220,15 @@ pub(super) fn whole<T: TryFrom<u64>>(input: &Input<'_>) -> Read<T> {
         .ok_or_else(|| {
             Problem::at(input.span.clone(), format!("`{}` is out of bounds", input.key.name))
                 .label(format!("this has to be from {min} to {max}"))
-                .help(format!("{}.", input.key.doc))
+                .help(format!("{}.", input.key.gist()))
         })
 }
 
 /// Reads one of a few words.
 pub(super) fn choice<T: Choice>(input: &Input<'_>) -> Read<T> {
     let word = input.as_text("a word in quotes")?;
-    match T::WORDS.iter().find(|(known, _)| *known == word) {
-        Some((_, value)) => Ok(*value),
+    match T::WORDS.iter().find(|(known, ..)| *known == word) {
+        Some((_, value, _)) => Ok(*value),
         None => Err(Problem::at(input.span.clone(), format!("unknown {} `{word}`", input.key.name))
             .label("there is no such choice")
             .choices(word, T::words())),

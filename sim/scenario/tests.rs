@@ -73,6 +73,9 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("no tokens", "[provider]\ntokens = 0"),
     ("unknown channel", "[senders.ann]\nchannel = \"feishu\""),
     ("name that cannot be marked", "[senders.\"ann#1\"]\nkind = \"patient\""),
+    ("name of somebody else", "[senders.intruder]"),
+    ("name that fills the line", "[senders.an-uncommonly-long-name-for-a-sender]"),
+    ("restarts without end", "[gateway.supervisor]\nrestart-delay = \"0s\"\nstart-limit-burst = 0"),
     ("unknown kind of sender", "[senders.ann]\nkind = \"never-read\""),
     ("range backwards", "[network]\nlatency = \"5ms..1ms\""),
     ("half a range", "[network]\nlatency = \"5ms..\""),
@@ -96,6 +99,10 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ("misspelt event", "on = \"run.start\"\ndo = \"kill\""),
     ("not an event's name", "on = \"soon\"\ndo = \"kill\""),
     ("zeroth event", "on = \"run.started\"\nnth = 0\ndo = \"kill\""),
+    ("event without a sender", "on = \"process.started\"\nof = \"ann\"\ndo = \"kill\""),
+    ("too long after", "on = \"run.started\"\nafter = \"11m\"\ndo = \"kill\""),
+    ("message with a mark", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"as in [bob#1]\""),
+    ("too many", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\ncount = 1000000000"),
     ("event of nobody", "on = \"run.started\"\nof = \"bob\"\ndo = \"kill\""),
     ("no verb", "at = \"1s\""),
     ("verb of the wrong type", "at = \"1s\"\ndo = [\"kill\"]"),
@@ -147,6 +154,15 @@ fn files_that_cannot_be_read_say_why() {
     let binary = Scenario::read(&binary).expect_err("binary");
     assert!(binary.to_string().contains("byte 8 is not UTF-8"), "{binary}");
     assert!(Scenario::read(folder.path()).is_err());
+}
+
+#[test]
+fn lines_that_would_flood_a_terminal_are_not_shown() {
+    let flood = format!("name = \"x\"\n{} = 1\n", "k".repeat(100_000));
+    let error = render(&parse(&flood).expect_err("unknown key"));
+    assert!(error.contains("case.toml:2:1: unknown key `kkk") && error.len() < 1_000, "{error}");
+    let escape = render(&parse("name = \"x\"\n# \u{1b}[31m\n").expect_err("a control character"));
+    assert!(escape.contains("case.toml:2:3: this is not TOML") && !escape.contains('\u{1b}'), "{escape}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use gateway::env::{ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Event {
     /// Virtual time since the world began, in whole milliseconds.
     pub at: Duration,
@@ -23,7 +23,7 @@ pub struct Event {
 }
 
 /// Who an event belongs to: the column it is shown in.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// The world itself: phases of the run.
     World,
@@ -83,7 +83,7 @@ impl MessageId {
 }
 
 /// How something reached a sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Via {
     /// Pushed over the open connection.
     Live,
@@ -92,7 +92,7 @@ pub enum Via {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeathCause {
     /// It ended by itself.
     Exited(ExitCode),
@@ -119,7 +119,7 @@ impl fmt::Display for DeathCause {
 }
 
 /// The severity of a gateway log record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the levels of tracing")]
 pub enum Level {
     Error,
@@ -129,7 +129,7 @@ pub enum Level {
 }
 
 /// One log record of a gateway process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct LogRecord {
     /// The event name given in the source, such as `run.started`.
     pub name: String,
@@ -152,7 +152,7 @@ impl LogRecord {
 pub const LEFT_FOR_GOOD: &str = "left for good";
 
 /// What an outside observer finds in a machine's state directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateSeen {
     /// `None`: there is no session store. `Some(Err(why))`: there is one and it does not parse.
     pub store: Option<Result<(), String>>,
@@ -165,7 +165,7 @@ pub struct StateSeen {
 }
 
 /// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 #[allow(missing_docs, reason = "fields are named for what they hold")]
 pub enum Fact {
     // -- senders: what was handed over and what came back
@@ -270,7 +270,7 @@ pub enum Fact {
 pub type EventName = str;
 
 /// Where and when a message was last seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Hash)]
 pub struct Sighting {
     /// Virtual milliseconds since the world began.
     pub at_ms: u64,

@@ -1,7 +1,8 @@
 //! The recorder: appends events, hashes them as they come, and wakes whoever waits for one.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write};
+use std::fmt;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,8 +61,7 @@ impl Recorder {
     pub fn record(&self, source: Source, fact: Fact) {
         let mut recording = self.0.borrow_mut();
         let event = Event { at: Instant::now() - recording.epoch, source, fact };
-        // Writing into a hasher cannot fail.
-        let _ = writeln!(HashWriter(&mut recording.hash), "{event:?}");
+        event.hash(&mut recording.hash);
         let due = |watch: &mut Watch| {
             let hit = (watch.matches)(&event);
             watch.remaining -= u32::from(hit);
@@ -100,14 +100,5 @@ impl Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-struct HashWriter<'a>(&'a mut Xxh3Default);
-
-impl Write for HashWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
     }
 }

@@ -93,11 +93,22 @@ impl Doors {
         let result = operation(&process.machine.seen_disk);
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
-            let error = result.as_ref().err().map(ToString::to_string);
-            let path = path.display().to_string();
+            let error = result.as_ref().err().map(in_portable_words);
+            let path = path.to_str().map_or_else(|| path.display().to_string(), str::to_owned);
             process.record(Fact::Disk { pid: process.pid, op, path, bytes, error });
         }
+        if matches!(op, FsOp::SyncFile | FsOp::SyncDir) {
+            process.wait_for_disk(process.world.draw_disk_sync(&process.machine));
+        }
         result
+    }
+}
+
+/// An error without the C library's words for it, which differ from system to system.
+fn in_portable_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => format!("{:?} (os error {number})", error.kind()),
+        None => error.to_string(),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::disk::{Disk, FaultyDisk};
 use super::network::MachineId;
 use super::process::Process;
+use super::random::RandomStream;
 
 /// One machine of the world.
 pub(super) struct Machine {
@@ -24,6 +25,8 @@ pub(super) struct Machine {
     pub(super) disk: Disk,
     /// The disk as its processes see it: with faults, when there are any.
     pub(super) seen_disk: FaultyDisk,
+    /// How long each sync takes.
+    pub(super) sync_draw: RandomStream,
     pub(super) wall_offset_ms: Rc<Cell<i64>>,
     power: watch::Sender<bool>,
     processes: RefCell<BTreeMap<Pid, Rc<Process>>>,
@@ -56,6 +59,7 @@ impl Machine {
         name: &str,
         id: MachineId,
         disk: Disk,
+        sync_draw: RandomStream,
         wall_offset_ms: Rc<Cell<i64>>,
         pids: PidSpace,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Machine {
             id,
             seen_disk: FaultyDisk::new(Rc::new(disk.clone())),
             disk,
+            sync_draw,
             wall_offset_ms,
             power: watch::Sender::new(true),
             processes: RefCell::default(),

@@ -119,7 +119,8 @@ impl World {
         let next = self.rng(&format!("{name}/first pid")).below(u64::from(space) / 4 + 1) as u32;
         let disk = Disk::new(Rc::new(self.wall_clock(name)));
         let pids = PidSpace { first, space, next };
-        let machine = Machine::new(name, MachineId(number), disk, self.wall_offset(name), pids);
+        let sync_draw = self.rng(&format!("{name}/disk sync"));
+        let machine = Machine::new(name, MachineId(number), disk, sync_draw, self.wall_offset(name), pids);
         self.0.machines.borrow_mut().push(Rc::new(machine));
         Ok(())
     }
@@ -446,6 +447,10 @@ impl World {
 
     fn wall_offset(&self, name: &str) -> Rc<Cell<i64>> {
         self.0.wall_offsets.borrow_mut().entry(name.to_string()).or_default().clone()
+    }
+
+    fn draw_disk_sync(&self, machine: &Machine) -> Duration {
+        machine.sync_draw.duration_in(&self.0.settings.disk_sync)
     }
 
     fn wall_clock_of(&self, machine: &Machine) -> WallTime {

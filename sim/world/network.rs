@@ -191,6 +191,12 @@ impl Network {
         self.state.borrow().slots.address(slot)
     }
 
+    /// What the kernel at `slot` sends leaves no sooner than `until`.
+    pub(super) fn hold(&self, slot: SlotId, until: Instant) {
+        let until_ms = (until - self.epoch).as_millis() as u64;
+        self.state.borrow_mut().slots.hold(slot, until_ms);
+    }
+
     /// The machine that a kernel's address belongs to at present.
     pub(super) fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
         self.state.borrow().slots.machine_at(address)
@@ -344,6 +350,7 @@ impl State {
         if self.dark.contains(&from) {
             return;
         }
+        let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
         let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let key = self.flow_key(&packet);
         if !self.flows.contains_key(&key) {
@@ -352,7 +359,7 @@ impl State {
         let order_draw = &self.order_draw;
         let flow =
             self.flows.entry(key).or_insert_with(|| Flow { rank: order_draw.next_u64(), last_arrival_ms: 0 });
-        flow.last_arrival_ms = flow.last_arrival_ms.max(now_ms + latency_ms);
+        flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
         self.next_sequence += 1;
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);

@@ -13,9 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use gateway::env::{LocalBoxFuture, Pid, Signal, SignalStream, StartTime, TaskControl};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use turmoil_net::HostId;
 
 use super::World;
@@ -40,6 +42,10 @@ pub(super) struct Process {
     death: watch::Sender<Option<DeathCause>>,
     is_dead: Cell<bool>,
     is_frozen: Cell<bool>,
+    /// It waits for its disk until then and runs nothing, as a program with one thread does.
+    busy_until: Cell<Instant>,
+    /// Tasks whose turn came while it was busy.
+    deferred: RefCell<Vec<Rc<TaskSlot>>>,
     /// A task of this process is being polled or dropped further up the stack.
     is_running: Cell<bool>,
     is_buried: Cell<bool>,
@@ -78,6 +84,8 @@ impl Process {
             death: watch::Sender::new(None),
             is_dead: Cell::new(false),
             is_frozen: Cell::new(false),
+            busy_until: Cell::new(Instant::now()),
+            deferred: RefCell::default(),
             is_running: Cell::new(false),
             is_buried: Cell::new(false),
             tasks: RefCell::default(),
@@ -179,6 +187,28 @@ impl Process {
         }
     }
 
+    /// The process waits for its disk: after the present poll it runs nothing for so long, and what it has
+    /// written to the network leaves no sooner.
+    pub(super) fn wait_for_disk(self: &Rc<Self>, lasting: Duration) {
+        if lasting.is_zero() || self.is_dead() {
+            return;
+        }
+        let now = Instant::now();
+        let was_busy = self.busy_until.get() > now;
+        let until = self.busy_until.get().max(now) + lasting;
+        self.busy_until.set(until);
+        self.world.network().hold(self.slot, until);
+        if !was_busy {
+            let process = self.clone();
+            self.world.spawn(async move {
+                while process.busy_until.get() > Instant::now() {
+                    sleep_until(process.busy_until.get()).await;
+                }
+                process.deferred.take().iter().for_each(|task| task.wake());
+            });
+        }
+    }
+
     /// Ends the process. What it listens on is free at once; its tasks are dropped now, or when the poll of its
     /// own that this call comes from returns.
     pub(super) fn die(self: &Rc<Self>, cause: DeathCause) {
@@ -215,6 +245,7 @@ impl Process {
             task.wake();
         }
         self.handlers.borrow_mut().clear();
+        self.deferred.borrow_mut().clear();
         self.world.network().release_slot(self.slot);
     }
 
@@ -249,6 +280,10 @@ impl Process {
         }
         task.remember(cx.waker());
         if self.is_frozen.get() {
+            return Poll::Pending;
+        }
+        if self.busy_until.get() > Instant::now() {
+            self.deferred.borrow_mut().push(task.clone());
             return Poll::Pending;
         }
         if task.is_aborted.get() {

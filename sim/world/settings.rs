@@ -17,6 +17,9 @@ pub struct WorldSettings {
     pub seed: u64,
     /// One-way delay of a packet, drawn for each in whole milliseconds. A connection never reorders.
     pub latency: RangeInclusive<Duration>,
+    /// How long a disk takes to make something durable, drawn for each sync in whole milliseconds. The process
+    /// that asked stands still meanwhile, as one with a single thread does.
+    pub disk_sync: RangeInclusive<Duration>,
     /// How many processes can live at once; the addresses of dead ones are used again. Every slot costs a
     /// little at every step of the world, so take what the scenario needs.
     pub process_slots: usize,
@@ -44,6 +47,7 @@ impl Default for WorldSettings {
         Self {
             seed: 0,
             latency: Duration::from_millis(1)..=Duration::from_millis(3),
+            disk_sync: Duration::ZERO..=Duration::from_millis(2),
             process_slots: 16,
             pid_space: 64,
             // 2026-03-02T00:00:00Z

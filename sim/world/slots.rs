@@ -23,6 +23,8 @@ struct Slot {
     host: HostId,
     /// The machine of the present or last process here.
     machine: Option<MachineId>,
+    /// What its kernel sends leaves no sooner than then.
+    held_until_ms: u64,
     /// `None` while a process has it; otherwise the order in which it became free.
     free_since: Option<u64>,
 }
@@ -33,6 +35,7 @@ impl Slots {
         let slot = |number| Slot {
             host: net.add_host(address_of(SlotId(number))),
             machine: None,
+            held_until_ms: 0,
             free_since: Some(0),
         };
         Self { slots: (0..count).map(slot).collect(), next_vacancy: 1 }
@@ -54,6 +57,17 @@ impl Slots {
         slot.machine = Some(machine);
         slot.free_since = None;
         slot.host
+    }
+
+    /// What the kernel at `id` sends leaves no sooner than `until_ms`.
+    pub(super) fn hold(&mut self, id: SlotId, until_ms: u64) {
+        self.slots[usize::from(id.0)].held_until_ms = until_ms;
+    }
+
+    /// When a packet from `address` may leave.
+    pub(super) fn held_until_ms(&self, address: IpAddr) -> u64 {
+        let slot = self.slot_at(address).and_then(|id| self.slots.get(usize::from(id.0)));
+        slot.map_or(0, |slot| slot.held_until_ms)
     }
 
     /// The process is gone; the address stays with its machine until somebody needs it.

@@ -14,6 +14,7 @@ use crate::timeline::{DeathCause, Fact};
 
 mod deaths;
 mod determinism;
+mod disks;
 mod links;
 mod processes;
 mod streams;

@@ -1,0 +1,186 @@
+//! What is too much: bounds that keep a valid scenario from running for hours or filling the memory.
+//!
+//! Bounds of single numbers stand in `keys`; here are those of the file and those that several keys share: the
+//! messages of all steps, the probes of a whole run, the starts of a service that is never given up. Each is far
+//! beyond what a scenario needs to show anything, and near what a minute can simulate.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::error::{Problem, Read};
+use super::keys::MOST_MESSAGES;
+use super::table::Table;
+use super::{ProviderSetup, SenderSetup, Step, Supervisor, Verb};
+use crate::timeline::MessageId;
+
+/// The longest file that is read, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
+const MOST_SENDERS: usize = 1_000;
+const MOST_STEPS: usize = 1_000;
+/// The longest name of a sender, in characters.
+pub(super) const LONGEST_NAME: usize = 32;
+/// All texts that are sent, in bytes: a conversation's history goes to the model with every message.
+const MOST_TEXT: u64 = 8 << 20;
+/// The tokens that the model may have to write in all.
+const MOST_TOKENS: u64 = 1_000_000;
+/// How often the prober or the intruder may ask in one run.
+const MOST_PROBES: u128 = 1_000_000;
+/// How often a service may be started in one run.
+const MOST_STARTS: u128 = 100_000;
+
+/// Reads a file that is not longer than a scenario may be; whatever is read, it ends.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// There are not too many senders.
+pub(super) fn senders(file: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<()> {
+    at_most(MOST_SENDERS, senders.len(), "senders", file)
+}
+
+/// The steps are not too many, and neither is what they send.
+pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) -> Read<()> {
+    at_most(MOST_STEPS, steps.len(), "steps", file)?;
+    let (mut messages, mut bytes) = (0, 0);
+    for step in steps {
+        let Verb::Send { text, count, .. } = &step.verb else { continue };
+        let count = u64::from(*count);
+        messages += count;
+        bytes += text.len() as u64 * count;
+    }
+    let tokens = messages * u64::from(provider.tokens);
+    let refuse = |what: &str, most: u64, help: &str| {
+        Err(Problem::at(
+            file.span_of_key("steps").unwrap_or_default(),
+            format!("the steps send too much: {what}"),
+        )
+        .label(format!("at most {most} in all"))
+        .help(help))
+    };
+    if messages > MOST_MESSAGES {
+        return refuse(&format!("{messages} messages"), MOST_MESSAGES, "lower `count`, or leave out steps.");
+    }
+    if bytes > MOST_TEXT {
+        return refuse(&format!("{bytes} bytes of text"), MOST_TEXT, "lower `count`, or shorten `text`.");
+    }
+    if tokens > MOST_TOKENS {
+        let what = format!("{messages} messages, to be answered with {} tokens each", provider.tokens);
+        return refuse(&what, MOST_TOKENS, "lower `count`, or the provider's `tokens`.");
+    }
+    Ok(())
+}
+
+fn at_most(most: usize, found: usize, what: &str, file: &Table<'_>) -> Read<()> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(Problem::at(file.span_of_key(what).unwrap_or_default(), format!("there are {found} {what}"))
+        .label(format!("at most {most}"))
+        .help("a scenario that shows one thing needs few; many runs are made with `--seeds`."))
+}
+
+/// Somebody who asks at intervals does not ask too often.
+pub(super) fn probes(table: &Table<'_>, every: Duration, storm_limit: Duration) -> Read<()> {
+    // Onlookers stay for a minute after the storm.
+    let longest = storm_limit + Duration::from_secs(60);
+    let asked = longest.as_millis() / every.as_millis().max(1);
+    if asked <= MOST_PROBES {
+        return Ok(());
+    }
+    Err(Problem::at(table.span_of("every"), format!("this may ask {asked} times in one run"))
+        .label(format!("at most {MOST_PROBES} times"))
+        .help("make the interval longer, or lower `storm-limit` at the top of the file."))
+}
+
+/// A service that fails at every start is given up, or takes long enough for each.
+pub(super) fn starts(table: &Table<'_>, supervisor: &Supervisor, run: Duration) -> Read<()> {
+    let Supervisor::Systemd(unit) = supervisor else { return Ok(()) };
+    let counted = unit.start_limit_interval.as_micros().checked_div(u128::from(unit.start_limit_burst));
+    let slowest = unit.restart_delay.as_micros().max(counted.unwrap_or(0));
+    match run.as_micros().checked_div(slowest) {
+        Some(starts) if starts <= MOST_STARTS => Ok(()),
+        starts => {
+            let times = starts.map_or("without end".into(), |starts| format!("{starts} times"));
+            let span = table.span_of_key("restart-delay").unwrap_or_else(|| table.span_of("restart-delay"));
+            Err(Problem::at(span, format!("a service that cannot start would be started {times} in one run"))
+                .label(format!("at most {MOST_STARTS} times"))
+                .help("raise `restart-delay`, or let `start-limit-burst` and `start-limit-interval` give it up."))
+        }
+    }
+}
+
+/// A text that looks as if it were some message's would be taken for it.
+pub(super) fn no_mark(text: &str) -> Result<(), String> {
+    match MessageId::marked_in(text).first() {
+        None => Ok(()),
+        Some(message) => Err(format!("`{}` is the mark of a message", message.mark())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Scenario;
+    use super::*;
+
+    fn complaint(text: &str) -> Option<String> {
+        Scenario::parse(Path::new("case.toml"), text).err().map(|error| error.to_string())
+    }
+
+    fn sends(count: u32, rest: &str) -> String {
+        let step = |count| {
+            format!("[[steps]]\nat = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"x\"\ncount = {count}\n")
+        };
+        format!("name = \"x\"\n[senders.ann]\n{rest}\n{}{}", step(count), step(1))
+    }
+
+    #[test]
+    fn the_steps_share_one_bound_for_messages_and_tokens() {
+        assert_eq!(complaint(&sends(9_999, "")), None);
+        let too_many = "the steps send too much: 10001 messages";
+        assert_eq!(complaint(&sends(10_000, "")).as_deref(), Some(too_many));
+        assert_eq!(complaint(&sends(99, "[provider]\ntokens = 10000")), None);
+        assert!(complaint(&sends(100, "[provider]\ntokens = 10000")).is_some());
+    }
+
+    #[test]
+    fn a_service_that_cannot_start_is_given_up_or_slow() {
+        let unit = |unit: &str| complaint(&format!("name = \"x\"\n[gateway.supervisor]\n{unit}"));
+        assert_eq!(unit("restart-delay = \"0s\""), None);
+        assert_eq!(unit("restart-delay = \"100ms\"\nstart-limit-burst = 0"), None);
+        assert_eq!(
+            unit("restart-delay = \"0s\"\nstart-limit-burst = 0").as_deref(),
+            Some("a service that cannot start would be started without end in one run")
+        );
+        assert_eq!(
+            unit("restart-delay = \"1ms\"\nstart-limit-interval = \"0s\"").as_deref(),
+            Some("a service that cannot start would be started 1800000 times in one run")
+        );
+        assert!(unit("restart-delay = \"0s\"\nstart-limit-interval = \"1ms\"").is_some());
+    }
+
+    #[test]
+    fn onlookers_ask_a_bounded_number_of_times() {
+        let probe = |limit: &str| {
+            complaint(&format!("name = \"x\"\nstorm-limit = \"{limit}\"\n[probe]\nevery = \"1ms\"\n"))
+        };
+        assert_eq!(probe("10m"), None);
+        assert!(probe("1h").is_some());
+    }
+
+    #[test]
+    fn a_file_that_does_not_end_is_refused() {
+        let endless = read_file(Path::new("/dev/zero")).expect_err("endless");
+        assert_eq!(endless.to_string(), "it is longer than 1 MiB");
+    }
+}
