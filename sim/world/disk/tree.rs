@@ -4,6 +4,7 @@
 //! it is synced. Power loss turns the durable tree, plus what the seed lets survive, into the live one. Knows no
 //! clock: whoever changes something says what time it is.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,6 +27,9 @@ pub(super) struct Tree {
     nodes: BTreeMap<Ino, Node>,
     next: Ino,
     journal: Journal,
+    /// Directories found lately, by path: most operations are in the same two or three, and walking there from
+    /// the root took longer than the operations themselves.
+    known_dirs: RefCell<BTreeMap<OsString, Ino>>,
     /// Nodes that nothing leads to any more are swept out when there are more than this many.
     sweep_above: usize,
 }
@@ -60,6 +64,7 @@ impl Tree {
             nodes: BTreeMap::from([(ROOT, root)]),
             next: ROOT + 1,
             journal: Journal::default(),
+            known_dirs: RefCell::default(),
             sweep_above: 64,
         }
     }
@@ -188,6 +193,7 @@ impl Tree {
     /// Power is lost: the first so many pending directory operations survive, and each file keeps what
     /// [`Content::lose_power`] leaves of it. Returns how many operations and unsynced contents were lost.
     pub(super) fn lose_power(&mut self, rng: &mut (impl Rng + ?Sized)) -> u32 {
+        self.known_dirs.get_mut().clear();
         let pending = self.journal.len();
         let survive = if pending == 0 { 0 } else { (rng.next_u64() % (pending as u64 + 1)) as usize };
         for op in self.journal.take().take(survive) {
@@ -229,6 +235,9 @@ impl Tree {
 
     /// Changes the live entries now, and the durable ones when the journal says so.
     fn change(&mut self, op: DirOp, now: WallTime) {
+        if op.moves_directory {
+            self.known_dirs.get_mut().clear();
+        }
         if let Some((dir, name)) = &op.gone
             && let Some(Node::Dir(dir)) = self.nodes.get_mut(dir)
         {
@@ -280,7 +289,23 @@ impl Tree {
     }
 
     fn find(&self, path: &Path) -> io::Result<Ino> {
-        self.find_in(path, View::Live)
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => {
+                Ok(*self.dir(self.find_dir(parent)?)?.live.get(name).ok_or(Errno::Enoent)?)
+            }
+            _ => self.find_in(path, View::Live),
+        }
+    }
+
+    /// The live directory at `path`.
+    fn find_dir(&self, path: &Path) -> io::Result<Ino> {
+        if let Some(ino) = self.known_dirs.borrow().get(path.as_os_str()) {
+            return Ok(*ino);
+        }
+        let ino = self.find_in(path, View::Live)?;
+        self.dir(ino)?;
+        self.known_dirs.borrow_mut().insert(path.as_os_str().to_owned(), ino);
+        Ok(ino)
     }
 
     fn find_in(&self, path: &Path, view: View) -> io::Result<Ino> {
@@ -294,15 +319,10 @@ impl Tree {
 
     /// Where the last name of `path` is or would be; `None` for the root, which has no name.
     fn place(&self, path: &Path) -> io::Result<Option<Name>> {
-        let mut dir = ROOT;
-        let mut names = names_of(path)?;
-        let Some(last) = names.next_back().transpose()? else { return Ok(None) };
-        for name in names {
-            let name = name?;
-            dir = *self.dir(dir)?.live.get(name).ok_or(Errno::Enoent)?;
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok(Some((self.find_dir(parent)?, name.to_owned()))),
+            _ => names_of(path)?.next().transpose().map(|_| None),
         }
-        self.dir(dir)?;
-        Ok(Some((dir, last.to_owned())))
     }
 
     fn free_name(&self, path: &Path) -> io::Result<Name> {

@@ -1,0 +1,53 @@
+//! Taking the time, and the memory, of things that are done again and again.
+//!
+//! A plain loop with a median: the figures are compared with bars and with each other in one table, which the
+//! usual benchmark libraries, made to track one function over time, do not offer. Knows nothing of gateways.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How long `work` takes.
+pub(crate) fn time(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+/// The middle of the samples; the upper one of two.
+///
+/// # Panics
+/// When there are none.
+pub(crate) fn median<T: PartialOrd + Copy>(mut samples: Vec<T>) -> T {
+    samples.sort_by(|a, b| a.partial_cmp(b).expect("no sample is NaN"));
+    samples[samples.len() / 2]
+}
+
+/// The shortest of the samples; zero when there are none.
+pub(crate) fn best(samples: &[Duration]) -> Duration {
+    samples.iter().min().copied().unwrap_or_default()
+}
+
+/// Takes samples until the budget is used up, at least `at_least` of them. `sample` is given its number.
+pub(crate) fn samples<T>(budget: Duration, at_least: usize, mut sample: impl FnMut(usize) -> T) -> Vec<T> {
+    let started = Instant::now();
+    let mut taken = Vec::new();
+    while taken.len() < at_least || started.elapsed() < budget {
+        taken.push(sample(taken.len()));
+    }
+    taken
+}
+
+/// The largest resident set this process has had so far, in bytes; `None` where the system does not tell.
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The load average of the last minute, if it tells of other programs: ours alone would make it one.
+pub(crate) fn foreign_load() -> Option<f64> {
+    let averages = fs::read_to_string("/proc/loadavg").ok()?;
+    let load: f64 = averages.split_whitespace().next()?.parse().ok()?;
+    Some(load).filter(|load| *load > 1.5)
+}

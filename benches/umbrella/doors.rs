@@ -1,0 +1,72 @@
+//! The gateway's five doors on turmoil: clock, network, disk, process, randomness.
+//!
+//! Thin: what a door needs to remember is the business of [`Process`] and of the sockets.
+
+use std::io;
+use std::rc::Rc;
+
+use super::process::Process;
+use super::sockets;
+use gateway::env::{
+    Clock, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal, SignalStream,
+    StartTime, Stream, TaskControl, WallTime,
+};
+
+/// Opens the doors of a process.
+pub(super) fn open(process: Rc<Process>) -> Env {
+    let disk = Rc::new(process.machine().disk().clone());
+    let doors = Rc::new(Doors(process));
+    Env::new(doors.clone(), doors.clone(), disk, doors.clone(), doors)
+}
+
+struct Doors(Rc<Process>);
+
+impl Clock for Doors {
+    fn wall(&self) -> WallTime {
+        self.0.machine().wall()
+    }
+}
+
+impl Net for Doors {
+    fn listen(&self, port: u16) -> LocalBoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(sockets::listen(port))
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
+        Box::pin(sockets::connect(host, port))
+    }
+}
+
+impl gateway::env::Process for Doors {
+    fn pid(&self) -> Pid {
+        self.0.pid()
+    }
+
+    fn start_time(&self) -> Option<StartTime> {
+        Some(StartTime(u64::from(self.0.pid().0)))
+    }
+
+    /// A machine of the umbrella runs one process at a time and never gives a process id twice.
+    fn liveness(&self, pid: Pid, _: Option<StartTime>) -> Liveness {
+        if pid == self.0.pid() { Liveness::Alive } else { Liveness::Dead }
+    }
+
+    /// Other signals than those handled do not occur here.
+    fn handle_signals(&self, _: &[Signal]) -> SignalStream {
+        self.0.handle_signals()
+    }
+
+    fn exit(&self, code: ExitCode) {
+        self.0.exit(code);
+    }
+
+    fn spawn(&self, _: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {
+        self.0.spawn(task)
+    }
+}
+
+impl Random for Doors {
+    fn next_u64(&self, label: &'static str) -> u64 {
+        self.0.random(label)
+    }
+}
