@@ -1,30 +1,29 @@
 //! The gateway: one process life, readable from top to bottom, and the state that its parts share.
 
+use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::Launch;
 use crate::agents::{provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
-use crate::env::{Env, ExitCode, SignalStream};
+use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
-use crate::lifecycle::{drain, instance, recovery, shutdown};
-use crate::messages::inbox::{Accepted, Inbox, Settlement, Stage};
+use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
+use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{ForcedExit, Policies, Recovery, RestartExit, StartConflictExit};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles, Transcript, TranscriptEntry};
+use crate::sessions::{LockError, SessionStore, StateError, StateFiles, TranscriptEntry};
 use crate::wire::{self, Peers};
 
-/// How long closing may take before the exit is forced. OpenClaw 2026.3.2 forced it after 5 s.
-const CLOSE_BUDGET: Duration = Duration::from_secs(10);
-const ERA_A_CLOSE_BUDGET: Duration = Duration::from_secs(5);
-/// When a refused sender should try again, in milliseconds.
-const RETRY_AFTER_MS: u64 = 2_000;
+/// How long the gateway waits before it tries again to write settlements that the disk refused.
+const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a life could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -40,25 +39,50 @@ enum StartError {
 }
 
 impl StartError {
-    /// Starting again helps only against a passing trouble of the disk.
+    /// Starting again helps against a trouble of the machine that may pass, and only against that.
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
-        match (self, on_conflict) {
-            (Self::State(StateError::Io { .. }), _) => ExitCode::FAILURE,
-            (Self::Locked(_) | Self::Bind { .. }, StartConflictExit::Failure) => ExitCode::FAILURE,
-            _ => ExitCode::CONFIG,
+        match self {
+            Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
+            Self::State(StateError::Io { .. }) | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
+            Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
+            Self::Locked(_) | Self::Bind { .. } => match on_conflict {
+                StartConflictExit::Config => ExitCode::CONFIG,
+                StartConflictExit::Failure => ExitCode::FAILURE,
+            },
+            Self::Config(_) | Self::State(_) => ExitCode::CONFIG,
         }
     }
+}
+
+/// Whether the machine is in trouble, rather than asked for something wrong.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    };
+    let lasting = [AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied];
+    !lasting.contains(&error.kind())
 }
 
 /// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendRefused {
     #[error("the gateway is starting, draining or closing; nothing was accepted")]
-    NotAdmitting { retry_after_ms: u64 },
+    NotAdmitting,
     #[error("this idempotency key was used for a different message")]
     KeyReused,
     #[error("the message could not be stored, nothing was accepted: {0}")]
     NotDurable(StateError),
+}
+
+/// What became of a message that was handed over and not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// It was accepted now.
+    Started,
+    /// It was accepted before and is not over.
+    InFlight,
+    /// It was accepted before and ended like this; the history shows how.
+    Over(Settlement),
 }
 
 /// What the parts of a life share.
@@ -67,7 +91,6 @@ pub(crate) struct Gateway {
     pub(crate) config: Config,
     pub(crate) policies: Policies,
     pub(crate) endpoint: Endpoint,
-    pub(crate) files: StateFiles,
     pub(crate) phase: PhaseCell,
     pub(crate) inbox: Inbox,
     pub(crate) sessions: SessionStore,
@@ -91,48 +114,36 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
 }
 
 async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<ExitCode, StartError> {
-    let config = Config::load(env.fs(), &launch.config)?;
-    let files = StateFiles::new(env.clone(), launch.policies.state_write);
+    let Launch { config, policies } = launch;
+    let config = Config::load(env.fs(), &config)?;
+    let files = StateFiles::new(env.clone(), policies.state_write);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
-    if launch.policies.recovery == Recovery::BeforeLock {
-        recovery::recover(&Gateway::open(env, &config, &launch.policies, &files)?).await?;
+    if policies.recovery == Recovery::BeforeLock {
+        recovery::recover(&Gateway::open(env, &config, &policies, &files)?).await;
     }
 
-    let lock = instance::lock(env, &state_dir, launch.policies.instance_lock).await?;
-    let started = start(env, &config, &launch.policies, &files).await;
-    let (gateway, listener) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            lock.release(env);
-            return Err(error);
-        }
+    let locked = unless_asked(signals, instance::lock(env, &state_dir, policies.instance_lock)).await;
+    let lock = match locked {
+        Ok(locked) => locked?,
+        Err(ending) => return Ok(exit_code(&policies, ending)),
     };
-
-    gateway.phase.enter(Phase::Serving);
-    tracing::info!(name: "gateway.ready", port = config.gateway.port, "serving");
-    let asked = next_ending(signals).await;
-
-    gateway.phase.enter(Phase::Draining);
-    let ending = drain::drain(&gateway, signals, asked).await;
-
-    gateway.phase.enter(Phase::Closing);
-    let closed = timeout(gateway.close_budget(), shutdown::close(&gateway, listener, ending)).await;
+    let started = unless_asked(signals, start(env, &config, &policies, &files)).await;
+    let exit_code = match started {
+        Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
+        Ok(Err(error)) => Err(error),
+        Err(ending) => Ok(exit_code(&policies, ending)),
+    };
     lock.release(env);
-    let exit_code = match closed {
-        Ok(()) => gateway.exit_code(ending),
-        Err(_) => {
-            tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-            gateway.forced_exit_code()
-        }
-    };
-    tracing::info!(name: "gateway.exiting", code = exit_code.0, "this life ends");
-    Ok(exit_code)
+    if let Ok(code) = exit_code {
+        tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
+    }
+    exit_code
 }
 
-type Accepting = crate::env::Task<()>;
+type Accepting = Task<()>;
 
-/// From the lock to readiness: the port first, so that nobody else's messages are recovered.
+/// Opens the state and the port. The port comes before recovery, so that nobody else's messages are recovered.
 async fn start(
     env: &Env,
     config: &Config,
@@ -143,10 +154,49 @@ async fn start(
     let port = config.gateway.port;
     let listener = instance::bind(env, port).await.map_err(|source| StartError::Bind { port, source })?;
     let accepting = env.spawn("listener", wire::serve(gateway.clone(), listener));
-    if policies.recovery != Recovery::BeforeLock {
-        recovery::recover(&gateway).await?;
-    }
     Ok((gateway, accepting))
+}
+
+/// From an open port to a closed one: recover, serve, drain, close.
+async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> ExitCode {
+    let recovered = match gateway.policies.recovery {
+        Recovery::BeforeLock => Ok(()),
+        _ => unless_asked(signals, recovery::recover(gateway)).await,
+    };
+    let asked = match recovered {
+        Ok(()) => {
+            gateway.phase.enter(Phase::Serving);
+            tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
+            next_ending(signals).await
+        }
+        Err(ending) => ending,
+    };
+    let asked_at = Instant::now();
+
+    gateway.phase.enter(Phase::Draining);
+    let ending = drain::drain(gateway, signals, asked).await;
+    if let Err(error) = gateway.inbox.pay() {
+        tracing::error!(name: "inbox.settlements-lost", %error, "the next life will not know of all ends");
+    }
+
+    gateway.phase.enter(Phase::Closing);
+    let budget = budgets::close(&gateway.policies, &gateway.config, ending, asked_at.elapsed());
+    let closing = shutdown::close(gateway, listener, ending);
+    let closed = match budget {
+        Some(budget) => timeout(budget, closing).await.is_ok(),
+        None => {
+            closing.await;
+            true
+        }
+    };
+    if closed {
+        return exit_code(&gateway.policies, ending);
+    }
+    tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
+    match gateway.policies.forced_exit {
+        ForcedExit::Failure => ExitCode::FAILURE,
+        ForcedExit::Clean => ExitCode::CLEAN,
+    }
 }
 
 async fn next_ending(signals: &mut SignalStream) -> Ending {
@@ -156,6 +206,23 @@ async fn next_ending(signals: &mut SignalStream) -> Ending {
         if let Some(ending) = Ending::asked_by(signal) {
             return ending;
         }
+    }
+}
+
+/// Does `work` unless the process is asked to end meanwhile. Work that can wait for long must be safe to drop.
+async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = T>) -> Result<T, Ending> {
+    tokio::select! {
+        biased;
+        ending = next_ending(signals) => Err(ending),
+        done = work => Ok(done),
+    }
+}
+
+fn exit_code(policies: &Policies, ending: Ending) -> ExitCode {
+    match (ending, policies.restart_exit) {
+        (Ending::Stop, _) | (Ending::Restart, RestartExit::Clean) => ExitCode::CLEAN,
+        (Ending::Restart, RestartExit::AskForSuccessor) => ExitCode::RESTART,
+        (Ending::Restart, RestartExit::Config) => ExitCode::CONFIG,
     }
 }
 
@@ -176,11 +243,10 @@ impl Gateway {
             policies: policies.clone(),
             endpoint,
             phase: PhaseCell::new(),
-            inbox: Inbox::open(env, files.clone(), state_dir, policies.acknowledgement)?,
+            inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
             sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir)?,
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
-            files: files.clone(),
             started: Instant::now(),
         }))
     }
@@ -190,24 +256,26 @@ impl Gateway {
         self.started.elapsed()
     }
 
-    /// Accepts a message: durable first, then queued. Returns the status that `chat.send` reports.
-    pub(crate) fn accept(self: &Rc<Self>, message: &Accepted) -> Result<&'static str, SendRefused> {
-        if let Some((known, stage)) = self.inbox.find(&message.run_id) {
-            if known != *message {
-                return Err(SendRefused::KeyReused);
-            }
-            return Ok(match stage {
-                Stage::Settled(_) => "ok",
-                Stage::Accepted | Stage::Started => "in_flight",
-            });
+    /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.
+    pub(crate) fn accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+        let accepted = self.try_accept(message);
+        if let Err(why) = &accepted {
+            tracing::warn!(name: "message.refused", run = message.run_id, %why, "nothing was accepted");
+        }
+        accepted
+    }
+
+    fn try_accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+        match self.inbox.knows(message) {
+            Known::AsAnother => return Err(SendRefused::KeyReused),
+            Known::AsThis(Stage::Settled(how)) => return Ok(Receipt::Over(how)),
+            Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
+            Known::No => {}
         }
         if !self.phase.admits_messages() {
-            return Err(SendRefused::NotAdmitting { retry_after_ms: RETRY_AFTER_MS });
+            return Err(SendRefused::NotAdmitting);
         }
-        if let Err(error) = self.inbox.accept(message, self.env.wall_clock()) {
-            tracing::error!(name: "message.refused", run = message.run_id, %error, "could not be stored");
-            return Err(SendRefused::NotDurable(error));
-        }
+        self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
         tracing::info!(
             name: "inbox.recorded",
             run = message.run_id,
@@ -215,7 +283,7 @@ impl Gateway {
             "accepted a message"
         );
         self.enqueue(message);
-        Ok("started")
+        Ok(Receipt::Started)
     }
 
     /// Gives an accepted message its place in its conversation's lane.
@@ -226,16 +294,33 @@ impl Gateway {
         });
     }
 
+    /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
+    pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
+        let Err(error) = self.inbox.settle(run_id, how) else { return };
+        tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
+        let gateway = self.clone();
+        drop(self.env.spawn("settlements", async move {
+            while gateway.inbox.pay().is_err() {
+                sleep(PAY_RETRY_DELAY).await;
+            }
+        }));
+    }
+
     /// Stops a conversation's runs for its sender, for good. Returns the ids of those that were stopped.
-    pub(crate) fn cancel(&self, session_key: &str, run_id: Option<&str>) -> Vec<String> {
+    pub(crate) fn cancel(self: &Rc<Self>, session_key: &str, run_id: Option<&str>) -> Vec<String> {
         let stopped = self.lanes.stop(session_key, run_id, Interruption::ByUser);
         let mut cancelled = Vec::new();
-        for Stopped::Queued(run_id) | Stopped::Running(run_id) in stopped {
+        for stopped in stopped {
+            let (run_id, was_running) = match stopped {
+                Stopped::Queued(run_id) => (run_id, false),
+                Stopped::Running(run_id) => (run_id, true),
+            };
             tracing::warn!(name: "message.cancelled", run = run_id, "stopped by its sender");
-            if let Err(error) = self.inbox.settle(&run_id, Settlement::Cancelled) {
-                tracing::error!(name: "message.cancellation-not-durable", run = run_id, %error, "not recorded");
+            self.settle(&run_id, Settlement::Cancelled);
+            // A run at work says so itself, as its last event.
+            if !was_running {
+                publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
             }
-            publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
             cancelled.push(run_id);
         }
         cancelled
@@ -243,8 +328,8 @@ impl Gateway {
 
     /// A conversation's transcript; empty when it does not exist.
     pub(crate) fn history(&self, session_key: &str) -> Result<Vec<TranscriptEntry>, StateError> {
-        match self.sessions.transcript_path(session_key)? {
-            Some(path) => Transcript::new(self.files.clone(), path).entries(),
+        match self.sessions.find_transcript(session_key)? {
+            Some(transcript) => transcript.entries(),
             None => Ok(Vec::new()),
         }
     }
@@ -259,27 +344,5 @@ impl Gateway {
             "peers": self.peers.count(),
             "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
         })
-    }
-
-    fn close_budget(&self) -> Duration {
-        match self.policies.forced_exit {
-            ForcedExit::Failure => CLOSE_BUDGET,
-            ForcedExit::Clean => ERA_A_CLOSE_BUDGET,
-        }
-    }
-
-    fn exit_code(&self, ending: Ending) -> ExitCode {
-        match (ending, self.policies.restart_exit) {
-            (Ending::Stop, _) | (Ending::Restart, RestartExit::Clean) => ExitCode::CLEAN,
-            (Ending::Restart, RestartExit::AskForSuccessor) => ExitCode::RESTART,
-            (Ending::Restart, RestartExit::Config) => ExitCode::CONFIG,
-        }
-    }
-
-    fn forced_exit_code(&self) -> ExitCode {
-        match self.policies.forced_exit {
-            ForcedExit::Failure => ExitCode::FAILURE,
-            ForcedExit::Clean => ExitCode::CLEAN,
-        }
     }
 }

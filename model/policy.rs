@@ -3,8 +3,6 @@
 //! A choice is an enum tested in one place. The default of each is the correct behaviour; a historical profile
 //! is another value of [`Policies`], and so is a planted defect, which exists to prove that an oracle sees it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// One value for every choice. In scenario files the names are kebab-case.
@@ -15,6 +13,8 @@ pub struct Policies {
     pub stop_drain: StopDrain,
     /// How long a drain may take.
     pub drain_budget: DrainBudget,
+    /// What a second request to end does, while the first is being followed.
+    pub second_request: SecondRequest,
     /// What becomes of work that a drain could not finish.
     pub interrupted_work: InterruptedWork,
     /// When `chat.send` is acknowledged.
@@ -35,6 +35,8 @@ pub struct Policies {
     pub start_conflict_exit: StartConflictExit,
     /// How a restart ends this process.
     pub restart_exit: RestartExit,
+    /// How long closing may take before the exit is forced.
+    pub close_budget: CloseBudget,
     /// With what status a shutdown that had to be forced ends.
     pub forced_exit: ForcedExit,
 }
@@ -61,6 +63,17 @@ pub enum DrainBudget {
     ThirtySeconds,
     /// Planted defect: no limit, so that the supervisor kills a drain that does not end.
     Unlimited,
+}
+
+/// What a second request to end does, while the first is being followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondRequest {
+    /// A stop overtakes a restart, and its limits apply from then on.
+    #[default]
+    StopOvertakes,
+    /// It is dropped, whatever it asks for: OpenClaw 2026.3.2.
+    Dropped,
 }
 
 /// What becomes of work that a drain could not finish.
@@ -184,6 +197,18 @@ pub enum RestartExit {
     Config,
 }
 
+/// How long closing may take before the exit is forced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseBudget {
+    /// A few seconds after the drain, inside what a stop keeps back of the supervisor's stop timeout.
+    #[default]
+    OfItsOwn,
+    /// 5 s more than the drain was allowed, from the signal on, however much of that the drain used: the single
+    /// force-exit timer of OpenClaw 2026.3.2.
+    SharedWithDrain,
+}
+
 /// With what status a shutdown that had to be forced ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -226,6 +251,7 @@ fn openclaw_2026_3_2() -> Policies {
     Policies {
         stop_drain: StopDrain::Skip,
         drain_budget: DrainBudget::ThirtySeconds,
+        second_request: SecondRequest::Dropped,
         interrupted_work: InterruptedWork::Forget,
         acknowledgement: Acknowledgement::BeforeDurable,
         recovery: Recovery::Skip,
@@ -234,6 +260,7 @@ fn openclaw_2026_3_2() -> Policies {
         readiness: Readiness::AlwaysReady,
         start_conflict_exit: StartConflictExit::Failure,
         restart_exit: RestartExit::Clean,
+        close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         ..Policies::default()
     }
@@ -278,9 +305,6 @@ const PLANTED: &[NamedPolicies] = &[
         ..Policies::default()
     }),
 ];
-
-/// How long the drain of [`DrainBudget::ThirtySeconds`] may take.
-pub(crate) const ERA_A_DRAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,6 @@ fn main() {
         Ok(launch) => live(arguments.bind, launch),
         Err(why) => fail(ExitCode::CONFIG, &why),
     };
-    // At once: waiting for what is still in flight, such as a name lookup, is no part of a shutdown.
     OsProcess.exit(code);
 }
 
@@ -77,7 +76,11 @@ fn unknown_profile(name: &str) -> String {
 fn live(bind: IpAddr, launch: Launch) -> ExitCode {
     match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            runtime.block_on(LocalSet::new().run_until(gateway::run(gateway_os::env(bind), launch)))
+            let life = gateway::run(gateway_os::env(bind), launch);
+            let code = runtime.block_on(LocalSet::new().run_until(life));
+            // Dropping it would wait for a name lookup that is still in flight, however long that takes.
+            runtime.shutdown_background();
+            code
         }
         Err(error) => fail(ExitCode::FAILURE, &format!("cannot start the runtime: {error}")),
     }

@@ -1,4 +1,5 @@
-//! Agents: the turn of a conversation, and the model provider that it asks.
+//! Agents: the turn of a conversation, the model provider that it asks, and the notice when there is no reply.
 
+pub(crate) mod notice;
 pub(crate) mod provider;
 pub(crate) mod run;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
@@ -17,8 +17,13 @@ use crate::env::Env;
 
 /// How long the connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How much of an error answer is worth showing.
+/// How much of what the provider said wrongly is worth reading, and how much worth showing.
+const ERROR_BODY_READ: usize = 16 * 1024;
 const ERROR_BODY_SHOWN: usize = 200;
+/// Longest line of a stream, and longest answer: a provider out of its mind must not take the gateway with it. An
+/// event with a whole answer stays below what may wait for a slow client.
+const MAX_LINE_BYTES: usize = 256 * 1024;
+const MAX_ANSWER_BYTES: usize = 512 * 1024;
 
 /// Why the model did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +149,8 @@ async fn exchange(
     let status = response.status();
     let mut body = response.into_body();
     if !status.is_success() {
-        let bytes = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-        let body = String::from_utf8_lossy(&bytes).chars().take(ERROR_BODY_SHOWN).collect();
+        let bytes = Limited::new(body, ERROR_BODY_READ).collect().await.map(Collected::to_bytes);
+        let body = shown(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
         return Err(ProviderError::Status { status, body });
     }
     let mut events = SseEvents::default();
@@ -157,14 +162,26 @@ async fn exchange(
                 return Ok(answer);
             }
             let chunk: Chunk = serde_json::from_str(&event)
-                .map_err(|error| ProviderError::Malformed(format!("{error} in {event:?}")))?;
+                .map_err(|error| ProviderError::Malformed(format!("{error} in {}", shown(&event))))?;
             for piece in chunk.choices.into_iter().filter_map(|choice| choice.delta.content) {
-                on_delta(&piece);
                 answer.push_str(&piece);
+                if answer.len() > MAX_ANSWER_BYTES {
+                    let why = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
+                    return Err(ProviderError::Malformed(why));
+                }
+                on_delta(&piece);
             }
+        }
+        if events.pending.len() > MAX_LINE_BYTES {
+            let why = format!("a line of the stream is longer than {MAX_LINE_BYTES} bytes");
+            return Err(ProviderError::Malformed(why));
         }
     }
     Err(ProviderError::Malformed("the stream ended before [DONE]".to_string()))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(ERROR_BODY_SHOWN).collect()
 }
 
 /// Splits a byte stream into the data of server-sent events.

@@ -1,5 +1,6 @@
 //! The life of a process: its phases, how it ends, and what the next life owes to the last.
 
+pub(crate) mod budgets;
 pub(crate) mod drain;
 pub(crate) mod instance;
 pub(crate) mod phase;

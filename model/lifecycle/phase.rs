@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use crate::env::Signal;
+use crate::policy::SecondRequest;
 
 /// Where in its life the process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Not yet taking messages.
     Starting,
@@ -39,11 +40,11 @@ impl Ending {
         }
     }
 
-    /// What holds when a second request arrives during the first: a stop overtakes a restart.
-    pub(crate) const fn overtaken_by(self, later: Self) -> Self {
-        match (self, later) {
-            (Self::Restart, Self::Restart) => Self::Restart,
-            (Self::Stop, _) | (_, Self::Stop) => Self::Stop,
+    /// What holds when a second request arrives during the first.
+    pub(crate) const fn overtaken_by(self, later: Self, policy: SecondRequest) -> Self {
+        match (policy, self, later) {
+            (SecondRequest::StopOvertakes, Self::Restart, Self::Stop) => Self::Stop,
+            (SecondRequest::StopOvertakes | SecondRequest::Dropped, first, _) => first,
         }
     }
 
@@ -68,6 +69,7 @@ impl PhaseCell {
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
+        debug_assert!(self.get() < phase, "from {:?} back to {phase:?}", self.get());
         self.0.set(phase);
     }
 
@@ -91,8 +93,14 @@ mod tests {
 
     #[test]
     fn a_stop_overtakes_a_restart_and_never_the_other_way_round() {
-        assert_eq!(Ending::Restart.overtaken_by(Ending::Stop), Ending::Stop);
-        assert_eq!(Ending::Stop.overtaken_by(Ending::Restart), Ending::Stop);
-        assert_eq!(Ending::Restart.overtaken_by(Ending::Restart), Ending::Restart);
+        use SecondRequest::StopOvertakes;
+        assert_eq!(Ending::Restart.overtaken_by(Ending::Stop, StopOvertakes), Ending::Stop);
+        assert_eq!(Ending::Stop.overtaken_by(Ending::Restart, StopOvertakes), Ending::Stop);
+        assert_eq!(Ending::Restart.overtaken_by(Ending::Restart, StopOvertakes), Ending::Restart);
+    }
+
+    #[test]
+    fn history_dropped_a_second_request() {
+        assert_eq!(Ending::Restart.overtaken_by(Ending::Stop, SecondRequest::Dropped), Ending::Restart);
     }
 }

@@ -1,15 +1,16 @@
 //! Recovery: what this life owes to the messages that an earlier one accepted and did not settle.
 //!
 //! [`verdict`] decides from evidence alone, so that a crash at any point of recovery leads to the same end.
-//! A message that had not started is run. One that had started may have acted already: its sender is told.
+//! A message that had not started is run. One that had started may have acted already: its sender is told. What
+//! cannot be read of one conversation keeps nobody else waiting.
 
 use std::rc::Rc;
 
-use crate::agents::run::{NoticeCause, tell};
+use crate::agents::notice::{NoticeCause, TurnError, tell};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::policy::Recovery;
-use crate::sessions::{Role, StateError, Transcript};
+use crate::sessions::StateError;
 
 /// What becomes of a message from an earlier life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,33 +25,40 @@ enum Verdict {
     Tell,
 }
 
-/// What the transcript says about a message.
-#[derive(Clone, Copy, Debug, Default)]
-struct Evidence {
-    has_reply: bool,
-    has_notice: bool,
-}
-
-fn verdict(policy: Recovery, stage: Stage, evidence: Evidence) -> Verdict {
-    match (policy, stage) {
-        (Recovery::Skip, _) => Verdict::Leave,
-        (Recovery::RerunEverything, _) => Verdict::Resume,
-        (_, Stage::Settled(_)) => Verdict::Leave,
-        _ if evidence.has_reply => Verdict::Settle(Settlement::Answered),
-        _ if evidence.has_notice => Verdict::Settle(Settlement::Told),
-        (_, Stage::Accepted) => Verdict::Resume,
-        (_, Stage::Started) => Verdict::Tell,
+/// `recorded` is the end of the message that the transcript shows, if any.
+fn verdict(policy: Recovery, stage: Stage, recorded: Option<Settlement>) -> Verdict {
+    match (policy, stage, recorded) {
+        (Recovery::Skip, ..) => Verdict::Leave,
+        (Recovery::RerunEverything, ..) => Verdict::Resume,
+        (_, Stage::Settled(_), _) => Verdict::Leave,
+        (_, _, Some(end)) => Verdict::Settle(end),
+        (_, Stage::Accepted, None) => Verdict::Resume,
+        (_, Stage::Started, None) => Verdict::Tell,
     }
 }
 
 /// Settles or resumes every message of earlier lives, in the order of their acceptance.
-pub(crate) async fn recover(gateway: &Rc<Gateway>) -> Result<(), StateError> {
+pub(crate) async fn recover(gateway: &Rc<Gateway>) {
+    let policy = gateway.policies.recovery;
+    if policy != Recovery::Skip
+        && let Err(error) = gateway.sessions.all_idle().await
+    {
+        tracing::warn!(name: "session.status-stale", %error, "sessions of earlier lives are left as running");
+    }
     let (mut resumed, mut told) = (0, 0);
     for (message, stage) in gateway.inbox.in_order() {
-        let evidence = evidence(gateway, &message, stage)?;
-        match verdict(gateway.policies.recovery, stage, evidence) {
+        let recorded = match recorded(gateway, &message, stage) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                tracing::error!(name: "recovery.no-evidence", run = message.run_id, %error, "cannot tell its end");
+                tell(gateway, &message, NoticeCause::Failed(TurnError::State(error)), 0).await;
+                told += 1;
+                continue;
+            }
+        };
+        match verdict(policy, stage, recorded) {
             Verdict::Leave => {}
-            Verdict::Settle(how) => gateway.inbox.settle(&message.run_id, how)?,
+            Verdict::Settle(how) => gateway.settle(&message.run_id, how),
             Verdict::Resume => {
                 tracing::warn!(name: "recovery.resumed", run = message.run_id, "accepted by an earlier life");
                 gateway.inbox.reopen(&message.run_id);
@@ -58,50 +66,46 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) -> Result<(), StateError> {
                 resumed += 1;
             }
             Verdict::Tell => {
-                tell(gateway, &message, NoticeCause::Interrupted).await;
+                tell(gateway, &message, NoticeCause::Interrupted, 0).await;
                 told += 1;
             }
         }
     }
+    gateway.inbox.forget_settled_texts();
     tracing::info!(name: "recovery.finished", resumed, told, "earlier lives are settled");
-    Ok(())
 }
 
-fn evidence(gateway: &Gateway, message: &Accepted, stage: Stage) -> Result<Evidence, StateError> {
-    if stage != Stage::Started {
-        return Ok(Evidence::default());
+/// What the transcript says about a message that the journal does not know the end of.
+fn recorded(gateway: &Gateway, message: &Accepted, stage: Stage) -> Result<Option<Settlement>, StateError> {
+    if matches!(stage, Stage::Settled(_)) {
+        return Ok(None);
     }
-    let Some(path) = gateway.sessions.transcript_path(&message.session_key)? else {
-        return Ok(Evidence::default());
-    };
-    let transcript = Transcript::new(gateway.files.clone(), path);
-    Ok(Evidence {
-        has_reply: transcript.find(Role::Assistant, &message.run_id)?.is_some(),
-        has_notice: transcript.find(Role::Notice, &message.run_id)?.is_some(),
-    })
+    let Some(transcript) = gateway.sessions.find_transcript(&message.session_key)? else { return Ok(None) };
+    Ok(transcript.outcome(&message.run_id)?.as_ref().map(Settlement::from))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(policy: Recovery, stage: Stage, has_reply: bool, has_notice: bool, expected: Verdict) {
-        assert_eq!(verdict(policy, stage, Evidence { has_reply, has_notice }), expected);
+    fn check(policy: Recovery, stage: Stage, recorded: Option<Settlement>, expected: Verdict) {
+        assert_eq!(verdict(policy, stage, recorded), expected);
     }
 
     #[test]
     fn the_evidence_decides_once() {
         use Recovery::ResumeOrTell;
-        let settled = Stage::Settled(Settlement::Answered);
-        check(ResumeOrTell, settled, true, false, Verdict::Leave);
-        check(ResumeOrTell, Stage::Accepted, false, false, Verdict::Resume);
-        check(ResumeOrTell, Stage::Started, false, false, Verdict::Tell);
-        check(ResumeOrTell, Stage::Started, true, false, Verdict::Settle(Settlement::Answered));
-        check(ResumeOrTell, Stage::Started, false, true, Verdict::Settle(Settlement::Told));
+        use Settlement::{Answered, Told};
+        check(ResumeOrTell, Stage::Settled(Answered), None, Verdict::Leave);
+        check(ResumeOrTell, Stage::Accepted, None, Verdict::Resume);
+        check(ResumeOrTell, Stage::Accepted, Some(Told), Verdict::Settle(Told));
+        check(ResumeOrTell, Stage::Started, None, Verdict::Tell);
+        check(ResumeOrTell, Stage::Started, Some(Answered), Verdict::Settle(Answered));
+        check(ResumeOrTell, Stage::Started, Some(Told), Verdict::Settle(Told));
     }
 
     #[test]
     fn history_looked_at_nothing() {
-        check(Recovery::Skip, Stage::Started, false, false, Verdict::Leave);
+        check(Recovery::Skip, Stage::Started, None, Verdict::Leave);
     }
 }

@@ -3,9 +3,10 @@
 //! A message is in exactly one stage. Each step is appended to the journal before the world can see its effect:
 //! `accepted` before the sender's acknowledgement, `started` before the model is asked, `settled` before the
 //! final event goes out. What a crash leaves unsettled is what the next life must recover. Settled messages
-//! stay for a while as tombstones, so that a repeated idempotency key is recognised across restarts.
+//! stay for a while as tombstones, without their text, so that a repeated idempotency key is recognised across
+//! restarts. A settlement that the disk refuses is owed: it holds in memory and is written as soon as that works.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,10 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::{Env, WallTime};
 use crate::policy::Acknowledgement;
-use crate::sessions::{StateError, StateFiles};
+use crate::sessions::{Outcome, StateError, StateFiles, json_line};
 
-/// How long a settled message is remembered for its idempotency key.
+/// How long a settled message is remembered for its idempotency key, and how many of them at most.
 const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TOMBSTONES: usize = 20_000;
+/// A journal shorter than this is not worth rewriting.
+const COMPACT_FROM_LINES: usize = 1_000;
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,26 @@ pub(crate) enum Settlement {
     Told,
     /// Its sender stopped it.
     Cancelled,
+}
+
+impl Settlement {
+    /// The settlement's name in the answer to `chat.send`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Told => "told",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl From<&Outcome> for Settlement {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Reply(_) => Self::Answered,
+            Outcome::Notice(_) => Self::Told,
+        }
+    }
 }
 
 /// Where a message is on its road.
@@ -53,58 +77,122 @@ pub(crate) struct Accepted {
     pub(crate) text: String,
 }
 
+/// What the inbox knows of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing, or nothing any more.
+    No,
+    /// It was used for another message.
+    AsAnother,
+    /// It is this very message.
+    AsThis(Stage),
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
-    message: Accepted,
+    session_key: String,
+    /// Kept until the message is settled.
+    text: Option<String>,
+    fingerprint: u64,
     stage: Stage,
     at: WallTime,
     order: u64,
 }
 
+impl Entry {
+    /// The message, as long as its text is kept.
+    fn message(&self, run_id: &str) -> Option<Accepted> {
+        let text = self.text.clone()?;
+        Some(Accepted { run_id: run_id.to_string(), session_key: self.session_key.clone(), text })
+    }
+
+    fn is_settled(&self) -> bool {
+        matches!(self.stage, Stage::Settled(_))
+    }
+}
+
+type Entries = BTreeMap<String, Entry>;
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 enum Record {
-    Accepted { run_id: String, session_key: String, text: String, at: u64 },
-    Started { run_id: String },
-    Settled { run_id: String, how: Settlement },
+    Accepted {
+        run_id: String,
+        session_key: String,
+        text: String,
+        at: u64,
+    },
+    Started {
+        run_id: String,
+    },
+    Settled {
+        run_id: String,
+        how: Settlement,
+    },
+    /// What a rewritten journal keeps of a settled message.
+    Tombstone {
+        run_id: String,
+        session_key: String,
+        fingerprint: u64,
+        at: u64,
+        how: Settlement,
+    },
 }
 
 /// The journal and what it says.
 pub(crate) struct Inbox {
+    env: Env,
     files: StateFiles,
     path: PathBuf,
     policy: Acknowledgement,
-    entries: RefCell<BTreeMap<String, Entry>>,
+    entries: RefCell<Entries>,
+    next_order: Cell<u64>,
+    journal_lines: Cell<usize>,
+    /// Settlements that the disk has refused so far, in their order.
+    owed: RefCell<Vec<Record>>,
 }
 
 impl Inbox {
-    /// Reads the journal in `dir` and drops what is no longer worth remembering.
+    /// Reads the journal in `dir`.
     pub(crate) fn open(
-        env: &Env,
+        env: Env,
         files: StateFiles,
         dir: &Path,
         policy: Acknowledgement,
     ) -> Result<Self, StateError> {
         let path = dir.join("inbox.jsonl");
-        let lines = files.read_lines(&path)?;
-        let records: Vec<Record> = crate::sessions::parse_lines(&path, &lines)?;
-        let inbox = Self { files, path, policy, entries: RefCell::new(replay(records)) };
-        inbox.forget_old(env.wall_clock(), lines.len())?;
+        let records: Vec<Record> = files.read_records(&path)?;
+        let (next_order, journal_lines) = (records.len() as u64, records.len());
+        let inbox = Self {
+            env,
+            files,
+            path,
+            policy,
+            entries: RefCell::new(replay(records)),
+            next_order: Cell::new(next_order),
+            journal_lines: Cell::new(journal_lines),
+            owed: RefCell::default(),
+        };
+        forget_old(&mut inbox.entries.borrow_mut(), inbox.env.wall_clock());
         Ok(inbox)
     }
 
     /// Makes a message durable; when this returns it may be acknowledged.
-    pub(crate) fn accept(&self, message: &Accepted, at: WallTime) -> Result<(), StateError> {
-        self.journal(&Record::Accepted {
-            run_id: message.run_id.clone(),
-            session_key: message.session_key.clone(),
-            text: message.text.clone(),
-            at: at.epoch_ms(),
-        })?;
-        let mut entries = self.entries.borrow_mut();
-        let order = entries.len() as u64;
-        let entry = Entry { message: message.clone(), stage: Stage::Accepted, at, order };
-        entries.insert(message.run_id.clone(), entry);
+    pub(crate) fn accept(&self, message: &Accepted) -> Result<(), StateError> {
+        let at = self.env.wall_clock();
+        let Accepted { run_id, session_key, text } = message.clone();
+        let entry = Entry {
+            session_key: session_key.clone(),
+            text: Some(text.clone()),
+            fingerprint: fingerprint(&text),
+            stage: Stage::Accepted,
+            at,
+            order: self.next_order.get(),
+        };
+        self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at: at.epoch_ms() })?;
+        self.next_order.set(entry.order + 1);
+        self.entries.borrow_mut().insert(run_id, entry);
+        self.compact_if_worth_it();
         Ok(())
     }
 
@@ -115,10 +203,21 @@ impl Inbox {
         Ok(())
     }
 
-    /// Records that the message is over.
+    /// Records that the message is over. On an error it is over all the same, and the record is owed.
     pub(crate) fn settle(&self, run_id: &str, how: Settlement) -> Result<(), StateError> {
-        self.journal(&Record::Settled { run_id: run_id.to_string(), how })?;
         self.set_stage(run_id, Stage::Settled(how));
+        if let Some(entry) = self.entries.borrow_mut().get_mut(run_id) {
+            entry.text = None;
+        }
+        self.owed.borrow_mut().push(Record::Settled { run_id: run_id.to_string(), how });
+        self.pay()
+    }
+
+    /// Writes the settlements that are owed.
+    pub(crate) fn pay(&self) -> Result<(), StateError> {
+        let bytes: Vec<u8> = self.owed.borrow().iter().flat_map(json_line).collect();
+        self.write(&bytes)?;
+        self.owed.borrow_mut().clear();
         Ok(())
     }
 
@@ -127,24 +226,55 @@ impl Inbox {
         self.set_stage(run_id, Stage::Accepted);
     }
 
-    /// The message accepted under this key and its stage.
-    pub(crate) fn find(&self, run_id: &str) -> Option<(Accepted, Stage)> {
-        let entries = self.entries.borrow();
-        entries.get(run_id).map(|entry| (entry.message.clone(), entry.stage))
+    /// Drops the texts of what earlier lives settled. Recovery is the last to read them.
+    pub(crate) fn forget_settled_texts(&self) {
+        let mut entries = self.entries.borrow_mut();
+        entries.values_mut().filter(|entry| entry.is_settled()).for_each(|entry| entry.text = None);
     }
 
-    /// Every message with its stage, in the order of acceptance.
+    /// What is known of a message that comes in.
+    pub(crate) fn knows(&self, message: &Accepted) -> Known {
+        match self.entries.borrow().get(&message.run_id) {
+            None => Known::No,
+            Some(entry)
+                if entry.session_key == message.session_key
+                    && entry.fingerprint == fingerprint(&message.text) =>
+            {
+                Known::AsThis(entry.stage)
+            }
+            Some(_) => Known::AsAnother,
+        }
+    }
+
+    /// The conversation in which this key was used.
+    pub(crate) fn session_of(&self, run_id: &str) -> Option<String> {
+        self.entries.borrow().get(run_id).map(|entry| entry.session_key.clone())
+    }
+
+    /// The message accepted under this key, if it is not over.
+    pub(crate) fn find_open(&self, run_id: &str) -> Option<(Accepted, Stage)> {
+        let entries = self.entries.borrow();
+        let entry = entries.get(run_id).filter(|entry| !entry.is_settled())?;
+        Some((entry.message(run_id)?, entry.stage))
+    }
+
+    /// Every message whose text is still known, with its stage, in the order of acceptance.
     pub(crate) fn in_order(&self) -> Vec<(Accepted, Stage)> {
         let entries = self.entries.borrow();
-        let mut entries: Vec<_> = entries.values().collect();
-        entries.sort_by_key(|entry| entry.order);
-        entries.into_iter().map(|entry| (entry.message.clone(), entry.stage)).collect()
+        let in_order = in_order(&entries).into_iter();
+        in_order.filter_map(|(run_id, entry)| Some((entry.message(run_id)?, entry.stage))).collect()
+    }
+
+    /// Every message that is accepted and not settled, in the order of acceptance.
+    pub(crate) fn open_messages(&self) -> Vec<(Accepted, Stage)> {
+        let mut messages = self.in_order();
+        messages.retain(|(_, stage)| !matches!(stage, Stage::Settled(_)));
+        messages
     }
 
     /// How many messages are accepted and not settled.
     pub(crate) fn open_count(&self) -> usize {
-        let entries = self.entries.borrow();
-        entries.values().filter(|entry| !matches!(entry.stage, Stage::Settled(_))).count()
+        self.entries.borrow().values().filter(|entry| !entry.is_settled()).count()
     }
 
     fn set_stage(&self, run_id: &str, stage: Stage) {
@@ -154,67 +284,125 @@ impl Inbox {
     }
 
     fn journal(&self, record: &Record) -> Result<(), StateError> {
+        // In order: a step must not stand in front of an older one that is still owed.
+        self.pay()?;
+        self.write(&json_line(record))
+    }
+
+    fn write(&self, lines: &[u8]) -> Result<(), StateError> {
         match self.policy {
-            Acknowledgement::AfterDurable => {
-                self.files.append(&self.path, &crate::sessions::json_line(record))
+            Acknowledgement::AfterDurable if !lines.is_empty() => {
+                self.files.append(&self.path, lines)?;
+                let count = lines.iter().filter(|&&byte| byte == b'\n').count();
+                self.journal_lines.set(self.journal_lines.get() + count);
+                Ok(())
             }
             // History kept accepted messages in memory only.
-            Acknowledgement::BeforeDurable => Ok(()),
+            Acknowledgement::AfterDurable | Acknowledgement::BeforeDurable => Ok(()),
         }
     }
 
-    /// Rewrites the journal without settled messages older than [`TOMBSTONE_AGE`], once they are the bulk of it.
-    fn forget_old(&self, now: WallTime, journal_lines: usize) -> Result<(), StateError> {
-        let worth_it = {
-            let mut entries = self.entries.borrow_mut();
-            let before = entries.len();
-            entries.retain(|_, entry| {
-                !matches!(entry.stage, Stage::Settled(_)) || now.since(entry.at) < TOMBSTONE_AGE
-            });
-            (before - entries.len()) * 2 > before && journal_lines > 0
-        };
-        if !worth_it {
-            return Ok(());
+    /// Rewrites a journal of which most says nothing any more. It is as good as before when that fails.
+    fn compact_if_worth_it(&self) {
+        let lines = self.journal_lines.get();
+        if lines < COMPACT_FROM_LINES || lines < 2 * self.entries.borrow().len() {
+            return;
         }
-        let mut bytes = Vec::new();
-        for (message, stage) in self.in_order() {
-            let at = self.entries.borrow()[&message.run_id].at.epoch_ms();
-            let Accepted { run_id, session_key, text } = message;
-            let accepted = Record::Accepted { run_id: run_id.clone(), session_key, text, at };
-            bytes.extend(crate::sessions::json_line(&accepted));
-            if stage != Stage::Accepted {
-                bytes.extend(crate::sessions::json_line(&Record::Started { run_id: run_id.clone() }));
+        let mut entries = self.entries.borrow_mut();
+        forget_old(&mut entries, self.env.wall_clock());
+        let records: Vec<Vec<u8>> = in_order(&entries).into_iter().flat_map(digest).collect();
+        match self.files.replace(&self.path, &records.concat()) {
+            // What was owed is part of what was written.
+            Ok(()) => {
+                self.journal_lines.set(records.len());
+                self.owed.borrow_mut().clear();
             }
-            if let Stage::Settled(how) = stage {
-                bytes.extend(crate::sessions::json_line(&Record::Settled { run_id, how }));
+            Err(error) => {
+                // Not again at the next message.
+                self.journal_lines.set(0);
+                tracing::warn!(name: "inbox.not-compacted", %error, "the journal stays as long as it is");
             }
         }
-        self.files.replace(&self.path, &bytes)
     }
 }
 
+/// The fewest lines that say the same about a message.
+fn digest((run_id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
+    let (run_id, session_key, at) = (run_id.clone(), entry.session_key.clone(), entry.at.epoch_ms());
+    if let Stage::Settled(how) = entry.stage {
+        let fingerprint = entry.fingerprint;
+        return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, at, how })];
+    }
+    let text = entry.text.clone().unwrap_or_default();
+    let mut lines = vec![json_line(&Record::Accepted { run_id: run_id.clone(), session_key, text, at })];
+    if entry.stage == Stage::Started {
+        lines.push(json_line(&Record::Started { run_id }));
+    }
+    lines
+}
+
+fn in_order(entries: &Entries) -> Vec<(&String, &Entry)> {
+    let mut in_order: Vec<_> = entries.iter().collect();
+    in_order.sort_by_key(|(_, entry)| entry.order);
+    in_order
+}
+
+/// Drops tombstones that are too old, and the oldest of too many.
+fn forget_old(entries: &mut Entries, now: WallTime) {
+    let settled: Vec<u64> = {
+        let mut orders: Vec<u64> =
+            entries.values().filter(|entry| entry.is_settled()).map(|entry| entry.order).collect();
+        orders.sort_unstable();
+        orders
+    };
+    let first_kept = settled.len().checked_sub(MAX_TOMBSTONES).map_or(0, |excess| settled[excess]);
+    entries.retain(|_, entry| {
+        !entry.is_settled() || (entry.order >= first_kept && now.since(entry.at) < TOMBSTONE_AGE)
+    });
+}
+
 /// Folds the journal. A step of an unknown message is ignored: its acceptance was forgotten with its age.
-fn replay(records: Vec<Record>) -> BTreeMap<String, Entry> {
-    let mut entries = BTreeMap::new();
+fn replay(records: Vec<Record>) -> Entries {
+    let mut entries = Entries::new();
     for (order, record) in records.into_iter().enumerate() {
+        let order = order as u64;
         match record {
             Record::Accepted { run_id, session_key, text, at } => {
-                let message = Accepted { run_id: run_id.clone(), session_key, text };
-                let at = WallTime::from_epoch_ms(at);
-                let entry = Entry { message, stage: Stage::Accepted, at, order: order as u64 };
-                entries.entry(run_id).or_insert(entry);
+                let entry = Entry {
+                    session_key,
+                    fingerprint: fingerprint(&text),
+                    text: Some(text),
+                    stage: Stage::Accepted,
+                    at: WallTime::from_epoch_ms(at),
+                    order,
+                };
+                // A key that was forgotten after its time may be used again; an open message is accepted once.
+                if entries.get(&run_id).is_none_or(Entry::is_settled) {
+                    entries.insert(run_id, entry);
+                }
             }
             Record::Started { run_id } => advance(&mut entries, &run_id, Stage::Started),
             Record::Settled { run_id, how } => advance(&mut entries, &run_id, Stage::Settled(how)),
+            Record::Tombstone { run_id, session_key, fingerprint, at, how } => {
+                let (text, at, stage) = (None, WallTime::from_epoch_ms(at), Stage::Settled(how));
+                entries.insert(run_id, Entry { session_key, text, fingerprint, stage, at, order });
+            }
         }
     }
     entries
 }
 
-fn advance(entries: &mut BTreeMap<String, Entry>, run_id: &str, stage: Stage) {
+fn advance(entries: &mut Entries, run_id: &str, stage: Stage) {
     if let Some(entry) = entries.get_mut(run_id) {
         entry.stage = stage;
     }
+}
+
+/// Tells texts apart (FNV-1a). Stable for ever, since it stands in the journal.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -248,8 +436,60 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_be_used_again_once_its_message_is_over_and_forgotten() {
+        let reused =
+            Record::Accepted { run_id: "a".into(), session_key: "s".into(), text: "new".into(), at: 1 };
+        let settled = Record::Settled { run_id: "a".into(), how: Settlement::Answered };
+        let entries = replay(vec![accepted("a"), settled, reused]);
+        assert_eq!((entries["a"].stage, entries["a"].text.as_deref()), (Stage::Accepted, Some("new")));
+        let entries = replay(vec![accepted("a"), Record::Started { run_id: "a".into() }, accepted("a")]);
+        assert_eq!(entries["a"].stage, Stage::Started);
+    }
+
+    #[test]
+    fn a_digest_says_what_the_whole_journal_said() {
+        let whole = replay(vec![
+            accepted("told"),
+            accepted("open"),
+            Record::Settled { run_id: "told".into(), how: Settlement::Told },
+            accepted("started"),
+            Record::Started { run_id: "started".into() },
+        ]);
+        let lines = in_order(&whole).into_iter().flat_map(digest);
+        let records = lines.map(|line| serde_json::from_slice(&line).expect("is a record")).collect();
+        let again = replay(records);
+        assert_eq!(again.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
+        for (run_id, entry) in &whole {
+            assert_eq!(again[run_id].stage, entry.stage, "{run_id}");
+            assert_eq!(again[run_id].fingerprint, entry.fingerprint, "{run_id}");
+        }
+        assert_eq!((again["open"].text.as_deref(), &again["told"].text), (Some("hi"), &None));
+    }
+
+    #[test]
+    fn old_and_too_many_tombstones_are_forgotten_and_open_messages_never() {
+        let mut records = vec![accepted("open")];
+        for number in 0..=MAX_TOMBSTONES {
+            records.push(Record::Tombstone {
+                run_id: format!("t{number}"),
+                session_key: "s".into(),
+                fingerprint: 0,
+                at: number as u64,
+                how: Settlement::Answered,
+            });
+        }
+        let mut entries = replay(records);
+        forget_old(&mut entries, WallTime::from_epoch_ms(0));
+        assert_eq!(entries.len(), MAX_TOMBSTONES + 1);
+        assert!(entries.contains_key("open") && !entries.contains_key("t0"));
+        let newest = MAX_TOMBSTONES as u64;
+        forget_old(&mut entries, WallTime::from_epoch_ms(newest + TOMBSTONE_AGE.as_millis() as u64));
+        assert_eq!(entries.keys().collect::<Vec<_>>(), ["open"]);
+    }
+
+    #[test]
     fn the_journal_reads_as_documented() {
-        let line = String::from_utf8(crate::sessions::json_line(&accepted("a"))).expect("is UTF-8");
+        let line = String::from_utf8(json_line(&accepted("a"))).expect("is UTF-8");
         assert_eq!(
             line,
             "{\"type\":\"accepted\",\"runId\":\"a\",\"sessionKey\":\"s\",\"text\":\"hi\",\"at\":0}\n"

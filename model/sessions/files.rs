@@ -1,11 +1,18 @@
 //! Durable files: the one place that decides how bytes of the state directory reach the disk.
 //!
-//! Appending syncs the file (and the directory when the file is new); replacing goes through a temporary file,
-//! sync, rename and directory sync, so that a reader sees the old content or the new and never a mixture.
+//! Appending syncs the file (and the directory the first time) and leaves no trace when it fails; replacing goes
+//! through a temporary file, sync, rename and directory sync, so that a reader sees the old content or the new and
+//! never a mixture.
 //! Knows nothing of what the bytes mean.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::env::{Env, Fs};
 use crate::policy::StateWrite;
@@ -43,16 +50,29 @@ impl StateError {
     }
 }
 
-/// Writes and reads files of the state directory, by policy.
+/// How every record of a JSONL file begins: the tag of its kind. What does not begin like this was never ours.
+const RECORD_START: &[u8] = br#"{"type":"#;
+
+/// Writes and reads files of the state directory, by policy. Clones share what they know of the files.
 #[derive(Clone)]
 pub(crate) struct StateFiles {
     env: Env,
     policy: StateWrite,
+    known: Rc<RefCell<Known>>,
+}
+
+/// What this life knows of files it appends to.
+#[derive(Default)]
+struct Known {
+    /// Files whose names survive a power loss. What an earlier life created may not have got that far.
+    named: BTreeSet<PathBuf>,
+    /// Files that a failed append may have left with bytes that must go, and their length before it.
+    damaged: BTreeMap<PathBuf, u64>,
 }
 
 impl StateFiles {
     pub(crate) fn new(env: Env, policy: StateWrite) -> Self {
-        Self { env, policy }
+        Self { env, policy, known: Rc::default() }
     }
 
     fn fs(&self) -> &dyn Fs {
@@ -61,44 +81,59 @@ impl StateFiles {
 
     /// The file's content; `None` when there is no such file.
     pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-        match self.fs().read(path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StateError::io(path)(error)),
-        }
+        if_exists(self.fs().read(path)).map_err(StateError::io(path))
     }
 
-    /// Whether there is such a file.
-    pub(crate) fn exists(&self, path: &Path) -> Result<bool, StateError> {
-        match self.fs().stat(path) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StateError::io(path)(error)),
-        }
+    /// Whether there is nothing in the file, or no file.
+    pub(crate) fn is_blank(&self, path: &Path) -> Result<bool, StateError> {
+        Ok(self.size(path)?.is_none_or(|size| size == 0))
+    }
+
+    fn size(&self, path: &Path) -> Result<Option<u64>, StateError> {
+        let stat = if_exists(self.fs().stat(path)).map_err(StateError::io(path))?;
+        Ok(stat.map(|stat| stat.size))
     }
 
     /// Creates the directory with its parents and makes every new name durable.
     pub(crate) fn create_dir(&self, path: &Path) -> Result<(), StateError> {
         let missing: Vec<&Path> = path.ancestors().take_while(|dir| self.fs().stat(dir).is_err()).collect();
         self.fs().create_dir_all(path).map_err(StateError::io(path))?;
-        if self.policy == StateWrite::Durable {
-            for created in missing {
-                self.sync_parent(created)?;
+        missing.into_iter().try_for_each(|created| self.make_name_durable(created))
+    }
+
+    /// Appends bytes; when this returns they survive whatever comes. When it fails the file is as it was: a
+    /// record that was refused must not be found by the next life, nor half of one spoil the record after it.
+    pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        self.repair(path)?;
+        let before = self.size(path)?.unwrap_or(0);
+        let appended = self.append_durably(path, bytes);
+        if appended.is_err() {
+            self.known.borrow_mut().damaged.insert(path.to_path_buf(), before);
+            if let Err(error) = self.repair(path) {
+                tracing::error!(name: "state.damaged", %error, "a failed append may have left bytes behind");
             }
+        }
+        appended
+    }
+
+    fn append_durably(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        self.fs().append(path, bytes).map_err(StateError::io(path))?;
+        self.make_content_durable(path)?;
+        if !self.known.borrow().named.contains(path) {
+            self.make_name_durable(path)?;
+            self.known.borrow_mut().named.insert(path.to_path_buf());
         }
         Ok(())
     }
 
-    /// Appends bytes; when this returns they survive whatever comes.
-    pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-        let is_new = self.policy == StateWrite::Durable && !self.exists(path)?;
-        self.fs().append(path, bytes).map_err(StateError::io(path))?;
-        if self.policy == StateWrite::Durable {
-            self.fs().sync_file(path).map_err(StateError::io(path))?;
-            if is_new {
-                self.sync_parent(path)?;
-            }
+    /// Undoes a failed append; tried again before each use of the file until it succeeds.
+    fn repair(&self, path: &Path) -> Result<(), StateError> {
+        let Some(len) = self.known.borrow().damaged.get(path).copied() else { return Ok(()) };
+        if self.size(path)?.is_some_and(|size| size > len) {
+            self.fs().truncate(path, len).map_err(StateError::io(path))?;
+            self.make_content_durable(path)?;
         }
+        self.known.borrow_mut().damaged.remove(path);
         Ok(())
     }
 
@@ -109,47 +144,72 @@ impl StateFiles {
         }
         let temporary = with_suffix(path, ".tmp");
         self.fs().write(&temporary, bytes).map_err(StateError::io(&temporary))?;
-        if self.policy == StateWrite::Durable {
-            self.fs().sync_file(&temporary).map_err(StateError::io(&temporary))?;
-        }
+        self.make_content_durable(&temporary)?;
+        // Until the directory is synced, a power loss brings the old file back, with none of what follows.
+        self.known.borrow_mut().named.remove(path);
         self.fs().rename(&temporary, path).map_err(StateError::io(path))?;
-        if self.policy == StateWrite::Durable {
-            self.sync_parent(path)?;
-        }
+        self.known.borrow_mut().damaged.remove(path);
+        self.make_name_durable(path)?;
+        self.known.borrow_mut().named.insert(path.to_path_buf());
         Ok(())
     }
 
-    fn sync_parent(&self, path: &Path) -> Result<(), StateError> {
-        match path.parent() {
-            Some(parent) => self.fs().sync_dir(parent).map_err(StateError::io(parent)),
-            None => Ok(()),
+    fn make_content_durable(&self, path: &Path) -> Result<(), StateError> {
+        match self.policy {
+            StateWrite::Durable => self.fs().sync_file(path).map_err(StateError::io(path)),
+            StateWrite::Unsynced | StateWrite::InPlace => Ok(()),
         }
     }
 
-    /// The complete lines of a JSONL file. A torn last line (a crash during an append that nobody was told had
-    /// succeeded) is cut off on disk, so that the next append starts a line of its own.
-    pub(crate) fn read_lines(&self, path: &Path) -> Result<Vec<String>, StateError> {
-        let Some(mut bytes) = self.read(path)? else { return Ok(Vec::new()) };
-        let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        if complete < bytes.len() {
-            tracing::warn!(
-                name: "state.torn-line-cut",
-                file = %path.display(),
-                bytes = bytes.len() - complete,
-                "cut off a torn last line"
-            );
-            self.fs().truncate(path, complete as u64).map_err(StateError::io(path))?;
-            bytes.truncate(complete);
+    fn make_name_durable(&self, path: &Path) -> Result<(), StateError> {
+        match (self.policy, path.parent()) {
+            (StateWrite::Durable, Some(parent)) => self.fs().sync_dir(parent).map_err(StateError::io(parent)),
+            _ => Ok(()),
         }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .iter()
-                .filter(|&&byte| byte == b'\n')
-                .count();
-            StateError::Unreadable { path: path.to_path_buf(), line, why: "not UTF-8".to_string() }
-        })?;
-        Ok(text.lines().map(str::to_string).collect())
     }
+
+    /// The records of a JSONL file, one a line. The beginning of a record at the end of the file (a crash during
+    /// an append that nobody was told had succeeded) is cut off on disk, so that the next append starts a line
+    /// of its own. Whatever else is not a record is an error, and the file stays as it is.
+    pub(crate) fn read_records<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<T>, StateError> {
+        self.repair(path)?;
+        let Some(bytes) = self.read(path)? else { return Ok(Vec::new()) };
+        let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let (lines, tail) = bytes.split_at(complete);
+        let records = parse_lines(path, lines)?;
+        if !tail.is_empty() {
+            self.cut_torn_line(path, complete, tail, records.len())?;
+        }
+        Ok(records)
+    }
+
+    fn cut_torn_line(&self, path: &Path, at: usize, tail: &[u8], lines: usize) -> Result<(), StateError> {
+        if !is_torn_record(tail) {
+            let why = "neither a record nor the beginning of one".to_string();
+            return Err(StateError::Unreadable { path: path.to_path_buf(), line: lines + 1, why });
+        }
+        tracing::warn!(
+            name: "state.torn-line-cut",
+            file = %path.display(),
+            bytes = tail.len(),
+            "cut off a torn last line"
+        );
+        self.fs().truncate(path, at as u64).map_err(StateError::io(path))
+    }
+}
+
+/// Nothing there is an answer, not an error.
+fn if_exists<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an append that a crash cut short can have left this. Blocks that never reached the disk read as zeros.
+fn is_torn_record(tail: &[u8]) -> bool {
+    tail.starts_with(RECORD_START) || RECORD_START.starts_with(tail) || tail.iter().all(|&byte| byte == 0)
 }
 
 /// `path` with `suffix` after its whole name: `sessions.json` -> `sessions.json.lock`.
@@ -159,23 +219,21 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads each line as JSON; an unreadable one is an error that names it.
-pub(crate) fn parse_lines<T: serde::de::DeserializeOwned>(
-    path: &Path,
-    lines: &[String],
-) -> Result<Vec<T>, StateError> {
-    let parse = |(index, line): (usize, &String)| {
-        serde_json::from_str(line).map_err(|error| StateError::Unreadable {
+/// Reads each line as JSON; an unreadable one is an error that names it. `bytes` is empty or ends a line.
+fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>, StateError> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let parse = |(index, line)| {
+        serde_json::from_slice(line).map_err(|error| StateError::Unreadable {
             path: path.to_path_buf(),
             line: index + 1,
             why: error.to_string(),
         })
     };
-    lines.iter().enumerate().map(parse).collect()
+    lines.enumerate().map(parse).collect()
 }
 
 /// A value as one JSONL line.
-pub(crate) fn json_line(value: &impl serde::Serialize) -> Vec<u8> {
+pub(crate) fn json_line(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).expect("our own records have string keys and finite numbers");
     line.push(b'\n');
     line

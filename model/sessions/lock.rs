@@ -112,7 +112,8 @@ impl FileLock {
                 Ok(lock) => return Ok(lock),
                 Err(payload) => payload,
             };
-            match judge_file(env, path, in_the_way.as_ref(), policy)? {
+            let watched = started.elapsed();
+            match judge_file(env, path, in_the_way.as_ref(), watched, policy)? {
                 Judgement::Stale(why) => {
                     tracing::warn!(name: "lock.taken-over", file = %path.display(), why, "removed a stale lock");
                     remove_if_unchanged(env, path, in_the_way.as_ref())?;
@@ -174,6 +175,7 @@ fn judge_file(
     env: &Env,
     path: &Path,
     payload: Option<&Payload>,
+    watched: Duration,
     policy: InstanceLock,
 ) -> Result<Judgement, LockError> {
     if policy == InstanceLock::NeverStale {
@@ -181,11 +183,12 @@ fn judge_file(
     }
     let modified = match env.fs().stat(path) {
         Ok(stat) => stat.modified,
-        // It has just been released: try again at once.
+        // It has just been released: the next attempt will tell.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Judgement::Wait),
         Err(source) => return Err(LockError::Io { path: path.to_path_buf(), source }),
     };
-    let age = env.wall_clock().since(modified);
+    // The wall clock may have gone back behind the file's time; what we saw ourselves counts too.
+    let age = env.wall_clock().since(modified).max(watched);
     let liveness = payload.map(|payload| env.process().liveness(payload.pid, payload.start_time));
     let is_self = payload.is_some_and(|payload| payload.pid == env.process().pid());
     Ok(judge(payload, age, liveness, is_self))

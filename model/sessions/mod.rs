@@ -7,7 +7,7 @@ mod lock;
 mod store;
 mod transcript;
 
-pub(crate) use files::{StateError, StateFiles, json_line, parse_lines};
+pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError};
 pub(crate) use store::{SessionStatus, SessionStore};
-pub(crate) use transcript::{Role, Transcript, TranscriptEntry};
+pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};

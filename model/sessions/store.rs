@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::files::with_suffix;
-use super::{FileLock, StateError, StateFiles};
+use super::{FileLock, StateError, StateFiles, Transcript};
 use crate::env::Env;
 use crate::policy::InstanceLock;
 
@@ -46,7 +46,7 @@ pub(crate) enum SessionStatus {
 
 type Sessions = BTreeMap<String, SessionEntry>;
 
-/// The store on disk and a copy of it in memory.
+/// The store on disk. Nothing of it is kept in memory: what another program writes there counts.
 pub(crate) struct SessionStore {
     env: Env,
     files: StateFiles,
@@ -61,34 +61,63 @@ impl SessionStore {
         Ok(store)
     }
 
-    /// The transcript file of a session, if the session exists.
-    pub(crate) fn transcript_path(&self, key: &str) -> Result<Option<PathBuf>, StateError> {
-        Ok(self.read()?.get(key).map(|entry| self.path.with_file_name(&entry.session_file)))
+    /// The transcript of a session, if the session exists.
+    pub(crate) fn find_transcript(&self, key: &str) -> Result<Option<Transcript>, StateError> {
+        Ok(self.read()?.get(key).map(|entry| self.transcript(entry)))
     }
 
-    /// Creates the session when it is new, sets its status, and returns its transcript file.
-    pub(crate) async fn touch(&self, key: &str, status: SessionStatus) -> Result<PathBuf, StateError> {
+    fn transcript(&self, entry: &SessionEntry) -> Transcript {
+        Transcript::new(self.files.clone(), self.path.with_file_name(&entry.session_file))
+    }
+
+    /// The transcript of a session. Needs the lock only for a session that is new.
+    pub(crate) async fn open_transcript(&self, key: &str) -> Result<Transcript, StateError> {
+        if let Some(transcript) = self.find_transcript(key)? {
+            return Ok(transcript);
+        }
+        self.touch(key, SessionStatus::Idle).await
+    }
+
+    /// Creates the session when it is new, sets its status, and returns its transcript.
+    pub(crate) async fn touch(&self, key: &str, status: SessionStatus) -> Result<Transcript, StateError> {
+        self.change(|sessions| {
+            let now_ms = self.env.wall_clock().epoch_ms();
+            let entry = sessions.entry(key.to_string()).or_insert_with(|| {
+                let session_id = self.env.random_id("session-id");
+                let session_file = format!("{session_id}.jsonl");
+                SessionEntry { session_id, session_file, updated_at: now_ms, status, other: BTreeMap::new() }
+            });
+            entry.updated_at = now_ms;
+            entry.status = status;
+            self.transcript(entry)
+        })
+        .await
+    }
+
+    /// Sets every session to idle: none of an earlier life's runs is at work any more.
+    pub(crate) async fn all_idle(&self) -> Result<(), StateError> {
+        let is_running = |entry: &SessionEntry| entry.status == SessionStatus::Running;
+        if !self.read()?.values().any(is_running) {
+            return Ok(());
+        }
+        self.change(|sessions| {
+            sessions.values_mut().for_each(|entry| entry.status = SessionStatus::Idle);
+        })
+        .await
+    }
+
+    /// Read, modify, write, under the lock.
+    async fn change<T>(&self, modify: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         let lock_path = with_suffix(&self.path, ".lock");
         let lock = FileLock::acquire(&self.env, &lock_path, InstanceLock::Verified, LOCK_DEADLINE).await?;
-        let changed = self.change(key, status);
+        let changed = self.read().and_then(|mut sessions| {
+            let outcome = modify(&mut sessions);
+            let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
+            self.files.replace(&self.path, &bytes)?;
+            Ok(outcome)
+        });
         lock.release(&self.env);
         changed
-    }
-
-    fn change(&self, key: &str, status: SessionStatus) -> Result<PathBuf, StateError> {
-        let mut sessions = self.read()?;
-        let now_ms = self.env.wall_clock().epoch_ms();
-        let entry = sessions.entry(key.to_string()).or_insert_with(|| {
-            let session_id = self.env.random_id("session-id");
-            let session_file = format!("{session_id}.jsonl");
-            SessionEntry { session_id, session_file, updated_at: now_ms, status, other: BTreeMap::new() }
-        });
-        entry.updated_at = now_ms;
-        entry.status = status;
-        let transcript = self.path.with_file_name(&entry.session_file);
-        let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
-        self.files.replace(&self.path, &bytes)?;
-        Ok(transcript)
     }
 
     fn read(&self) -> Result<Sessions, StateError> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{json_line, parse_lines};
+use super::files::json_line;
 use super::{StateError, StateFiles};
 use crate::env::WallTime;
 
@@ -46,6 +46,13 @@ pub(crate) struct TranscriptEntry {
     pub(crate) at_ms: u64,
 }
 
+/// How a message ended, with the text that its sender reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Reply(String),
+    Notice(String),
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Line {
@@ -66,15 +73,14 @@ impl Transcript {
 
     /// Every entry, oldest first. A torn last line is repaired on disk.
     pub(crate) fn entries(&self) -> Result<Vec<TranscriptEntry>, StateError> {
-        let lines = self.files.read_lines(&self.path)?;
-        let parsed: Vec<Line> = parse_lines(&self.path, &lines)?;
+        let lines: Vec<Line> = self.files.read_records(&self.path)?;
         let entry = |line| match line {
             Line::Session { .. } => None,
             Line::Message { role, text, run_id, at } => {
                 Some(TranscriptEntry { role, text, run_id, at_ms: at })
             }
         };
-        Ok(parsed.into_iter().filter_map(entry).collect())
+        Ok(lines.into_iter().filter_map(entry).collect())
     }
 
     /// Appends an entry durably.
@@ -87,18 +93,40 @@ impl Transcript {
     ) -> Result<(), StateError> {
         let message =
             Line::Message { role, text: text.to_string(), run_id: run_id.to_string(), at: at.epoch_ms() };
-        let mut bytes = if self.files.exists(&self.path)? {
-            Vec::new()
-        } else {
+        let mut bytes = if self.files.is_blank(&self.path)? {
             json_line(&Line::Session { version: FORMAT_VERSION })
+        } else {
+            Vec::new()
         };
         bytes.extend(json_line(&message));
         self.files.append(&self.path, &bytes)
     }
 
-    /// The entry of `role` that belongs to `run_id`, if it has been written.
-    pub(crate) fn find(&self, role: Role, run_id: &str) -> Result<Option<TranscriptEntry>, StateError> {
-        let entries = self.entries()?;
-        Ok(entries.into_iter().find(|entry| entry.role == role && entry.run_id == run_id))
+    /// Appends an entry unless the run has one of this role.
+    pub(crate) fn append_once(
+        &self,
+        role: Role,
+        text: &str,
+        run_id: &str,
+        at: WallTime,
+    ) -> Result<(), StateError> {
+        let is_it = |entry: &TranscriptEntry| entry.role == role && entry.run_id == run_id;
+        if self.entries()?.iter().any(is_it) {
+            return Ok(());
+        }
+        self.append(role, text, run_id, at)
+    }
+
+    /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for.
+    pub(crate) fn outcome(&self, run_id: &str) -> Result<Option<Outcome>, StateError> {
+        let mut outcome = None;
+        for entry in self.entries()?.into_iter().filter(|entry| entry.run_id == run_id) {
+            match entry.role {
+                Role::User => {}
+                Role::Assistant => return Ok(Some(Outcome::Reply(entry.text))),
+                Role::Notice => outcome = outcome.or(Some(Outcome::Notice(entry.text))),
+            }
+        }
+        Ok(outcome)
     }
 }

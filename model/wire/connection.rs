@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,12 +11,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message, error::CapacityError};
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
+use super::allowance::{Allowance, Rationed};
 use super::peers::{Membership, Outbox, Outgoing};
 use super::{MAX_PAYLOAD_BYTES, TICK_INTERVAL_MS, close_code, frames, handshake, http, rpc};
 use crate::env::{Listener, Stream};
@@ -23,12 +27,19 @@ use crate::gateway::Gateway;
 
 /// How long a client may take for its HTTP header, and again for its `connect` (OpenClaw: 15 s).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest `connect` request (OpenClaw: 64 KiB before authentication).
+/// Largest HTTP header.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// How much a client may send before it is authenticated (OpenClaw: 64 KiB).
 const MAX_PREAUTH_BYTES: usize = 64 * 1024;
 /// tungstenite zero-fills its read buffer at each read; its default of 128 KiB costs more than all else.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, which takes
+/// the close frame away again.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+/// The room for a reason in a close frame.
+const MAX_REASON_BYTES: usize = 123;
 
-type Socket = WebSocketStream<Stream>;
+type Socket = WebSocketStream<Rationed<Stream>>;
 
 /// Accepts connections for as long as the task lives.
 pub(crate) async fn serve(gateway: Rc<Gateway>, mut listener: Box<dyn Listener>) {
@@ -57,6 +68,7 @@ async fn serve_connection(gateway: Rc<Gateway>, membership: Membership, stream: 
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     // Not the plain future: it would shut the stream down after the 101 response.
     let outcome = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
@@ -72,115 +84,150 @@ async fn serve_connection(gateway: Rc<Gateway>, membership: Membership, stream: 
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_PAYLOAD_BYTES))
         .max_frame_size(Some(MAX_PAYLOAD_BYTES));
+    let allowance = Allowance::of(MAX_PREAUTH_BYTES);
+    let stream = Rationed { stream: parts.io.into_inner(), allowance: allowance.clone() };
     let read_ahead = parts.read_buf.to_vec();
-    let stream = parts.io.into_inner();
-    let socket = WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, Some(config)).await;
-    talk(&gateway, membership, socket).await;
+    let mut socket =
+        WebSocketStream::from_partially_read(stream, read_ahead, Role::Server, Some(config)).await;
+    if let Some(farewell) = talk(&gateway, &membership, &mut socket, &allowance).await {
+        part(&mut socket, farewell).await;
+    }
 }
 
-/// A WebSocket connection from challenge to close.
-async fn talk(gateway: &Rc<Gateway>, membership: Membership, mut socket: Socket) {
+/// A WebSocket connection from challenge to close. Returns what is left to say to the client, if anything.
+async fn talk(
+    gateway: &Rc<Gateway>,
+    membership: &Membership,
+    socket: &mut Socket,
+    allowance: &Allowance,
+) -> Option<CloseFrame> {
     let mut outbox = membership.upgrade();
-    let greeted = timeout(HANDSHAKE_TIMEOUT, greet(gateway, &membership, &mut socket, &mut outbox));
-    if !matches!(greeted.await, Ok(Ok(true))) {
-        return;
+    match timeout(HANDSHAKE_TIMEOUT, greet(gateway, membership, socket, &mut outbox)).await {
+        Ok(Ok(Greeting::Welcome)) => {}
+        Ok(Ok(Greeting::SentAway(reason))) => {
+            tracing::info!(name: "peer.refused", reason, "refused a client");
+            return Some(close_frame(close_code::POLICY, &reason));
+        }
+        Ok(Ok(Greeting::Left) | Err(_)) | Err(_) => return None,
     }
+    allowance.lift();
     let tick_interval = Duration::from_millis(TICK_INTERVAL_MS);
     let mut ticks = interval_at(Instant::now() + tick_interval, tick_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // An error here means that the peer is gone; the peer's side of the story is its own.
-    let _ = converse(gateway, &membership, &mut socket, &mut outbox, &mut ticks).await;
+    converse(gateway, membership, socket, &mut outbox, &mut ticks).await.ok().flatten()
 }
 
-/// The handshake; `false` when the client was refused or left.
+/// Says the last word, and waits a moment for the client to hear it.
+async fn part(socket: &mut Socket, farewell: CloseFrame) {
+    let parting = async {
+        socket.close(Some(farewell)).await?;
+        // Past the WebSocket protocol: after a broken frame it cannot be read any more.
+        let stream = socket.get_mut();
+        stream.allowance.lift();
+        stream.shutdown().await?;
+        while stream.read(&mut [0; 1024]).await? > 0 {}
+        Ok::<_, WebSocketError>(())
+    };
+    // One that does not listen is none of our concern any longer.
+    let _ = timeout(PARTING_TIME, parting).await;
+}
+
+/// How the handshake ended.
+enum Greeting {
+    Welcome,
+    /// The client is told why.
+    SentAway(String),
+    /// The client left, or the gateway closes.
+    Left,
+}
+
 async fn greet(
     gateway: &Rc<Gateway>,
     membership: &Membership,
     socket: &mut Socket,
     outbox: &mut Outbox,
-) -> Result<bool, WebSocketError> {
+) -> Result<Greeting, WebSocketError> {
     socket.send(Message::text(handshake::challenge(gateway))).await?;
-    let text = tokio::select! {
-        biased;
-        frame = socket.next() => match frame {
-            Some(Ok(Message::Text(text))) if text.len() <= MAX_PREAUTH_BYTES => text,
-            Some(Ok(Message::Text(_))) => return refuse(socket, "the connect request is too large").await,
-            Some(Err(error)) => return refuse(socket, &describe(&error)).await,
-            Some(Ok(_)) => return refuse(socket, "the first frame must be a connect request").await,
-            None => return Ok(false),
-        },
-        outgoing = outbox.next() => {
-            if let Some(outgoing) = outgoing {
-                send(socket, outgoing).await?;
-            }
-            return Ok(false);
+    let text = loop {
+        tokio::select! {
+            biased;
+            frame = socket.next() => match frame {
+                Some(Ok(Message::Text(text))) => break text,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_))) | None => return Ok(Greeting::Left),
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
+                    return Ok(Greeting::SentAway("the first frame must be a connect request".to_string()));
+                }
+                Some(Err(error)) if is_their_fault(&error) => {
+                    return Ok(Greeting::SentAway(describe(&error)));
+                }
+                Some(Err(error)) => return Err(error),
+            },
+            outgoing = outbox.next() => match outgoing {
+                // Events are for those who have shown who they are.
+                Some(Outgoing::Text(_)) => {}
+                Some(close @ Outgoing::Close { .. }) => {
+                    send(socket, close).await?;
+                    return Ok(Greeting::Left);
+                }
+                None => return Ok(Greeting::Left),
+            },
         }
     };
     let (id, result) = match frames::parse_request(&text) {
         Ok(request) if request.method == "connect" => {
-            (Some(request.id), handshake::connect(gateway, membership.id, request.params))
+            (request.id, handshake::connect(gateway, membership.id, request.params))
         }
-        Ok(request) => {
-            let error = frames::RpcError::invalid("the first request must be connect");
-            (Some(request.id), Err(error))
-        }
+        Ok(request) => (request.id, Err(frames::RpcError::invalid("the first request must be connect"))),
         Err(bad) => (bad.id, Err(bad.error)),
     };
-    let refusal = result.as_ref().err().map(|error| error.message.clone());
-    if let Some(id) = id {
-        socket.send(Message::text(frames::response(&id, result))).await?;
-    }
-    if let Some(reason) = refusal {
-        tracing::info!(name: "peer.refused", reason, "refused a client");
-        return refuse(socket, &reason).await;
-    }
-    Ok(true)
-}
-
-async fn refuse(socket: &mut Socket, reason: &str) -> Result<bool, WebSocketError> {
-    // A close reason has room for 123 bytes.
-    let reason: String = reason.chars().take(100).collect();
-    socket.close(Some(close_frame(close_code::POLICY, &reason))).await?;
-    Ok(false)
+    let greeting = match &result {
+        Ok(_) => Greeting::Welcome,
+        Err(error) => Greeting::SentAway(error.message.clone()),
+    };
+    socket.send(Message::text(frames::response(&id, result))).await?;
+    Ok(greeting)
 }
 
 fn close_frame(code: u16, reason: &str) -> CloseFrame {
-    CloseFrame { code: CloseCode::from(code), reason: reason.into() }
+    CloseFrame { code: CloseCode::from(code), reason: frames::beginning(reason, MAX_REASON_BYTES).into() }
 }
 
+/// Until one side ends it. Returns the last word when the client is sent away.
 async fn converse(
     gateway: &Rc<Gateway>,
     membership: &Membership,
     socket: &mut Socket,
     outbox: &mut Outbox,
     ticks: &mut Interval,
-) -> Result<(), WebSocketError> {
+) -> Result<Option<CloseFrame>, WebSocketError> {
     loop {
         tokio::select! {
             biased;
             outgoing = outbox.next() => match outgoing {
                 Some(outgoing) => send(socket, outgoing).await?,
-                None => return Ok(()),
+                None => return Ok(None),
             },
             frame = socket.next() => match frame {
                 Some(Ok(Message::Text(text))) => {
-                    if let Some(answer) = rpc::answer(gateway, membership, &text).await {
-                        socket.send(Message::text(answer)).await?;
-                    }
+                    let answer = rpc::answer(gateway, membership, &text);
+                    socket.send(Message::text(answer)).await?;
                 }
                 Some(Ok(Message::Binary(_))) => {
-                    return refuse(socket, "frames are text").await.map(|_| ());
+                    return Ok(Some(close_frame(close_code::POLICY, "frames are text")));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    if let WebSocketError::Capacity(_) = error {
-                        tracing::warn!(name: "peer.oversized-frame", %error, "closed a client");
-                        let reason = describe(&error);
-                        return socket.close(Some(close_frame(CloseCode::Size.into(), &reason))).await;
-                    }
-                    return Err(error);
+                Some(Err(error)) if is_their_fault(&error) => {
+                    tracing::warn!(name: "peer.broken-frame", %error, "closed a client");
+                    let code = match error {
+                        WebSocketError::Capacity(_) => CloseCode::Size,
+                        _ => CloseCode::Protocol,
+                    };
+                    return Ok(Some(close_frame(code.into(), &describe(&error))));
                 }
-                None => return Ok(()),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(None),
             },
             _ = ticks.tick() => {
                 let tick = json!({"ts": gateway.env.wall_clock().epoch_ms()});
@@ -200,10 +247,24 @@ async fn send(socket: &mut Socket, outgoing: Outgoing) -> Result<(), WebSocketEr
     }
 }
 
+/// Whether the client sent what it may not, rather than that the connection broke.
+fn is_their_fault(error: &WebSocketError) -> bool {
+    match error {
+        WebSocketError::Capacity(_) | WebSocketError::Utf8(_) => true,
+        // A client that leaves without a word has the right to.
+        WebSocketError::Protocol(error) => *error != ProtocolError::ResetWithoutClosingHandshake,
+        WebSocketError::Io(error) => error.kind() == io::ErrorKind::QuotaExceeded,
+        _ => false,
+    }
+}
+
 fn describe(error: &WebSocketError) -> String {
     match error {
         WebSocketError::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
             format!("the frame has {size} bytes, at most {max_size} are allowed")
+        }
+        WebSocketError::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+            format!("at most {MAX_PREAUTH_BYTES} bytes are allowed before authentication")
         }
         other => other.to_string(),
     }

@@ -1,10 +1,15 @@
 //! Frames: JSON text of three kinds, request, response and event.
 //!
-//! Parsing never fails silently: whatever a client sends gets a response that says what is wrong, as long as
-//! there is an id to answer to.
+//! Parsing never fails silently: whatever a client sends gets a response that says what is wrong. Messages quote
+//! only so much of what was sent, or a large bad frame would be answered by a larger one.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// The id of a response to a frame that has none.
+const NO_ID: &str = "invalid";
+/// How long an error message may be.
+const MAX_MESSAGE_BYTES: usize = 400;
 
 /// A request, as far as every method shares it.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,33 +54,48 @@ impl ErrorCode {
 
 impl RpcError {
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::InvalidRequest, message: message.into(), retry_after_ms: None }
+        Self::new(ErrorCode::InvalidRequest, message.into(), None)
     }
 
     pub(crate) fn unavailable(message: impl Into<String>, retry_after_ms: u64) -> Self {
-        Self { code: ErrorCode::Unavailable, message: message.into(), retry_after_ms: Some(retry_after_ms) }
+        Self::new(ErrorCode::Unavailable, message.into(), Some(retry_after_ms))
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Forbidden, message: message.into(), retry_after_ms: None }
+        Self::new(ErrorCode::Forbidden, message.into(), None)
     }
+
+    fn new(code: ErrorCode, mut message: String, retry_after_ms: Option<u64>) -> Self {
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(beginning(&message, MAX_MESSAGE_BYTES).len());
+            message.push_str("...");
+        }
+        Self { code, message, retry_after_ms }
+    }
+}
+
+/// As much of the beginning of `text` as fits into `bytes`, in whole characters.
+pub(super) fn beginning(text: &str, bytes: usize) -> &str {
+    let fits = |&end: &usize| end <= bytes;
+    let ends = text.char_indices().map(|(start, character)| start + character.len_utf8());
+    &text[..ends.take_while(fits).last().unwrap_or(0)]
 }
 
 /// A frame that is not a request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct BadFrame {
-    /// The id to answer to, when there is one.
-    pub(crate) id: Option<String>,
+    /// The id to answer to.
+    pub(crate) id: String,
     pub(crate) error: RpcError,
 }
 
 /// Reads a request.
 pub(crate) fn parse_request(text: &str) -> Result<Request, BadFrame> {
     let value: Value = serde_json::from_str(text).map_err(|error| BadFrame {
-        id: None,
+        id: NO_ID.to_string(),
         error: RpcError::invalid(format!("the frame is not JSON: {error}")),
     })?;
-    let id = value.get("id").and_then(Value::as_str).map(str::to_string);
+    let id = value.get("id").and_then(Value::as_str).unwrap_or(NO_ID).to_string();
     let request: Request = serde_json::from_value(value).map_err(|error| BadFrame {
         id: id.clone(),
         error: RpcError::invalid(format!("the frame is not a request: {error}")),
@@ -115,19 +135,28 @@ pub(crate) fn event(name: &str, payload: Value) -> String {
 mod tests {
     use super::*;
 
-    fn check(text: &str, id: Option<&str>, message: &str) {
+    fn check(text: &str, id: &str, message: &str) {
         let bad = parse_request(text).expect_err("is refused");
-        assert_eq!(bad.id.as_deref(), id);
+        assert_eq!(bad.id, id);
         assert!(bad.error.message.contains(message), "{}", bad.error.message);
     }
 
     #[test]
     fn bad_frames_say_what_is_wrong_and_keep_the_id() {
-        check("hello", None, "not JSON");
-        check("[]", None, "not a request");
-        check(r#"{"type":"req","id":"7"}"#, Some("7"), "missing field `method`");
-        check(r#"{"type":"res","id":"7","method":"x"}"#, Some("7"), r#"expected type "req", not "res""#);
-        check(r#"{"type":"req","id":7,"method":"x"}"#, None, "invalid type");
+        check("hello", "invalid", "not JSON");
+        check("[]", "invalid", "not a request");
+        check(r#"{"type":"req","id":"7"}"#, "7", "missing field `method`");
+        check(r#"{"type":"res","id":"7","method":"x"}"#, "7", r#"expected type "req", not "res""#);
+        check(r#"{"type":"req","id":7,"method":"x"}"#, "invalid", "invalid type");
+    }
+
+    #[test]
+    fn an_error_quotes_only_so_much_of_a_bad_frame() {
+        let long = json!({"type": "req", "id": "1", "method": {"é".repeat(10_000): 1}}).to_string();
+        let bad = parse_request(&long).expect_err("is refused");
+        assert!(bad.error.message.len() <= MAX_MESSAGE_BYTES + 3, "{}", bad.error.message.len());
+        let error = RpcError::invalid("é".repeat(MAX_MESSAGE_BYTES));
+        assert!(error.message.ends_with("é..."));
     }
 
     #[test]

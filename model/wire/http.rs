@@ -6,11 +6,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::gateway::Gateway;
+use crate::lifecycle::phase::Phase;
 use crate::policy::Readiness;
 
 /// Answers one request; sets `upgraded` when the connection speaks WebSocket from here on.
@@ -19,19 +21,25 @@ pub(super) fn answer(
     request: &Request<Incoming>,
     upgraded: &Rc<Cell<bool>>,
 ) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
     if is_websocket_upgrade(request) {
-        return upgrade(request, upgraded);
+        return match gateway.phase.get() {
+            // Nobody would say goodbye to it any more.
+            Phase::Closing => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "closing"})),
+            Phase::Starting | Phase::Serving | Phase::Draining => upgrade(request, upgraded),
+        };
     }
-    let probe = match path {
+    let (status, body) = match request.uri().path() {
         "/health" | "/healthz" => (StatusCode::OK, json!({"ok": true, "status": "live"})),
         "/ready" | "/readyz" => readiness(gateway),
         _ => return json_response(StatusCode::NOT_FOUND, &json!({"error": "not found"})),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "only GET and HEAD"}));
+        let mut refusal =
+            json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "only GET and HEAD"}));
+        refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
     }
-    json_response(probe.0, &probe.1)
+    json_response(status, &body)
 }
 
 fn readiness(gateway: &Gateway) -> (StatusCode, Value) {

@@ -3,6 +3,7 @@
 //! Turns bytes into requests and events into bytes. What a request means is decided in [`rpc`]; nothing here
 //! knows how a message is run or stored.
 
+mod allowance;
 mod connection;
 mod frames;
 mod handshake;

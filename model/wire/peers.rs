@@ -12,6 +12,9 @@ use tokio::sync::{Notify, mpsc};
 use super::MAX_BUFFERED_BYTES;
 use crate::env::AbortHandle;
 
+/// How many conversations one connection may follow.
+pub(super) const MAX_FOLLOWED: usize = 1_000;
+
 /// What a peer's connection is asked to send.
 #[derive(Clone, Debug)]
 pub(super) enum Outgoing {
@@ -150,11 +153,15 @@ impl Membership {
         Outbox { receiver, buffered_bytes }
     }
 
-    /// The peer gets the conversation's events from now on.
-    pub(super) fn follow(&self, session_key: &str) {
-        if let Some(peer) = self.peers.0.peers.borrow_mut().get_mut(&self.id) {
-            peer.sessions.insert(session_key.to_string());
+    /// The peer gets the conversation's events from now on; `false` when it follows too many already.
+    pub(super) fn follow(&self, session_key: &str) -> bool {
+        let mut peers = self.peers.0.peers.borrow_mut();
+        // A peer that is being cut off has nothing to follow any more.
+        let Some(peer) = peers.get_mut(&self.id) else { return true };
+        if peer.sessions.contains(session_key) {
+            return true;
         }
+        peer.sessions.len() < MAX_FOLLOWED && peer.sessions.insert(session_key.to_string())
     }
 }
 

@@ -7,14 +7,21 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::frames::{RpcError, parse_request, response};
-use super::peers::Membership;
-use crate::gateway::{Gateway, SendRefused};
+use super::peers::{MAX_FOLLOWED, Membership};
+use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
 use crate::sessions::TranscriptEntry;
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
 const HISTORY_LIMIT: usize = 200;
+/// How much text `chat.history` returns at most (OpenClaw: 6 MiB).
+const HISTORY_BYTES: usize = 6 * 1024 * 1024;
+/// The longest message. OpenClaw knows only the limit of the frame; no model reads that much.
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
 const MAX_KEY_CHARS: usize = 256;
+/// When a client should try again, in milliseconds: while messages are not admitted, and when the disk failed.
+const NOT_ADMITTING_RETRY_MS: u64 = 2_000;
+const DISK_RETRY_MS: u64 = 5_000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,13 +45,13 @@ struct HistoryParams {
     limit: Option<usize>,
 }
 
-/// Handles one frame of an authenticated client. `None`: a frame without an id, which nobody waits for.
-pub(super) async fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str) -> Option<String> {
+/// Answers one frame of an authenticated client.
+pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str) -> String {
     let request = match parse_request(text) {
         Ok(request) => request,
         Err(bad) => {
             tracing::info!(name: "peer.bad-frame", reason = bad.error.message, "refused a frame");
-            return bad.id.map(|id| response(&id, Err(bad.error)));
+            return response(&bad.id, Err(bad.error));
         }
     };
     let result = match request.method.as_str() {
@@ -55,7 +62,7 @@ pub(super) async fn answer(gateway: &Rc<Gateway>, membership: &Membership, text:
         "connect" => Err(RpcError::invalid("already connected")),
         other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
     };
-    Some(response(&request.id, result))
+    response(&request.id, result)
 }
 
 fn parse<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, RpcError> {
@@ -69,52 +76,78 @@ fn check_key(name: &str, key: &str) -> Result<(), RpcError> {
     Ok(())
 }
 
+/// Checks a session key and lets the peer have the conversation's events from now on. Returns its one spelling.
+fn follow(membership: &Membership, session_key: &str) -> Result<String, RpcError> {
+    check_key("sessionKey", session_key)?;
+    let session_key = session_key.to_lowercase();
+    if !membership.follow(&session_key) {
+        let message = format!("a connection follows at most {MAX_FOLLOWED} sessions; open another one");
+        return Err(RpcError::invalid(message));
+    }
+    Ok(session_key)
+}
+
 fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
     let params: SendParams = parse("chat.send", params)?;
-    check_key("sessionKey", &params.session_key)?;
     check_key("idempotencyKey", &params.idempotency_key)?;
     if params.message.trim().is_empty() {
         return Err(RpcError::invalid("message must not be empty"));
     }
-    let session_key = params.session_key.to_lowercase();
+    if params.message.len() > MAX_TEXT_BYTES {
+        return Err(RpcError::invalid(format!("message must have at most {MAX_TEXT_BYTES} bytes")));
+    }
     // Before the message is queued, so that not even its first event is missed.
-    membership.follow(&session_key);
+    let session_key = follow(membership, &params.session_key)?;
     let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
-    let status = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
-    Ok(json!({"runId": message.run_id, "status": status}))
+    let receipt = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
+    let run_id = message.run_id;
+    Ok(match receipt {
+        Receipt::Started => json!({"runId": run_id, "status": "started"}),
+        Receipt::InFlight => json!({"runId": run_id, "status": "in_flight"}),
+        Receipt::Over(how) => json!({"runId": run_id, "status": "ok", "outcome": how.name()}),
+    })
 }
 
 fn refusal(refused: &SendRefused) -> RpcError {
     match refused {
-        SendRefused::NotAdmitting { retry_after_ms } => {
-            RpcError::unavailable(refused.to_string(), *retry_after_ms)
-        }
+        SendRefused::NotAdmitting => RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS),
         SendRefused::KeyReused => RpcError::invalid(refused.to_string()),
-        SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), 5_000),
+        SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), DISK_RETRY_MS),
     }
 }
 
 fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
     let params: AbortParams = parse("chat.abort", params)?;
-    check_key("sessionKey", &params.session_key)?;
-    let session_key = params.session_key.to_lowercase();
-    membership.follow(&session_key);
+    let session_key = follow(membership, &params.session_key)?;
+    if let Some(run_id) = &params.run_id
+        && gateway.inbox.session_of(run_id).is_some_and(|session| session != session_key)
+    {
+        return Err(RpcError::invalid("this run belongs to another session"));
+    }
     let run_ids = gateway.cancel(&session_key, params.run_id.as_deref());
     Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids}))
 }
 
 fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
     let params: HistoryParams = parse("chat.history", params)?;
-    check_key("sessionKey", &params.session_key)?;
-    let session_key = params.session_key.to_lowercase();
-    membership.follow(&session_key);
-    let entries = gateway
-        .history(&session_key)
-        .map_err(|error| RpcError::unavailable(format!("the transcript cannot be read: {error}"), 5_000))?;
+    let session_key = follow(membership, &params.session_key)?;
+    let entries = gateway.history(&session_key).map_err(|error| {
+        RpcError::unavailable(format!("the transcript cannot be read: {error}"), DISK_RETRY_MS)
+    })?;
     let limit = params.limit.unwrap_or(HISTORY_LIMIT);
     let recent = &entries[entries.len().saturating_sub(limit)..];
-    let messages: Vec<Value> = recent.iter().map(history_entry).collect();
+    let messages: Vec<Value> = newest_that_fit(recent).iter().map(history_entry).collect();
     Ok(json!({"sessionKey": session_key, "messages": messages}))
+}
+
+/// The end of `entries` whose texts fit into one answer; the newest entry always does.
+fn newest_that_fit(entries: &[TranscriptEntry]) -> &[TranscriptEntry] {
+    let mut bytes = 0;
+    let fitting = entries.iter().rev().take_while(|entry| {
+        bytes += entry.text.len();
+        bytes <= HISTORY_BYTES
+    });
+    &entries[entries.len() - fitting.count()..]
 }
 
 fn history_entry(entry: &TranscriptEntry) -> Value {

@@ -1,0 +1,142 @@
+//! The notice: how a message ends that gets no reply. Its sender reads which message, why, and what to do.
+//!
+//! A notice counts once it is recorded, in the transcript and then in the journal. One that the disk refuses is
+//! owed: it is tried again for as long as the process lives, and the journal keeps the message open for the next
+//! life. What the transcript already says about the message wins over the notice, so that none ends twice.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::provider::ProviderError;
+use crate::channels::webchat::{ChatState, publish};
+use crate::gateway::Gateway;
+use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::sessions::{Outcome, Role, StateError};
+
+/// How much of a message its notice quotes.
+const QUOTED_CHARS: usize = 80;
+/// When an owed notice is tried again; the pause doubles up to the longest.
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// Why a message ends with a notice, and not with a reply.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoticeCause {
+    /// The gateway ended before the answer was complete.
+    #[error("the service restarted before it was answered")]
+    Interrupted,
+    /// The turn failed.
+    #[error("it could not be answered: {0}")]
+    Failed(#[from] TurnError),
+}
+
+/// Why a turn ended without an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnError {
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("the model took longer than {0:?}")]
+    TimedOut(Duration),
+}
+
+/// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
+/// number of the run's next event.
+pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: NoticeCause, seq: u64) {
+    let notice = notice(&message.text, &cause);
+    match record(gateway, message, &notice).await {
+        Ok(outcome) => announce(gateway, message, &outcome, seq),
+        Err(error) => {
+            tracing::error!(name: "message.notice-not-durable", run = message.run_id, %error, "trying again");
+            // Nothing runs a message again that had started. One that had not may still get its reply, from this
+            // life's successor; saying now that it will not could be a lie.
+            let said = matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
+            if said {
+                announce(gateway, message, &Outcome::Notice(notice.clone()), seq);
+            }
+            drop(
+                gateway.env.spawn("notice", keep_trying(gateway.clone(), message.clone(), notice, seq, said)),
+            );
+        }
+    }
+}
+
+async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {
+    let mut delay = FIRST_RETRY_DELAY;
+    loop {
+        sleep(delay).await;
+        match record(&gateway, &message, &notice).await {
+            Ok(outcome) if said => {
+                tracing::info!(name: "message.notice-durable", run = message.run_id, ?outcome, "recorded at last");
+                return;
+            }
+            Ok(outcome) => return announce(&gateway, &message, &outcome, seq),
+            Err(error) => {
+                tracing::debug!(name: "message.notice-refused", run = message.run_id, %error, "trying again");
+                delay = (delay * 2).min(LONGEST_RETRY_DELAY);
+            }
+        }
+    }
+}
+
+/// Makes the end of a message durable and returns it: what the transcript says already, or the notice.
+async fn record(gateway: &Rc<Gateway>, message: &Accepted, notice: &str) -> Result<Outcome, StateError> {
+    let transcript = gateway.sessions.open_transcript(&message.session_key).await?;
+    let outcome = match transcript.outcome(&message.run_id)? {
+        Some(outcome) => outcome,
+        None => {
+            let now = gateway.env.wall_clock();
+            transcript.append_once(Role::User, &message.text, &message.run_id, now)?;
+            transcript.append(Role::Notice, notice, &message.run_id, now)?;
+            Outcome::Notice(notice.to_string())
+        }
+    };
+    gateway.settle(&message.run_id, Settlement::from(&outcome));
+    Ok(outcome)
+}
+
+fn announce(gateway: &Gateway, message: &Accepted, outcome: &Outcome, seq: u64) {
+    let state = match outcome {
+        Outcome::Reply(reply) => {
+            tracing::info!(name: "run.finished", run = message.run_id, "its reply was already recorded");
+            ChatState::Final(reply)
+        }
+        Outcome::Notice(notice) => {
+            tracing::warn!(
+                name: "message.told",
+                run = message.run_id,
+                session = message.session_key,
+                notice,
+                "a message ends with a notice"
+            );
+            ChatState::Error(notice)
+        }
+    };
+    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &state);
+}
+
+/// What the sender reads: which message, why, and what to do.
+fn notice(text: &str, cause: &NoticeCause) -> String {
+    let quoted: String = text.chars().take(QUOTED_CHARS).collect();
+    let ellipsis = if quoted.len() < text.len() { "..." } else { "" };
+    format!("Your message \"{quoted}{ellipsis}\" was not answered: {cause}. Please send it again.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_says_which_message_why_and_what_to_do() {
+        assert_eq!(
+            notice("hello", &NoticeCause::Interrupted),
+            "Your message \"hello\" was not answered: the service restarted before it was answered. \
+             Please send it again."
+        );
+        let long = notice(&"x".repeat(100), &NoticeCause::Interrupted);
+        assert!(long.contains(&format!("\"{}...\"", "x".repeat(QUOTED_CHARS))), "{long}");
+    }
+}
