@@ -231,7 +231,7 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         port: DEFAULT_PORT,
         first_token: setup.first_token.min..=setup.first_token.max,
         tokens: setup.tokens,
-        token_interval: setup.token_interval.min,
+        token_interval: setup.token_interval,
         behaviour: match setup.behaviour {
             ProviderBehaviour::Answers => Behaviour::Answers,
             ProviderBehaviour::Fails => Behaviour::Fails,
