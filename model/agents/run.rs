@@ -18,7 +18,7 @@ use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
-use crate::sessions::{Role, SessionStatus, StateError, Transcript};
+use crate::sessions::{Role, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -55,18 +55,22 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
         }
         Err(Interruption::ByShutdown) => tell(&gateway, &message, NoticeCause::Interrupted, seq.get()).await,
     }
-    if let Err(error) = gateway.sessions.touch(&message.session_key, SessionStatus::Idle).await {
-        // Only a label: the message's end does not hang on it.
-        tracing::warn!(name: "session.status-stale", session = message.session_key, %error, "left as running");
-    }
 }
 
 /// The turn itself; when it returns a reply, the reply is durable and the message settled.
 async fn turn(gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>) -> Result<String, TurnError> {
     begin(gateway, message).await;
-    let transcript = gateway.sessions.touch(&message.session_key, SessionStatus::Running).await?;
-    transcript.append_once(Role::User, &message.text, &message.run_id, gateway.env.wall_clock())?;
-    let prompt = prompt(&transcript)?;
+    let transcript = gateway.sessions.touch(&message.session_key).await?;
+    let mut entries = transcript.entries()?;
+    if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
+        entries.push(transcript.append(
+            Role::User,
+            &message.text,
+            &message.run_id,
+            gateway.env.wall_clock(),
+        )?);
+    }
+    let prompt = prompt(&entries);
     let reply = ask(gateway, message, &prompt, seq).await?;
     transcript.append(Role::Assistant, &reply, &message.run_id, gateway.env.wall_clock())?;
     gateway.settle(&message.run_id, Settlement::Answered);
@@ -82,15 +86,14 @@ async fn begin(gateway: &Gateway, message: &Accepted) {
     }
 }
 
-fn prompt(transcript: &Transcript) -> Result<Vec<PromptMessage>, StateError> {
-    let entries = transcript.entries()?;
+fn prompt(entries: &[TranscriptEntry]) -> Vec<PromptMessage> {
     let recent = &entries[entries.len().saturating_sub(CONTEXT_ENTRIES)..];
     let said = recent.iter().filter_map(|entry| match entry.role {
         Role::User => Some(PromptMessage { role: "user", content: entry.text.clone() }),
         Role::Assistant => Some(PromptMessage { role: "assistant", content: entry.text.clone() }),
         Role::Notice => None,
     });
-    Ok(said.collect())
+    said.collect()
 }
 
 /// Asks the model, again after transient failures as long as nothing of an answer was seen.

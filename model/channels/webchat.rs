@@ -1,7 +1,7 @@
 //! Webchat: senders on the gateway's own WebSocket, who get `chat` events while they are connected and read
 //! `chat.history` when they come back.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::wire::Peers;
 
@@ -18,31 +18,82 @@ pub(crate) enum ChatState<'a> {
     Error(&'a str),
 }
 
+#[derive(Serialize)]
+struct ChatEvent<'a> {
+    r#type: &'static str,
+    event: &'static str,
+    payload: Payload<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload<'a> {
+    run_id: &'a str,
+    session_key: &'a str,
+    seq: u64,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<AssistantMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AssistantMessage<'a> {
+    role: &'static str,
+    content: [TextBlock<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct TextBlock<'a> {
+    r#type: &'static str,
+    text: &'a str,
+}
+
 /// Sends a `chat` event to everybody who follows the conversation.
 pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) {
-    let mut payload = json!({"runId": run_id, "sessionKey": session_key, "seq": seq});
-    match state {
-        ChatState::Delta(text) => {
-            payload["state"] = json!("delta");
-            payload["message"] = assistant_message(text);
-        }
-        ChatState::Final(text) => {
-            payload["state"] = json!("final");
-            payload["message"] = assistant_message(text);
-        }
-        ChatState::Aborted => {
-            payload["state"] = json!("aborted");
-            payload["stopReason"] = json!("user");
-        }
-        ChatState::Error(text) => {
-            payload["state"] = json!("error");
-            payload["errorMessage"] = json!(text);
-        }
-    }
-    let frame = json!({"type": "event", "event": "chat", "payload": payload}).to_string();
+    let message =
+        |text| Some(AssistantMessage { role: "assistant", content: [TextBlock { r#type: "text", text }] });
+    let (state, message, stop_reason, error_message) = match state {
+        ChatState::Delta(text) => ("delta", message(text), None, None),
+        ChatState::Final(text) => ("final", message(text), None, None),
+        ChatState::Aborted => ("aborted", None, Some("user"), None),
+        ChatState::Error(text) => ("error", None, None, Some(*text)),
+    };
+    let payload = Payload { run_id, session_key, seq, state, message, stop_reason, error_message };
+    let event = ChatEvent { r#type: "event", event: "chat", payload };
+    let frame = serde_json::to_string(&event).expect("an event is plain text");
     peers.publish(session_key, &frame);
 }
 
-fn assistant_message(text: &str) -> Value {
-    json!({"role": "assistant", "content": [{"type": "text", "text": text}]})
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_event_reads_as_the_protocol_says() {
+        let message = AssistantMessage {
+            role: "assistant",
+            content: [TextBlock { r#type: "text", text: "Hi \"Ann\"" }],
+        };
+        let payload = Payload {
+            run_id: "r",
+            session_key: "s",
+            seq: 2,
+            state: "final",
+            message: Some(message),
+            stop_reason: None,
+            error_message: None,
+        };
+        let event = ChatEvent { r#type: "event", event: "chat", payload };
+        assert_eq!(
+            serde_json::to_value(event).expect("is plain text"),
+            serde_json::json!({"type": "event", "event": "chat", "payload": {
+                "runId": "r", "sessionKey": "s", "seq": 2, "state": "final",
+                "message": {"role": "assistant", "content": [{"type": "text", "text": "Hi \"Ann\""}]},
+            }}),
+        );
+    }
 }

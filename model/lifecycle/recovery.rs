@@ -40,11 +40,6 @@ fn verdict(policy: Recovery, stage: Stage, recorded: Option<Settlement>) -> Verd
 /// Settles or resumes every message of earlier lives, in the order of their acceptance.
 pub(crate) async fn recover(gateway: &Rc<Gateway>) {
     let policy = gateway.policies.recovery;
-    if policy != Recovery::Skip
-        && let Err(error) = gateway.sessions.all_idle().await
-    {
-        tracing::warn!(name: "session.status-stale", %error, "sessions of earlier lives are left as running");
-    }
     let (mut resumed, mut told) = (0, 0);
     for (message, stage) in gateway.inbox.in_order() {
         let recorded = match recorded(gateway, &message, stage) {

@@ -9,5 +9,5 @@ mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError};
-pub(crate) use store::{SessionStatus, SessionStore};
+pub(crate) use store::SessionStore;
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};

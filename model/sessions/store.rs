@@ -3,6 +3,7 @@
 //! Every change is read, modify, write under `sessions.json.lock`, with the lock held for no longer than the
 //! synchronous file operations take. A store that does not parse is an error and is never overwritten.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,43 +28,39 @@ pub(crate) struct SessionEntry {
     pub(crate) session_file: String,
     /// Last change, milliseconds since the epoch.
     pub(crate) updated_at: u64,
-    /// What the conversation is doing.
-    pub(crate) status: SessionStatus,
     /// Fields of other versions, kept as they are.
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
 }
 
-/// What a conversation is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum SessionStatus {
-    /// Nothing.
-    Idle,
-    /// A run answers its last message.
-    Running,
-}
-
 type Sessions = BTreeMap<String, SessionEntry>;
 
-/// The store on disk. Nothing of it is kept in memory: what another program writes there counts.
+/// The store on disk. It is read anew for every use, since what another program writes there counts; only the
+/// parsing is saved while the bytes are still the same.
 pub(crate) struct SessionStore {
     env: Env,
     files: StateFiles,
     path: PathBuf,
+    parsed: RefCell<Option<Parsed>>,
+}
+
+/// The store's bytes when they were last parsed or written, and what they say.
+struct Parsed {
+    bytes: Vec<u8>,
+    sessions: Sessions,
 }
 
 impl SessionStore {
     /// The store in `dir`, which must exist. A store that does not parse is an error now, not later.
     pub(crate) fn open(env: Env, files: StateFiles, dir: &Path) -> Result<Self, StateError> {
-        let store = Self { env, files, path: dir.join("sessions.json") };
-        store.read()?;
+        let store = Self { env, files, path: dir.join("sessions.json"), parsed: RefCell::default() };
+        store.read(|_| ())?;
         Ok(store)
     }
 
     /// The transcript of a session, if the session exists.
     pub(crate) fn find_transcript(&self, key: &str) -> Result<Option<Transcript>, StateError> {
-        Ok(self.read()?.get(key).map(|entry| self.transcript(entry)))
+        self.read(|sessions| sessions.get(key).map(|entry| self.transcript(entry)))
     }
 
     fn transcript(&self, entry: &SessionEntry) -> Transcript {
@@ -72,57 +69,50 @@ impl SessionStore {
 
     /// The transcript of a session. Needs the lock only for a session that is new.
     pub(crate) async fn open_transcript(&self, key: &str) -> Result<Transcript, StateError> {
-        if let Some(transcript) = self.find_transcript(key)? {
-            return Ok(transcript);
+        match self.find_transcript(key)? {
+            Some(transcript) => Ok(transcript),
+            None => self.touch(key).await,
         }
-        self.touch(key, SessionStatus::Idle).await
     }
 
-    /// Creates the session when it is new, sets its status, and returns its transcript.
-    pub(crate) async fn touch(&self, key: &str, status: SessionStatus) -> Result<Transcript, StateError> {
-        self.change(|sessions| {
-            let now_ms = self.env.wall_clock().epoch_ms();
-            let entry = sessions.entry(key.to_string()).or_insert_with(|| {
-                let session_id = self.env.random_id("session-id");
-                let session_file = format!("{session_id}.jsonl");
-                SessionEntry { session_id, session_file, updated_at: now_ms, status, other: BTreeMap::new() }
-            });
-            entry.updated_at = now_ms;
-            entry.status = status;
-            self.transcript(entry)
-        })
-        .await
-    }
-
-    /// Sets every session to idle: none of an earlier life's runs is at work any more.
-    pub(crate) async fn all_idle(&self) -> Result<(), StateError> {
-        let is_running = |entry: &SessionEntry| entry.status == SessionStatus::Running;
-        if !self.read()?.values().any(is_running) {
-            return Ok(());
-        }
-        self.change(|sessions| {
-            sessions.values_mut().for_each(|entry| entry.status = SessionStatus::Idle);
-        })
-        .await
-    }
-
-    /// Read, modify, write, under the lock.
-    async fn change<T>(&self, modify: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
+    /// Creates the session when it is new, notes that it is in use, and returns its transcript.
+    pub(crate) async fn touch(&self, key: &str) -> Result<Transcript, StateError> {
         let lock_path = with_suffix(&self.path, ".lock");
         let lock = FileLock::acquire(&self.env, &lock_path, InstanceLock::Verified, LOCK_DEADLINE).await?;
-        let changed = self.read().and_then(|mut sessions| {
-            let outcome = modify(&mut sessions);
-            let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
-            self.files.replace(&self.path, &bytes)?;
-            Ok(outcome)
-        });
+        let changed = self.change(key);
         lock.release(&self.env);
         changed
     }
 
-    fn read(&self) -> Result<Sessions, StateError> {
-        let Some(bytes) = self.files.read(&self.path)? else { return Ok(Sessions::new()) };
-        serde_json::from_slice(&bytes).map_err(|error| StateError::Unreadable {
+    /// Reads, modifies and writes; the lock is held.
+    fn change(&self, key: &str) -> Result<Transcript, StateError> {
+        let now_ms = self.env.wall_clock().epoch_ms();
+        let mut sessions = self.read(Sessions::clone)?;
+        let entry = sessions.entry(key.to_string()).or_insert_with(|| {
+            let session_id = self.env.random_id("session-id");
+            let session_file = format!("{session_id}.jsonl");
+            SessionEntry { session_id, session_file, updated_at: now_ms, other: BTreeMap::new() }
+        });
+        entry.updated_at = now_ms;
+        let transcript = self.transcript(entry);
+        let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
+        self.files.replace(&self.path, &bytes)?;
+        self.parsed.replace(Some(Parsed { bytes, sessions }));
+        Ok(transcript)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
+        let Some(bytes) = self.files.read(&self.path)? else { return Ok(look(&Sessions::new())) };
+        let mut parsed = self.parsed.borrow_mut();
+        let known = match parsed.take().filter(|known| known.bytes == bytes) {
+            Some(known) => known,
+            None => Parsed { sessions: self.parse(&bytes)?, bytes },
+        };
+        Ok(look(&parsed.insert(known).sessions))
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<Sessions, StateError> {
+        serde_json::from_slice(bytes).map_err(|error| StateError::Unreadable {
             path: self.path.clone(),
             line: error.line(),
             why: error.to_string(),

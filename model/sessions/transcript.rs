@@ -83,23 +83,24 @@ impl Transcript {
         Ok(lines.into_iter().filter_map(entry).collect())
     }
 
-    /// Appends an entry durably.
+    /// Appends an entry durably, and returns it.
     pub(crate) fn append(
         &self,
         role: Role,
         text: &str,
         run_id: &str,
         at: WallTime,
-    ) -> Result<(), StateError> {
-        let message =
-            Line::Message { role, text: text.to_string(), run_id: run_id.to_string(), at: at.epoch_ms() };
+    ) -> Result<TranscriptEntry, StateError> {
+        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
+        let message = Line::Message { role, text: text.clone(), run_id: run_id.clone(), at: at_ms };
         let mut bytes = if self.files.is_blank(&self.path)? {
             json_line(&Line::Session { version: FORMAT_VERSION })
         } else {
             Vec::new()
         };
         bytes.extend(json_line(&message));
-        self.files.append(&self.path, &bytes)
+        self.files.append(&self.path, &bytes)?;
+        Ok(TranscriptEntry { role, text, run_id, at_ms })
     }
 
     /// Appends an entry unless the run has one of this role.
@@ -111,10 +112,10 @@ impl Transcript {
         at: WallTime,
     ) -> Result<(), StateError> {
         let is_it = |entry: &TranscriptEntry| entry.role == role && entry.run_id == run_id;
-        if self.entries()?.iter().any(is_it) {
-            return Ok(());
+        if !self.entries()?.iter().any(is_it) {
+            self.append(role, text, run_id, at)?;
         }
-        self.append(role, text, run_id, at)
+        Ok(())
     }
 
     /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for.
