@@ -107,7 +107,6 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("recovery.resumed", Nobody, "the gateway says it resumes a message of an earlier life"),
     ("run.finished", Nobody, "the gateway says it finished working on a message"),
     ("run.started", Sender, "the gateway says it began to work on a message"),
-    ("session.status-stale", Sender, "the gateway says a conversation's status could not be stored"),
     ("shutdown.finished", Nobody, "the gateway says everything is closed"),
     ("shutdown.forced", Nobody, "the gateway says closing took too long and the exit is forced"),
     ("shutdown.started", Nobody, "the gateway says it is closing"),
