@@ -71,7 +71,7 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
 /// Provider, senders, prober, intruder, the gateway and a second instance, and room for lives whose last packets
 /// are still on their way.
 fn process_slots(scenario: &Scenario) -> usize {
-    const LIVES: usize = 6;
+    const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
     2 + onlookers + LIVES
 }
