@@ -11,6 +11,8 @@ pub mod config;
 pub mod env;
 mod gateway;
 mod lifecycle;
+#[cfg(test)]
+mod lives;
 mod messages;
 pub mod policy;
 mod sessions;

@@ -15,6 +15,8 @@ mod fs;
 mod net;
 mod process;
 mod random;
+#[cfg(test)]
+pub(crate) mod test_env;
 
 pub use clock::{Clock, WallTime};
 pub use fs::{FileStat, Fs, FsOp};

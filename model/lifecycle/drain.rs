@@ -90,6 +90,8 @@ async fn reached(deadline: Option<Instant>) {
 async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
     let stopped = gateway.lanes.stop_all(Interruption::ByShutdown);
     let settling = async {
+        // The runs first: in each conversation they are older than what is queued.
+        gateway.lanes.idle().await;
         for stopped in stopped {
             let Stopped::Queued(run_id) = stopped else { continue };
             let Some((message, _)) = gateway.inbox.find_open(&run_id) else { continue };
@@ -97,7 +99,6 @@ async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
                 tell(gateway, &message, NoticeCause::Interrupted, 0).await;
             }
         }
-        gateway.lanes.idle().await;
     };
     let limit: Duration = budgets::settle(&gateway.config, ending);
     if timeout(limit, settling).await.is_err() {

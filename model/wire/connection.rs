@@ -33,8 +33,8 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_PREAUTH_BYTES: usize = 64 * 1024;
 /// tungstenite zero-fills its read buffer at each read; its default of 128 KiB costs more than all else.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, which takes
-/// the close frame away again.
+/// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, for which
+/// many systems throw away what they have received and not yet read.
 const PARTING_TIME: Duration = Duration::from_secs(1);
 /// The room for a reason in a close frame.
 const MAX_REASON_BYTES: usize = 123;
@@ -104,10 +104,7 @@ async fn talk(
     let mut outbox = membership.upgrade();
     match timeout(HANDSHAKE_TIMEOUT, greet(gateway, membership, socket, &mut outbox)).await {
         Ok(Ok(Greeting::Welcome)) => {}
-        Ok(Ok(Greeting::SentAway(reason))) => {
-            tracing::info!(name: "peer.refused", reason, "refused a client");
-            return Some(close_frame(close_code::POLICY, &reason));
-        }
+        Ok(Ok(Greeting::SentAway(farewell))) => return Some(farewell),
         Ok(Ok(Greeting::Left) | Err(_)) | Err(_) => return None,
     }
     allowance.lift();
@@ -136,9 +133,9 @@ async fn part(socket: &mut Socket, farewell: CloseFrame) {
 /// How the handshake ended.
 enum Greeting {
     Welcome,
-    /// The client is told why.
-    SentAway(String),
-    /// The client left, or the gateway closes.
+    /// This is said, and nothing else.
+    SentAway(CloseFrame),
+    /// The client left.
     Left,
 }
 
@@ -157,19 +154,18 @@ async fn greet(
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_))) | None => return Ok(Greeting::Left),
                 Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                    return Ok(Greeting::SentAway("the first frame must be a connect request".to_string()));
+                    return Ok(refuse("the first frame must be a connect request"));
                 }
                 Some(Err(error)) if is_their_fault(&error) => {
-                    return Ok(Greeting::SentAway(describe(&error)));
+                    return Ok(refuse(&describe(&error)));
                 }
                 Some(Err(error)) => return Err(error),
             },
             outgoing = outbox.next() => match outgoing {
                 // Events are for those who have shown who they are.
                 Some(Outgoing::Text(_)) => {}
-                Some(close @ Outgoing::Close { .. }) => {
-                    send(socket, close).await?;
-                    return Ok(Greeting::Left);
+                Some(Outgoing::Close { code, reason }) => {
+                    return Ok(Greeting::SentAway(close_frame(code, reason)));
                 }
                 None => return Ok(Greeting::Left),
             },
@@ -184,10 +180,15 @@ async fn greet(
     };
     let greeting = match &result {
         Ok(_) => Greeting::Welcome,
-        Err(error) => Greeting::SentAway(error.message.clone()),
+        Err(error) => refuse(&error.message),
     };
     socket.send(Message::text(frames::response(&id, result))).await?;
     Ok(greeting)
+}
+
+fn refuse(reason: &str) -> Greeting {
+    tracing::info!(name: "peer.refused", reason, "refused a client");
+    Greeting::SentAway(close_frame(close_code::POLICY, reason))
 }
 
 fn close_frame(code: u16, reason: &str) -> CloseFrame {
@@ -206,7 +207,13 @@ async fn converse(
         tokio::select! {
             biased;
             outgoing = outbox.next() => match outgoing {
-                Some(outgoing) => send(socket, outgoing).await?,
+                Some(Outgoing::Text(text)) => socket.send(Message::text(text)).await?,
+                Some(Outgoing::Close { code, reason }) => {
+                    socket.close(Some(close_frame(code, reason))).await?;
+                    // Nothing follows a close frame but the peer's answer to it.
+                    while socket.next().await.transpose()?.is_some() {}
+                    return Ok(None);
+                }
                 None => return Ok(None),
             },
             frame = socket.next() => match frame {
@@ -234,16 +241,6 @@ async fn converse(
                 socket.send(Message::text(frames::event("tick", tick))).await?;
             }
         }
-    }
-}
-
-async fn send(socket: &mut Socket, outgoing: Outgoing) -> Result<(), WebSocketError> {
-    match outgoing {
-        Outgoing::Text(text) => socket.send(Message::text(text)).await,
-        Outgoing::Close { code, reason } => match socket.close(Some(close_frame(code, reason))).await {
-            Err(WebSocketError::ConnectionClosed) => Ok(()),
-            closed => closed,
-        },
     }
 }
 

@@ -3,8 +3,8 @@
 //! Parsing never fails silently: whatever a client sends gets a response that says what is wrong. Messages quote
 //! only so much of what was sent, or a large bad frame would be answered by a larger one.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The id of a response to a frame that has none.
 const NO_ID: &str = "invalid";
@@ -107,32 +107,60 @@ pub(crate) fn parse_request(text: &str) -> Result<Request, BadFrame> {
     Ok(request)
 }
 
+#[derive(Serialize)]
+struct Response<'a> {
+    r#type: &'static str,
+    id: &'a str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody {
+    code: &'static str,
+    message: String,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'static str,
+    event: &'a str,
+    payload: Value,
+}
+
 /// A response.
 pub(crate) fn response(id: &str, result: Result<Value, RpcError>) -> String {
-    match result {
-        Ok(payload) => json!({"type": "res", "id": id, "ok": true, "payload": payload}),
-        Err(error) => {
-            let mut body = json!({
-                "code": error.code.name(),
-                "message": error.message,
-                "retryable": error.retry_after_ms.is_some(),
-            });
-            if let Some(retry_after_ms) = error.retry_after_ms {
-                body["retryAfterMs"] = json!(retry_after_ms);
-            }
-            json!({"type": "res", "id": id, "ok": false, "error": body})
+    let ok = result.is_ok();
+    let (payload, error) = match result {
+        Ok(payload) => (Some(payload), None),
+        Err(RpcError { code, message, retry_after_ms }) => {
+            let retryable = retry_after_ms.is_some();
+            (None, Some(ErrorBody { code: code.name(), message, retryable, retry_after_ms }))
         }
-    }
-    .to_string()
+    };
+    to_text(&Response { r#type: "res", id, ok, payload, error })
 }
 
 /// An event.
 pub(crate) fn event(name: &str, payload: Value) -> String {
-    json!({"type": "event", "event": name, "payload": payload}).to_string()
+    to_text(&Event { r#type: "event", event: name, payload })
+}
+
+fn to_text(frame: &impl Serialize) -> String {
+    serde_json::to_string(frame).expect("frames are plain values")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(text: &str, id: &str, message: &str) {

@@ -3,8 +3,9 @@
 //! The simulator checks what the gateway does in every order of events; here are the few lives that prove that the
 //! same code keeps its word on an operating system.
 
+use std::fs;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -217,6 +218,110 @@ fn a_second_instance_on_the_same_state_gives_way() {
         let run = client.send("main", "who serves?", "key").await;
         assert_eq!(client.reply(&run).await.text, reply_to("who serves?"));
         Client::connect(home.port(), TOKEN).await;
+    });
+}
+
+#[test]
+fn connections_in_any_state_do_not_hold_up_the_end() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        let home = Home::new(&provider);
+        let mut daemon = home.start().await;
+        let mut sockets = Vec::new();
+        for said in ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n"] {
+            let mut socket =
+                TcpStream::connect((Ipv4Addr::LOCALHOST, home.port())).await.expect("it listens");
+            socket.write_all(said.as_bytes()).await.expect("taken");
+            sockets.push(socket);
+        }
+        let idle = sockets.last_mut().expect("three");
+        assert!(soon("an answer", idle.read(&mut [0; 1024])).await.expect("an answer") > 0);
+        let _unidentified = Client::open(home.port()).await;
+        let _deaf = Client::connect(home.port(), TOKEN).await;
+        let asked = Instant::now();
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.ended().await, Some(0));
+        // A second of grace for the deaf; the rest is the machine's.
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert!(is_free(home.port()));
+        for mut socket in sockets {
+            let _ = soon("the end of a connection", socket.read_to_end(&mut Vec::new())).await;
+        }
+    });
+}
+
+#[test]
+fn an_oversized_frame_is_answered_by_its_close_code() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        let home = Home::new(&provider);
+        let mut daemon = home.start().await;
+        // The head of a text frame of 26 MiB and the beginning of its content.
+        let mut frame = b"\x81\xff\0\0\0\0\x01\xa0\0\0\0\0\0\0".to_vec();
+        frame.resize(200_000, b'x');
+        for (identified, code) in [(true, 1009), (false, 1008)] {
+            let mut client = Client::open(home.port()).await;
+            if identified {
+                assert_eq!(client.identify(TOKEN).await["ok"], true);
+            }
+            client.say_raw(&frame).await;
+            assert_eq!(client.closed().await, Some(code));
+        }
+        assert!(daemon.lives());
+    });
+}
+
+#[test]
+fn a_message_is_run_once_however_often_it_is_handed_over() {
+    run(async {
+        let provider = Provider::start(Pace::SLOW).await;
+        let home = Home::new(&provider);
+        let mut daemon = home.start().await;
+        let mut client = Client::connect(home.port(), TOKEN).await;
+        let send = |message| json!({"sessionKey": "main", "message": message, "idempotencyKey": "key"});
+        let statuses = ["started", "in_flight"];
+        for status in statuses {
+            let response = client.request("chat.send", send("hello")).await;
+            assert_eq!(response["payload"]["status"], status, "{response}");
+        }
+        client.reply("key").await;
+        daemon.signal(Signal::KILL);
+        daemon.ended().await;
+
+        let _second = home.start().await;
+        let mut client = Client::connect(home.port(), TOKEN).await;
+        let response = client.request("chat.send", send("hello")).await;
+        assert_eq!(
+            (&response["payload"]["status"], &response["payload"]["outcome"]),
+            (&json!("ok"), &json!("answered"))
+        );
+        let response = client.request("chat.send", send("something else")).await;
+        assert_eq!(response["error"]["code"], "INVALID_REQUEST", "{response}");
+        assert_eq!(provider.asked(), ["hello"]);
+        assert_eq!(client.history("main").await.len(), 2);
+    });
+}
+
+#[test]
+fn state_that_cannot_be_read_is_named_and_never_overwritten() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        for (file, text) in [
+            ("inbox.jsonl", "not ours, without an end of line"),
+            ("inbox.jsonl", "not ours\n"),
+            ("agents/main/sessions/sessions.json", ""),
+            ("agents/main/sessions/sessions.json", "{\"main\": {"),
+        ] {
+            let home = Home::new(&provider);
+            let path = home.state().join(file);
+            fs::create_dir_all(path.parent().expect("in a directory")).expect("created");
+            fs::write(&path, text).expect("written");
+            let mut daemon = home.launch();
+            assert_eq!(daemon.ended().await, Some(78), "{file} {text:?}");
+            assert!(daemon.log().contains(&*path.to_string_lossy()), "{}", daemon.log());
+            assert_eq!(fs::read_to_string(&path).expect("is there"), text);
+            assert!(!home.state().join("gateway.lock").exists());
+        }
     });
 }
 

@@ -58,7 +58,9 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
 /// nobody was there to start it again.
 fn stopped_by_hand(life: &Life, supervised: bool) -> bool {
     let Some((_, cause)) = life.ended else { return false };
-    let stop = matches!(life.first_ending_signal(), Some((_, Signal::Terminate | Signal::Interrupt)));
+    // Any of them: a stop overtakes a restart that is already on its way.
+    let is_stop = |signal: &Signal| matches!(signal, Signal::Terminate | Signal::Interrupt);
+    let stop = life.ending_signals.iter().any(|(_, signal)| is_stop(signal));
     match cause {
         DeathCause::Exited(code) => stop && code == ExitCode::CLEAN,
         DeathCause::Panicked => false,

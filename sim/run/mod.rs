@@ -3,6 +3,7 @@
 //! The only place that knows both scenarios and worlds. It shows nothing and expects nothing: what a run came to
 //! is a [`RunResult`].
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::oracle::{self, Evidence, Terms};
@@ -17,7 +18,7 @@ mod observer;
 mod script;
 mod stage;
 
-use script::Script;
+use script::{Script, Storm};
 use stage::Stage;
 
 /// Runs a scenario under a profile with a seed, on a fresh thread: no thread-local state outlives a run.
@@ -41,8 +42,7 @@ pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
 struct Recording {
     events: Vec<Event>,
     hash: EventHash,
-    /// Steps that never happened, in words.
-    unplayed: Vec<String>,
+    storm: Storm,
 }
 
 fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Recording> {
@@ -57,30 +57,32 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
         observer::watch(&stage);
         let senders = cast::enter(&world, scenario)?;
         let script = Script::begin(&stage, scenario, senders);
-        let unplayed = script.storm(scenario.storm_limit).await;
+        let storm = script.storm(scenario.storm_limit).await;
         stage.end_faults();
         world.recorder().record(Source::World, Fact::SettleBegan);
         tokio::time::sleep(scenario.settle).await;
         observer::observe(&stage);
         world.recorder().record(Source::World, Fact::RunEnded);
         let hash = world.recorder().hash();
-        Ok(Recording { events: world.recorder().take_events(), hash, unplayed })
+        Ok(Recording { events: world.recorder().take_events(), hash, storm })
     })
 }
 
 /// Provider, senders, prober, intruder, the gateway and a second instance, and room for lives whose last packets
 /// are still on their way.
 fn process_slots(scenario: &Scenario) -> usize {
-    const LIVES: usize = 6;
+    const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
     2 + onlookers + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
-    let Recording { events, hash, unplayed } = recording;
+    let Recording { events, hash, storm } = recording;
     let ledger = Ledger::of(&events);
     let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
-    let verdict = match (violations.is_empty(), unplayed.is_empty()) {
+    let mut notes = storm.unplayed;
+    notes.extend(never_sent(&storm.told_to_send, &ledger));
+    let verdict = match (violations.is_empty(), notes.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
         (true, true) => Verdict::Pass,
@@ -100,9 +102,19 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
         wall_time: started.elapsed(),
         events: events.len() as u64,
         hash,
-        notes: unplayed,
+        notes,
         timeline: events,
     }
+}
+
+/// What senders were told to send and never handed over: a run without them is no evidence about them.
+fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
+    let missing = |(sender, told): (&String, &u32)| {
+        let sent = ledger.entries().iter().filter(|entry| entry.message.sender == *sender).count();
+        let missing = (*told as usize).checked_sub(sent).filter(|missing| *missing > 0)?;
+        Some(format!("{sender} never handed over {missing} of its {told} messages"))
+    };
+    told.iter().filter_map(missing).collect()
 }
 
 /// The numbers this scenario is judged by under a profile.

@@ -1,6 +1,7 @@
 //! The script: each step waits for its moment and is played; what never had its moment is said.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,15 @@ use crate::world::World;
 pub(super) struct Script {
     began: Instant,
     steps: Vec<(String, Rc<RefCell<Played>>, JoinHandle<()>)>,
+    told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
+}
+
+/// What came of a script.
+pub(super) struct Storm {
+    /// Steps that never happened, in words.
+    pub(super) unplayed: Vec<String>,
+    /// How many messages each sender was told to send.
+    pub(super) told_to_send: BTreeMap<String, u32>,
 }
 
 /// How far a step has come.
@@ -42,6 +52,7 @@ impl Script {
     /// Arms every step. Anchors count the events of the world from its beginning.
     pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders) -> Self {
         let began = Instant::now();
+        let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let steps = scenario.steps.iter().map(|step| {
             let moment = moment(&stage.world, began, &step.when);
             let lasting = draw_lasting(&stage.world, &step.verb);
@@ -52,6 +63,7 @@ impl Script {
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
                 lasting,
+                told_to_send: told_to_send.clone(),
             };
             let outcome = played.clone();
             let task = stage.world.spawn(async move {
@@ -65,11 +77,12 @@ impl Script {
             });
             (describe(step), played, task)
         });
-        Self { began, steps: steps.collect() }
+        Self { began, steps: steps.collect(), told_to_send }
     }
 
-    /// Plays until every step is done, or until the limit; says which steps never happened.
-    pub(super) async fn storm(self, limit: Duration) -> Vec<String> {
+    /// Plays until every step is done, or until the limit; says which steps never happened and what the senders
+    /// were told to send.
+    pub(super) async fn storm(self, limit: Duration) -> Storm {
         let deadline = self.began + limit;
         let mut unplayed = Vec::new();
         for (what, played, task) in self.steps {
@@ -81,7 +94,7 @@ impl Script {
                 unplayed.push(format!("{what} could not be done: {why}"));
             }
         }
-        unplayed
+        Storm { unplayed, told_to_send: self.told_to_send.take() }
     }
 }
 
@@ -177,6 +190,7 @@ struct Player {
     port: u16,
     verb: Verb,
     lasting: Duration,
+    told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
 }
 
 impl Player {
@@ -205,6 +219,7 @@ impl Player {
                 sleep(every).await;
             }
             self.tell(from, SenderCommand::Send { text: text.to_string() })?;
+            *self.told_to_send.borrow_mut().entry(from.to_string()).or_default() += 1;
         }
         Ok(())
     }

@@ -40,16 +40,26 @@ impl Home {
         self.port
     }
 
+    /// Where its state is, or will be.
+    pub fn state(&self) -> PathBuf {
+        self.room.path().join("state")
+    }
+
+    /// Starts a gateway here without waiting.
+    pub fn launch(&self) -> Daemon {
+        self.launch_on(self.port)
+    }
+
     /// Starts a gateway here and waits until it is ready.
     pub async fn start(&self) -> Daemon {
-        let mut daemon = self.launch(self.port);
+        let mut daemon = self.launch();
         daemon.ready().await;
         daemon
     }
 
     /// Starts a gateway on the same state and another port, without waiting.
     pub fn launch_second(&self) -> Daemon {
-        self.launch(free_port())
+        self.launch_on(free_port())
     }
 
     /// Starts a gateway whose configuration file holds `text`, without waiting.
@@ -57,12 +67,12 @@ impl Home {
         self.launch_with(self.port, text)
     }
 
-    fn launch(&self, port: u16) -> Daemon {
+    fn launch_on(&self, port: u16) -> Daemon {
         let config = json!({
             "gateway": {
                 "port": port,
                 "auth": {"token": TOKEN},
-                "stateDir": self.room.path().join("state"),
+                "stateDir": self.state(),
                 "drainBudgetMs": 20_000,
                 "stopTimeoutMs": 30_000,
             },
