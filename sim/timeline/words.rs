@@ -21,14 +21,14 @@ pub(crate) fn span(length: Duration) -> String {
     format!("{}.{} s", tenths / 10, tenths % 10)
 }
 
-/// `text` in at most `limit` characters; what is cut shows as `…`.
+/// `text` in at most `limit` characters; what is cut shows as `…`, and a control character, which a terminal would
+/// obey, as the replacement character.
 pub(crate) fn cut(text: &str, limit: usize) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
     if text.chars().count() <= limit {
-        return text.to_string();
+        return shown.collect();
     }
-    let mut kept: String = text.chars().take(limit.saturating_sub(1)).collect();
-    kept.push('…');
-    kept
+    shown.take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// `text` in quotation marks, on one line and short enough to stand in a sentence.
@@ -64,5 +64,11 @@ mod tests {
         assert_eq!(cut("naïve", 5), "naïve");
         assert_eq!(cut("naïvely", 5), "naïv…");
         assert_eq!(quoted("a\n  b"), "\"a b\"");
+    }
+
+    #[test]
+    fn nothing_that_is_shown_can_command_a_terminal() {
+        assert_eq!(cut("a\u{1b}[2Jb", 9), "a\u{fffd}[2Jb");
+        assert_eq!(quoted("\u{7}ding"), "\"\u{fffd}ding\"");
     }
 }
