@@ -251,6 +251,18 @@ impl Inbox {
         self.entries.borrow().get(run_id).map(|entry| entry.session_key.clone())
     }
 
+    /// The conversation's latest messages that their sender stopped, newest last, at most `limit`.
+    pub(crate) fn cancelled_in(&self, session_key: &str, limit: usize) -> Vec<String> {
+        let entries = self.entries.borrow();
+        let is_it = |(_, entry): &(&String, &Entry)| {
+            entry.session_key == session_key && entry.stage == Stage::Settled(Settlement::Cancelled)
+        };
+        let newest_first = in_order(&entries).into_iter().rev().filter(is_it).take(limit);
+        let mut run_ids: Vec<String> = newest_first.map(|(run_id, _)| run_id.clone()).collect();
+        run_ids.reverse();
+        run_ids
+    }
+
     /// The message accepted under this key, if it is not over.
     pub(crate) fn find_open(&self, run_id: &str) -> Option<(Accepted, Stage)> {
         let entries = self.entries.borrow();

@@ -31,6 +31,9 @@ struct SendParams {
     idempotency_key: String,
 }
 
+/// How many runs that were stopped before `chat.abort` names.
+const ALREADY_STOPPED_LIMIT: usize = 20;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AbortParams {
@@ -124,8 +127,10 @@ fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Resul
     {
         return Err(RpcError::invalid("this run belongs to another session"));
     }
+    // Who asks again, because the first answer got lost, learns what the first request did.
+    let already = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
     let run_ids = gateway.cancel(&session_key, params.run_id.as_deref());
-    Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids}))
+    Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids, "alreadyStopped": already}))
 }
 
 fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {

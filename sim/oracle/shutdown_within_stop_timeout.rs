@@ -33,6 +33,9 @@ impl Oracle for ShutdownWithinStopTimeout {
     }
 }
 
+/// What a restart may take beyond its drain.
+const CLOSING: Duration = Duration::from_secs(15);
+
 /// A stop timeout that passed: when, and how long it was.
 type Timeout = (Duration, Duration);
 
@@ -80,7 +83,12 @@ impl ShutdownWithinStopTimeout {
             return None;
         }
         let took = ended.saturating_sub(asked).saturating_sub(life.frozen_between(asked, ended));
-        let allowed = run.terms.stop_timeout;
+        // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget,
+        // and then what closing takes.
+        let allowed = match signal {
+            Signal::User1 => run.terms.stop_timeout.max(run.terms.drain_budget + CLOSING),
+            _ => run.terms.stop_timeout,
+        };
         if took <= allowed {
             return None;
         }
@@ -116,6 +124,16 @@ mod tests {
             ["Gateway pid 214 took 90.1 s to end after SIGTERM (limit 90.0 s)"]
         );
         assert_eq!(complaints(&ShutdownWithinStopTimeout, signalled().at(200_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn a_restart_asked_for_directly_has_the_budget_of_its_drain() {
+        let restarted = || Story::new().at(0).serves(214).at(10_000).signal(Signal::User1);
+        assert_eq!(complaints(&ShutdownWithinStopTimeout, restarted().at(110_000).exits(75)), [""; 0]);
+        assert_eq!(
+            complaints(&ShutdownWithinStopTimeout, restarted().at(110_100).exits(75)),
+            ["Gateway pid 214 took 100.1 s to end after SIGUSR1 (limit 100.0 s)"]
+        );
     }
 
     #[test]

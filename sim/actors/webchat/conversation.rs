@@ -374,8 +374,9 @@ impl Conversation {
     }
 
     fn abort_answered(&mut self, payload: &Value) -> Vec<Fact> {
-        let run_ids = payload.get("runIds").and_then(Value::as_array);
-        let run_ids = run_ids.into_iter().flatten().filter_map(Value::as_str);
+        // What an earlier request stopped, whose answer was lost, is confirmed as well.
+        let lists = ["runIds", "alreadyStopped"].map(|name| payload.get(name).and_then(Value::as_array));
+        let run_ids = lists.into_iter().flatten().flatten().filter_map(Value::as_str);
         run_ids
             .filter_map(|run_id| Self::cancel(self.messages.iter_mut().find(|m| m.key == run_id)?))
             .collect()
