@@ -94,11 +94,9 @@ impl PortIsReleased {
 /// budget is used up.
 fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
     let limit = signalled + run.terms.drain_budget;
-    let messages = run
-        .ledger
-        .entries()
-        .iter()
-        .filter_map(|entry| Some(Interval { from: entry.accepted_at?, until: entry.settled_at }));
+    // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it.
+    let entries = run.ledger.entries().iter();
+    let messages = entries.map(|entry| Interval { from: entry.sent_at(), until: entry.settled_at });
     let in_flight = |work: &Interval| work.from <= until && work.until.is_none_or(|done| done > signalled);
     messages
         .chain(requests(run))

@@ -287,7 +287,9 @@ impl Conversation {
     pub(super) fn has_said_everything(&self) -> bool {
         let waits = |message: &Message| match message.standing {
             Standing::Held | Standing::RetryAt(_) | Standing::InFlight => true,
-            Standing::Open(_) | Standing::Settled => false,
+            // Who asked for it to be stopped wants to know whether it was.
+            Standing::Open(_) => message.asked_to_stop && !message.cancelled,
+            Standing::Settled => false,
         };
         self.outgoing.is_empty() && !self.messages.iter().any(waits)
     }
