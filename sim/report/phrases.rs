@@ -77,6 +77,7 @@ fn sender_words(fact: &Fact) -> Option<String> {
         Fact::MessageRefused { message, reason } => format!("#{} refused: {reason}", message.number),
         Fact::MessageUnacknowledged { message } => format!("#{} in doubt, no answer", message.number),
         Fact::MessageCancelled { message } => format!("#{} cancelled", message.number),
+        Fact::MessageStopRequested { message } => format!("-> stop #{}", message.number),
         Fact::ReplyReceived { message, text, via } => {
             format!("{} #{} {}", arrival(*via), message.number, said(message, text))
         }

@@ -35,6 +35,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
         "the sender knows at once that its message was not accepted; also logged when storing failed",
     ),
     ("message.unacknowledged", Sender, "the connection broke between sending and acknowledgement"),
+    ("message.stop-requested", Sender, "a sender asked the gateway to stop a message"),
     (
         "message.cancelled",
         Sender,

@@ -189,6 +189,8 @@ pub enum Fact {
     MessageUnacknowledged { message: MessageId },
     /// The sender stopped its message (`chat.abort`) and the gateway confirmed.
     MessageCancelled { message: MessageId },
+    /// The sender asked the gateway to stop the message, and does not know yet whether it did.
+    MessageStopRequested { message: MessageId },
     /// A reply that answers `message` reached the sender.
     ReplyReceived { message: MessageId, text: String, via: Via },
     /// An explicit error or notice reached the sender; about one message, or about its whole conversation.
@@ -293,6 +295,7 @@ impl Fact {
             Self::MessageRefused { .. } => "message.refused",
             Self::MessageUnacknowledged { .. } => "message.unacknowledged",
             Self::MessageCancelled { .. } => "message.cancelled",
+            Self::MessageStopRequested { .. } => "message.stop-requested",
             Self::ReplyReceived { .. } => "reply.received",
             Self::NoticeReceived { .. } => "notice.received",
             Self::ProviderRequested { .. } => "provider.requested",
@@ -349,6 +352,7 @@ impl Fact {
             | Self::MessageRefused { message, .. }
             | Self::MessageUnacknowledged { message }
             | Self::MessageCancelled { message }
+            | Self::MessageStopRequested { message }
             | Self::ReplyReceived { message, .. }
             | Self::NoticeReceived { message: Some(message), .. }
             | Self::ProviderRequested { message, .. }

@@ -176,6 +176,8 @@ struct Tally {
     accepted: Option<(Duration, Duration)>,
     refused_at: Option<Duration>,
     cancelled_at: Option<Duration>,
+    /// Its sender asked for it to be stopped, whatever came of that.
+    stop_requested: bool,
     told: Option<(Duration, String)>,
     replies: Vec<Reply>,
     requests: Vec<Request>,
@@ -280,6 +282,7 @@ impl Tally {
             accepted: None,
             refused_at: None,
             cancelled_at: None,
+            stop_requested: false,
             told: None,
             replies: Vec::new(),
             requests: Vec::new(),
@@ -302,6 +305,7 @@ impl Tally {
                 self.outcome(AttemptOutcome::Unacknowledged);
             }
             Fact::MessageCancelled { .. } => self.cancelled_at = Some(at),
+            Fact::MessageStopRequested { .. } => self.stop_requested = true,
             Fact::NoticeReceived { text, .. } => self.told = Some((at, text.clone())),
             Fact::ReplyReceived { text, via, .. } => {
                 self.replies.push(Reply { at, text: text.clone(), via: *via });
@@ -372,6 +376,10 @@ impl Tally {
         }
         if let Some(absence) = kept(&state.noticed) {
             return (Fate::Told, format!("{sender} {absence}, and a notice is kept in the transcript."));
+        }
+        if let Some(absence) = absence.filter(|_| self.stop_requested) {
+            // No reply was kept either: it got what it asked for.
+            return (Fate::Cancelled, format!("{sender} had asked to stop it and {absence}."));
         }
         self.unsettled(listener)
     }

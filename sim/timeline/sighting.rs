@@ -74,6 +74,7 @@ impl Sightings {
                 format!("the connection of {sender} broke before the acknowledgement")
             }
             Fact::MessageCancelled { .. } => format!("{sender} had stopped it"),
+            Fact::MessageStopRequested { .. } => format!("{sender} had asked {run} to stop it"),
             Fact::ReplyReceived { via: Via::Live, .. } => format!("{sender} had the reply"),
             Fact::ReplyReceived { via: Via::History, .. } => {
                 format!("{sender} had found the reply in the history")

@@ -85,6 +85,11 @@ impl Story {
         self.by_sender(Fact::SenderStoppedListening)
     }
 
+    pub(crate) fn asks_to_stop(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageStopRequested { message })
+    }
+
     pub(crate) fn left(self) -> Self {
         self.disconnected(LEFT_FOR_GOOD)
     }

@@ -203,8 +203,9 @@ fn a_sender_stops_its_message() {
         client.event("chat", json!({ "runId": sent.run_id(), "state": "aborted" })).await;
         stay((gateway, client)).await;
     });
-    assert_eq!(told[2..4], ["message.accepted ann#1", "message.cancelled ann#1"]);
-    assert!(!told[4].starts_with("notice"), "{told:#?}");
+    let expected = ["message.accepted ann#1", "message.stop-requested ann#1", "message.cancelled ann#1"];
+    assert_eq!(told[2..5], expected);
+    assert!(!told[5].starts_with("notice"), "{told:#?}");
 }
 
 #[test]

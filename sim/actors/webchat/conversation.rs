@@ -213,7 +213,9 @@ impl Conversation {
                         Standing::Held | Standing::Settled => continue,
                         Standing::InFlight | Standing::Open(_) => {}
                     }
-                    message.asked_to_stop = true;
+                    if !std::mem::replace(&mut message.asked_to_stop, true) {
+                        facts.push(Fact::MessageStopRequested { message: message.id.clone() });
+                    }
                 }
             }
             Ask::History => self.history_asked_at = now,

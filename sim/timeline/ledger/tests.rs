@@ -53,6 +53,16 @@ fn a_sender_that_never_listens_is_served_by_the_transcript() {
 }
 
 #[test]
+fn who_asks_to_stop_and_never_listens_got_what_it_asked_for() {
+    let asked = || Story::new().deaf().at(1_000).sent(1).at(1_001).asked(1, 1).at(2_000).asks_to_stop(1);
+    assert_eq!(fate(asked().at(9_000).state(Some(Ok(())), &["ann#1"], &[]), "ann#1"), Fate::Cancelled);
+    assert_eq!(fate(asked().at(9_000).state(Some(Ok(())), &["ann#1"], &["ann#1"]), "ann#1"), Fate::Replied);
+    // Who listens is owed an answer.
+    let listens = accepted().at(2_000).asks_to_stop(1).at(9_000);
+    assert_eq!(fate(listens.ended(), "ann#1"), Fate::Dropped);
+}
+
+#[test]
 fn a_notice_to_all_settles_what_was_accepted_before_it_and_is_open() {
     let story = accepted()
         .sent(2)
