@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use gatesim::actors::GATEWAY_HOST;
 use gatesim::actors::provider::DEFAULT_PORT;
-use gatesim::actors::provider::{self, Behaviour, ProviderSettings};
-use gatesim::actors::webchat::{self, SenderCommand, SenderKind, WebchatSettings};
-use gatesim::scenario::{self, ProviderBehaviour, Scenario, Supervisor, SystemdUnit, Verb, When};
+use gatesim::actors::provider::{self, ProviderSettings};
+use gatesim::actors::webchat::{self, SenderCommand, WebchatSettings};
+use gatesim::scenario::{Scenario, Supervisor, SystemdUnit, Verb, When};
 use gatesim::timeline::{Event, GATEWAY_PROGRAM, Recorder};
 use gateway::Launch;
 use gateway::env::{ExitCode, Signal};
@@ -175,7 +175,7 @@ fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Clie
     let clients = scenario.senders.iter().map(|(name, setup)| {
         let settings = WebchatSettings {
             name: name.clone(),
-            kind: sender_kind(setup.kind),
+            kind: setup.kind,
             port: scenario.gateway.port,
             token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
         };
@@ -215,16 +215,6 @@ fn instant(when: &When) -> turmoil::Result<Duration> {
     }
 }
 
-fn sender_kind(kind: scenario::SenderKind) -> SenderKind {
-    match kind {
-        scenario::SenderKind::Patient => SenderKind::Patient,
-        scenario::SenderKind::Retrying => SenderKind::Retrying,
-        scenario::SenderKind::NeverReads => SenderKind::NeverReads,
-        scenario::SenderKind::NeverCloses => SenderKind::NeverCloses,
-        scenario::SenderKind::Leaves => SenderKind::Leaves,
-    }
-}
-
 fn provider_settings(scenario: &Scenario) -> ProviderSettings {
     let setup = &scenario.provider;
     ProviderSettings {
@@ -232,11 +222,7 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         first_token: setup.first_token.min..=setup.first_token.max,
         tokens: setup.tokens,
         token_interval: setup.token_interval,
-        behaviour: match setup.behaviour {
-            ProviderBehaviour::Answers => Behaviour::Answers,
-            ProviderBehaviour::Fails => Behaviour::Fails,
-            ProviderBehaviour::Hangs => Behaviour::Hangs,
-        },
+        behaviour: setup.behaviour,
         fail_first: setup.fail_first,
     }
 }

@@ -12,9 +12,9 @@ use tokio::time::sleep;
 use super::stage::{CLIENTS_MACHINE, PROVIDER_MACHINE, PROVIDER_PORT};
 use crate::actors::intruder::{self, IntruderSettings};
 use crate::actors::prober::{self, ProberSettings};
-use crate::actors::provider::{self, Behaviour, ProviderSettings};
+use crate::actors::provider::{self, ProviderSettings};
 use crate::actors::webchat::{self, SenderCommand, WebchatSettings};
-use crate::scenario::{Channel, ProviderBehaviour, Scenario, SenderKind, SenderSetup};
+use crate::scenario::{Channel, Scenario, SenderSetup};
 use crate::timeline::{Fact, Recorder};
 use crate::world::World;
 
@@ -105,11 +105,7 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         first_token: setup.first_token.min..=setup.first_token.max,
         tokens: setup.tokens,
         token_interval: setup.token_interval,
-        behaviour: match setup.behaviour {
-            ProviderBehaviour::Answers => Behaviour::Answers,
-            ProviderBehaviour::Fails => Behaviour::Fails,
-            ProviderBehaviour::Hangs => Behaviour::Hangs,
-        },
+        behaviour: setup.behaviour,
         fail_first: setup.fail_first,
     }
 }
@@ -118,13 +114,7 @@ fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> Web
     let Channel::Webchat = setup.channel;
     WebchatSettings {
         name: name.to_string(),
-        kind: match setup.kind {
-            SenderKind::Patient => webchat::SenderKind::Patient,
-            SenderKind::Retrying => webchat::SenderKind::Retrying,
-            SenderKind::NeverReads => webchat::SenderKind::NeverReads,
-            SenderKind::NeverCloses => webchat::SenderKind::NeverCloses,
-            SenderKind::Leaves => webchat::SenderKind::Leaves,
-        },
+        kind: setup.kind,
         port: scenario.gateway.port,
         token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
     }

@@ -9,6 +9,8 @@ use gateway::policy::{self, Policies};
 use serde_json::{Map, Value};
 
 use super::DurationRange;
+pub use crate::actors::provider::Behaviour as ProviderBehaviour;
+pub use crate::actors::webchat::SenderKind;
 
 /// A word of the file format that stands for one of a few values.
 pub trait Choice: Sized + Copy + PartialEq + 'static {
@@ -199,17 +201,6 @@ pub struct ProviderSetup {
     pub fail_first: u32,
 }
 
-/// What the model provider does with requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProviderBehaviour {
-    /// Answers.
-    Answers,
-    /// Fails with status 500.
-    Fails,
-    /// Accepts and never answers.
-    Hangs,
-}
-
 impl Choice for ProviderBehaviour {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("answers", Self::Answers, "streams an answer"),
@@ -239,21 +230,6 @@ pub enum Channel {
 impl Choice for Channel {
     const WORDS: &'static [(&'static str, Self, &'static str)] =
         &[("webchat", Self::Webchat, "the gateway's own WebSocket protocol")];
-}
-
-/// How a sender behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SenderKind {
-    /// Reconnects after a break and reads the history.
-    Patient,
-    /// As patient; also resends with the same idempotency key after a refusal or an unacknowledged break.
-    Retrying,
-    /// Never reads from its connection.
-    NeverReads,
-    /// Never answers the close frame and keeps the connection open.
-    NeverCloses,
-    /// Leaves for good once its last message is acknowledged.
-    Leaves,
 }
 
 impl Choice for SenderKind {
