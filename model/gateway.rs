@@ -244,7 +244,7 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir)?,
+            sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir, policies)?,
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
             started: Instant::now(),

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use gateway::env::{FileStat, Fs};
+use gateway::env::{FileStat, Fs, KernelLock};
 
 use crate::clock::wall_time;
 
@@ -74,6 +74,13 @@ impl Fs for OsFs {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
+        let file = creating().write(true).create(true).truncate(false).open(path)?;
+        file.try_lock()?;
+        // The lock goes with the open file.
+        Ok(KernelLock::new(move || drop(file)))
     }
 }
 

@@ -35,6 +35,35 @@ pub trait Fs {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Creates a directory and its parents; fine when they exist.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Takes the kernel's advisory lock on a file (`flock`), which is created when missing; never waits. Whoever
+    /// holds it, in this process or another, makes the call fail with [`io::ErrorKind::WouldBlock`]. The kernel
+    /// frees it when the process ends, in whatever way.
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock>;
+}
+
+/// A kernel lock that is held; dropping it frees it.
+#[must_use = "the lock is free again when this is dropped"]
+pub struct KernelLock(Option<Box<dyn FnOnce()>>);
+
+impl KernelLock {
+    /// A lock that `release` frees.
+    pub fn new(release: impl FnOnce() + 'static) -> Self {
+        Self(Some(Box::new(release)))
+    }
+}
+
+impl Drop for KernelLock {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.take() {
+            release();
+        }
+    }
+}
+
+impl fmt::Debug for KernelLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KernelLock")
+    }
 }
 
 /// What a file's metadata says.
@@ -48,7 +77,7 @@ pub struct FileStat {
 
 /// The operations of [`Fs`], as names for faults, logs and disk records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs, reason = "each variant is the method of the same name")]
+#[allow(missing_docs, reason = "each variant is the method of the same name, or its gist")]
 pub enum FsOp {
     Read,
     Write,
@@ -62,6 +91,7 @@ pub enum FsOp {
     Stat,
     List,
     CreateDir,
+    Lock,
 }
 
 impl FsOp {
@@ -80,6 +110,7 @@ impl FsOp {
             Self::Stat => "stat",
             Self::List => "list",
             Self::CreateDir => "create-dir",
+            Self::Lock => "lock",
         }
     }
 }

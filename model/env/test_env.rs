@@ -5,7 +5,7 @@
 //! the way of one gateway and look at what that gateway does.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ struct Inner {
     /// Processes that live, besides those of the tests' own lives.
     neighbours: RefCell<Vec<Pid>>,
     random: Cell<u64>,
+    kernel_locks: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// Calls of one operation, on files whose path ends in `file`, that fail.
@@ -287,6 +288,17 @@ impl Fs for Doors {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.world.check(FsOp::CreateDir, path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
+        self.world.check(FsOp::Lock, path)?;
+        if !self.world.0.kernel_locks.borrow_mut().insert(path.to_path_buf()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (world, path) = (self.world.clone(), path.to_path_buf());
+        Ok(KernelLock::new(move || {
+            world.0.kernel_locks.borrow_mut().remove(&path);
+        }))
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn drain(policies: &Policies, config: &Config, ending: Ending) -> Opt
     match policies.drain_budget {
         DrainBudget::Unlimited => None,
         DrainBudget::ThirtySeconds => Some(ERA_A_DRAIN),
+        DrainBudget::Configured => Some(config.drain_budget()),
         DrainBudget::WithinStopTimeout => Some(match ending {
             Ending::Restart => config.drain_budget(),
             Ending::Stop => config.drain_budget().min(config.stop_timeout() - stop_reserve(config)),

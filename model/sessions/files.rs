@@ -118,6 +118,9 @@ impl StateFiles {
 
     fn append_durably(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         self.fs().append(path, bytes).map_err(StateError::io(path))?;
+        if self.policy == StateWrite::ReplacementsSynced {
+            return Ok(());
+        }
         self.make_content_durable(path)?;
         if !self.known.borrow().named.contains(path) {
             self.make_name_durable(path)?;
@@ -156,14 +159,18 @@ impl StateFiles {
 
     fn make_content_durable(&self, path: &Path) -> Result<(), StateError> {
         match self.policy {
-            StateWrite::Durable => self.fs().sync_file(path).map_err(StateError::io(path)),
+            StateWrite::Durable | StateWrite::ReplacementsSynced => {
+                self.fs().sync_file(path).map_err(StateError::io(path))
+            }
             StateWrite::Unsynced | StateWrite::InPlace => Ok(()),
         }
     }
 
     fn make_name_durable(&self, path: &Path) -> Result<(), StateError> {
         match (self.policy, path.parent()) {
-            (StateWrite::Durable, Some(parent)) => self.fs().sync_dir(parent).map_err(StateError::io(parent)),
+            (StateWrite::Durable | StateWrite::ReplacementsSynced, Some(parent)) => {
+                self.fs().sync_dir(parent).map_err(StateError::io(parent))
+            }
             _ => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::files::with_suffix;
 use super::{FileLock, StateError, StateFiles, Transcript};
 use crate::env::Env;
-use crate::policy::InstanceLock;
+use crate::policy::{InstanceLock, Policies, StoreLock};
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -40,6 +40,7 @@ type Sessions = BTreeMap<String, SessionEntry>;
 pub(crate) struct SessionStore {
     env: Env,
     files: StateFiles,
+    policy: StoreLock,
     path: PathBuf,
     parsed: RefCell<Option<Parsed>>,
 }
@@ -52,8 +53,14 @@ struct Parsed {
 
 impl SessionStore {
     /// The store in `dir`, which must exist. A store that does not parse is an error now, not later.
-    pub(crate) fn open(env: Env, files: StateFiles, dir: &Path) -> Result<Self, StateError> {
-        let store = Self { env, files, path: dir.join("sessions.json"), parsed: RefCell::default() };
+    pub(crate) fn open(
+        env: Env,
+        files: StateFiles,
+        dir: &Path,
+        policies: &Policies,
+    ) -> Result<Self, StateError> {
+        let path = dir.join("sessions.json");
+        let store = Self { env, files, policy: policies.store_lock, path, parsed: RefCell::default() };
         store.read(|_| ())?;
         Ok(store)
     }
@@ -77,28 +84,45 @@ impl SessionStore {
 
     /// Creates the session when it is new, notes that it is in use, and returns its transcript.
     pub(crate) async fn touch(&self, key: &str) -> Result<Transcript, StateError> {
+        let now_ms = self.env.wall_clock().epoch_ms();
+        self.change(|sessions| {
+            let entry = sessions.entry(key.to_string()).or_insert_with(|| {
+                let session_id = self.env.random_id("session-id");
+                let session_file = format!("{session_id}.jsonl");
+                SessionEntry { session_id, session_file, updated_at: now_ms, other: BTreeMap::new() }
+            });
+            entry.updated_at = now_ms;
+            self.transcript(entry)
+        })
+        .await
+    }
+
+    /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
+    async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
+        match self.policy {
+            StoreLock::Leased
+            | StoreLock::RespectsTheSilent
+            | StoreLock::WritesWithoutLooking
+            | StoreLock::Unfenced
+            | StoreLock::InProcess => self.change_leased(mutate).await,
+        }
+    }
+
+    async fn change_leased<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         let lock_path = with_suffix(&self.path, ".lock");
         let lock = FileLock::acquire(&self.env, &lock_path, InstanceLock::Verified, LOCK_DEADLINE).await?;
-        let changed = self.change(key);
+        let changed = self.read_modify_write(mutate);
         lock.release(&self.env);
         changed
     }
 
-    /// Reads, modifies and writes; the lock is held.
-    fn change(&self, key: &str) -> Result<Transcript, StateError> {
-        let now_ms = self.env.wall_clock().epoch_ms();
+    fn read_modify_write<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         let mut sessions = self.read(Sessions::clone)?;
-        let entry = sessions.entry(key.to_string()).or_insert_with(|| {
-            let session_id = self.env.random_id("session-id");
-            let session_file = format!("{session_id}.jsonl");
-            SessionEntry { session_id, session_file, updated_at: now_ms, other: BTreeMap::new() }
-        });
-        entry.updated_at = now_ms;
-        let transcript = self.transcript(entry);
+        let result = mutate(&mut sessions);
         let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
         self.files.replace(&self.path, &bytes)?;
         self.parsed.replace(Some(Parsed { bytes, sessions }));
-        Ok(transcript)
+        Ok(result)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {

@@ -182,7 +182,7 @@ impl Deed {
 /// The process of a disk event that is to be shown. A failed look is still only a look: files may be missing.
 fn shown(event: &Event, reads: bool) -> Option<Pid> {
     let Fact::Disk { pid, op, .. } = &event.fact else { return None };
-    let only_looks = matches!(op, FsOp::Read | FsOp::Stat | FsOp::List);
+    let only_looks = matches!(op, FsOp::Read | FsOp::Stat | FsOp::List | FsOp::Lock);
     (reads || !only_looks).then_some(*pid)
 }
 
@@ -198,6 +198,7 @@ const fn done(op: FsOp) -> &'static str {
         FsOp::SyncFile | FsOp::SyncDir => "synced",
         FsOp::Stat => "looked up",
         FsOp::List => "listed",
+        FsOp::Lock => "locked",
     }
 }
 

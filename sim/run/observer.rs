@@ -1,7 +1,8 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows one file of the gateway's (`sessions.json`, which must parse) and that a notice says it is one;
-//! otherwise only that messages carry marks: whatever format the gateway keeps them in, their text is somewhere.
+//! It knows one file of the gateway's (`sessions.json`, which must parse), that lock files end in `.lock`, and that
+//! a notice says it is one; otherwise only that messages carry marks: whatever format the gateway keeps them in,
+//! their text is somewhere.
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use crate::actors::REPLY_PREFIX;
 use crate::timeline::{Fact, GATEWAY_PROGRAM, MessageId, Source, StateSeen};
 
 const STORE_FILE: &str = "sessions.json";
+const LOCK_EXTENSION: &str = "lock";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
 
@@ -36,7 +38,14 @@ pub(super) fn observe(stage: &Stage) {
     for (path, bytes) in &files {
         if path.file_name().is_some_and(|name| name == STORE_FILE) {
             let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
-            seen.store = Some(parsed.map(drop).map_err(|error| error.to_string()));
+            seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
+                seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
+            }));
+        }
+        if path.extension().is_some_and(|extension| extension == LOCK_EXTENSION)
+            && let Ok(inside) = path.strip_prefix(STATE_DIR)
+        {
+            seen.locks.insert(inside.display().to_string());
         }
         let text = String::from_utf8_lossy(bytes);
         seen.mentioned.extend(MessageId::marked_in(&text));

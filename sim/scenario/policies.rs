@@ -35,9 +35,17 @@ impl Policy {
     }
 }
 
+/// Where the gateway declares its policies and their choices.
+const SOURCES: [&str; 4] = [
+    include_str!("../../model/policy/mod.rs"),
+    include_str!("../../model/policy/lifecycle.rs"),
+    include_str!("../../model/policy/state.rs"),
+    include_str!("../../model/policy/cron.rs"),
+];
+
 /// All policies, in the order in which the gateway declares them.
 pub(super) fn all() -> Vec<Policy> {
-    let types = declarations(include_str!("../../model/policy.rs"));
+    let types: Vec<_> = SOURCES.iter().flat_map(|source| declarations(source)).collect();
     let fields = types.iter().find(|declared| declared.name == "Policies").map(|declared| &declared.items);
     let policy = |field: &Item| Policy {
         name: field.name.replace('_', "-"),

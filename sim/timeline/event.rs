@@ -162,6 +162,23 @@ pub struct StateSeen {
     pub answered: BTreeSet<MessageId>,
     /// Every message about which a *notice* to its sender stands somewhere in the state directory.
     pub noticed: BTreeSet<MessageId>,
+    /// The keys of the session store, when it parses.
+    pub sessions: BTreeSet<String>,
+    /// Every lock file, by its path inside the state directory.
+    pub locks: BTreeSet<String>,
+    /// Every record of a scheduled run, in the order in which they stand there.
+    pub cron: Vec<CronRecord>,
+}
+
+/// What the gateway's own books say of one scheduled run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CronRecord {
+    /// The job.
+    pub job: String,
+    /// The time it was scheduled for, in milliseconds of the machine's wall clock.
+    pub slot_ms: u64,
+    /// What became of it, in the gateway's word: `started`, `ok`, `error`, `skipped`.
+    pub status: String,
 }
 
 /// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
@@ -203,6 +220,14 @@ pub enum Fact {
     ProviderAnswered { message: MessageId, request: u32, tokens: u32 },
     /// The provider did not finish; `how` in words.
     ProviderStopped { message: MessageId, request: u32, how: String },
+
+    /// The provider received the request of a scheduled run.
+    CronRunRequested { job: String, slot_ms: u64, request: u32 },
+
+    // -- command-line tools
+    /// A command-line tool ended. `message` is the mark that it was to leave in the state, `done` whether it says
+    /// that it did.
+    ToolFinished { tool: String, message: Option<MessageId>, done: bool, said: String },
 
     // -- processes
     /// A process of `program` started on `machine`.
@@ -301,6 +326,8 @@ impl Fact {
             Self::ProviderRequested { .. } => "provider.requested",
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
+            Self::CronRunRequested { .. } => "cron.requested",
+            Self::ToolFinished { .. } => "tool.finished",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
             Self::ProcessFrozen { .. } => "process.frozen",
@@ -332,6 +359,7 @@ impl Fact {
                 FsOp::Stat => "disk.stat",
                 FsOp::List => "disk.list",
                 FsOp::CreateDir => "disk.create-dir",
+                FsOp::Lock => "disk.lock",
             },
             Self::Disk { .. } => "disk.failed",
             Self::State(_) => "state.seen",

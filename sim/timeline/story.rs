@@ -286,7 +286,7 @@ impl Story {
         noticed: &[&str],
     ) -> Self {
         let [mentioned, answered, noticed] = [mentioned, answered, noticed].map(ids);
-        let seen = StateSeen { store, mentioned, answered, noticed };
+        let seen = StateSeen { store, mentioned, answered, noticed, ..StateSeen::default() };
         self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
     }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Env, ExitCode, FileStat, Fs, FsOp, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal,
-    SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net, Pid,
+    Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::process::Process;
@@ -165,5 +165,10 @@ impl Fs for Doors {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.operate(FsOp::CreateDir, path, none, |fs| fs.create_dir_all(path))
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
+        let lock = self.operate(FsOp::Lock, path, none, |fs| fs.try_lock(path))?;
+        Ok(self.0.hold(lock))
     }
 }

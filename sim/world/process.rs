@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gateway::env::{LocalBoxFuture, Pid, Signal, SignalStream, StartTime, TaskControl};
+use gateway::env::{KernelLock, LocalBoxFuture, Pid, Signal, SignalStream, StartTime, TaskControl};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use turmoil_net::HostId;
@@ -52,6 +52,9 @@ pub(super) struct Process {
     tasks: RefCell<BTreeMap<u64, Rc<TaskSlot>>>,
     next_task: Cell<u64>,
     handlers: RefCell<Vec<(Vec<Signal>, mpsc::UnboundedSender<Signal>)>>,
+    /// The kernel locks it holds, which its end frees.
+    kernel_locks: RefCell<BTreeMap<u64, KernelLock>>,
+    next_kernel_lock: Cell<u64>,
     /// A deadly signal that came while the process was stopped; it acts when the process continues.
     pending_default: Cell<Option<Signal>>,
 }
@@ -91,12 +94,26 @@ impl Process {
             tasks: RefCell::default(),
             next_task: Cell::new(0),
             handlers: RefCell::default(),
+            kernel_locks: RefCell::default(),
+            next_kernel_lock: Cell::new(0),
             pending_default: Cell::new(None),
         })
     }
 
     pub(super) fn is_dead(&self) -> bool {
         self.is_dead.get()
+    }
+
+    /// Keeps a kernel lock for as long as the process lives and holds on to what this returns.
+    pub(super) fn hold(self: &Rc<Self>, lock: KernelLock) -> KernelLock {
+        let number = self.next_kernel_lock.replace(self.next_kernel_lock.get() + 1);
+        self.kernel_locks.borrow_mut().insert(number, lock);
+        let process = Rc::downgrade(self);
+        KernelLock::new(move || {
+            if let Some(process) = process.upgrade() {
+                process.kernel_locks.borrow_mut().remove(&number);
+            }
+        })
     }
 
     /// Resolves with the cause once the process is dead.
@@ -224,6 +241,7 @@ impl Process {
             program: self.program.clone(),
             cause,
         });
+        self.kernel_locks.borrow_mut().clear();
         self.world.note_death(self.pid, cause);
         self.bury_if_idle();
         self.death.send_replace(Some(cause));

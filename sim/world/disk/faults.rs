@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use gateway::env::{FileStat, Fs, FsOp};
+use gateway::env::{FileStat, Fs, FsOp, KernelLock};
 
 use super::Errno;
 
@@ -195,6 +195,11 @@ impl Fs for FaultyDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.check(FsOp::CreateDir, &[path])?;
         self.inner.create_dir_all(path)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
+        self.check(FsOp::Lock, &[path])?;
+        self.inner.try_lock(path)
     }
 }
 

@@ -6,12 +6,12 @@
 //! disk ([`FaultyDisk`]); the disk itself knows none.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use gateway::env::{FileStat, Fs, WallTime};
+use gateway::env::{FileStat, Fs, KernelLock, WallTime};
 use rand_chacha::rand_core::Rng;
 
 mod content;
@@ -35,13 +35,14 @@ const LARGEST_FILE: usize = 1 << 30;
 #[derive(Clone)]
 pub struct Disk {
     tree: Rc<RefCell<Tree>>,
+    kernel_locks: Rc<RefCell<BTreeSet<PathBuf>>>,
     clock: Rc<dyn Fn() -> WallTime>,
 }
 
 impl Disk {
     /// An empty disk. `clock` is the machine's wall clock, for modification times.
     pub fn new(clock: Rc<dyn Fn() -> WallTime>) -> Self {
-        Self { tree: Rc::new(RefCell::new(Tree::new(clock()))), clock }
+        Self { tree: Rc::new(RefCell::new(Tree::new(clock()))), kernel_locks: Rc::default(), clock }
     }
 
     /// Puts a file there, parents included, live and durable: what was on the disk before the world began.
@@ -131,5 +132,19 @@ impl Fs for Disk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let now = (self.clock)();
         self.tree.borrow_mut().create_dir_all(path, now)
+    }
+
+    /// Locks go by path: nobody renames or removes a file that is there to be locked.
+    fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
+        if self.kernel_locks.borrow().contains(path) {
+            return Err(Errno::Eagain.into());
+        }
+        let now = (self.clock)();
+        self.tree.borrow_mut().file_or_new(path, now)?;
+        self.kernel_locks.borrow_mut().insert(path.to_path_buf());
+        let (locks, path) = (self.kernel_locks.clone(), path.to_path_buf());
+        Ok(KernelLock::new(move || {
+            locks.borrow_mut().remove(&path);
+        }))
     }
 }

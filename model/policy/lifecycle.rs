@@ -1,0 +1,171 @@
+//! Choices about a life: its signals, its drain, its end, and who is let in.
+
+use serde::{Deserialize, Serialize};
+
+/// What SIGTERM and SIGINT do to work in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopDrain {
+    /// Drain like the restart signal does.
+    #[default]
+    Drain,
+    /// Close at once: openclaw/openclaw#38836, observation 1.
+    Skip,
+}
+
+/// How long a drain may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainBudget {
+    /// The configured budget, but never so long that the supervisor's stop timeout would cut in.
+    #[default]
+    WithinStopTimeout,
+    /// 30 s whatever the supervisor allows: `DRAIN_TIMEOUT_MS` of OpenClaw 2026.3.2.
+    ThirtySeconds,
+    /// The configured budget, whatever the supervisor allows: OpenClaw 2026.5.3-1.
+    Configured,
+    /// Planted defect: no limit, so that the supervisor kills a drain that does not end.
+    Unlimited,
+}
+
+/// What a second request to end does, while the first is being followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondRequest {
+    /// A stop overtakes a restart, and its limits apply from then on.
+    #[default]
+    StopOvertakes,
+    /// It is dropped, whatever it asks for: OpenClaw 2026.3.2.
+    Dropped,
+}
+
+/// What becomes of work that a drain could not finish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptedWork {
+    /// Its sender gets a notice before the connection closes, and a durable record says so.
+    #[default]
+    TellSender,
+    /// Nothing is recorded and nobody is told: openclaw/openclaw#38836.
+    Forget,
+}
+
+/// What the next life does with accepted, unsettled messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recovery {
+    /// Runs what had not started; tells the sender of what had, since running it again could act twice.
+    #[default]
+    ResumeOrTell,
+    /// Looks at nothing: openclaw/openclaw#38836, observation 2.
+    Skip,
+    /// Planted defect: runs everything again that the journal still lists, answered or not.
+    RerunEverything,
+    /// Planted defect: recovers before it holds the lock or the port, so that a second instance that is about
+    /// to give way has already written.
+    BeforeLock,
+}
+
+/// How the WebSocket server ends its connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerClose {
+    /// The listener closes first; peers get close 1012, a short grace, then a reset.
+    #[default]
+    GraceThenReset,
+    /// Waits until every peer has answered the close frame, and frees the port only then:
+    /// openclaw/openclaw#33149.
+    WaitForPeers,
+}
+
+/// What `/readyz` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readiness {
+    /// 200 while messages are admitted, 503 while starting or draining.
+    #[default]
+    Truthful,
+    /// Always 200: OpenClaw 2026.3.2.
+    AlwaysReady,
+}
+
+/// Whether `connect` asks for the token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authentication {
+    /// A wrong or missing token ends the connection with close 1008.
+    #[default]
+    Required,
+    /// Planted defect: any token will do.
+    Skipped,
+}
+
+/// With what status a start ends that must give way to another instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartConflictExit {
+    /// Exit status 78, on which the unit forbids a restart.
+    #[default]
+    Config,
+    /// Exit status 1, on which `Restart=always` starts the same again: OpenClaw 2026.3.2
+    /// (openclaw/openclaw#75115).
+    Failure,
+}
+
+/// How a restart ends this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartExit {
+    /// Exit status 75, which every restarting supervisor policy follows.
+    #[default]
+    AskForSuccessor,
+    /// Exit status 0, which relies on `Restart=always`: OpenClaw 2026.3.2 and 2026.5.3-1.
+    Clean,
+    /// Planted defect: exit status 78, on which the unit forbids a restart.
+    Config,
+}
+
+/// How long closing may take before the exit is forced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseBudget {
+    /// A few seconds after the drain, inside what a stop keeps back of the supervisor's stop timeout.
+    #[default]
+    OfItsOwn,
+    /// 5 s more than the drain was allowed, from the signal on, however much of that the drain used: the single
+    /// force-exit timer of OpenClaw 2026.3.2.
+    SharedWithDrain,
+}
+
+/// With what status a shutdown that had to be forced ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForcedExit {
+    /// Exit status 1.
+    #[default]
+    Failure,
+    /// Exit status 0: OpenClaw 2026.3.2.
+    Clean,
+}
+
+/// How the gateway gets a successor when it is asked to restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartMode {
+    /// The process ends, and its supervisor starts another one.
+    #[default]
+    Exit,
+    /// The same process begins again: `OPENCLAW_NO_RESPAWN`, containers.
+    InProcess,
+}
+
+/// What becomes of tasks that an in-process restart finds still at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldGeneration {
+    /// They end before the new generation begins.
+    #[default]
+    Ended,
+    /// They go on, with everything they hold: OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#16383).
+    LeftRunning,
+}

@@ -1,0 +1,116 @@
+//! Every choice that history made differently, as data; and profiles, the named sets of choices.
+//!
+//! A choice is an enum tested in one place. The default of each is the correct behaviour; a historical profile
+//! is another value of [`Policies`], and so is a planted defect, which exists to prove that an oracle sees it.
+
+use serde::{Deserialize, Serialize};
+
+mod cron;
+mod lifecycle;
+mod profiles;
+mod state;
+
+pub use cron::*;
+pub use lifecycle::*;
+use profiles::{PLANTED, PROFILES};
+pub use state::*;
+
+/// One value for every choice. In scenario files the names are kebab-case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Policies {
+    /// What SIGTERM and SIGINT do to work in flight.
+    pub stop_drain: StopDrain,
+    /// How long a drain may take.
+    pub drain_budget: DrainBudget,
+    /// What a second request to end does, while the first is being followed.
+    pub second_request: SecondRequest,
+    /// What becomes of work that a drain could not finish.
+    pub interrupted_work: InterruptedWork,
+    /// When `chat.send` is acknowledged.
+    pub acknowledgement: Acknowledgement,
+    /// What the next life does with messages that the last one accepted and did not settle.
+    pub recovery: Recovery,
+    /// How state files are written.
+    pub state_write: StateWrite,
+    /// How the WebSocket server ends its connections.
+    pub peer_close: PeerClose,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// Whether `connect` asks for the token.
+    pub authentication: Authentication,
+    /// How the single-instance lock is treated.
+    pub instance_lock: InstanceLock,
+    /// With what status a start ends that must give way to another instance.
+    pub start_conflict_exit: StartConflictExit,
+    /// How a restart ends this process.
+    pub restart_exit: RestartExit,
+    /// How long closing may take before the exit is forced.
+    pub close_budget: CloseBudget,
+    /// With what status a shutdown that had to be forced ends.
+    pub forced_exit: ForcedExit,
+    /// How changes of the session store exclude each other.
+    pub store_lock: StoreLock,
+    /// Whether a run locks its transcript.
+    pub transcript_lock: TranscriptLock,
+    /// What becomes of a message whose run cannot have a lock in time.
+    pub lock_failure: LockFailure,
+    /// Which locks that earlier processes left behind a start removes.
+    pub lock_sweep: LockSweep,
+    /// What a session store is taken for that does not parse.
+    pub unreadable_store: UnreadableStore,
+    /// What becomes of a transcript's last line that a crash cut short.
+    pub torn_line: TornLine,
+    /// How the gateway gets a successor when it is asked to restart.
+    pub restart_mode: RestartMode,
+    /// What becomes of tasks that an in-process restart finds still at work.
+    pub old_generation: OldGeneration,
+    /// What becomes of a scheduled run that the end of a process interrupted.
+    pub cron_interruption: CronInterruption,
+    /// When the outcome of a scheduled run is recorded.
+    pub cron_outcome: CronOutcome,
+    /// What becomes of the times that passed while no gateway ran.
+    pub cron_missed: CronMissed,
+}
+
+/// The name of the default profile.
+pub const HARDENED: &str = "hardened";
+
+/// How names of planted-defect profiles begin.
+pub const PLANTED_PREFIX: &str = "planted:";
+
+/// The profile called `name`, if there is one.
+pub fn profile(name: &str) -> Option<Policies> {
+    let (_, policies) = PROFILES.iter().chain(PLANTED).find(|(known, _)| *known == name)?;
+    Some(policies())
+}
+
+/// The names of the profiles that describe a real gateway: `hardened` first, then history.
+pub fn profile_names() -> impl Iterator<Item = &'static str> {
+    PROFILES.iter().map(|(name, _)| *name)
+}
+
+/// The names of the planted defects, each of which exists to prove an oracle.
+pub fn planted_names() -> impl Iterator<Item = &'static str> {
+    PLANTED.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardened_is_the_default_and_comes_first() {
+        assert_eq!(profile(HARDENED), Some(Policies::default()));
+        assert_eq!(profile_names().next(), Some(HARDENED));
+        assert_eq!(profile("nope"), None);
+    }
+
+    #[test]
+    fn every_planted_defect_differs_from_hardened_and_is_named_as_one() {
+        for name in planted_names() {
+            assert!(name.starts_with(PLANTED_PREFIX), "{name}");
+            assert_ne!(profile(name), Some(Policies::default()), "{name}");
+        }
+    }
+}
