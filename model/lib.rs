@@ -10,6 +10,7 @@ mod channels;
 pub mod config;
 pub mod env;
 mod gateway;
+mod health;
 mod lifecycle;
 #[cfg(test)]
 mod lives;

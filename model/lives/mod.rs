@@ -162,7 +162,10 @@ impl Life {
     }
 
     async fn ended(self) -> ExitCode {
-        self.main.await.expect("it was not killed")
+        let code = self.main.await.expect("it was not killed");
+        // Whatever still runs ends with the process.
+        self.process.kill();
+        code
     }
 
     async fn end(self, signal: Signal) -> ExitCode {
