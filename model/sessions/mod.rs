@@ -8,6 +8,6 @@ mod store;
 mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
-pub(crate) use lock::{FileLock, LockError, LockReport, Locks, Rules, directories};
+pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 pub(crate) use store::{Mended, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};

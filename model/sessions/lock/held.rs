@@ -58,7 +58,7 @@ impl FileLock {
 
     /// Shows those who wait that the holder is at work, when it is time to. Fails when the lock was taken away.
     pub(crate) async fn renew_if_due(&self) -> Result<(), LockError> {
-        if self.renewed.get().elapsed() < RENEW_AFTER {
+        if self.renewed.get().elapsed() < RENEW_AFTER || !self.rules.looks_before_writing {
             return Ok(());
         }
         let _guard = self.guard().await?;

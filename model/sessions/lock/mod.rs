@@ -29,7 +29,7 @@ pub(crate) use held::FileLock;
 pub(crate) use judge::Rules;
 use judge::{Facts, Judgement, Staleness, Whose, judge};
 use payload::{Identity, Payload, Sight, look};
-pub(crate) use sweep::{LockReport, directories};
+pub(crate) use sweep::directories;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);

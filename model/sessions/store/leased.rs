@@ -66,8 +66,18 @@ impl SessionStore {
             return Err(error);
         }
         self.parsed.replace(Some(Parsed { bytes, sessions }));
-        let durable = self.files.make_place_durable(&self.path);
+        self.is_unconfirmed.set(true);
+        let durable = self.confirm();
         yield_now().await;
         durable
+    }
+
+    /// Makes the latest change durable, unless it is.
+    pub(super) fn confirm(&self) -> Result<(), StateError> {
+        if self.is_unconfirmed.get() {
+            self.files.make_place_durable(&self.path)?;
+            self.is_unconfirmed.set(false);
+        }
+        Ok(())
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct SessionStore {
     parsed: RefCell<Option<Parsed>>,
     /// This life found it damaged and restored it.
     restored: Cell<bool>,
+    /// The latest change is in place, and the disk has not confirmed that it will stay there.
+    is_unconfirmed: Cell<bool>,
 }
 
 /// The store's bytes when they were last parsed or written, and what they say.
@@ -83,6 +85,7 @@ impl SessionStore {
             path: dir.join("sessions.json"),
             parsed: RefCell::default(),
             restored: Cell::new(false),
+            is_unconfirmed: Cell::new(false),
         }
     }
 
@@ -127,6 +130,7 @@ impl SessionStore {
             // History changed the store at every turn.
             return self.create_or_touch(key, LOCK_DEADLINE).await;
         }
+        self.confirm()?;
         let now_ms = self.env.wall_clock().epoch_ms();
         let found = self.read(|sessions| {
             let entry = sessions.get(key)?;
