@@ -96,7 +96,7 @@ fn step(verb: &VerbKeys) -> Value {
     step["description"] = json!(verb.doc);
     step["properties"]["do"] = json!({ "const": verb.word });
     step["oneOf"] = json!([{ "required": ["at"] }, { "required": ["on"] }]);
-    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "after": ["on"] });
+    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "path": ["on"], "after": ["on"] });
     step
 }
 
