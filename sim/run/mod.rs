@@ -17,6 +17,8 @@ mod isolation;
 mod observer;
 mod script;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use script::{Script, Storm};

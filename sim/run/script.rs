@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::cast::Senders;
 use super::stage::Stage;
 use crate::actors::webchat::SenderCommand;
-use crate::scenario::{Anchor, DurationRange, Scenario, Step, Verb, When};
+use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
 use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
 use crate::world::disk::path_matches;
@@ -73,7 +73,7 @@ impl Script {
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let steps = scenario.steps.iter().map(|step| {
             let moment = moment(&stage.world, began, &step.when);
-            let drawn = draw_durations(&stage.world, &step.verb);
+            let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
             let player = Player {
                 stage: stage.clone(),
@@ -175,15 +175,16 @@ fn draw(world: &World, range: &DurationRange) -> Duration {
     world.rng("script").with(|rng| range.draw(rng))
 }
 
-/// The durations of a step: how long it lasts, or how far it goes.
+/// What the seed decides of a step: how long it lasts or how far it goes, and which call it is about.
 #[derive(Clone, Copy)]
 struct Drawn {
     lasting: Duration,
     patience: Duration,
+    from_call: u32,
 }
 
 /// Drawn before anything happens, so that no event shifts the draws.
-fn draw_durations(world: &World, verb: &Verb) -> Drawn {
+fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
     let lasting = match verb {
         Verb::Freeze { lasting, .. }
         | Verb::Partition { lasting, .. }
@@ -200,7 +201,14 @@ fn draw_durations(world: &World, verb: &Verb) -> Drawn {
         _ => None,
     };
     let drawn = |range: Option<&DurationRange>| range.map_or(Duration::ZERO, |range| draw(world, range));
-    Drawn { lasting: drawn(lasting), patience: drawn(patience) }
+    let (lasting, patience) = (drawn(lasting), drawn(patience));
+    let from_call = match verb {
+        Verb::DiskFault(DiskTrouble { calls, .. }) | Verb::CrashAt(Crash { calls, .. }) => {
+            world.rng("script").with(|rng| calls.from_call.draw(rng))
+        }
+        _ => 1,
+    };
+    Drawn { lasting, patience, from_call }
 }
 
 impl Moment {
@@ -243,7 +251,7 @@ struct Player {
 impl Player {
     async fn play(self) -> Result<(), String> {
         let (stage, port, progress) = (&self.stage, self.port, &self.progress);
-        let Drawn { lasting, patience } = self.drawn;
+        let Drawn { lasting, patience, from_call } = self.drawn;
         match &self.verb {
             Verb::Send { from, text, count, every } => self.send(from, text, *count, *every).await,
             Verb::Abort { from } => self.tell(from, SenderCommand::Abort),
@@ -258,8 +266,8 @@ impl Player {
             Verb::StartSecondInstance => stage.start_second_instance(),
             Verb::WriteConfig { text } => stage.write_config(text),
             Verb::CorruptState { file, text } => stage.corrupt_state(file, text),
-            Verb::DiskFault(trouble) => stage.disk_fault(trouble, lasting, progress).await,
-            Verb::CrashAt(crash) => stage.crash_at(crash, lasting, progress).await,
+            Verb::DiskFault(trouble) => stage.disk_fault(trouble, from_call, lasting, progress).await,
+            Verb::CrashAt(crash) => stage.crash_at(crash, from_call, lasting, progress).await,
             Verb::ClockJump { direction, .. } => stage.clock_jump(lasting, *direction),
             Verb::SquatLock(squat) => stage.squat_lock(&squat.lock, patience, lasting, progress).await,
             Verb::LeaveLock(left) => stage.leave_lock(&left.lock, left.owner, lasting, port),

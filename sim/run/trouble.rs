@@ -53,6 +53,7 @@ impl Stage {
     pub(super) async fn disk_fault(
         &self,
         trouble: &DiskTrouble,
+        from_call: u32,
         lasting: Duration,
         progress: &Progress,
     ) -> Result<(), String> {
@@ -63,7 +64,7 @@ impl Stage {
         let guard = disk.inject(DiskFault {
             op: trouble.calls.operation,
             path: trouble.calls.file.clone(),
-            nth: Some(trouble.calls.from_call),
+            nth: Some(from_call),
             count: trouble.count,
             error: trouble.error,
             torn: trouble.torn,
@@ -90,6 +91,7 @@ impl Stage {
     pub(super) async fn crash_at(
         &self,
         crash: &Crash,
+        from_call: u32,
         off_for: Duration,
         progress: &Progress,
     ) -> Result<(), String> {
@@ -103,7 +105,7 @@ impl Stage {
             program: GATEWAY_PROGRAM.to_string(),
             op: crash.calls.operation,
             path: crash.calls.file.clone(),
-            from_call: crash.calls.from_call,
+            from_call,
             moment,
             death: match crash.death {
                 CrashDeath::Kill => world::CrashDeath::Killed,

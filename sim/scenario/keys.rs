@@ -26,7 +26,7 @@ impl Key {
     /// What its value can look like, in TOML: the default, or an example.
     pub(super) fn sample(&self) -> String {
         match (self.need, self.shape) {
-            (Default(default), Shape::Whole(..) | Shape::Statuses) => default.into(),
+            (Default(default), Shape::Whole(..) | Shape::WholeRange(..) | Shape::Statuses) => default.into(),
             (Default(default), _) => format!("{default:?}"),
             (_, shape) => shape.sample(),
         }
@@ -48,6 +48,8 @@ pub(super) enum Shape {
     Text,
     /// A whole number within bounds, both included.
     Whole(u64, u64),
+    /// A whole number within bounds, or a range of two in quotes.
+    WholeRange(u64, u64),
     Duration,
     /// A duration longer than zero.
     Period,
@@ -75,7 +77,7 @@ impl Shape {
     fn sample(self) -> String {
         match self {
             Self::Text => r#""...""#.into(),
-            Self::Whole(min, _) => min.to_string(),
+            Self::Whole(min, _) | Self::WholeRange(min, _) => min.to_string(),
             Self::Duration | Self::Period => r#""5s""#.into(),
             Self::Range => r#""1s..5s""#.into(),
             Self::Choice(words) => format!("{:?}", words().first().map_or("", |(word, _)| word)),

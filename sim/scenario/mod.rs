@@ -43,8 +43,8 @@ pub use setup::{
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
 pub use trouble::{
-    Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile, LockOwner, Squat,
-    Target,
+    CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
+    LockOwner, Squat, Target,
 };
 
 /// A scenario: what the world is, what happens in it, and what should come of it.

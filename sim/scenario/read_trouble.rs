@@ -9,7 +9,7 @@ use gateway::env::FsOp;
 use super::Verb;
 use super::error::{Problem, Read};
 use super::read_steps::{World, sender};
-use super::table::{Input, Table, choice, range, some_text, whole};
+use super::table::{Input, Table, choice, range, some_text, whole, whole_range};
 use super::trouble::{Crash, CrashDeath, DiskCalls, DiskTrouble, LeftLock, LockFile, Squat};
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.
@@ -77,7 +77,7 @@ fn disk_calls(table: &Table<'_>) -> Read<DiskCalls> {
     Ok(DiskCalls {
         operation: table.optional("operation", choice)?,
         file: table.get("file", pattern)?,
-        from_call: table.get("from-call", whole)?,
+        from_call: table.get("from-call", whole_range)?,
     })
 }
 

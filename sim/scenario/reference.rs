@@ -134,6 +134,9 @@ fn value(shape: &Shape) -> String {
     match shape {
         Shape::Text => "text".into(),
         Shape::Whole(min, max) => format!("whole number, {min} to {max}"),
+        Shape::WholeRange(min, max) => {
+            format!("whole number, {min} to {max}, or a range such as `\"1..20\"`")
+        }
         Shape::Duration => "duration".into(),
         Shape::Period => "duration, not zero".into(),
         Shape::Range => "duration or range".into(),

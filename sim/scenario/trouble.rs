@@ -4,6 +4,7 @@
 //! and errors go by the names that the doors and the disk give them.
 
 use gateway::env::FsOp;
+use rand_chacha::rand_core::Rng;
 
 use super::{Choice, DurationRange};
 use crate::world::disk::Errno;
@@ -16,7 +17,29 @@ pub struct DiskCalls {
     /// A path pattern, see [`crate::world::disk::path_matches`].
     pub file: String,
     /// The first matching call that counts, from 1 on since the step was done.
-    pub from_call: u32,
+    pub from_call: CountRange,
+}
+
+/// A whole number, or a range of them from which the seed draws. Both ends are included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountRange {
+    /// The smallest.
+    pub min: u32,
+    /// The largest; never smaller than `min`.
+    pub max: u32,
+}
+
+impl CountRange {
+    /// Draws a number. A range of one number draws nothing from `rng`.
+    pub fn draw(&self, rng: &mut impl Rng) -> u32 {
+        let width = self.max.saturating_sub(self.min);
+        if width == 0 {
+            return self.min;
+        }
+        // Multiply and shift, as for durations.
+        let offset = (u128::from(rng.next_u64()) * (u128::from(width) + 1)) >> 64;
+        self.min + u32::try_from(offset).unwrap_or(0)
+    }
 }
 
 /// A disk that fails for a while, or for a few calls.

@@ -28,8 +28,12 @@ const OPERATION: Key = key(
     "Only this operation counts; without it, every one",
 );
 
-const FROM_CALL: Key =
-    key("from-call", Shape::Whole(1, MANY), Default("1"), "The first matching call that counts, from 1 on");
+const FROM_CALL: Key = key(
+    "from-call",
+    Shape::WholeRange(1, MANY),
+    Default("1"),
+    "The first matching call that counts, from 1 on",
+);
 
 const fn files(need: Need) -> Key {
     key("file", Shape::Text, need, "Only files that match this [pattern](#files-and-patterns) count")
