@@ -16,6 +16,8 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// Disk operations of one process that follow each other.
 pub(super) struct DiskWords {
     pid: Pid,
+    /// The program, where it is not the gateway.
+    by: Option<String>,
     last: Duration,
     files: Vec<FileDeeds>,
 }
@@ -34,10 +36,11 @@ enum Deed {
 }
 
 impl DiskWords {
-    /// Begins with a disk event; `None` when `event` is none, or one that `reads` leaves out.
-    pub(super) fn begin(event: &Event, reads: bool) -> Option<Self> {
+    /// Begins with a disk event; `None` when `event` is none, or one that `reads` leaves out. `by` names the
+    /// program of a process that is not the gateway's.
+    pub(super) fn begin(event: &Event, reads: bool, by: impl FnOnce(Pid) -> Option<String>) -> Option<Self> {
         let pid = shown(event, reads)?;
-        let mut words = Self { pid, last: event.at, files: Vec::new() };
+        let mut words = Self { pid, by: by(pid), last: event.at, files: Vec::new() };
         words.add(event);
         Some(words)
     }
@@ -96,7 +99,10 @@ impl DiskWords {
         if let Some(&synced) = synced.first().filter(|_| same) {
             text.push_str(sync_words(synced));
         }
-        text
+        match &self.by {
+            Some(program) if !text.is_empty() => format!("{program}: {text}"),
+            _ => text,
+        }
     }
 
     /// What happened to a file, and whether that was synced, if it was changed.
@@ -217,7 +223,7 @@ mod tests {
         for event in story.events() {
             match cells.last_mut() {
                 Some(cell) if cell.takes(&event, reads) => cell.add(&event),
-                _ => cells.extend(DiskWords::begin(&event, reads)),
+                _ => cells.extend(DiskWords::begin(&event, reads, |_| None)),
             }
         }
         cells.iter().map(DiskWords::words).collect()

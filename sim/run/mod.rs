@@ -17,6 +17,9 @@ mod isolation;
 mod observer;
 mod script;
 mod stage;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use script::{Script, Storm};
 use stage::Stage;
@@ -68,12 +71,12 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
     })
 }
 
-/// Provider, senders, prober, intruder, the gateway and a second instance, and room for lives whose last packets
+/// Provider, senders, prober, intruder, whom the steps bring, the gateway and a second instance, and room for lives whose last packets
 /// are still on their way.
 fn process_slots(scenario: &Scenario) -> usize {
     const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
-    2 + onlookers + LIVES
+    2 + onlookers + trouble::processes(scenario) + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {

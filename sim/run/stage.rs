@@ -11,7 +11,10 @@ use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
 use serde_json::json;
 
-use crate::scenario::{DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
+use crate::actors::squatter;
+use crate::scenario::{
+    Choice, DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit, Target,
+};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
 use crate::world::World;
 use crate::world::disk::Disk;
@@ -24,6 +27,8 @@ pub(super) const PROVIDER_MACHINE: &str = "provider";
 pub(super) const PROVIDER_PORT: u16 = 8080;
 pub(super) const STATE_DIR: &str = "/var/lib/gateway";
 const CONFIG_FILE: &str = "/etc/gateway/config.json";
+/// The program of a command-line tool, in the process table.
+const TOOL_PROGRAM: &str = "tool";
 
 /// What the gateway assumes of a machine without a supervisor: systemd's default stop timeout.
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
@@ -81,39 +86,50 @@ impl Stage {
     }
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port.
-    fn gateway_pid(&self, port: u16) -> Option<Pid> {
+    pub(super) fn gateway_pid(&self, port: u16) -> Option<Pid> {
         match &self.service {
             Some(service) => service.main_pid(),
             None => self.world.listening_on(GATEWAY_MACHINE, port),
         }
     }
 
-    fn inject(&self, what: impl Into<String>) {
+    /// The process that a step acts on; says so when there is none.
+    fn pid_of(&self, target: Target, port: u16) -> Result<Pid, String> {
+        let pid = match target {
+            Target::Gateway => self.gateway_pid(port),
+            Target::Squatter => self.world.newest_process(GATEWAY_MACHINE, squatter::PROGRAM),
+            Target::Tool => self.world.newest_process(GATEWAY_MACHINE, TOOL_PROGRAM),
+        };
+        pid.ok_or_else(|| format!("there was no {} process at that moment", target.word()))
+    }
+
+    pub(super) fn inject(&self, what: impl Into<String>) {
         self.world.recorder().record(Source::Operator, Fact::Injected { what: what.into() });
     }
 
-    /// Acts on the gateway's process; says so when there is none.
-    fn on_gateway(&self, port: u16, act: impl FnOnce(&World, Pid) -> io::Result<()>) -> Result<(), String> {
-        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
-        act(&self.world, pid).map_err(|error| error.to_string())
+    /// Ends a fault when the storm is over.
+    pub(super) fn on_storm_end(&self, mend: impl FnOnce() + 'static) {
+        self.undo.borrow_mut().push(Box::new(mend));
     }
 
-    pub(super) fn signal(&self, port: u16, signal: Signal) -> Result<(), String> {
-        self.on_gateway(port, |world, pid| world.signal(pid, signal))
+    pub(super) fn signal(&self, target: Target, port: u16, signal: Signal) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
+        self.world.signal(pid, signal).map_err(|error| error.to_string())
     }
 
-    pub(super) fn kill(&self, port: u16) -> Result<(), String> {
-        self.on_gateway(port, |world, pid| world.kill(pid))
+    pub(super) fn kill(&self, target: Target, port: u16) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
+        self.world.kill(pid).map_err(|error| error.to_string())
     }
 
-    /// Freezes the gateway for a while.
-    pub(super) async fn freeze(&self, port: u16, lasting: Duration) -> Result<(), String> {
-        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
+    /// Freezes a process for a while.
+    pub(super) async fn freeze(&self, target: Target, port: u16, lasting: Duration) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
         self.world.freeze(pid).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         // It may be dead by then: nothing to thaw.
         let thaw = move || drop(world.thaw(pid));
-        self.undo.borrow_mut().push(Box::new(thaw.clone()));
+        self.on_storm_end(thaw.clone());
         tokio::time::sleep(lasting).await;
         thaw();
         Ok(())
@@ -121,12 +137,17 @@ impl Stage {
 
     pub(super) async fn power_loss(&self, off_for: Duration) -> Result<(), String> {
         self.world.power_off(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
+        self.power_returns(off_for).await;
+        Ok(())
+    }
+
+    /// The gateway's machine is dark; it has power again after a while.
+    pub(super) async fn power_returns(&self, off_for: Duration) {
         let world = self.world.clone();
         let power_on = move || drop(world.power_on(GATEWAY_MACHINE));
-        self.undo.borrow_mut().push(Box::new(power_on.clone()));
+        self.on_storm_end(power_on.clone());
         tokio::time::sleep(off_for).await;
         power_on();
-        Ok(())
     }
 
     pub(super) async fn partition(&self, a: Machine, b: Machine, lasting: Duration) -> Result<(), String> {
@@ -134,7 +155,7 @@ impl Stage {
         self.world.partition(a, b).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         let heal = move || drop(world.heal(a, b));
-        self.undo.borrow_mut().push(Box::new(heal.clone()));
+        self.on_storm_end(heal.clone());
         tokio::time::sleep(lasting).await;
         heal();
         Ok(())

@@ -168,6 +168,11 @@ pub(super) fn has_sender(name: &str) -> bool {
     EVENTS.iter().any(|(known, about, _)| *known == name && *about == Sender)
 }
 
+/// Whether `path` can narrow down events called `name`: they are operations of the disk.
+pub(super) fn has_path(name: &str) -> bool {
+    name.starts_with("disk.")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

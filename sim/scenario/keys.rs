@@ -6,6 +6,7 @@
 use gateway::env::Signal;
 
 use super::setup::SupervisorKind;
+use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, RestartWhen, SenderKind};
 
 /// One key of a table.
@@ -25,7 +26,7 @@ impl Key {
     /// What its value can look like, in TOML: the default, or an example.
     pub(super) fn sample(&self) -> String {
         match (self.need, self.shape) {
-            (Default(default), Shape::Whole(..) | Shape::Statuses) => default.into(),
+            (Default(default), Shape::Whole(..) | Shape::WholeRange(..) | Shape::Statuses) => default.into(),
             (Default(default), _) => format!("{default:?}"),
             (_, shape) => shape.sample(),
         }
@@ -47,6 +48,8 @@ pub(super) enum Shape {
     Text,
     /// A whole number within bounds, both included.
     Whole(u64, u64),
+    /// A whole number within bounds, or a range of two in quotes.
+    WholeRange(u64, u64),
     Duration,
     /// A duration longer than zero.
     Period,
@@ -74,7 +77,7 @@ impl Shape {
     fn sample(self) -> String {
         match self {
             Self::Text => r#""...""#.into(),
-            Self::Whole(min, _) => min.to_string(),
+            Self::Whole(min, _) | Self::WholeRange(min, _) => min.to_string(),
             Self::Duration | Self::Period => r#""5s""#.into(),
             Self::Range => r#""1s..5s""#.into(),
             Self::Choice(words) => format!("{:?}", words().first().map_or("", |(word, _)| word)),
@@ -90,7 +93,7 @@ impl Shape {
     }
 }
 
-const fn key(name: &'static str, shape: Shape, need: Need, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, shape: Shape, need: Need, doc: &'static str) -> Key {
     Key { name, shape, need, doc }
 }
 
@@ -282,6 +285,12 @@ pub(super) const STEP: &[Key] = &[
     key("on", Shape::Event, Optional, "Instead of `at`: the event to wait for"),
     key("nth", Shape::Whole(1, 1_000_000), Default("1"), "With `on`: which of these events, counted from 1"),
     key("of", Shape::Sender, Optional, "With `on`: only events of this sender, or about its messages, count"),
+    key(
+        "path",
+        Shape::Text,
+        Optional,
+        "With `on = \"disk. ...\"`: only files that match this [pattern](#files-and-patterns) count",
+    ),
     key("after", Shape::Range, Default("0s"), "With `on`: so long after the event"),
     key("do", Shape::Choice(verbs), Required, "What is done"),
 ];
@@ -293,7 +302,7 @@ pub(super) struct VerbKeys {
     pub(super) doc: &'static str,
 }
 
-const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> VerbKeys {
+pub(super) const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> VerbKeys {
     VerbKeys { word, keys, doc }
 }
 
@@ -320,13 +329,13 @@ pub(super) const VERBS: &[VerbKeys] = &[
     ),
     verb(
         "signal",
-        &[key("signal", Shape::Choice(Signal::meanings), Required, "Which signal")],
+        &[key("signal", Shape::Choice(Signal::meanings), Required, "Which signal"), PROCESS],
         "The gateway's process gets a signal, past its supervisor",
     ),
-    verb("kill", &[], "The gateway's process gets SIGKILL: its memory is gone, its files are not"),
+    verb("kill", &[PROCESS], "The gateway's process gets SIGKILL: its memory is gone, its files are not"),
     verb(
         "freeze",
-        &[key("for", Shape::Range, Required, "How long it stands still")],
+        &[key("for", Shape::Range, Required, "How long it stands still"), PROCESS],
         "The gateway's process is not scheduled for a while: SIGSTOP, a long pause, a blocked loop",
     ),
     verb(
@@ -364,6 +373,11 @@ pub(super) const VERBS: &[VerbKeys] = &[
         ],
         "A file of the gateway's state is overwritten behind its back",
     ),
+    DISK_FAULT,
+    CRASH_AT,
+    CLOCK_JUMP,
+    SQUAT_LOCK,
+    LEAVE_LOCK,
 ];
 
 fn verbs() -> Vec<(&'static str, &'static str)> {

@@ -20,6 +20,7 @@ mod policies;
 mod read;
 mod read_expect;
 mod read_steps;
+mod read_trouble;
 #[cfg(test)]
 mod reference;
 mod schema;
@@ -28,6 +29,8 @@ mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trouble;
+mod trouble_keys;
 
 pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
@@ -39,6 +42,10 @@ pub use setup::{
     ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
+pub use trouble::{
+    CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
+    LockOwner, Squat, Target,
+};
 
 /// A scenario: what the world is, what happens in it, and what should come of it.
 #[derive(Clone, Debug)]

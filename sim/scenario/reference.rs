@@ -12,8 +12,11 @@ use super::keys::{self, Key, Need, STEP, Shape, VERBS};
 use super::setup::{
     Channel, Choice, ProviderBehaviour, RestartWhen, SenderKind, SupervisorKind, policy_names,
 };
-use super::{About, EVENTS, FATES, Machine, events, expect, policies};
+use super::{
+    About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
+};
 use crate::oracle;
+use crate::world::disk::Errno;
 
 /// Compares the file at `path`, from the root of the project, with what `make` makes of it; with `UPDATE_DOCS=1`
 /// it is written instead.
@@ -84,6 +87,12 @@ fn table(name: &str) -> String {
         "channels" => of_words("channel", &Channel::meanings()),
         "sender-kinds" => of_words("kind", &SenderKind::meanings()),
         "signals" => of_words("signal", &gateway::env::Signal::meanings()),
+        "processes" => of_words("process", &Target::meanings()),
+        "errors" => of_words("error", &Errno::meanings()),
+        "operations" => of_words("operation", &gateway::env::FsOp::meanings()),
+        "crash-moments" => of_words("moment", &CrashMoment::meanings()),
+        "crash-deaths" => of_words("death", &CrashDeath::meanings()),
+        "lock-owners" => of_words("owner", &LockOwner::meanings()),
         "machines" => of_words("Machine", &Machine::meanings()),
         "seen-events" => of_events(false),
         "said-events" => of_events(true),
@@ -125,6 +134,9 @@ fn value(shape: &Shape) -> String {
     match shape {
         Shape::Text => "text".into(),
         Shape::Whole(min, max) => format!("whole number, {min} to {max}"),
+        Shape::WholeRange(min, max) => {
+            format!("whole number, {min} to {max}, or a range such as `\"1..20\"`")
+        }
         Shape::Duration => "duration".into(),
         Shape::Period => "duration, not zero".into(),
         Shape::Range => "duration or range".into(),

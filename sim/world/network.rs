@@ -1,12 +1,12 @@
 //! The wires: packets in flight between the socket kernels of processes.
 //!
 //! `turmoil-net` keeps one clock-free TCP kernel per host; every process gets a host of its own from a small
-//! pool (`slots`). Whenever all tasks are idle, [`Network::flush`] collects what the kernels want to send and
-//! gives each packet its time of arrival; the [`Pump`] sleeps until the earliest one and delivers it. Packets are never
-//! lost on a wire: a cut link parks them, a machine without power swallows them. The wires know machines and
-//! addresses, not processes, ports or files.
+//! pool (`slots`). Whenever all tasks are idle, [`Network::flush`] collects what the kernels want to send, gives
+//! each packet its time of arrival and sets the alarm of the [`Pump`], which delivers. Packets are never lost on a
+//! wire: a cut link parks them, a machine without power swallows them. The wires know machines and addresses, not
+//! processes, ports or files.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +39,7 @@ pub(super) struct MachineId(pub(super) u16);
 /// The wires of one world.
 pub(super) struct Network {
     state: RefCell<State>,
+    alarm: RefCell<Option<Alarm>>,
     /// Something happened that may have given a kernel packets to send.
     dirty: Cell<bool>,
     /// Shared by all streams: what one read takes out of a kernel before it is handed on.
@@ -71,7 +72,8 @@ struct State {
     cut: BTreeMap<Link, Vec<Parked>>,
     /// Connections whose stream was dropped while the peer may still send (local end, remote end).
     orphans: BTreeSet<(SocketAddr, SocketAddr)>,
-    pump: Option<Waker>,
+    /// Something arrives sooner than anything did when the alarm was last looked at.
+    is_early: bool,
     egress: Vec<Packet>,
 }
 
@@ -130,11 +132,12 @@ impl Network {
             dark: BTreeSet::new(),
             cut: BTreeMap::new(),
             orphans: BTreeSet::new(),
-            pump: None,
+            is_early: false,
             egress: Vec::new(),
         };
         let network = Rc::new(Self {
             state: RefCell::new(state),
+            alarm: RefCell::new(None),
             dirty: Cell::new(false),
             scratch: RefCell::new(vec![0; RECEIVE_BUFFER].into_boxed_slice()),
             epoch: Instant::now(),
@@ -149,6 +152,7 @@ impl Network {
     pub(super) fn close(&self) {
         RUNNING.with(|running| running.borrow_mut().take());
         self.state.borrow_mut().guard = None;
+        self.alarm.borrow_mut().take();
     }
 
     /// Whether sockets may still be used.
@@ -231,7 +235,10 @@ impl Network {
             // The sequence of sending is kept, so later packets of the connection stay behind.
             state.in_flight.insert(Arrival { at_ms: now_ms, ..parked.arrival }, parked.packet);
         }
-        state.wake_pump();
+        drop(state);
+        if let Some(alarm) = &*self.alarm.borrow() {
+            alarm.pump.wake_by_ref();
+        }
     }
 
     /// Whether the link is cut.
@@ -258,6 +265,7 @@ impl Network {
         state.send(reset_segment(local, remote), now_ms);
         state.deliver(reset_segment(remote, local));
         drop(state);
+        // The next flush also sets the alarm to the reset.
         self.touch();
     }
 
@@ -287,6 +295,21 @@ impl Network {
             state.send(packet, now_ms);
         }
         state.egress = egress;
+        if std::mem::take(&mut state.is_early) {
+            let next_ms = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
+            drop(state);
+            self.advance_alarm(next_ms);
+        }
+    }
+
+    /// Sets the alarm to `at_ms` if it would ring later. From here, and not from the pump's next poll, since that
+    /// would cost the runtime another round for nearly every packet.
+    fn advance_alarm(&self, at_ms: Option<u64>) {
+        let mut alarm = self.alarm.borrow_mut();
+        let (Some(alarm), Some(at_ms)) = (&mut *alarm, at_ms) else { return };
+        if alarm.at_ms.is_none_or(|set| at_ms < set) && alarm.set(self.epoch, at_ms).is_ready() {
+            alarm.pump.wake_by_ref();
+        }
     }
 
     /// Makes the kernel at `slot` forget every connection, in silence.
@@ -328,10 +351,6 @@ impl Network {
         let next_expiry = state.oldest_parked().map(|since_ms| since_ms + self.tcp_user_timeout_ms);
         next_arrival.into_iter().chain(next_expiry).min()
     }
-
-    fn pump_slot(&self) -> RefMut<'_, Option<Waker>> {
-        RefMut::map(self.state.borrow_mut(), |state| &mut state.pump)
-    }
 }
 
 /// The runtime's park hook: every task is idle, so what they wrote leaves now.
@@ -364,9 +383,7 @@ impl State {
         self.next_sequence += 1;
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
         self.in_flight.insert(arrival, packet);
-        if is_next {
-            self.wake_pump();
-        }
+        self.is_early |= is_next;
     }
 
     /// A packet has crossed the wire.
@@ -450,51 +467,68 @@ impl State {
             self.flows.retain(|_, flow| flow.last_arrival_ms >= now_ms);
         }
     }
+}
 
-    fn wake_pump(&self) {
-        if let Some(pump) = &self.pump {
-            pump.wake_by_ref();
+/// Wakes the pump when the next packet is due.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// When it rings; `None` once it has rung.
+    at_ms: Option<u64>,
+    pump: Waker,
+}
+
+impl Alarm {
+    /// Sets it to `at_ms`; ready when that is over already.
+    fn set(&mut self, epoch: Instant, at_ms: u64) -> Poll<()> {
+        if self.at_ms != Some(at_ms) {
+            self.at_ms = Some(at_ms);
+            self.sleep.as_mut().reset(epoch + Duration::from_millis(at_ms));
         }
+        let rung = self.sleep.as_mut().poll(&mut Context::from_waker(&self.pump));
+        if rung.is_ready() {
+            // A finished sleep must be armed again, even for the same millisecond.
+            self.at_ms = None;
+        }
+        rung
     }
 }
 
 /// The task that delivers packets when they are due. It never ends.
 pub(super) struct Pump {
     network: Rc<Network>,
-    sleep: Pin<Box<Sleep>>,
-    armed_ms: Option<u64>,
 }
 
 impl Pump {
     pub(super) fn new(network: Rc<Network>) -> Self {
-        let sleep = Box::pin(tokio::time::sleep_until(network.epoch));
-        Self { network, sleep, armed_ms: None }
+        Self { network }
     }
 }
 
 impl Future for Pump {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        {
-            let mut slot = this.network.pump_slot();
-            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *slot = Some(cx.waker().clone());
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let network = &self.network;
+        if network.alarm.borrow().is_none() {
+            let sleep = Box::pin(tokio::time::sleep_until(network.epoch));
+            *network.alarm.borrow_mut() = Some(Alarm { sleep, at_ms: None, pump: cx.waker().clone() });
+        }
+        loop {
+            let due_ms = network.deliver_due();
+            let mut alarm = network.alarm.borrow_mut();
+            let Some(alarm) = &mut *alarm else { return Poll::Pending };
+            if !alarm.pump.will_wake(cx.waker()) {
+                alarm.pump.clone_from(cx.waker());
+            }
+            match due_ms {
+                Some(due_ms) if alarm.set(network.epoch, due_ms).is_ready() => {}
+                Some(_) => return Poll::Pending,
+                None => {
+                    alarm.at_ms = None;
+                    return Poll::Pending;
+                }
             }
         }
-        while let Some(due_ms) = this.network.deliver_due() {
-            if this.armed_ms != Some(due_ms) {
-                this.armed_ms = Some(due_ms);
-                this.sleep.as_mut().reset(this.network.epoch + Duration::from_millis(due_ms));
-            }
-            if this.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            // A finished sleep must be armed again, even for the same millisecond.
-            this.armed_ms = None;
-        }
-        Poll::Pending
     }
 }
 
