@@ -13,6 +13,7 @@ use crate::Launch;
 use crate::agents::{provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
+use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
@@ -96,6 +97,7 @@ pub(crate) struct Gateway {
     pub(crate) sessions: SessionStore,
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
+    pub(crate) cron: Option<Cron>,
     started: Instant,
 }
 
@@ -167,7 +169,10 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
-            next_ending(signals).await
+            let clockwork = cron::start(gateway);
+            let asked = next_ending(signals).await;
+            clockwork.stop();
+            asked
         }
         Err(ending) => ending,
     };
@@ -247,6 +252,7 @@ impl Gateway {
             sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir, policies)?,
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
+            cron: Cron::open(env, files, config, policies)?,
             started: Instant::now(),
         }))
     }
@@ -296,7 +302,9 @@ impl Gateway {
 
     /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
     pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let Err(error) = self.inbox.settle(run_id, how) else { return };
+        let settled = self.inbox.settle(run_id, how);
+        cron::settled(self, run_id, how);
+        let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         let gateway = self.clone();
         drop(self.env.spawn("settlements", async move {
@@ -342,6 +350,7 @@ impl Gateway {
             "ready": self.phase.admits_messages(),
             "uptimeMs": self.uptime().as_millis() as u64,
             "peers": self.peers.count(),
+            "cron": self.cron.as_ref().map(Cron::health),
             "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
         })
     }
