@@ -134,7 +134,7 @@ impl Cron {
         match outcome {
             Outcome::Ok => tracing::info!(name: "cron.finished", job, %slot, "a scheduled run is done"),
             Outcome::Error | Outcome::Skipped => tracing::warn!(
-                name: "cron.failed",
+                name: "cron.not-done",
                 job,
                 %slot,
                 outcome = outcome.name(),

@@ -30,6 +30,7 @@ pub(crate) struct World(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    clock_offset_ms: Cell<i64>,
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
     listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
@@ -105,6 +106,11 @@ impl World {
         self.0.files.borrow_mut().insert(path.into(), (text.into(), tomorrow));
     }
 
+    /// Sets the wall clock forward or back.
+    pub(crate) fn jump_clock(&self, by: i64) {
+        self.0.clock_offset_ms.set(self.0.clock_offset_ms.get() + by);
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.0.files.borrow_mut().remove(Path::new(path));
     }
@@ -126,7 +132,8 @@ impl World {
         let booted = self.0.booted.get().unwrap_or_else(Instant::now);
         self.0.booted.set(Some(booted));
         let ms = (Duration::from_secs(1_772_000_000) + booted.elapsed()).as_millis();
-        WallTime::from_epoch_ms(u64::try_from(ms).expect("tests are short"))
+        let ms = u64::try_from(ms).expect("tests are short");
+        WallTime::from_epoch_ms(ms.saturating_add_signed(self.0.clock_offset_ms.get()))
     }
 
     /// Counts a call of `op`; the error it fails with and how many bytes still arrive.

@@ -181,8 +181,13 @@ impl Provider {
     }
 
     fn stopped(&self, Answer { about, request }: Answer, how: &str) {
-        if let About::Message(message) = about {
-            self.record(Fact::ProviderStopped { message, request, how: how.into() });
+        let how = how.into();
+        match about {
+            About::Message(message) => self.record(Fact::ProviderStopped { message, request, how }),
+            About::Scheduled { job, slot_ms } => {
+                self.record(Fact::CronRunStopped { job, slot_ms, request, how });
+            }
+            About::Nothing => {}
         }
     }
 

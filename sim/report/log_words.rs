@@ -115,7 +115,7 @@ fn cron_words(record: &LogRecord, job: &str) -> Option<String> {
         "cron.started" if record.field("attempt") == Some("1") => format!("{job} {} is due", at("slot")),
         "cron.started" => format!("{job} {} is tried again", at("slot")),
         "cron.finished" => format!("{job} {} is done", at("slot")),
-        "cron.failed" => {
+        "cron.not-done" => {
             let outcome = record.field("outcome").unwrap_or("not done");
             format!("{job} {}: {outcome}, {}", at("slot"), record.field("detail").unwrap_or("for no reason"))
         }

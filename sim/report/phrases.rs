@@ -117,6 +117,7 @@ fn model_words(fact: &Fact) -> Option<String> {
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
         Fact::CronRunRequested { job, slot_ms, .. } => format!("<- {job} {}", time_of_day(*slot_ms)),
         Fact::CronRunAnswered { job, slot_ms, .. } => format!("-> {job} {}", time_of_day(*slot_ms)),
+        Fact::CronRunStopped { job, how, .. } => format!("{job} broke off: {how}"),
         _ => return None,
     })
 }

@@ -227,6 +227,8 @@ pub enum Fact {
     CronRunRequested { job: String, slot_ms: u64, request: u32 },
     /// The provider finished its answer to a scheduled run.
     CronRunAnswered { job: String, slot_ms: u64, request: u32 },
+    /// The provider did not finish its answer to a scheduled run; `how` in words.
+    CronRunStopped { job: String, slot_ms: u64, request: u32, how: String },
 
     // -- command-line tools
     /// A command-line tool ended. `message` is the mark that it was to leave in the state, `done` whether it says
@@ -332,6 +334,7 @@ impl Fact {
             Self::ProviderStopped { .. } => "provider.stopped",
             Self::CronRunRequested { .. } => "cron.requested",
             Self::CronRunAnswered { .. } => "cron.answered",
+            Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
