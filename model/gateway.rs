@@ -12,6 +12,7 @@ use crate::Launch;
 use crate::agents::{provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
+use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::health;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
@@ -98,6 +99,7 @@ pub(crate) struct Gateway {
     pub(crate) sessions: SessionStore,
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
+    pub(crate) cron: Option<Cron>,
     started: Instant,
 }
 
@@ -171,7 +173,10 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
-            next_ending(signals).await
+            let clockwork = cron::start(gateway);
+            let asked = next_ending(signals).await;
+            clockwork.stop();
+            asked
         }
         Err(ending) => ending,
     };
@@ -254,6 +259,7 @@ impl Gateway {
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
+            cron: Cron::open(env, files, config, policies)?,
             started: Instant::now(),
         }))
     }
@@ -303,7 +309,9 @@ impl Gateway {
 
     /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
     pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let Err(error) = self.inbox.settle(run_id, how) else { return };
+        let settled = self.inbox.settle(run_id, how);
+        cron::settled(self, run_id, how);
+        let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         let gateway = self.clone();
         drop(self.env.spawn("settlements", async move {

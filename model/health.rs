@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::cron::Cron;
 use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::policy::{LockSweep, StoreLock};
@@ -92,6 +93,7 @@ impl Gateway {
             "ready": self.phase.admits_messages(),
             "uptimeMs": self.uptime().as_millis() as u64,
             "peers": self.peers.count(),
+            "cron": self.cron.as_ref().map(Cron::health),
             "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
             "locks": locks,
             "store": {"state": store},

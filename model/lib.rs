@@ -8,6 +8,7 @@ use std::path::PathBuf;
 mod agents;
 mod channels;
 pub mod config;
+mod cron;
 pub mod env;
 mod gateway;
 mod health;

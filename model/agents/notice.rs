@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::provider::ProviderError;
 use crate::channels::webchat::{ChatState, publish};
+use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::sessions::{Outcome, Role, StateError};
@@ -46,6 +47,9 @@ pub(crate) enum TurnError {
 /// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
 /// number of the run's next event.
 pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: NoticeCause, seq: u64) {
+    if cron::is_run(&message.run_id) {
+        return end_scheduled(gateway, message, &cause, seq);
+    }
     let notice = notice(&message.text, &cause);
     match record(gateway, message, &notice).await {
         Ok(outcome) => announce(gateway, message, &outcome, seq),
@@ -76,6 +80,20 @@ pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq
     );
     let words = wait_words(&message.text, why);
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
+}
+
+/// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
+fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause, seq: u64) {
+    let transcript = gateway.sessions.find_transcript(&message.session_key).ok().flatten();
+    let outcome = transcript.and_then(|transcript| transcript.outcome(&message.run_id).ok().flatten());
+    if let Some(Outcome::Reply(reply)) = outcome {
+        gateway.settle(&message.run_id, Settlement::Answered);
+        return announce(gateway, message, &Outcome::Reply(reply), seq);
+    }
+    cron::ended_without_reply(gateway, &message.run_id, cause);
+    gateway.settle(&message.run_id, Settlement::Told);
+    let why = cause.to_string();
+    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));
 }
 
 async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {

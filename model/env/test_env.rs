@@ -30,6 +30,7 @@ pub(crate) struct World(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    clock_offset_ms: Cell<i64>,
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
     listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
@@ -39,7 +40,6 @@ struct Inner {
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     /// How far the wall clock has been set forwards.
-    clock_jump: Cell<Duration>,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
 }
@@ -146,11 +146,6 @@ impl World {
         self.0.living.borrow_mut().remove(&Pid(pid));
     }
 
-    /// Sets the wall clock forwards.
-    pub(crate) fn jump(&self, by: Duration) {
-        self.0.clock_jump.set(self.0.clock_jump.get() + by);
-    }
-
     /// The next process that does `op` on a file called `file` is stopped right after it.
     pub(crate) fn stop_after(&self, op: FsOp, file: &'static str) {
         self.0.stop_sign.set(Some((op, file)));
@@ -178,6 +173,11 @@ impl World {
         self.0.files.borrow_mut().insert(path.into(), (text.into(), tomorrow));
     }
 
+    /// Sets the wall clock forward or back.
+    pub(crate) fn jump_clock(&self, by: i64) {
+        self.0.clock_offset_ms.set(self.0.clock_offset_ms.get() + by);
+    }
+
     pub(crate) fn remove(&self, path: &str) {
         self.0.files.borrow_mut().remove(Path::new(path));
     }
@@ -198,9 +198,9 @@ impl World {
     fn now(&self) -> WallTime {
         let booted = self.0.booted.get().unwrap_or_else(Instant::now);
         self.0.booted.set(Some(booted));
-        let ms =
-            (Duration::from_secs(1_772_000_000) + booted.elapsed() + self.0.clock_jump.get()).as_millis();
-        WallTime::from_epoch_ms(u64::try_from(ms).expect("tests are short"))
+        let ms = (Duration::from_secs(1_772_000_000) + booted.elapsed()).as_millis();
+        let ms = u64::try_from(ms).expect("tests are short");
+        WallTime::from_epoch_ms(ms.saturating_add_signed(self.0.clock_offset_ms.get()))
     }
 
     /// Counts a call of `op`; the error it fails with and how many bytes still arrive.

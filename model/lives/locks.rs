@@ -457,7 +457,7 @@ fn no_jump_of_the_clock_breaks_a_lock() {
             world.put(STORE_LOCK, &text);
             let tried = tool.add(key);
             sleep(Duration::from_secs(2)).await;
-            world.jump(Duration::from_secs(86_400));
+            world.jump_clock(86_400_000);
             sleep(Duration::from_secs(2)).await;
             assert_eq!(world.text(STORE_LOCK), text, "{text}");
             assert!(tried.borrow().is_none());

@@ -22,6 +22,7 @@ use crate::env::test_env::{TestProcess, World};
 use crate::env::{ExitCode, Signal, Stream, Task};
 use crate::policy::{Policies, profile};
 
+mod cron;
 mod disk;
 mod endings;
 mod locks;

@@ -90,6 +90,15 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
+    ("planted:cron-forgets-interrupted", || Policies {
+        cron_interruption: CronInterruption::Forgotten,
+        ..Policies::default()
+    }),
+    ("planted:cron-outcome-late", || Policies { cron_outcome: CronOutcome::Late, ..Policies::default() }),
+    ("planted:cron-missed-at-once", || Policies {
+        cron_missed: CronMissed::AllAtOnce,
+        ..Policies::default()
+    }),
     ("planted:restart-exits-with-config-error", || Policies {
         restart_exit: RestartExit::Config,
         ..Policies::default()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::frames::{RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
+use crate::cron;
 use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
 use crate::sessions::TranscriptEntry;
@@ -62,6 +63,7 @@ pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str)
         "chat.abort" => abort(gateway, membership, request.params),
         "chat.history" => history(gateway, membership, request.params),
         "health" => Ok(gateway.health()),
+        "cron.list" => Ok(cron::list(gateway)),
         "connect" => Err(RpcError::invalid("already connected")),
         other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
     };
@@ -93,6 +95,9 @@ fn follow(membership: &Membership, session_key: &str) -> Result<String, RpcError
 fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
     let params: SendParams = parse("chat.send", params)?;
     check_key("idempotencyKey", &params.idempotency_key)?;
+    if cron::is_run(&params.idempotency_key) {
+        return Err(RpcError::invalid("idempotencyKey: what begins with \"cron:\" names scheduled runs"));
+    }
     if params.message.trim().is_empty() {
         return Err(RpcError::invalid("message must not be empty"));
     }

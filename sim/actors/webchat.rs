@@ -40,6 +40,11 @@ pub struct WebchatSettings {
     pub token: String,
 }
 
+/// The session in which the sender called `name` talks.
+pub fn session_key(name: &str) -> String {
+    format!("agent:main:webchat:direct:{name}")
+}
+
 /// How a sender behaves when things go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderKind {

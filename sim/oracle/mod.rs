@@ -6,6 +6,7 @@
 use crate::timeline::{Event, Ledger};
 use crate::verdict::Violation;
 
+mod cron_runs_once;
 mod expected_fates;
 mod life;
 mod no_duplicate;
@@ -20,7 +21,7 @@ mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
 
-pub use terms::{RestartLoopLimit, Terms};
+pub use terms::{CronTerm, RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(no_restart_loop::NoRestartLoop),
         Box::new(up_at_the_end::UpAtTheEnd),
         Box::new(state_never_goes_back::StateNeverGoesBack),
+        Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(expected_fates::ExpectedFates),

@@ -112,13 +112,15 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut asked = Vec::new();
     for event in run.events {
         match &event.fact {
-            Fact::ProviderRequested { message, request } => {
-                asked.push((message, request));
+            Fact::ProviderRequested { request, .. } | Fact::CronRunRequested { request, .. } => {
+                asked.push(request);
                 found.push(Interval { from: event.at, until: None });
             }
-            Fact::ProviderAnswered { message, request, .. }
-            | Fact::ProviderStopped { message, request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| *known == (message, request)) {
+            Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderStopped { request, .. }
+            | Fact::CronRunAnswered { request, .. }
+            | Fact::CronRunStopped { request, .. } => {
+                if let Some(index) = asked.iter().rposition(|known| *known == request) {
                     found[index].until = Some(event.at);
                 }
             }
@@ -208,6 +210,15 @@ mod tests {
         };
         assert_eq!(complaints(&PortIsReleased, busy(32_000)), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, busy(32_001)).len(), 1);
+    }
+
+    #[test]
+    fn a_scheduled_run_is_work_in_flight() {
+        let at_work = || Story::new().at(0).serves(214).at(9_000).cron_asked("report", 0, 1);
+        let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
+        assert_eq!(complaints(&PortIsReleased, done.at(15_000).releases()), [""; 0]);
+        let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
+        assert_eq!(complaints(&PortIsReleased, done.at(15_001).releases()).len(), 1);
     }
 
     #[test]

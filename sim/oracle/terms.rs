@@ -34,6 +34,21 @@ pub struct Terms {
     pub expected_up_at_end: bool,
     /// Fates that the scenario asks for: message name (`ann#1`) and the fates that are right for it.
     pub expected_fates: IndexMap<String, Vec<Fate>>,
+    /// The scheduled jobs.
+    pub cron_jobs: Vec<CronTerm>,
+    /// How long a life must have served after a job's time for the run to be over.
+    pub cron_grace: Duration,
+    /// What the machine's wall clock showed when the world began, in milliseconds since the Unix epoch.
+    pub wall_epoch_ms: u64,
+}
+
+/// A scheduled job: it is due at the multiples of `every` since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CronTerm {
+    /// Its name.
+    pub job: String,
+    /// From one time to the next.
+    pub every: Duration,
 }
 
 /// More failed starts than this within this time are a restart loop.
@@ -60,6 +75,10 @@ impl Default for Terms {
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
+            cron_jobs: Vec::new(),
+            // A turn of ten minutes that has waited for its place.
+            cron_grace: Duration::from_secs(15 * 60),
+            wall_epoch_ms: 0,
         }
     }
 }

@@ -115,6 +115,9 @@ fn model_words(fact: &Fact) -> Option<String> {
         Fact::ProviderRequested { message, .. } => format!("<- {message}"),
         Fact::ProviderAnswered { message, .. } => format!("-> {message}"),
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
+        Fact::CronRunRequested { job, slot_ms, .. } => format!("<- {job} {}", time_of_day(*slot_ms)),
+        Fact::CronRunAnswered { job, slot_ms, .. } => format!("-> {job} {}", time_of_day(*slot_ms)),
+        Fact::CronRunStopped { job, how, .. } => format!("{job} broke off: {how}"),
         _ => return None,
     })
 }
@@ -187,6 +190,12 @@ fn state_words(state: &StateSeen) -> String {
         words.push_str(&format!("; store DAMAGED: {why}"));
     }
     words
+}
+
+/// A moment of the wall clock in milliseconds, as its time of day: `00:05:00`.
+pub(super) fn time_of_day(ms: u64) -> String {
+    let seconds = ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 
 /// The space between a number and its unit: no line breaks there.

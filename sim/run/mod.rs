@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::oracle::{self, Evidence, Terms};
+use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
@@ -120,6 +120,10 @@ fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
     told.iter().filter_map(missing).collect()
 }
 
+fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
+    scenario.cron.iter().map(|(job, setup)| CronTerm { job: job.clone(), every: setup.every }).collect()
+}
+
 /// The numbers this scenario is judged by under a profile.
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let stop_timeout = stage::stop_timeout(scenario);
@@ -137,6 +141,8 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         drain_budget: scenario.gateway.drain_budget,
         expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,
         expected_fates: fates.collect(),
+        cron_jobs: cron_jobs(scenario),
+        wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }
 }

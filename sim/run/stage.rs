@@ -9,11 +9,11 @@ use std::time::Duration;
 use gateway::Launch;
 use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::actors::squatter;
+use crate::actors::{squatter, webchat};
 use crate::scenario::{
-    Choice, DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit, Target,
+    Choice, CronSetup, DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit, Target,
 };
 use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
 use crate::world::World;
@@ -241,7 +241,7 @@ impl Program {
 
 fn config_text(scenario: &Scenario) -> String {
     let gateway = &scenario.gateway;
-    let config = json!({
+    let mut config = json!({
         "gateway": {
             "port": gateway.port,
             "auth": {"token": gateway.token},
@@ -251,7 +251,23 @@ fn config_text(scenario: &Scenario) -> String {
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
     });
+    if !scenario.cron.is_empty() {
+        config["cron"] = json!({"jobs": scenario.cron.iter().map(cron_job).collect::<Vec<_>>()});
+    }
     format!("{config:#}\n")
+}
+
+fn cron_job((name, setup): (&String, &CronSetup)) -> Value {
+    let mut job = json!({
+        "id": name,
+        "everyMs": setup.every.as_millis() as u64,
+        "message": setup.text,
+        "onInterruption": setup.on_interruption.word(),
+    });
+    if let Some(sender) = &setup.session_of {
+        job["sessionKey"] = json!(webchat::session_key(sender));
+    }
+    job
 }
 
 fn systemd_unit(unit: &SystemdUnit) -> Unit {

@@ -18,6 +18,7 @@ pub const INVARIANTS: &[&str] = &[
     "up-at-the-end",
     "shutdown-within-stop-timeout",
     "state-never-goes-back",
+    "cron-runs-once",
     "readiness-tells-the-truth",
     "nothing-without-authentication",
     "expected-fates",

@@ -8,6 +8,7 @@ use gateway::env::Signal;
 use super::setup::SupervisorKind;
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, RestartWhen, SenderKind};
+use gateway::config::OnInterruption;
 
 /// One key of a table.
 pub(super) struct Key {
@@ -122,6 +123,7 @@ pub(super) const FILE: &[Key] = &[
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
+    key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key(
@@ -242,6 +244,29 @@ pub(super) const SENDER: &[Key] = &[
         "How the sender behaves as a peer, and when something breaks",
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
+];
+
+pub(super) const CRON: &[Key] = &[
+    key(
+        "every",
+        Shape::Period,
+        Required,
+        "From one run to the next, at least a second; the wall clock shows midnight when the world begins, so the first \
+         run of a job that divides a day is due after this time",
+    ),
+    key("text", Shape::Text, Default("report"), "What the model is asked"),
+    key(
+        "on-interruption",
+        Shape::Choice(OnInterruption::meanings),
+        Default("retry"),
+        "What becomes of a run that a restart interrupts",
+    ),
+    key(
+        "session-of",
+        Shape::Sender,
+        Optional,
+        "The sender in whose conversation it is asked; by default in one of the job's own",
+    ),
 ];
 
 pub(super) const NETWORK: &[Key] = &[key(

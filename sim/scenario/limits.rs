@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use super::error::{Problem, Read};
 use super::keys::MOST_MESSAGES;
 use super::table::Table;
-use super::{ProviderSetup, SenderSetup, Step, Supervisor, Verb};
+use super::{CronSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
 use crate::timeline::MessageId;
 
 /// The longest file that is read, in bytes.
@@ -29,6 +29,9 @@ const MOST_TEXT: u64 = 8 << 20;
 const MOST_TOKENS: u64 = 1_000_000;
 /// How often the prober or the intruder may ask in one run.
 const MOST_PROBES: u128 = 1_000_000;
+/// How many scheduled jobs there may be, and how often each may run.
+const MOST_JOBS: usize = 100;
+const MOST_CRON_RUNS: u128 = 2_000;
 /// How often a service may be started in one run.
 const MOST_STARTS: u128 = 100_000;
 
@@ -99,6 +102,22 @@ pub(super) fn probes(table: &Table<'_>, every: Duration, storm_limit: Duration) 
     Err(Problem::at(table.span_of("every"), format!("this may ask {asked} times in one run"))
         .label(format!("at most {MOST_PROBES} times"))
         .help("make the interval longer, or lower `storm-limit` at the top of the file."))
+}
+
+/// A scheduled job does not run too often.
+pub(super) fn scheduled(table: &Table<'_>, every: Duration, run: Duration) -> Read<()> {
+    let runs = run.as_millis() / every.as_millis().max(1);
+    if every >= Duration::from_secs(1) && runs <= MOST_CRON_RUNS {
+        return Ok(());
+    }
+    Err(Problem::at(table.span_of("every"), format!("this may run {runs} times"))
+        .label(format!("at most {MOST_CRON_RUNS} times, and not more than once a second"))
+        .help("make the interval longer, or lower `storm-limit` or `settle` at the top of the file."))
+}
+
+/// There are not too many scheduled jobs.
+pub(super) fn jobs(file: &Table<'_>, jobs: &IndexMap<String, CronSetup>) -> Read<()> {
+    at_most(MOST_JOBS, jobs.len(), "cron", file)
 }
 
 /// A service that fails at every start is given up, or takes long enough for each.

@@ -38,7 +38,7 @@ pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
-    Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
+    Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
     ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
@@ -68,6 +68,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The gateway's scheduled jobs, by name, in the order of the file.
+    pub cron: IndexMap<String, CronSetup>,
     /// The gateway's disk while nothing is broken.
     pub disk: DiskSetup,
     /// The network while nothing is broken.

@@ -19,8 +19,8 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, Supervisor,
-    SystemdUnit, limits, read_expect, read_steps,
+    CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
+    Supervisor, SystemdUnit, limits, read_expect, read_steps,
 };
 use crate::actors::intruder;
 
@@ -34,6 +34,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     let provider = provider(&file.table("provider", "[provider]")?)?;
     let senders = senders(&file)?;
     limits::senders(&file, &senders)?;
+    let cron = cron(&file, &senders, storm_limit + settle)?;
     let world = read_steps::World { source, senders: &senders, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
     limits::steps(&file, &steps, &provider)?;
@@ -52,6 +53,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
         intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,
         gateway,
         senders,
+        cron,
         steps,
         expect,
     })
@@ -138,6 +140,36 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
         senders.insert(name.get_ref().to_string(), setup);
     }
     Ok(senders)
+}
+
+/// `run` is how long the longest run takes.
+fn cron(
+    file: &Table<'_>,
+    senders: &IndexMap<String, SenderSetup>,
+    run: Duration,
+) -> Read<IndexMap<String, CronSetup>> {
+    let Some(value) = file.value("cron") else { return Ok(IndexMap::new()) };
+    let mut jobs = IndexMap::new();
+    for (name, value) in in_file_order(entries(value, "cron")?) {
+        if let Some(why) = unfit_name(name.get_ref()) {
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be a job's name")).label(why));
+        }
+        let what = format!("[cron.{name}]");
+        let table = Table::open(what, value.span(), entries(value, name.get_ref())?, keys::CRON)?;
+        let setup = CronSetup {
+            every: table.get("every", period)?,
+            text: table.get("text", some_text)?,
+            on_interruption: table.get("on-interruption", choice)?,
+            session_of: table.optional("session-of", text)?,
+        };
+        if let Some(sender) = setup.session_of.as_ref().filter(|sender| !senders.contains_key(*sender)) {
+            return Err(read_steps::unknown_sender(sender, table.span_of("session-of"), senders));
+        }
+        limits::scheduled(&table, setup.every, run)?;
+        jobs.insert(name.get_ref().to_string(), setup);
+    }
+    limits::jobs(file, &jobs)?;
+    Ok(jobs)
 }
 
 /// What keeps `name` from being a sender's name.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 
 use super::keys::{self, Key, Need, STEP, Shape, VERBS};
@@ -75,6 +76,8 @@ fn table(name: &str) -> String {
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
         "network" => of_keys(keys::NETWORK),
+        "cron" => of_keys(keys::CRON),
+        "interruptions" => of_words("on-interruption", &OnInterruption::meanings()),
         "disk" => of_keys(keys::DISK),
         "probe" => of_keys(keys::PROBE),
         "intruder" => of_keys(keys::INTRUDER),

@@ -312,6 +312,7 @@ fn every_documented_key_is_accepted() {
         let rest = match key.name {
             "name" => String::new(),
             "expect" => format!("name = \"x\"\n{send}\nsenders = {{ ann = {{}} }}"),
+            "cron" => "name = \"x\"\nsenders = { ann = {} }".into(),
             _ => "name = \"x\"".into(),
         };
         good(&format!("{rest}\n{line}"));
@@ -340,6 +341,21 @@ const EITHER_OR: &[(&str, &str, &str)] = &[
     ("squat-lock", "transcript-of", "for = \"1m\"\ntranscript-of = \"ann\""),
     ("leave-lock", "transcript-of", "owner = \"nobody\"\ntranscript-of = \"ann\""),
 ];
+
+#[test]
+fn scheduled_jobs_get_their_defaults_and_know_their_senders() {
+    let text = "name = \"x\"\n[senders.ann]\n[cron.report]\nevery = \"5m\"\n";
+    let report = good(text).cron["report"].clone();
+    assert_eq!((report.every.as_secs(), report.text.as_str()), (300, "report"));
+    assert_eq!((report.on_interruption.word(), report.session_of), ("retry", None));
+    let own =
+        good(&format!("{text}on-interruption = \"skip\"\nsession-of = \"ann\"\n")).cron["report"].clone();
+    assert_eq!((own.on_interruption.word(), own.session_of.as_deref()), ("skip", Some("ann")));
+    let refused = |line: &str| parse(&format!("{text}{line}\n")).map(drop).map_err(|error| render(&error));
+    assert!(refused("session-of = \"bob\"").expect_err("nobody").contains("unknown sender `bob`"));
+    let often = "name = \"x\"\n[cron.report]\nevery = \"500ms\"\n";
+    assert!(render(&parse(often).expect_err("too often")).contains("not more than once a second"));
+}
 
 #[test]
 fn no_garbage_makes_the_reader_panic() {

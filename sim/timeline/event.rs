@@ -177,7 +177,9 @@ pub struct CronRecord {
     pub job: String,
     /// The time it was scheduled for, in milliseconds of the machine's wall clock.
     pub slot_ms: u64,
-    /// What became of it, in the gateway's word: `started`, `ok`, `error`, `skipped`.
+    /// The last of the times that the record is about; the same unless many were skipped together.
+    pub until_ms: u64,
+    /// What became of it, in the gateway's word: `started`, `interrupted`, `ok`, `error`, `skipped`.
     pub status: String,
 }
 
@@ -223,6 +225,10 @@ pub enum Fact {
 
     /// The provider received the request of a scheduled run.
     CronRunRequested { job: String, slot_ms: u64, request: u32 },
+    /// The provider finished its answer to a scheduled run.
+    CronRunAnswered { job: String, slot_ms: u64, request: u32 },
+    /// The provider did not finish its answer to a scheduled run; `how` in words.
+    CronRunStopped { job: String, slot_ms: u64, request: u32, how: String },
 
     // -- command-line tools
     /// A command-line tool ended. `message` is the mark that it was to leave in the state, `done` whether it says
@@ -327,6 +333,8 @@ impl Fact {
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
             Self::CronRunRequested { .. } => "cron.requested",
+            Self::CronRunAnswered { .. } => "cron.answered",
+            Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",

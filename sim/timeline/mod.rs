@@ -13,8 +13,8 @@ pub(crate) mod story;
 pub(crate) mod words;
 
 pub use event::{
-    DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting, Source,
-    StateSeen, Via,
+    CronRecord, DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting,
+    Source, StateSeen, Via,
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger};
 pub use recorder::{EventHash, Recorder};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use gateway::env::{ExitCode, FsOp, Pid, Signal};
 
 use super::{
-    DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source, StateSeen,
-    Via,
+    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source,
+    StateSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -159,6 +159,28 @@ impl Story {
     pub(crate) fn stopped(self, number: u32, request: u32, how: &str) -> Self {
         let message = self.message(number);
         self.fact(Source::Provider, Fact::ProviderStopped { message, request, how: how.into() })
+    }
+
+    // -- scheduled runs
+
+    pub(crate) fn cron_asked(self, job: &str, slot_ms: u64, request: u32) -> Self {
+        self.fact(Source::Provider, Fact::CronRunRequested { job: job.into(), slot_ms, request })
+    }
+
+    pub(crate) fn cron_answered(self, job: &str, slot_ms: u64, request: u32) -> Self {
+        self.fact(Source::Provider, Fact::CronRunAnswered { job: job.into(), slot_ms, request })
+    }
+
+    /// A look into the state directory that found these records: job, first and last time, status.
+    pub(crate) fn books(self, records: &[(&str, u64, u64, &str)]) -> Self {
+        let record = |(job, slot_ms, until_ms, status): &(&str, u64, u64, &str)| CronRecord {
+            job: (*job).into(),
+            slot_ms: *slot_ms,
+            until_ms: *until_ms,
+            status: (*status).into(),
+        };
+        let seen = StateSeen { cron: records.iter().map(record).collect(), ..StateSeen::default() };
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
     }
 
     // -- a gateway process

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::SenderKind;
 use super::history::Transcript;
+use super::{SenderKind, session_key};
 use crate::actors::backoff;
 use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
 use crate::timeline::{Fact, MessageId, Via};
@@ -23,6 +23,8 @@ const HISTORY_POLL: Duration = Duration::from_secs(60);
 const HISTORY_LIMIT: u32 = 200;
 /// How often a retrying sender hands over the same message.
 const MAX_ATTEMPTS: u32 = 20;
+/// How the ids of runs begin that a gateway schedules for itself.
+const SCHEDULED: &str = "cron:";
 /// The interval of tick events, unless the gateway names another.
 const TICK_INTERVAL: Duration = Duration::from_secs(30);
 /// What is allowed on top of two missed ticks.
@@ -99,7 +101,7 @@ impl Conversation {
         Self {
             name: name.to_owned(),
             kind,
-            session_key: format!("agent:main:webchat:direct:{name}"),
+            session_key: session_key(name),
             messages: Vec::new(),
             outgoing: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -401,6 +403,10 @@ impl Conversation {
             return Vec::new();
         }
         let run_id = string_at(payload, "runId");
+        if run_id.is_some_and(|run_id| run_id.starts_with(SCHEDULED)) {
+            // The gateway's own, whatever comes of it.
+            return Vec::new();
+        }
         match string_at(payload, "state") {
             Some("final") => {
                 let text = payload.get("message").map(text_of).unwrap_or_default();
