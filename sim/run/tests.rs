@@ -109,13 +109,18 @@ fn a_squatter_gives_back_at_the_end_of_the_storm_even_if_it_stands_still() {
 }
 
 #[test]
-fn a_squatter_that_is_killed_leaves_its_lock() {
+fn a_squatter_that_is_killed_leaves_its_lock_to_the_gateway() {
     let run = played(
         "[[steps]]\nat = \"1s\"\ndo = \"squat-lock\"\nfor = \"10m\"\n\
          [[steps]]\nat = \"2s\"\ndo = \"signal\"\nprocess = \"squatter\"\nsignal = \"SIGTERM\"",
     );
     assert_eq!(exits_of_squatters(&run), [(Duration::from_secs(2), "killed by SIGTERM".to_string())]);
-    assert!(locks_at_the_end(&run).contains(&STORE_LOCK.to_string()));
+    let removals = happened(&run, |fact| match fact {
+        Fact::Disk { path, .. } => fact.name() == "disk.remove" && path.ends_with(STORE_LOCK),
+        _ => false,
+    });
+    let [removal] = &removals[..] else { panic!("one removal: {removals:?}") };
+    assert!(removal.at > Duration::from_secs(2), "not by the squatter");
 }
 
 #[test]
