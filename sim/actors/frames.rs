@@ -3,8 +3,11 @@
 //! Reading is lenient: what is not understood is `None` or empty, never an error, because a client must survive
 //! whatever a gateway sends. Knows the protocol's shapes, not what they mean for a message.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The protocol version spoken.
@@ -15,8 +18,31 @@ const PROTOCOL: u32 = 3;
 pub(super) enum Frame {
     /// The answer to a request of ours.
     Response { id: String, answer: Result<Value, Refusal> },
-    /// Something the gateway says by itself.
+    /// Something the gateway says by itself. A piece of an answer has no payload here: it settles nothing, most
+    /// frames are such pieces, and reading them was a fiftieth of a run's time.
     Event { name: String, payload: Value },
+}
+
+/// What is common to all frames. The payload stays text until it is known what it is good for.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    ok: Option<Value>,
+    error: Option<Value>,
+}
+
+/// As much of a chat event as tells whether it is a piece of an answer.
+#[derive(Deserialize)]
+struct ChatState<'a> {
+    #[serde(borrow)]
+    state: Cow<'a, str>,
 }
 
 /// The error of a response.
@@ -33,24 +59,35 @@ pub(super) struct Refusal {
 impl Frame {
     /// Reads a frame; `None` when `text` is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut frame: Value = serde_json::from_str(text).ok()?;
-        match frame.get("type")?.as_str()? {
+        let frame: Envelope<'_> = serde_json::from_str(text).ok()?;
+        match &*frame.kind {
             "res" => {
-                let id = frame.get("id")?.as_str()?.to_owned();
-                let answer = if frame.get("ok").and_then(Value::as_bool) == Some(true) {
-                    Ok(frame["payload"].take())
+                let id = frame.id?.into_owned();
+                let answer = if frame.ok.as_ref().and_then(Value::as_bool) == Some(true) {
+                    Ok(read_payload(frame.payload))
                 } else {
-                    Err(Refusal::read(frame.get("error").unwrap_or(&Value::Null)))
+                    Err(Refusal::read(&frame.error.unwrap_or_default()))
                 };
                 Some(Self::Response { id, answer })
             }
             "event" => {
-                let name = frame.get("event")?.as_str()?.to_owned();
-                Some(Self::Event { name, payload: frame["payload"].take() })
+                let name = frame.event?.into_owned();
+                let is_piece = name == "chat" && frame.payload.is_some_and(is_piece_of_an_answer);
+                let payload = if is_piece { Value::Null } else { read_payload(frame.payload) };
+                Some(Self::Event { name, payload })
             }
             _ => None,
         }
     }
+}
+
+fn read_payload(payload: Option<&RawValue>) -> Value {
+    // It was checked to be JSON when the frame was read.
+    payload.and_then(|payload| serde_json::from_str(payload.get()).ok()).unwrap_or_default()
+}
+
+fn is_piece_of_an_answer(payload: &RawValue) -> bool {
+    serde_json::from_str(payload.get()).is_ok_and(|chat: ChatState<'_>| chat.state == "delta")
 }
 
 impl Refusal {
@@ -139,6 +176,18 @@ mod tests {
     fn a_response_without_payload_is_still_a_response() {
         let text = r#"{"type":"res","id":"1","ok":true}"#;
         assert_eq!(Frame::parse(text), Some(Frame::Response { id: "1".into(), answer: Ok(Value::Null) }));
+    }
+
+    #[test]
+    fn what_an_event_says_is_read_unless_it_is_a_piece_of_an_answer() {
+        let event = |payload: &str| {
+            Frame::parse(&format!(r#"{{"event":"chat","payload":{payload},"type":"event","seq":4}}"#))
+        };
+        let saying = |payload| Some(Frame::Event { name: "chat".into(), payload });
+        assert_eq!(event(r#"{"state":"final","n":[1]}"#), saying(json!({ "state": "final", "n": [1] })));
+        assert_eq!(event(r#"{"n":[1],"state":"delta"}"#), saying(Value::Null));
+        assert_eq!(event(r#"{"state":1}"#), saying(json!({ "state": 1 })));
+        assert_eq!(event("7"), saying(json!(7)));
     }
 
     #[test]
