@@ -71,7 +71,8 @@ impl Connections {
 /// One connection.
 pub(super) struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
+    /// Boxed, since every turn's task would have room for it.
+    connection: Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>,
     has_ended: bool,
 }
 
@@ -85,7 +86,7 @@ impl Link {
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Self { sender, connection, has_ended: false })
+        Ok(Self { sender, connection: Box::new(connection), has_ended: false })
     }
 
     /// Sends a request and waits for the head of the response.

@@ -3,6 +3,8 @@
 //! Knows the provider's wire format and nothing of conversations or of what becomes of the answer. How requests
 //! get to the provider is `connection`'s concern.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
@@ -183,7 +185,7 @@ async fn read(
                 on_delta(&piece);
             }
         }
-        if events.pending.len() > MAX_LINE_BYTES {
+        if events.unfinished_len() > MAX_LINE_BYTES {
             let why = format!("a line of the stream is longer than {MAX_LINE_BYTES} bytes");
             return Err(ProviderError::Malformed(why));
         }
@@ -199,21 +201,27 @@ fn shown(text: &str) -> String {
 #[derive(Default)]
 struct SseEvents {
     pending: Vec<u8>,
+    /// How much of it has been returned.
+    returned: usize,
 }
 
 impl SseEvents {
     /// Takes more bytes and returns the data lines they complete.
-    fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+    fn feed(&mut self, bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+        self.pending.drain(..self.returned);
+        let seen = self.pending.len();
         self.pending.extend_from_slice(bytes);
-        let mut events = Vec::new();
-        while let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                events.push(data.trim_start().to_string());
-            }
-        }
-        events
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| seen + end + 1);
+        self.returned = end;
+        self.pending[..end].split(|&byte| byte == b'\n').filter_map(|line| {
+            let data = line.trim_ascii_end().strip_prefix(b"data:")?.trim_ascii_start();
+            Some(str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed))
+        })
+    }
+
+    /// The length of the line that has not come to its end.
+    fn unfinished_len(&self) -> usize {
+        self.pending.len() - self.returned
     }
 }
 
@@ -226,8 +234,8 @@ mod tests {
         let stream = b"data: {\"a\":1}\n\n: comment\ndata: [DONE]\r\n\r\n";
         for cut in 0..stream.len() {
             let mut events = SseEvents::default();
-            let mut found = events.feed(&stream[..cut]);
-            found.extend(events.feed(&stream[cut..]));
+            let mut found: Vec<_> = events.feed(&stream[..cut]).map(Cow::into_owned).collect();
+            found.extend(events.feed(&stream[cut..]).map(Cow::into_owned));
             assert_eq!(found, ["{\"a\":1}", "[DONE]"], "cut at {cut}");
         }
     }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -104,9 +104,18 @@ impl Refusal {
     }
 }
 
+#[derive(Serialize)]
+struct RequestFrame<'a, P> {
+    r#type: &'static str,
+    id: &'a str,
+    method: &'a str,
+    params: P,
+}
+
 /// A request frame, ready to send.
-pub(super) fn request(id: &str, method: &str, params: Value) -> String {
-    json!({ "type": "req", "id": id, "method": method, "params": params }).to_string()
+pub(super) fn request(id: &str, method: &str, params: impl Serialize) -> String {
+    let frame = RequestFrame { r#type: "req", id, method, params };
+    serde_json::to_string(&frame).expect("a frame is plain text")
 }
 
 /// The parameters of `connect`; without `token` the request carries no authentication at all.
@@ -130,8 +139,15 @@ pub(super) fn connect_params(token: Option<&str>) -> Value {
 }
 
 /// The parameters of `chat.send`.
-pub(super) fn send_params(session_key: &str, text: &str, idempotency_key: &str) -> Value {
-    json!({ "sessionKey": session_key, "message": text, "idempotencyKey": idempotency_key })
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendParams<'a> {
+    /// The conversation.
+    pub(super) session_key: &'a str,
+    /// The text.
+    pub(super) message: &'a str,
+    /// What makes two attempts the same message.
+    pub(super) idempotency_key: &'a str,
 }
 
 /// A string field of an object.

@@ -20,6 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -135,13 +137,14 @@ impl Provider {
         let Ok(body) = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await else {
             return error(StatusCode::BAD_REQUEST, "the request could not be read");
         };
-        let Ok(body) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
-            return error(StatusCode::BAD_REQUEST, "the request is not JSON");
+        let body = body.to_bytes();
+        let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&body) else {
+            return error(StatusCode::BAD_REQUEST, "the request is not JSON as it should be");
         };
-        if body.get("stream").and_then(Value::as_bool) != Some(true) {
+        if asked.stream != Some(true) {
             return error(StatusCode::BAD_REQUEST, "only stream: true is served");
         }
-        let answer = self.begin(&body);
+        let answer = self.begin(&asked);
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
         match response.await {
@@ -151,10 +154,10 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, body: &Value) -> Answer {
+    fn begin(&self, asked: &Asked<'_>) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let message = last_message(body);
+        let message = asked.last_message();
         match &message {
             Some(message) => {
                 self.record(Fact::ProviderRequested { message: message.clone(), request });
@@ -288,11 +291,21 @@ impl Answer {
     }
 }
 
-/// The message that a request is about: the last mark in the last user message.
-fn last_message(body: &Value) -> Option<MessageId> {
-    let messages = body.get("messages")?.as_array()?;
-    let last = messages.iter().rev().find(|message| string_at(message, "role") == Some("user"))?;
-    MessageId::marked_in(&text_of(last)).pop()
+/// A request, with the messages of the prompt as text: only the last one of the user's is looked at.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    stream: Option<bool>,
+    #[serde(borrow, default)]
+    messages: Vec<&'a RawValue>,
+}
+
+impl Asked<'_> {
+    /// The message that the request is about: the last mark in the last user message.
+    fn last_message(&self) -> Option<MessageId> {
+        let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
+        let last = said.find(|message: &Value| string_at(message, "role") == Some("user"))?;
+        MessageId::marked_in(&text_of(&last)).pop()
+    }
 }
 
 fn event_stream(chunks: mpsc::Receiver<Bytes>) -> Response<Body> {
@@ -323,15 +336,20 @@ mod tests {
 
     #[test]
     fn the_last_mark_of_the_last_user_message_is_what_a_request_is_about() {
+        let about = |body: Value| {
+            let body = body.to_string();
+            let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
+            asked.last_message().map(|id| id.to_string())
+        };
         let body = json!({ "messages": [
             { "role": "user", "content": "one [ann#1]" },
             { "role": "assistant", "content": "Re [ann#1]: yes" },
             { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
             { "role": "assistant", "content": "Re [ann#9]" },
         ] });
-        assert_eq!(last_message(&body).map(|id| id.to_string()).as_deref(), Some("ann#2"));
-        assert_eq!(last_message(&json!({ "messages": [{ "role": "user", "content": "hi" }] })), None);
-        assert_eq!(last_message(&json!([])), None);
+        assert_eq!(about(body).as_deref(), Some("ann#2"));
+        assert_eq!(about(json!({ "messages": [{ "role": "user", "content": "hi" }] })), None);
+        assert_eq!(about(json!({ "stream": true })), None);
     }
 
     #[test]
