@@ -3,11 +3,9 @@
 //! Reading is lenient: what is not understood is `None` or empty, never an error, because a client must survive
 //! whatever a gateway sends. Knows the protocol's shapes, not what they mean for a message.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The protocol version spoken.
@@ -21,28 +19,6 @@ pub(super) enum Frame {
     /// Something the gateway says by itself. A piece of an answer has no payload here: it settles nothing, most
     /// frames are such pieces, and reading them was a fiftieth of a run's time.
     Event { name: String, payload: Value },
-}
-
-/// What is common to all frames. The payload stays text until it is known what it is good for.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-    ok: Option<Value>,
-    error: Option<Value>,
-}
-
-/// As much of a chat event as tells whether it is a piece of an answer.
-#[derive(Deserialize)]
-struct ChatState<'a> {
-    #[serde(borrow)]
-    state: Cow<'a, str>,
 }
 
 /// The error of a response.
@@ -59,35 +35,32 @@ pub(super) struct Refusal {
 impl Frame {
     /// Reads a frame; `None` when `text` is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let frame: Envelope<'_> = serde_json::from_str(text).ok()?;
-        match &*frame.kind {
+        if is_piece_of_an_answer(text) {
+            return Some(Self::Event { name: "chat".to_owned(), payload: Value::Null });
+        }
+        let mut frame: Value = serde_json::from_str(text).ok()?;
+        match frame.get("type")?.as_str()? {
             "res" => {
-                let id = frame.id?.into_owned();
-                let answer = if frame.ok.as_ref().and_then(Value::as_bool) == Some(true) {
-                    Ok(read_payload(frame.payload))
+                let id = frame.get("id")?.as_str()?.to_owned();
+                let answer = if frame.get("ok").and_then(Value::as_bool) == Some(true) {
+                    Ok(frame["payload"].take())
                 } else {
-                    Err(Refusal::read(&frame.error.unwrap_or_default()))
+                    Err(Refusal::read(frame.get("error").unwrap_or(&Value::Null)))
                 };
                 Some(Self::Response { id, answer })
             }
             "event" => {
-                let name = frame.event?.into_owned();
-                let is_piece = name == "chat" && frame.payload.is_some_and(is_piece_of_an_answer);
-                let payload = if is_piece { Value::Null } else { read_payload(frame.payload) };
-                Some(Self::Event { name, payload })
+                let name = frame.get("event")?.as_str()?.to_owned();
+                Some(Self::Event { name, payload: frame["payload"].take() })
             }
             _ => None,
         }
     }
 }
 
-fn read_payload(payload: Option<&RawValue>) -> Value {
-    // It was checked to be JSON when the frame was read.
-    payload.and_then(|payload| serde_json::from_str(payload.get()).ok()).unwrap_or_default()
-}
-
-fn is_piece_of_an_answer(payload: &RawValue) -> bool {
-    serde_json::from_str(payload.get()).is_ok_and(|chat: ChatState<'_>| chat.state == "delta")
+/// Recognised by its text: inside a string the quotation marks would be escaped.
+fn is_piece_of_an_answer(text: &str) -> bool {
+    text.starts_with(r#"{"type":"event","event":"chat","payload":{"#) && text.contains(r#","state":"delta","#)
 }
 
 impl Refusal {
@@ -197,13 +170,13 @@ mod tests {
     #[test]
     fn what_an_event_says_is_read_unless_it_is_a_piece_of_an_answer() {
         let event = |payload: &str| {
-            Frame::parse(&format!(r#"{{"event":"chat","payload":{payload},"type":"event","seq":4}}"#))
+            Frame::parse(&format!(r#"{{"type":"event","event":"chat","payload":{payload},"seq":4}}"#))
         };
         let saying = |payload| Some(Frame::Event { name: "chat".into(), payload });
-        assert_eq!(event(r#"{"state":"final","n":[1]}"#), saying(json!({ "state": "final", "n": [1] })));
-        assert_eq!(event(r#"{"n":[1],"state":"delta"}"#), saying(Value::Null));
-        assert_eq!(event(r#"{"state":1}"#), saying(json!({ "state": 1 })));
-        assert_eq!(event("7"), saying(json!(7)));
+        assert_eq!(event(r#"{"seq":1,"state":"delta","n":[1]}"#), saying(Value::Null));
+        for payload in [r#"{"seq":1,"state":"final","n":[1]}"#, r#"{"n":",\"state\":\"delta\","}"#, "7"] {
+            assert_eq!(event(payload), saying(serde_json::from_str(payload).expect("is JSON")));
+        }
     }
 
     #[test]

@@ -27,6 +27,9 @@ use super::slots::{SlotId, Slots};
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 
+/// How long an acknowledgement waits for company (Linux: 40 ms).
+const LONGEST_ACK_DELAY_MS: u64 = 40;
+
 thread_local! {
     /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
     static RUNNING: RefCell<Option<Rc<Network>>> = const { RefCell::new(None) };
@@ -64,6 +67,9 @@ struct State {
     in_flight: BTreeMap<Arrival, Packet>,
     next_sequence: u64,
     flows: BTreeMap<u64, Flow>,
+    /// Acknowledgements that wait for something to travel with, by their flow; a later one takes the place of an
+    /// earlier one.
+    delayed: BTreeMap<u64, Delayed>,
     latency: RangeInclusive<Duration>,
     latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
     latency_draw: RandomStream,
@@ -114,7 +120,7 @@ impl Flow {
         self.sent = segment.seq.wrapping_add(len);
     }
 
-    /// Whether a segment of this direction can be left to the next one, as by a receiver that delays its
+    /// Whether a segment of this direction can wait for the next one, as with a receiver that delays its
     /// acknowledgements: it does nothing but acknowledge so little of what `other` sent that nobody waits for it.
     fn may_delay(&self, segment: &TcpSegment, other: Option<&Self>) -> bool {
         const LITTLE: u32 = 8 * 1024;
@@ -129,6 +135,14 @@ impl Flow {
             && !self.is_ending
             && !other.is_ending
     }
+}
+
+/// An acknowledgement that nobody waits for.
+struct Delayed {
+    /// From then on it is delivered when the pump has something to do anyway.
+    due_ms: u64,
+    arrival: Arrival,
+    packet: Packet,
 }
 
 /// A packet that waits at a cut link.
@@ -164,6 +178,7 @@ impl Network {
             in_flight: BTreeMap::new(),
             next_sequence: 0,
             flows: BTreeMap::new(),
+            delayed: BTreeMap::new(),
             latency: settings.latency.clone(),
             latency_of: BTreeMap::new(),
             latency_draw: random.stream("network latency"),
@@ -365,6 +380,7 @@ impl Network {
             }
         }
         state.orphans.retain(|(local, _)| local.ip() != address);
+        state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -382,6 +398,7 @@ impl Network {
             state.arrive(arrival, packet, now_ms);
             self.touch();
         }
+        state.release_delayed(now_ms);
         let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
         if state.expire_parked(give_up_before) {
             self.touch();
@@ -402,8 +419,7 @@ pub(super) fn on_thread_park() {
 }
 
 impl State {
-    /// Gives a packet its time of arrival. One that is left to the next one takes part in everything but the
-    /// journey: what else travels keeps its time.
+    /// Gives a packet its time of arrival, also one that waits for company: what else travels keeps its time.
     fn send(&mut self, packet: Packet, now_ms: u64) {
         let Some((from, to)) = self.ends(&packet) else { return };
         if self.dark.contains(&from) {
@@ -426,15 +442,34 @@ impl State {
             is_ending: false,
         });
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
+        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
+        self.next_sequence += 1;
         if flow.may_delay(segment, other.as_ref()) && self.cut.is_empty() {
+            let due_ms = arrival.at_ms + LONGEST_ACK_DELAY_MS;
+            self.delayed.insert(key, Delayed { due_ms, arrival, packet });
             return;
         }
         flow.follow(segment);
-        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
-        self.next_sequence += 1;
+        // It says all that those said which waited, and whoever ends the connection waits for nothing more.
+        self.delayed.remove(&key);
+        if flow.is_ending {
+            self.delayed.remove(&way_back);
+        }
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
         self.in_flight.insert(arrival, packet);
         self.is_early |= is_next;
+    }
+
+    /// Delivers the acknowledgements that have waited long enough.
+    fn release_delayed(&mut self, now_ms: u64) {
+        while let Some(key) = self.delayed.iter().find(|(_, d)| d.due_ms <= now_ms).map(|(key, _)| *key)
+            && let Some(Delayed { arrival, packet, .. }) = self.delayed.remove(&key)
+        {
+            if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
+                flow.follow(segment);
+            }
+            self.arrive(arrival, packet, now_ms);
+        }
     }
 
     /// A packet has crossed the wire.
