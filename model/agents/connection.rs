@@ -136,8 +136,93 @@ impl Link {
 
     /// Looks whether the other side has closed.
     async fn is_open(&mut self) -> bool {
-        self.has_ended |=
-            poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_ready())).await;
+        self.has_ended |= poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_ready())).await;
         !self.has_ended && self.sender.is_ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::LocalSet;
+    use tokio::time::sleep;
+
+    use super::super::provider::complete;
+    use super::*;
+    use crate::env::test_env::World;
+
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+        2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"yes\"}}]}\r\n\
+        10\r\n\n\ndata: [DONE]\n\n\r\n0\r\n\r\n";
+
+    /// What a provider does with the second request of a connection.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Second {
+        Answered,
+        /// The connection is closed right after the first answer.
+        NotAwaited,
+        /// Read, and then the connection is closed.
+        Dropped,
+    }
+
+    /// Asks a provider twice, `pause` after each other: whether both were answered, and the number of connections.
+    fn ask_twice(second: Second, pause: Duration) -> (bool, u32) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(LocalSet::new().run_until(async {
+            let world = World::default();
+            let (client, server) = (world.process(1), world.process(2));
+            let connections = Rc::new(Cell::new(0));
+            drop(server.env.spawn("provider", serve(server.env.clone(), connections.clone(), second)));
+            sleep(Duration::from_millis(1)).await;
+            let endpoint = Endpoint::parse("http://model:8080/v1").expect("is valid");
+            let mut answered = true;
+            for _ in 0..2 {
+                let answer = complete(&client.env, &endpoint, "m", &[], |_| {}).await;
+                answered &= answer.is_ok_and(|answer| answer == "yes");
+                sleep(pause).await;
+            }
+            (answered, connections.get())
+        }))
+    }
+
+    async fn serve(env: Env, connections: Rc<Cell<u32>>, second: Second) {
+        let mut listener = env.net().listen(8080).await.expect("the port is free");
+        while let Ok(mut stream) = listener.accept().await {
+            connections.set(connections.get() + 1);
+            drop(env.spawn("connection", async move {
+                for request in 0..u32::MAX {
+                    if request == 1 && second == Second::NotAwaited {
+                        return Ok(());
+                    }
+                    let mut heard = Vec::new();
+                    while !heard.ends_with(b"}") {
+                        heard.push(stream.read_u8().await?);
+                    }
+                    if request == 1 && second == Second::Dropped {
+                        return Ok(());
+                    }
+                    stream.write_all(ANSWER.as_bytes()).await?;
+                }
+                Ok::<_, io::Error>(())
+            }));
+        }
+    }
+
+    #[test]
+    fn a_connection_carries_the_next_request_for_a_moment() {
+        assert_eq!(ask_twice(Second::Answered, Duration::from_secs(3)), (true, 1));
+        assert_eq!(ask_twice(Second::Answered, Duration::from_secs(5)), (true, 2));
+    }
+
+    #[test]
+    fn one_that_has_ended_is_replaced() {
+        assert_eq!(ask_twice(Second::NotAwaited, Duration::from_secs(1)), (true, 2));
+        assert_eq!(ask_twice(Second::Dropped, Duration::from_secs(1)), (true, 2));
     }
 }

@@ -29,11 +29,7 @@ pub(super) fn challenge(gateway: &Gateway) -> String {
 }
 
 /// Judges a `connect` request.
-pub(super) fn connect(
-    gateway: &Gateway,
-    connection_id: u64,
-    params: Params<'_>,
-) -> Result<Value, RpcError> {
+pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Params<'_>) -> Result<Value, RpcError> {
     let params: ConnectParams = params.read("connect")?;
     if !(params.min_protocol..=params.max_protocol).contains(&PROTOCOL_VERSION) {
         return Err(RpcError::invalid(format!(

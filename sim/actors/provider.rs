@@ -228,7 +228,6 @@ impl Provider {
             body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
         body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
-        body.send(Bytes::from_static(b"data: [DONE]\n\n")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
 
@@ -277,8 +276,10 @@ impl Answer {
         self.event(&format!(r#"{{"index":0,"delta":{{"content":{content}}},"finish_reason":null}}"#))
     }
 
+    /// The last piece, and the word that it was the last.
     fn last_chunk(&self) -> Bytes {
-        self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#)
+        let last = self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#);
+        Bytes::from([&last, b"data: [DONE]\n\n".as_slice()].concat())
     }
 
     /// One server-sent event. Written by hand: a run sends hundreds, and building a tree for each was a

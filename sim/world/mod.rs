@@ -25,6 +25,7 @@ pub mod supervisor;
 
 mod current;
 mod doors;
+mod flow;
 mod log;
 mod machine;
 mod network;

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
+use super::flow::Flow;
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
@@ -89,52 +90,6 @@ struct Arrival {
     at_ms: u64,
     rank: u64,
     sequence: u64,
-}
-
-/// One direction of a connection.
-#[derive(Clone, Copy)]
-struct Flow {
-    rank: u64,
-    last_arrival_ms: u64,
-    /// The sequence number after everything sent so far.
-    sent: u32,
-    /// The latest acknowledgement that travelled, of what the other direction sent, and the window it gave.
-    acked: Option<(u32, u16)>,
-    /// Somebody has begun to end the connection.
-    is_ending: bool,
-}
-
-impl Flow {
-    /// Takes note of a segment that leaves.
-    fn follow(&mut self, segment: &TcpSegment) {
-        let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
-        if syn {
-            // The same addresses may have been used before.
-            (self.acked, self.is_ending) = (None, false);
-        }
-        if ack {
-            self.acked = Some((segment.ack, segment.window));
-        }
-        self.is_ending |= fin || rst;
-        let len = segment.payload.len() as u32 + u32::from(syn) + u32::from(fin);
-        self.sent = segment.seq.wrapping_add(len);
-    }
-
-    /// Whether a segment of this direction can wait for the next one, as with a receiver that delays its
-    /// acknowledgements: it does nothing but acknowledge so little of what `other` sent that nobody waits for it.
-    fn may_delay(&self, segment: &TcpSegment, other: Option<&Self>) -> bool {
-        const LITTLE: u32 = 8 * 1024;
-        const WIDE: u16 = 32 * 1024;
-        let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
-        let (Some(other), Some((acked, window))) = (other, self.acked) else { return false };
-        let unacknowledged = other.sent.wrapping_sub(acked);
-        ack && !(syn || fin || rst)
-            && segment.payload.is_empty()
-            && (1..=LITTLE).contains(&unacknowledged)
-            && window.min(segment.window) >= WIDE
-            && !self.is_ending
-            && !other.is_ending
-    }
 }
 
 /// An acknowledgement that nobody waits for.
@@ -434,13 +389,7 @@ impl State {
         }
         let other = self.flows.get(&way_back).copied();
         let order_draw = &self.order_draw;
-        let flow = self.flows.entry(key).or_insert_with(|| Flow {
-            rank: order_draw.next_u64(),
-            last_arrival_ms: 0,
-            sent: 0,
-            acked: None,
-            is_ending: false,
-        });
+        let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
         self.next_sequence += 1;
