@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -69,7 +70,7 @@ pub(crate) struct StateFiles {
 #[derive(Default)]
 struct Known {
     /// Files whose names survive a power loss. What an earlier life created may not have got that far.
-    named: BTreeSet<PathBuf>,
+    named: BTreeSet<OsString>,
     /// Files that a failed append may have left with bytes that must go, and their length before it.
     damaged: BTreeMap<PathBuf, u64>,
 }
@@ -138,9 +139,9 @@ impl StateFiles {
             return Ok(());
         }
         self.make_content_durable(path)?;
-        if !self.known.borrow().named.contains(path) {
+        if !self.known.borrow().named.contains(path.as_os_str()) {
             self.make_name_durable(path)?;
-            self.known.borrow_mut().named.insert(path.to_path_buf());
+            self.known.borrow_mut().named.insert(path.into());
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ impl StateFiles {
             return self.fs().write(path, bytes).map_err(StateError::io(path));
         }
         // Until the directory is synced, a power loss brings the old file back, with none of what follows.
-        self.known.borrow_mut().named.remove(path);
+        self.known.borrow_mut().named.remove(path.as_os_str());
         self.fs().rename(temporary, path).map_err(StateError::io(path))?;
         self.known.borrow_mut().damaged.remove(path);
         Ok(())
@@ -195,7 +196,7 @@ impl StateFiles {
             return Ok(());
         }
         self.make_name_durable(path)?;
-        self.known.borrow_mut().named.insert(path.to_path_buf());
+        self.known.borrow_mut().named.insert(path.into());
         Ok(())
     }
 

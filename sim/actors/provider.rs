@@ -20,6 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -135,13 +137,14 @@ impl Provider {
         let Ok(body) = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await else {
             return error(StatusCode::BAD_REQUEST, "the request could not be read");
         };
-        let Ok(body) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
-            return error(StatusCode::BAD_REQUEST, "the request is not JSON");
+        let body = body.to_bytes();
+        let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&body) else {
+            return error(StatusCode::BAD_REQUEST, "the request is not JSON as it should be");
         };
-        if body.get("stream").and_then(Value::as_bool) != Some(true) {
+        if asked.stream != Some(true) {
             return error(StatusCode::BAD_REQUEST, "only stream: true is served");
         }
-        let answer = self.begin(&body);
+        let answer = self.begin(&asked);
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
         match response.await {
@@ -151,10 +154,10 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, body: &Value) -> Answer {
+    fn begin(&self, asked: &Asked<'_>) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let about = asked_about(body);
+        let about = asked.about();
         self.record(match about.clone() {
             About::Message(message) => Fact::ProviderRequested { message, request },
             About::Scheduled { job, slot_ms } => Fact::CronRunRequested { job, slot_ms, request },
@@ -234,7 +237,6 @@ impl Provider {
             body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
         body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
-        body.send(Bytes::from_static(b"data: [DONE]\n\n")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
 
@@ -289,8 +291,10 @@ impl Answer {
         self.event(&format!(r#"{{"index":0,"delta":{{"content":{content}}},"finish_reason":null}}"#))
     }
 
+    /// The last piece, and the word that it was the last.
     fn last_chunk(&self) -> Bytes {
-        self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#)
+        let last = self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#);
+        Bytes::from([&last, b"data: [DONE]\n\n".as_slice()].concat())
     }
 
     /// One server-sent event. Written by hand: a run sends hundreds, and building a tree for each was a
@@ -303,22 +307,32 @@ impl Answer {
     }
 }
 
-/// What a request is about: what the last user message says at its beginning, or the last mark in it.
-fn asked_about(body: &Value) -> About {
-    let messages = body.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let last = messages.iter().rev().find(|message| string_at(message, "role") == Some("user"));
-    let text = last.map(text_of).unwrap_or_default();
-    match (scheduled(&text), MessageId::marked_in(&text).pop()) {
-        (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
-        (None, Some(message)) => About::Message(message),
-        (None, None) => About::Nothing,
-    }
-}
-
 /// The job and the time of a scheduled run, whose message begins with them: `[cron:report 2026-03-02T00:05:00.000Z]`.
 fn scheduled(text: &str) -> Option<(String, u64)> {
     let (job, slot) = text.strip_prefix("[cron:")?.split_once(']')?.0.split_once(' ')?;
     Some((job.to_owned(), WallTime::parse(slot)?.epoch_ms()))
+}
+
+/// A request, with the messages of the prompt as text: only the last one of the user's is looked at.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    stream: Option<bool>,
+    #[serde(borrow, default)]
+    messages: Vec<&'a RawValue>,
+}
+
+impl Asked<'_> {
+    /// What the request is about: what the last user message says at its beginning, or the last mark in it.
+    fn about(&self) -> About {
+        let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
+        let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
+        let text = last.as_ref().map(text_of).unwrap_or_default();
+        match (scheduled(&text), MessageId::marked_in(&text).pop()) {
+            (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
+            (None, Some(message)) => About::Message(message),
+            (None, None) => About::Nothing,
+        }
+    }
 }
 
 fn event_stream(chunks: mpsc::Receiver<Bytes>) -> Response<Body> {
@@ -347,6 +361,12 @@ fn error(status: StatusCode, message: &str) -> Response<Body> {
 mod tests {
     use super::*;
 
+    fn about(body: Value) -> About {
+        let body = body.to_string();
+        let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
+        asked.about()
+    }
+
     #[test]
     fn the_last_mark_of_the_last_user_message_is_what_a_request_is_about() {
         let body = json!({ "messages": [
@@ -355,18 +375,14 @@ mod tests {
             { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
             { "role": "assistant", "content": "Re [ann#9]" },
         ] });
-        let message = MessageId { sender: "ann".into(), number: 2 };
-        assert_eq!(asked_about(&body), About::Message(message));
-        assert_eq!(
-            asked_about(&json!({ "messages": [{ "role": "user", "content": "hi" }] })),
-            About::Nothing
-        );
-        assert_eq!(asked_about(&json!([])), About::Nothing);
+        assert_eq!(about(body), About::Message(MessageId { sender: "ann".into(), number: 2 }));
+        assert_eq!(about(json!({ "messages": [{ "role": "user", "content": "hi" }] })), About::Nothing);
+        assert_eq!(about(json!({ "stream": true })), About::Nothing);
     }
 
     #[test]
     fn a_scheduled_run_says_what_it_is_at_its_beginning() {
-        let about = |text: &str| asked_about(&json!({ "messages": [{ "role": "user", "content": text }] }));
+        let about = |text: &str| about(json!({ "messages": [{ "role": "user", "content": text }] }));
         let scheduled = About::Scheduled { job: "report".into(), slot_ms: 1_772_409_900_000 };
         assert_eq!(about("[cron:report 2026-03-02T00:05:00.000Z] how are we?"), scheduled);
         assert_eq!(about("see [cron:report 2026-03-02T00:05:00.000Z]"), About::Nothing);

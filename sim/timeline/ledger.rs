@@ -156,15 +156,15 @@ impl Ledger {
 
 /// What has been seen of all messages so far.
 #[derive(Default)]
-struct Fold {
+struct Fold<'a> {
     tallies: Vec<Tally>,
     index: BTreeMap<MessageId, usize>,
-    sightings: Sightings,
+    sightings: Sightings<'a>,
     gateway_deaths: Vec<Duration>,
     /// The senders that will never look again, and why.
     absent: BTreeMap<String, Listener>,
     /// What the latest look into the state directory found.
-    state: Option<StateSeen>,
+    state: Option<&'a StateSeen>,
 }
 
 /// What has been seen of one message so far.
@@ -207,8 +207,8 @@ enum Listener {
     Deaf,
 }
 
-impl Fold {
-    fn take(&mut self, event: &Event) {
+impl<'a> Fold<'a> {
+    fn take(&mut self, event: &'a Event) {
         self.sightings.see(event);
         let at = event.at;
         match &event.fact {
@@ -223,7 +223,7 @@ impl Fold {
             }
             Fact::SenderStoppedListening => self.looks_no_more(&event.source, Listener::Deaf),
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
-            Fact::State(state) => self.state = Some(state.clone()),
+            Fact::State(state) => self.state = Some(state),
             fact => {
                 if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
                     self.tallies[index].take(at, fact);
@@ -258,14 +258,15 @@ impl Fold {
 
     fn close(self) -> Ledger {
         let Self { tallies, index, sightings, gateway_deaths, absent, state } = self;
-        let state = state.unwrap_or_default();
+        let nothing = StateSeen::default();
+        let state = state.unwrap_or(&nothing);
         let entries = tallies
             .into_iter()
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let (fate, why) = tally.fate(&gateway_deaths, listener, &state);
-                let last_seen = sightings.last(&tally.message).cloned();
+                let (fate, why) = tally.fate(&gateway_deaths, listener, state);
+                let last_seen = sightings.last(&tally.message);
                 tally.close(fate, why, last_seen)
             })
             .collect();

@@ -26,6 +26,7 @@ pub mod supervisor;
 mod crash;
 mod current;
 mod doors;
+mod flow;
 mod log;
 mod machine;
 mod network;

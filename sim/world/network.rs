@@ -20,12 +20,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
+use super::flow::Flow;
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
 
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// How long an acknowledgement waits for company (Linux: 40 ms).
+const LONGEST_ACK_DELAY_MS: u64 = 40;
 
 thread_local! {
     /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
@@ -64,6 +68,9 @@ struct State {
     in_flight: BTreeMap<Arrival, Packet>,
     next_sequence: u64,
     flows: BTreeMap<u64, Flow>,
+    /// Acknowledgements that wait for something to travel with, by their flow; a later one takes the place of an
+    /// earlier one.
+    delayed: BTreeMap<u64, Delayed>,
     latency: RangeInclusive<Duration>,
     latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
     latency_draw: RandomStream,
@@ -85,11 +92,12 @@ struct Arrival {
     sequence: u64,
 }
 
-/// One direction of a connection.
-#[derive(Clone, Copy)]
-struct Flow {
-    rank: u64,
-    last_arrival_ms: u64,
+/// An acknowledgement that nobody waits for.
+struct Delayed {
+    /// From then on it is delivered when the pump has something to do anyway.
+    due_ms: u64,
+    arrival: Arrival,
+    packet: Packet,
 }
 
 /// A packet that waits at a cut link.
@@ -125,6 +133,7 @@ impl Network {
             in_flight: BTreeMap::new(),
             next_sequence: 0,
             flows: BTreeMap::new(),
+            delayed: BTreeMap::new(),
             latency: settings.latency.clone(),
             latency_of: BTreeMap::new(),
             latency_draw: random.stream("network latency"),
@@ -326,6 +335,7 @@ impl Network {
             }
         }
         state.orphans.retain(|(local, _)| local.ip() != address);
+        state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -343,6 +353,7 @@ impl Network {
             state.arrive(arrival, packet, now_ms);
             self.touch();
         }
+        state.release_delayed(now_ms);
         let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
         if state.expire_parked(give_up_before) {
             self.touch();
@@ -363,7 +374,7 @@ pub(super) fn on_thread_park() {
 }
 
 impl State {
-    /// Gives a packet its time of arrival.
+    /// Gives a packet its time of arrival, also one that waits for company: what else travels keeps its time.
     fn send(&mut self, packet: Packet, now_ms: u64) {
         let Some((from, to)) = self.ends(&packet) else { return };
         if self.dark.contains(&from) {
@@ -371,19 +382,43 @@ impl State {
         }
         let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
         let latency_ms = self.draw_latency(from, to).as_millis() as u64;
-        let key = self.flow_key(&packet);
+        let Transport::Tcp(segment) = &packet.payload else { return };
+        let (key, way_back) = self.flow_keys(&packet, segment);
         if !self.flows.contains_key(&key) {
             self.forget_old_flows(now_ms);
         }
+        let other = self.flows.get(&way_back).copied();
         let order_draw = &self.order_draw;
-        let flow =
-            self.flows.entry(key).or_insert_with(|| Flow { rank: order_draw.next_u64(), last_arrival_ms: 0 });
+        let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
         self.next_sequence += 1;
+        if flow.may_delay(segment, other.as_ref()) && self.cut.is_empty() {
+            let due_ms = arrival.at_ms + LONGEST_ACK_DELAY_MS;
+            self.delayed.insert(key, Delayed { due_ms, arrival, packet });
+            return;
+        }
+        flow.follow(segment);
+        // It says all that those said which waited, and whoever ends the connection waits for nothing more.
+        self.delayed.remove(&key);
+        if flow.is_ending {
+            self.delayed.remove(&way_back);
+        }
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
         self.in_flight.insert(arrival, packet);
         self.is_early |= is_next;
+    }
+
+    /// Delivers the acknowledgements that have waited long enough.
+    fn release_delayed(&mut self, now_ms: u64) {
+        while let Some(key) = self.delayed.iter().find(|(_, d)| d.due_ms <= now_ms).map(|(key, _)| *key)
+            && let Some(Delayed { arrival, packet, .. }) = self.delayed.remove(&key)
+        {
+            if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
+                flow.follow(segment);
+            }
+            self.arrive(arrival, packet, now_ms);
+        }
     }
 
     /// A packet has crossed the wire.
@@ -451,13 +486,13 @@ impl State {
         Some((self.slots.machine_at(packet.src)?, self.slots.machine_at(packet.dst)?))
     }
 
-    fn flow_key(&self, packet: &Packet) -> u64 {
-        let Transport::Tcp(segment) = &packet.payload else { return 0 };
-        let slot = |address| u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0));
-        slot(packet.src) << 48
-            | u64::from(segment.src_port) << 32
-            | slot(packet.dst) << 16
-            | u64::from(segment.dst_port)
+    /// What names this direction of the packet's connection, and what the other.
+    fn flow_keys(&self, packet: &Packet, segment: &TcpSegment) -> (u64, u64) {
+        let end = |address, port| {
+            u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0)) << 16 | u64::from(port)
+        };
+        let (from, to) = (end(packet.src, segment.src_port), end(packet.dst, segment.dst_port));
+        (from << 32 | to, to << 32 | from)
     }
 
     /// A flow without packets in flight has nothing to keep in order.

@@ -172,23 +172,26 @@ impl Conversation {
         self.queue_due_retries(now);
         loop {
             let ask = self.outgoing.pop_front()?;
-            let (method, params) = match ask {
+            let id = format!("{}-{}", self.name, self.requests + 1);
+            let session_key = self.session_key.as_str();
+            let frame = match ask {
                 Ask::Send(index) => {
                     let message = &self.messages[index];
                     if message.standing != Standing::Held {
                         // Its fate arrived while it waited to be sent again.
                         continue;
                     }
-                    ("chat.send", frames::send_params(&self.session_key, &message.text, &message.key))
+                    let (text, key) = (&message.text, &message.key);
+                    let params = frames::SendParams { session_key, message: text, idempotency_key: key };
+                    frames::request(&id, "chat.send", params)
                 }
-                Ask::Abort => ("chat.abort", json!({ "sessionKey": self.session_key })),
+                Ask::Abort => frames::request(&id, "chat.abort", json!({ "sessionKey": session_key })),
                 Ask::History => {
-                    ("chat.history", json!({ "sessionKey": self.session_key, "limit": HISTORY_LIMIT }))
+                    let params = json!({ "sessionKey": session_key, "limit": HISTORY_LIMIT });
+                    frames::request(&id, "chat.history", params)
                 }
             };
             self.requests += 1;
-            let id = format!("{}-{}", self.name, self.requests);
-            let frame = frames::request(&id, method, params);
             return Some(Request { id, ask, frame });
         }
     }
