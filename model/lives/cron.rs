@@ -312,3 +312,18 @@ fn a_clock_that_was_set_far_back_is_followed() {
         assert!(house.asked().contains(&ASKED.replace("06:15:00", "06:16:40")), "{:?}", house.asked());
     });
 }
+
+#[test]
+fn a_time_that_comes_a_second_time_is_not_run_again() {
+    run(async {
+        let house = house("retry");
+        house.live().await;
+        seconds(210).await;
+        house.world.jump_clock(-205_000);
+        seconds(400).await;
+        let again = |asked: &str| house.asked().iter().filter(|text| text.as_str() == asked).count();
+        assert_eq!(again(ASKED), 1, "{:?}", house.asked());
+        assert_eq!(again(&ASKED.replace("06:15:00", "06:16:40")), 1, "{:?}", house.asked());
+        assert_eq!(again(&ASKED.replace("06:15:00", "06:18:20")), 1, "{:?}", house.asked());
+    });
+}
