@@ -98,7 +98,7 @@ impl SessionStore {
     }
 
     /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
-    async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
+    pub(crate) async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         match self.policy {
             StoreLock::Leased
             | StoreLock::RespectsTheSilent
@@ -125,7 +125,8 @@ impl SessionStore {
         Ok(result)
     }
 
-    fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
+    /// Looks at what the store says now.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
         let Some(bytes) = self.files.read(&self.path)? else { return Ok(look(&Sessions::new())) };
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
