@@ -8,11 +8,12 @@
 //! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::env::{FsOp, Pid};
 
-use super::{Evidence, Oracle, Violation, breach};
+use super::{Evidence, Oracle, Violation, breach, file_name};
 use crate::timeline::words::{capital, moment, span};
 use crate::timeline::{Fact, STORE_FILE};
 
@@ -36,7 +37,7 @@ impl Oracle for NeverTwoWriters {
             match &event.fact {
                 Fact::ProcessStarted { pid, machine, program } if *machine == run.terms.machine => {
                     let writer = Writer { pid: *pid, program: program.clone(), born: at };
-                    log.living.insert(*pid, writer);
+                    log.living.insert(*pid, Rc::new(writer));
                 }
                 Fact::ProcessExited { pid, machine, .. } if *machine == run.terms.machine => {
                     log.living.remove(pid);
@@ -81,7 +82,7 @@ impl NeverTwoWriters {
                     moment(at),
                     match knew {
                         Some(knew) => format!("knew it only as it was at {}", moment(*knew)),
-                        None => "had never read it".to_string(),
+                        None => "had not read it".to_string(),
                     },
                 ),
             ),
@@ -92,10 +93,6 @@ impl NeverTwoWriters {
 
 fn inside(path: &str, dir: &str) -> bool {
     path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// One process life: a reused pid is another writer, another generation in the same process is not.
@@ -145,33 +142,33 @@ impl Deed {
 /// The fold over the operations.
 #[derive(Default)]
 struct OperationLog {
-    living: BTreeMap<Pid, Writer>,
+    living: BTreeMap<Pid, Rc<Writer>>,
+    /// The files that can lose an update, since they are read, changed and written back: the store, and whatever has
+    /// had a lock.
     files: BTreeMap<String, File>,
     /// What has been found: the same two over the same file are reported once.
-    reported: BTreeSet<(String, Writer, Writer, bool)>,
+    reported: BTreeSet<(String, Rc<Writer>, Rc<Writer>, bool)>,
 }
 
 /// What the log says of one file.
 #[derive(Default)]
 struct File {
     /// Its lock file exists: who created it and when.
-    lock: Option<(Writer, Duration)>,
-    /// Whether it ever had one.
-    had_lock: bool,
+    lock: Option<(Rc<Writer>, Duration)>,
     /// Locks that somebody else removed from under their holder.
-    lost: BTreeMap<Writer, Lost>,
+    lost: BTreeMap<Rc<Writer>, Lost>,
     /// Every change counts up; the last one's author and time.
     version: u64,
-    changed: Option<(Writer, Duration)>,
+    changed: Option<(Rc<Writer>, Duration)>,
     /// The version that each process knows, and since when.
-    known: BTreeMap<Writer, (u64, Duration)>,
+    known: BTreeMap<Rc<Writer>, (u64, Duration)>,
 }
 
 /// How somebody lost a lock.
 #[derive(Clone, Debug)]
 struct Lost {
     taken: Duration,
-    by: Writer,
+    by: Rc<Writer>,
     at: Duration,
 }
 
@@ -184,30 +181,33 @@ impl Lost {
 }
 
 struct Crime {
-    writer: Writer,
+    writer: Rc<Writer>,
     path: String,
     kind: Kind,
 }
 
 enum Kind {
-    AgainstLock { holder: Writer, since: Duration, lost: Option<Lost> },
-    LostUpdate { other: Writer, changed: Duration, knew: Option<Duration> },
+    AgainstLock { holder: Rc<Writer>, since: Duration, lost: Option<Lost> },
+    LostUpdate { other: Rc<Writer>, changed: Duration, knew: Option<Duration> },
 }
 
 impl OperationLog {
-    fn take(&mut self, writer: &Writer, deed: Deed, path: &str, at: Duration) -> Vec<Crime> {
+    fn take(&mut self, writer: &Rc<Writer>, deed: Deed, path: &str, at: Duration) -> Vec<Crime> {
         if let Some(target) = path.strip_suffix(".lock") {
             self.files.entry(target.to_string()).or_default().lock_deed(writer, deed, at);
             return Vec::new();
         }
         let Self { living, files, reported } = self;
-        let file = files.entry(path.to_string()).or_default();
+        if file_name(path) == STORE_FILE && !files.contains_key(path) {
+            files.insert(path.to_string(), File::default());
+        }
+        let Some(file) = files.get_mut(path) else { return Vec::new() };
         let mut crimes = Vec::new();
         if deed != Deed::Reads {
             crimes.extend(file.against_lock(writer, living));
         }
         if deed == Deed::Replaces {
-            crimes.extend(file.lost_update(writer, file_name(path)));
+            crimes.extend(file.lost_update(writer));
         }
         file.content_deed(writer, deed, at);
         let mut found = Vec::new();
@@ -226,7 +226,7 @@ impl OperationLog {
 
 impl File {
     /// Something happened to the lock file.
-    fn lock_deed(&mut self, by: &Writer, deed: Deed, at: Duration) {
+    fn lock_deed(&mut self, by: &Rc<Writer>, deed: Deed, at: Duration) {
         match deed {
             Deed::Reads => {}
             Deed::Removes => {
@@ -234,7 +234,6 @@ impl File {
                 self.lock = None;
             }
             Deed::Creates | Deed::Replaces | Deed::Changes => {
-                self.had_lock = true;
                 // Writing its name into one's own lock, or renewing it, does not make it a new one.
                 if deed == Deed::Creates || self.lock.as_ref().is_none_or(|(holder, _)| holder != by) {
                     self.take_from_holder(by, at);
@@ -245,7 +244,7 @@ impl File {
         }
     }
 
-    fn take_from_holder(&mut self, by: &Writer, at: Duration) {
+    fn take_from_holder(&mut self, by: &Rc<Writer>, at: Duration) {
         if let Some((holder, taken)) = self.lock.take()
             && holder != *by
         {
@@ -253,7 +252,7 @@ impl File {
         }
     }
 
-    fn content_deed(&mut self, by: &Writer, deed: Deed, at: Duration) {
+    fn content_deed(&mut self, by: &Rc<Writer>, deed: Deed, at: Duration) {
         if deed != Deed::Reads {
             self.version += 1;
             self.changed = Some((by.clone(), at));
@@ -265,21 +264,19 @@ impl File {
     }
 
     /// Somebody who lives holds the lock, and it is not `writer`.
-    fn against_lock(&self, writer: &Writer, living: &BTreeMap<Pid, Writer>) -> Option<Kind> {
+    fn against_lock(&self, writer: &Rc<Writer>, living: &BTreeMap<Pid, Rc<Writer>>) -> Option<Kind> {
         let (holder, since) = self.lock.as_ref()?;
         let lives = living.get(&holder.pid) == Some(holder);
         let lost = self.lost.get(writer).cloned();
         (lives && holder != writer).then(|| Kind::AgainstLock { holder: holder.clone(), since: *since, lost })
     }
 
-    /// The last change is another's, and `writer` has not seen it. Only a file that is read, changed and written
-    /// back can lose one: the store, and what has a lock.
-    fn lost_update(&self, writer: &Writer, name: &str) -> Option<Kind> {
+    /// The last change is another's, and `writer` has not seen it.
+    fn lost_update(&self, writer: &Rc<Writer>) -> Option<Kind> {
         let (other, changed) = self.changed.as_ref()?;
         let known = self.known.get(writer);
-        let is_shared = self.had_lock || name == STORE_FILE;
         let is_unseen = known.is_none_or(|(version, _)| *version < self.version);
-        (is_shared && other != writer && is_unseen).then(|| Kind::LostUpdate {
+        (other != writer && is_unseen).then(|| Kind::LostUpdate {
             other: other.clone(),
             changed: *changed,
             knew: known.map(|(_, at)| *at),
@@ -353,7 +350,10 @@ mod tests {
         let found =
             verdict(&NeverTwoWriters, tool(thief.at(90_000)).disk(FsOp::Rename, STORE), &Terms::default());
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].message, "Tool pid 300 wrote over what gateway pid 214 had changed in sessions.json");
+        assert_eq!(
+            found[0].message,
+            "Tool pid 300 wrote over what gateway pid 214 had changed in sessions.json"
+        );
         assert_eq!(
             found[0].explanation,
             "Gateway pid 214 changed /state/sessions.json at 60.000 s. At 90.000 s tool pid 300 replaced it, and \
@@ -381,7 +381,7 @@ mod tests {
         );
         let blind = tool(changes_store(gateway(two()))).disk(FsOp::Write, STORE);
         let found = verdict(&NeverTwoWriters, blind, &Terms::default());
-        assert!(found[0].explanation.contains("had never read it"), "{found:?}");
+        assert!(found[0].explanation.contains("had not read it"), "{found:?}");
     }
 
     #[test]
@@ -416,9 +416,12 @@ mod tests {
 
     #[test]
     fn appends_of_one_process_and_files_that_nobody_shares_are_fine() {
-        let transcript = gateway(two()).disk(FsOp::Append, "/state/1.jsonl").at(5).disk(FsOp::Append, "/state/1.jsonl");
+        let transcript =
+            gateway(two()).disk(FsOp::Append, "/state/1.jsonl").at(5).disk(FsOp::Append, "/state/1.jsonl");
         let copies = transcript.disk(FsOp::Rename, "/state/sessions.json.bak");
-        let copies = tool(copies).disk(FsOp::Rename, "/state/sessions.json.bak").disk(FsOp::Write, "/tmp/sessions.json");
+        let copies = tool(copies)
+            .disk(FsOp::Rename, "/state/sessions.json.bak")
+            .disk(FsOp::Write, "/tmp/sessions.json");
         assert_eq!(complaints(&NeverTwoWriters, copies), [""; 0]);
     }
 

@@ -12,6 +12,7 @@ mod sighting;
 pub(crate) mod story;
 pub(crate) mod words;
 
+pub(crate) use event::STORE_FILE;
 pub use event::{
     DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting, Source,
     StateSeen, Via,
