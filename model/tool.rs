@@ -60,7 +60,7 @@ impl From<StateError> for ToolError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Lock(_) => Self::Busy(error),
-            StateError::Io { .. } | StateError::Unreadable { .. } => Self::State(error),
+            _ => Self::State(error),
         }
     }
 }

@@ -27,6 +27,11 @@ mod history;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The key of the conversation of the sender called `name`.
+pub fn session_key(name: &str) -> String {
+    format!("agent:main:webchat:direct:{name}")
+}
+
 /// What a sender is told at the start.
 #[derive(Clone, Debug)]
 pub struct WebchatSettings {

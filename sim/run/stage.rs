@@ -163,6 +163,12 @@ impl Stage {
         started.map(drop).map_err(|error| error.to_string())
     }
 
+    /// What a tool of the gateway's is launched with, and how long it takes to its first own step.
+    pub(super) fn launch_of_tool(&self) -> (Launch, Duration) {
+        let startup = self.world.rng("tool startup").with(|rng| self.gateway.startup.draw(rng));
+        (self.gateway.launch(), startup)
+    }
+
     pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
         self.inject("the configuration file is overwritten");
         self.overwrite(Path::new(CONFIG_FILE), text)
@@ -206,8 +212,12 @@ struct Program {
 }
 
 impl Program {
+    fn launch(&self) -> Launch {
+        Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() }
+    }
+
     fn main(&self) -> Main {
-        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
+        let launch = self.launch();
         let startup = self.world.rng("startup").with(|rng| self.startup.draw(rng));
         Box::new(move |env| {
             Box::pin(async move {

@@ -198,6 +198,12 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "service-start" => supervised(table, word, world, Verb::ServiceStart)?,
         "service-restart" => supervised(table, word, world, Verb::ServiceRestart)?,
         "start-second-instance" => Verb::StartSecondInstance,
+        "run-tool" => Verb::RunTool {
+            session_of: sender(table, "session-of", world)?,
+            label: table.get("label", message)?,
+            count: table.get("count", whole)?,
+            every: table.get("every", duration)?,
+        },
         "write-config" => Verb::WriteConfig { text: table.get("text", text)? },
         "corrupt-state" => {
             Verb::CorruptState { file: table.get("file", state_file)?, text: table.get("text", text)? }
@@ -213,6 +219,8 @@ fn label(verb: &Verb, word: &str) -> String {
         Verb::Abort { from } => format!("{from} aborts"),
         Verb::Signal(signal) => signal.name().into(),
         Verb::Partition { between: (a, b), .. } => format!("partition {} and {}", a.word(), b.word()),
+        Verb::RunTool { session_of, count: 1, .. } => format!("label {session_of}'s session"),
+        Verb::RunTool { session_of, count, .. } => format!("label {session_of}'s session {count} times"),
         Verb::CorruptState { file, .. } => format!("corrupt {file}"),
         _ => word.replace('-', " "),
     }

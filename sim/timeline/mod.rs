@@ -17,5 +17,5 @@ pub use event::{
     DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting, Source,
     StateSeen, Via,
 };
-pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger};
+pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use recorder::{EventHash, Recorder};

@@ -99,7 +99,7 @@ impl Conversation {
         Self {
             name: name.to_owned(),
             kind,
-            session_key: format!("agent:main:webchat:direct:{name}"),
+            session_key: super::session_key(name),
             messages: Vec::new(),
             outgoing: VecDeque::new(),
             pending: BTreeMap::new(),
