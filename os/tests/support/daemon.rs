@@ -68,6 +68,7 @@ impl Home {
     }
 
     /// Runs the command-line tool `gateway sessions` on this state to its end.
+    #[allow(dead_code, reason = "not every test binary that shares this runs the tool")]
     pub async fn sessions(&self, arguments: &[&str]) -> Output {
         let config_path = self.room.path().join("config-of-the-tool.json");
         fs::write(&config_path, self.config(self.port)).expect("the configuration is written");
