@@ -15,7 +15,7 @@ use super::disk_words::DiskWords;
 use super::log_words::Keys;
 use super::phrases::{NO_BREAK, Place, length_of_time, note, phrase};
 use crate::timeline::words::{cut, seconds};
-use crate::timeline::{Event, Fact, GATEWAY_PROGRAM, TOOL_PROGRAM};
+use crate::timeline::{Event, Fact, GATEWAY_PROGRAM};
 
 /// What to show, and in how much space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +113,7 @@ struct Stage {
     entries: Vec<Entry>,
     /// The index of the last entry of the disk's column, while more operations may join it.
     open_disk: Option<usize>,
-    /// The program that each slot is for, and the process that sits there.
-    slots: Vec<(String, Option<Pid>)>,
+    slots: Vec<Option<Pid>>,
     overlapping: bool,
     slot_of: BTreeMap<Pid, usize>,
     senders: Vec<String>,
@@ -142,9 +141,9 @@ impl Stage {
 
     fn take(&mut self, event: &Event) {
         if let Fact::ProcessStarted { pid, program, .. } = &event.fact
-            && [GATEWAY_PROGRAM, TOOL_PROGRAM].contains(&program.as_str())
+            && program == GATEWAY_PROGRAM
         {
-            self.seat(*pid, program);
+            self.seat(*pid);
         }
         self.keys.learn(event);
         if matches!(event.fact, Fact::Disk { .. }) {
@@ -160,24 +159,23 @@ impl Stage {
         if let Fact::ProcessExited { pid, .. } = &event.fact
             && let Some(slot) = self.slot_of.remove(pid)
         {
-            self.slots[slot].1 = None;
+            self.slots[slot] = None;
         }
     }
 
-    /// Gives a new process the first free slot of its program.
-    fn seat(&mut self, pid: Pid, program: &str) {
-        let is_free = |(of, taken): &(String, Option<Pid>)| of == program && taken.is_none();
-        let slot = self.slots.iter().position(is_free).unwrap_or(self.slots.len());
+    /// Gives a new gateway process the first free slot.
+    fn seat(&mut self, pid: Pid) {
+        let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         if slot == self.slots.len() {
-            self.slots.push((program.to_string(), None));
+            self.slots.push(None);
             self.overlapping = slot > 0;
         }
-        self.slots[slot].1 = Some(pid);
+        self.slots[slot] = Some(pid);
         self.slot_of.insert(pid, slot);
         self.titles
             .entry(Column::Slot(slot))
             .and_modify(|title| title.push_str(&format!(", {pid}")))
-            .or_insert_with(|| format!("{program} {pid}"));
+            .or_insert_with(|| format!("gateway {pid}"));
     }
 
     fn show(&mut self, at: Duration, place: &Place, words: String) {
