@@ -3,19 +3,20 @@
 //! Who owns a lock file is who created it, by the disk's operation log. When that process dies, the lock is an
 //! orphan, and a gateway that serves has to break it: only the time counts during which one did. What a gateway
 //! itself holds it lets go in time, or a restart within the process has left it behind (openclaw/openclaw#77721);
-//! the lock on the whole state directory lasts as long as its owner. The lock of a foreign process that lives is its
-//! own business. A lock file that nobody created through a door (a scenario planted it, or a power loss brought it
-//! back) is an orphan from the moment it was found, and is judged at the last look.
+//! the lock on the whole state directory lasts as long as its owner. A command-line tool that stands still is no live
+//! owner either: it promises to renew its locks, and can be fenced (openclaw/openclaw#89673). What any other process
+//! holds while it lives is its own business. A lock file that nobody created through a door (a scenario planted it,
+//! or a power loss brought it back) is an orphan from the moment it was found, and is judged at the last look.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway::env::{FsOp, Pid};
 
-use super::life::end_of;
+use super::life::{Interval, end_of};
 use super::{Evidence, Oracle, Terms, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
-use crate::timeline::{DeathCause, Fact, StateSeen};
+use crate::timeline::{DeathCause, Fact, StateSeen, TOOL_PROGRAM};
 
 /// Every lock has a live owner or is broken in time.
 pub(super) struct LockHasALiveOwner;
@@ -72,6 +73,9 @@ impl LockHasALiveOwner {
                 breach(self, message, explanation)
             });
         }
+        if lock.program == TOOL_PROGRAM {
+            return self.silent(run, over, &fate);
+        }
         let is_its_own_business = lock.program != run.terms.program || name == INSTANCE_LOCK;
         let held = until.saturating_sub(lock.created).saturating_sub(frozen(run, lock, *until));
         (!is_its_own_business && held > run.terms.longest_lock_hold).then(|| {
@@ -80,6 +84,30 @@ impl LockHasALiveOwner {
                 "It created it at {}; {} are allowed, time in which it was frozen not counted; {fate}.",
                 moment(lock.created),
                 span(run.terms.longest_lock_hold),
+            );
+            breach(self, message, explanation)
+        })
+    }
+
+    /// Judges the lock of a tool that lives, and may have stood still.
+    fn silent(&self, run: &Evidence<'_>, over: &Over, fate: &str) -> Option<Violation> {
+        let Over { name, lock, until, .. } = over;
+        let served_beside = |silence: &Interval| {
+            let ended = silence.until.unwrap_or(*until).min(*until);
+            (silence.from, served(run, silence.from, ended))
+        };
+        let (from, served) = lock.silences.iter().map(served_beside).max_by_key(|(_, served)| *served)?;
+        (served > run.terms.orphan_lock_grace).then(|| {
+            let owner = lock.owner();
+            let message = format!("{name} stayed for {} of service with {owner}, which stood still", span(served));
+            let explanation = format!(
+                "{} created it at {} and was frozen from {} on. A gateway served for {} meanwhile, {} are allowed; \
+                 {fate}.",
+                capital(&owner),
+                moment(lock.created),
+                moment(from),
+                span(served),
+                span(run.terms.orphan_lock_grace),
             );
             breach(self, message, explanation)
         })
@@ -133,6 +161,8 @@ struct Lock {
     pid: Pid,
     program: String,
     created: Duration,
+    /// When its owner stood still.
+    silences: Vec<Interval>,
     /// Its owner's end.
     orphaned: Option<(Duration, DeathCause)>,
 }
@@ -180,8 +210,14 @@ impl Locks {
             }
             Fact::ProcessExited { pid, machine, cause, .. } if *machine == terms.machine => {
                 self.living.remove(pid);
-                let its_own = self.owned.values_mut().filter(|lock| lock.pid == *pid);
-                its_own.for_each(|lock| lock.orphaned = lock.orphaned.or(Some((at, *cause))));
+                self.held_by(*pid).for_each(|lock| lock.orphaned = Some((at, *cause)));
+            }
+            Fact::ProcessFrozen { pid } => {
+                self.held_by(*pid).for_each(|lock| lock.silences.push(Interval { from: at, until: None }));
+            }
+            Fact::ProcessThawed { pid } => {
+                let silences = self.held_by(*pid).filter_map(|lock| lock.silences.last_mut());
+                silences.for_each(|silence| silence.until = silence.until.or(Some(at)));
             }
             Fact::Injected { what } if what.contains(".lock") => self.injected.push((at, what.clone())),
             Fact::State(seen) => self.look(at, seen),
@@ -192,6 +228,11 @@ impl Locks {
             _ => {}
         }
         None
+    }
+
+    /// The locks of the process that has this id now.
+    fn held_by(&mut self, pid: Pid) -> impl Iterator<Item = &mut Lock> {
+        self.owned.values_mut().filter(move |lock| lock.pid == pid && lock.orphaned.is_none())
     }
 
     fn operate(&mut self, pid: Pid, op: FsOp, name: &str, at: Duration) -> Option<Over> {
@@ -208,7 +249,7 @@ impl Locks {
                 }
                 self.unowned.remove(name);
                 let program = self.living.get(&pid)?.clone();
-                let lock = Lock { pid, program, created: at, orphaned: None };
+                let lock = Lock { pid, program, created: at, silences: Vec::new(), orphaned: None };
                 let lock = self.owned.insert(name.to_string(), lock)?;
                 Some(Over { name: name.to_string(), lock, until: at, removed: true })
             }
@@ -261,18 +302,18 @@ mod tests {
     #[test]
     fn a_lock_that_outlives_its_owner_is_found_and_one_that_is_broken_in_time_is_not() {
         let orphan = || tool_holds().at(2_000).dies(DeathCause::Killed).gateway(214);
-        let broken = orphan().at(61_000).disk(FsOp::Remove, LOCK).at(900_000).ended();
+        let broken = orphan().at(151_000).disk(FsOp::Remove, LOCK).at(900_000).ended();
         assert_eq!(complaints(&LockHasALiveOwner, broken), [""; 0]);
-        let late = violations(orphan().at(77_000).disk(FsOp::Remove, LOCK).at(900_000).ended());
+        let late = violations(orphan().at(177_000).disk(FsOp::Remove, LOCK).at(900_000).ended());
         assert_eq!(late.len(), 1);
         assert_eq!(
             late[0].message,
-            "sessions.json.lock stayed for 75.0 s of service after its owner had died"
+            "sessions.json.lock stayed for 175.0 s of service after its owner had died"
         );
         assert_eq!(
             late[0].explanation,
             "Tool pid 300 created it at 1.000 s and ended at 2.000 s (killed by SIGKILL). A gateway served for \
-             75.0 s since, 60.0 s are allowed; it was removed at 77.000 s."
+             175.0 s since, 150.0 s are allowed; it was removed at 177.000 s."
         );
         let never = violations(orphan().at(900_000).locks(&["sessions.json.lock"]).ended());
         assert!(
@@ -300,6 +341,22 @@ mod tests {
     fn the_lock_of_a_foreign_process_that_lives_is_its_own_business() {
         let story = tool_holds().at(900_000).locks(&["sessions.json.lock"]).ended();
         assert_eq!(complaints(&LockHasALiveOwner, story), [""; 0]);
+    }
+
+    #[test]
+    fn a_tool_that_stands_still_is_no_live_owner() {
+        let frozen = || tool_holds().at(1_001).frozen();
+        let found = violations(frozen().at(10_800_000).thawed().disk(FsOp::Remove, LOCK).ended());
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].message,
+            "sessions.json.lock stayed for 10799.0 s of service with tool pid 300, which stood still"
+        );
+        let broken = frozen().gateway(214).at(60_000).disk(FsOp::Remove, LOCK).disk(FsOp::CreateNew, LOCK);
+        let broken = broken.disk(FsOp::Remove, LOCK).program("tool", 300).at(10_800_000).thawed().ended();
+        assert_eq!(complaints(&LockHasALiveOwner, broken), [""; 0]);
+        let others = Story::new().serves(214).program("squatter", 300).starts().disk(FsOp::CreateNew, LOCK);
+        assert_eq!(complaints(&LockHasALiveOwner, others.frozen().at(900_000).ended()), [""; 0]);
     }
 
     #[test]

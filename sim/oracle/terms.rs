@@ -30,7 +30,8 @@ pub struct Terms {
     pub port_release_budget: Duration,
     /// How many starts may fail in a row.
     pub restart_loop_limit: RestartLoopLimit,
-    /// How long a gateway may serve beside a lock file whose owner is dead before it breaks it.
+    /// How long a gateway may serve beside a lock file whose owner is dead, or stands still, before it breaks it. To
+    /// judge a lock it may have to see it twice, and nobody asks it to look more often than once a minute.
     pub orphan_lock_grace: Duration,
     /// How long a gateway may hold a lock, other than the one on the whole state directory.
     pub longest_lock_hold: Duration,
@@ -62,7 +63,7 @@ impl Default for Terms {
             drain_budget: Duration::from_secs(85),
             port_release_budget: Duration::from_secs(2),
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
-            orphan_lock_grace: Duration::from_secs(60),
+            orphan_lock_grace: Duration::from_secs(150),
             longest_lock_hold: Duration::from_secs(60),
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
