@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{ForcedExit, Policies, Recovery, RestartExit, StartConflictExit};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles, TranscriptEntry};
+use crate::sessions::{LockError, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir};
 use crate::wire::{self, Peers};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
@@ -246,7 +245,7 @@ impl Gateway {
         files: &StateFiles,
     ) -> Result<Rc<Self>, StateError> {
         let state_dir = &config.gateway.state_dir;
-        let sessions_dir: PathBuf = state_dir.join("agents/main/sessions");
+        let sessions_dir = sessions_dir(state_dir);
         files.create_dir(&sessions_dir)?;
         let endpoint = Endpoint::parse(&config.model.base_url).expect("the configuration was checked");
         Ok(Rc::new(Self {

@@ -18,6 +18,7 @@ mod lives;
 mod messages;
 pub mod policy;
 mod sessions;
+pub mod tool;
 mod wire;
 
 pub use gateway::run;

@@ -103,4 +103,24 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         restart_exit: RestartExit::Config,
         ..Policies::default()
     }),
+    ("planted:writes-without-looking", || Policies {
+        store_lock: StoreLock::WritesWithoutLooking,
+        ..Policies::default()
+    }),
+    ("planted:respects-the-silent", || Policies {
+        store_lock: StoreLock::RespectsTheSilent,
+        ..Policies::default()
+    }),
+    ("planted:store-locked-in-process-only", || Policies {
+        store_lock: StoreLock::InProcess,
+        ..Policies::default()
+    }),
+    ("planted:store-lock-never-swept", || Policies {
+        lock_sweep: LockSweep::TranscriptsOnly,
+        ..Policies::default()
+    }),
+    ("planted:unreadable-store-is-empty", || Policies {
+        unreadable_store: UnreadableStore::TreatAsEmpty,
+        ..Policies::default()
+    }),
 ];

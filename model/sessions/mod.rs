@@ -2,6 +2,8 @@
 //!
 //! Every file of the state directory goes through [`StateFiles`], the one place that knows how to write durably.
 
+use std::path::{Path, PathBuf};
+
 mod files;
 mod lock;
 mod store;
@@ -9,5 +11,10 @@ mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
-pub(crate) use store::{Mended, SessionStore};
+pub(crate) use store::{Mended, SessionEntry, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
+
+/// Where the sessions of a state directory are.
+pub(crate) fn sessions_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("agents/main/sessions")
+}

@@ -160,6 +160,18 @@ impl Life {
         self.holds.iter().any(|hold| hold.contains(moment))
     }
 
+    /// For how long it served between two moments: it held the port, was not frozen, and had not been asked to end
+    /// since it took the port.
+    pub(super) fn served_between(&self, from: Duration, until: Duration) -> Duration {
+        let served = |hold: &Interval| {
+            let asked = self.ending_signals.iter().map(|(at, _)| *at).find(|at| *at >= hold.from);
+            let ends = [hold.until, asked].into_iter().flatten().fold(until, Duration::min);
+            let begins = hold.from.max(from);
+            ends.saturating_sub(begins).saturating_sub(self.frozen_between(begins, ends))
+        };
+        self.holds.iter().map(served).sum()
+    }
+
     /// The first signal that asked it to end.
     pub(super) fn first_ending_signal(&self) -> Option<(Duration, Signal)> {
         self.ending_signals.first().copied()
@@ -203,6 +215,20 @@ mod tests {
         assert!(!changes_state(FsOp::CreateNew, "/state/gateway.lock", "/state"));
         assert!(!changes_state(FsOp::Write, "/state/gateway.lock.tmp-3", "/state"));
         assert!(!changes_state(FsOp::Append, "/stateless/inbox.jsonl", "/state"));
+    }
+
+    #[test]
+    fn a_life_serves_while_it_has_the_port_and_nobody_asked_it_to_end() {
+        let first =
+            Story::new().at(100).serves(1).at(200).frozen().at(300).thawed().at(500).signal(Signal::User1);
+        let found = lives_of(first.at(600).releases().at(700).binds().at(900).exits(0));
+        let served = |from, until| {
+            found[0].served_between(Duration::from_millis(from), Duration::from_millis(until)).as_millis()
+        };
+        assert_eq!(
+            [served(0, 1_000), served(150, 250), served(500, 650), served(800, 850)],
+            [500, 50, 0, 50]
+        );
     }
 
     #[test]

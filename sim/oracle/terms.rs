@@ -30,6 +30,11 @@ pub struct Terms {
     pub port_release_budget: Duration,
     /// How many starts may fail in a row.
     pub restart_loop_limit: RestartLoopLimit,
+    /// How long a gateway may serve beside a lock file whose owner is dead, or stands still, before it breaks it. To
+    /// judge a lock it may have to see it twice, and nobody asks it to look more often than once a minute.
+    pub orphan_lock_grace: Duration,
+    /// How long a gateway may hold a lock, other than the one on the whole state directory.
+    pub longest_lock_hold: Duration,
     /// Whether the service must be up when the run ends. A stop by the operator excuses it anyway.
     pub expected_up_at_end: bool,
     /// Fates that the scenario asks for: message name (`ann#1`) and the fates that are right for it.
@@ -73,6 +78,8 @@ impl Default for Terms {
             drain_budget: Duration::from_secs(85),
             port_release_budget: Duration::from_secs(2),
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
+            orphan_lock_grace: Duration::from_secs(150),
+            longest_lock_hold: Duration::from_secs(60),
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
             cron_jobs: Vec::new(),

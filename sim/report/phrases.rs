@@ -9,7 +9,7 @@ use gateway::env::Pid;
 
 use super::log_words::{Keys, log_words};
 use crate::timeline::words::{counted, cut, quoted};
-use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, Via};
+use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, TOOL_PROGRAM, Via};
 
 /// Where a phrase is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +130,9 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
         Fact::SignalDelivered { signal, handled: false, .. } => format!("<- {signal}, not handled"),
+        Fact::ToolFinished { message: Some(mark), done: true, .. } => format!("wrote {mark}"),
+        Fact::ToolFinished { done: true, .. } => "done".to_string(),
+        Fact::ToolFinished { done: false, said, .. } => format!("! gave up: {said}"),
         Fact::PortBound { .. } => "listens".to_string(),
         Fact::PortReleased { .. } => "port is free".to_string(),
         Fact::BindRefused { .. } => "port is taken".to_string(),
@@ -176,15 +179,20 @@ const fn ready_words(ready: Option<bool>) -> &'static str {
 }
 
 fn state_words(state: &StateSeen) -> String {
-    let mut words = match state.mentioned.len() {
+    let labels = state.mentioned.iter().filter(|mark| mark.sender == TOOL_PROGRAM).count();
+    let messages = state.mentioned.len() - labels;
+    let mut words = match messages {
         0 => "found: no message".to_string(),
         messages => format!("found: {}", counted(messages, "message")),
     };
-    if !state.mentioned.is_empty() && (state.noticed.is_empty() || !state.answered.is_empty()) {
+    if messages > 0 && (state.noticed.is_empty() || !state.answered.is_empty()) {
         words.push_str(&format!(", {} answered", state.answered.len()));
     }
     if !state.noticed.is_empty() {
         words.push_str(&format!(", {} told", state.noticed.len()));
+    }
+    if labels > 0 {
+        words.push_str(&format!(", {}", counted(labels, "label")));
     }
     if let Some(Err(why)) = &state.store {
         words.push_str(&format!("; store DAMAGED: {why}"));

@@ -19,6 +19,7 @@ mod script;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod trouble;
 
 use script::{Script, Storm};
@@ -71,12 +72,13 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
     })
 }
 
-/// Provider, senders, prober, intruder, whom the steps bring, the gateway and a second instance, and room for lives whose last packets
+/// Provider, senders, prober, intruder, whom the steps bring, the gateway and a second instance, and room for lives
+/// whose last packets
 /// are still on their way.
 fn process_slots(scenario: &Scenario) -> usize {
     const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
-    2 + onlookers + trouble::processes(scenario) + LIVES
+    2 + onlookers + trouble::processes(scenario) + tools::count(scenario) + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
@@ -85,6 +87,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));
+    notes.extend(tools::never_ended(&events));
     let verdict = match (violations.is_empty(), notes.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,

@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
 use crate::actors::REPLY_PREFIX;
-use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, Source, StateSeen};
+use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, Source, StateSeen};
 
-const STORE_FILE: &str = "sessions.json";
 const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const LOCK_EXTENSION: &str = "lock";
 /// What stands in a line that is a notice to a sender.

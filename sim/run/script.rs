@@ -264,6 +264,9 @@ impl Player {
             Verb::ServiceStart => stage.service_start(),
             Verb::ServiceRestart => stage.service_restart(),
             Verb::StartSecondInstance => stage.start_second_instance(),
+            Verb::RunTool { session_of, label, count, every } => {
+                stage.run_tools(session_of, label, *count, *every).await
+            }
             Verb::WriteConfig { text } => stage.write_config(text),
             Verb::CorruptState { file, text } => stage.corrupt_state(file, text),
             Verb::DiskFault(trouble) => stage.disk_fault(trouble, from_call, lasting, progress).await,

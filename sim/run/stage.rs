@@ -15,7 +15,7 @@ use crate::actors::{squatter, webchat};
 use crate::scenario::{
     Choice, CronSetup, DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit, Target,
 };
-use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, Source, TOOL_PROGRAM};
 use crate::world::World;
 use crate::world::disk::Disk;
 use crate::world::supervisor::systemd::{RestartPolicy, Unit};
@@ -27,8 +27,6 @@ pub(super) const PROVIDER_MACHINE: &str = "provider";
 pub(super) const PROVIDER_PORT: u16 = 8080;
 pub(super) const STATE_DIR: &str = "/var/lib/gateway";
 const CONFIG_FILE: &str = "/etc/gateway/config.json";
-/// The program of a command-line tool, in the process table.
-const TOOL_PROGRAM: &str = "tool";
 
 /// What the gateway assumes of a machine without a supervisor: systemd's default stop timeout.
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
@@ -184,6 +182,12 @@ impl Stage {
         started.map(drop).map_err(|error| error.to_string())
     }
 
+    /// What a tool of the gateway's is launched with, and how long it takes to its first own step.
+    pub(super) fn launch_of_tool(&self) -> (Launch, Duration) {
+        let startup = self.world.rng("tool startup").with(|rng| self.gateway.startup.draw(rng));
+        (self.gateway.launch(), startup)
+    }
+
     pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
         self.inject("the configuration file is overwritten");
         self.overwrite(Path::new(CONFIG_FILE), text)
@@ -227,8 +231,12 @@ struct Program {
 }
 
 impl Program {
+    fn launch(&self) -> Launch {
+        Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() }
+    }
+
     fn main(&self) -> Main {
-        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
+        let launch = self.launch();
         let startup = self.world.rng("startup").with(|rng| self.startup.draw(rng));
         Box::new(move |env| {
             Box::pin(async move {

@@ -18,6 +18,8 @@ pub const INVARIANTS: &[&str] = &[
     "up-at-the-end",
     "shutdown-within-stop-timeout",
     "state-never-goes-back",
+    "never-two-writers",
+    "lock-has-a-live-owner",
     "cron-runs-once",
     "readiness-tells-the-truth",
     "nothing-without-authentication",

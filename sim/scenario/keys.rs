@@ -103,6 +103,9 @@ use Need::{Default, Optional, Required};
 /// The most messages that a scenario may send, all steps together.
 pub(super) const MOST_MESSAGES: u64 = 10_000;
 
+/// The most command-line tools that a scenario may start, all steps together: each is a process.
+pub(super) const MOST_TOOLS: u64 = 100;
+
 pub(super) const FILE: &[Key] = &[
     key("name", Shape::Text, Required, "What the scenario shows, in a few words"),
     key("about", Shape::Text, Optional, "Why it matters, in sentences"),
@@ -384,6 +387,23 @@ pub(super) const VERBS: &[VerbKeys] = &[
         "start-second-instance",
         &[],
         "A second gateway is started by hand on the same machine, with the same configuration and state folder",
+    ),
+    verb(
+        "run-tool",
+        &[
+            key("session-of", Shape::Sender, Required, "Whose conversation it labels"),
+            key(
+                "label",
+                Shape::Text,
+                Required,
+                "The label; a mark is added to it, as in `[tool#1]`, by which observers find it in the state",
+            ),
+            key("count", Shape::Whole(1, MOST_TOOLS), Default("1"), "How many tools, one process each"),
+            key("every", Shape::Duration, Default("0ms"), "From one start to the next"),
+        ],
+        "Somebody runs the gateway's command-line tool on its machine, `gateway sessions label`, beside the gateway \
+         and under the same policies: the second writer of the session store. A tool that has not ended when the \
+         run does makes it inconclusive",
     ),
     verb(
         "write-config",

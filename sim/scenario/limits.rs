@@ -12,7 +12,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::error::{Problem, Read};
-use super::keys::MOST_MESSAGES;
+use super::keys::{MOST_MESSAGES, MOST_TOOLS};
 use super::table::Table;
 use super::{CronSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
 use crate::timeline::MessageId;
@@ -53,24 +53,31 @@ pub(super) fn senders(file: &Table<'_>, senders: &IndexMap<String, SenderSetup>)
 /// The steps are not too many, and neither is what they send.
 pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) -> Read<()> {
     at_most(MOST_STEPS, steps.len(), "steps", file)?;
-    let (mut messages, mut bytes) = (0, 0);
+    let (mut messages, mut bytes, mut tools) = (0, 0, 0);
     for step in steps {
-        let Verb::Send { text, count, .. } = &step.verb else { continue };
-        let count = u64::from(*count);
-        messages += count;
-        bytes += text.len() as u64 * count;
+        match &step.verb {
+            Verb::Send { text, count, .. } => {
+                messages += u64::from(*count);
+                bytes += text.len() as u64 * u64::from(*count);
+            }
+            Verb::RunTool { count, .. } => tools += u64::from(*count),
+            _ => {}
+        }
     }
     let tokens = messages * u64::from(provider.tokens);
     let refuse = |what: &str, most: u64, help: &str| {
         Err(Problem::at(
             file.span_of_key("steps").unwrap_or_default(),
-            format!("the steps send too much: {what}"),
+            format!("the steps do too much: {what}"),
         )
         .label(format!("at most {most} in all"))
         .help(help))
     };
     if messages > MOST_MESSAGES {
         return refuse(&format!("{messages} messages"), MOST_MESSAGES, "lower `count`, or leave out steps.");
+    }
+    if tools > MOST_TOOLS {
+        return refuse(&format!("{tools} tools"), MOST_TOOLS, "lower `count`, or leave out steps.");
     }
     if bytes > MOST_TEXT {
         return refuse(&format!("{bytes} bytes of text"), MOST_TEXT, "lower `count`, or shorten `text`.");
@@ -166,10 +173,19 @@ mod tests {
     #[test]
     fn the_steps_share_one_bound_for_messages_and_tokens() {
         assert_eq!(complaint(&sends(9_999, "")), None);
-        let too_many = "the steps send too much: 10001 messages";
+        let too_many = "the steps do too much: 10001 messages";
         assert_eq!(complaint(&sends(10_000, "")).as_deref(), Some(too_many));
         assert_eq!(complaint(&sends(99, "[provider]\ntokens = 10000")), None);
         assert!(complaint(&sends(100, "[provider]\ntokens = 10000")).is_some());
+    }
+
+    #[test]
+    fn the_steps_share_one_bound_for_tools() {
+        let step =
+            "[[steps]]\nat = \"1s\"\ndo = \"run-tool\"\nsession-of = \"ann\"\nlabel = \"x\"\ncount = 60\n";
+        let file = |steps: usize| complaint(&format!("name = \"x\"\n[senders.ann]\n{}", step.repeat(steps)));
+        assert_eq!(file(1), None);
+        assert_eq!(file(2).as_deref(), Some("the steps do too much: 120 tools"));
     }
 
     #[test]

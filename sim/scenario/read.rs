@@ -23,6 +23,7 @@ use super::{
     Supervisor, SystemdUnit, limits, read_expect, read_steps,
 };
 use crate::actors::intruder;
+use crate::timeline::TOOL_PROGRAM;
 
 /// Reads a whole file.
 pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
@@ -180,6 +181,9 @@ fn unfit_name(name: &str) -> Option<String> {
     }
     if name.len() > limits::LONGEST_NAME {
         return Some(format!("a name has at most {} letters", limits::LONGEST_NAME));
+    }
+    if name == TOOL_PROGRAM {
+        return Some("the marks of command-line tools have this name, see `run-tool`".into());
     }
     (name == intruder::NAME).then(|| "somebody else has this name, see `[intruder]`".into())
 }

@@ -211,6 +211,12 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "service-start" => supervised(table, word, world, Verb::ServiceStart)?,
         "service-restart" => supervised(table, word, world, Verb::ServiceRestart)?,
         "start-second-instance" => Verb::StartSecondInstance,
+        "run-tool" => Verb::RunTool {
+            session_of: sender(table, "session-of", world)?,
+            label: table.get("label", message)?,
+            count: table.get("count", whole)?,
+            every: table.get("every", duration)?,
+        },
         "write-config" => Verb::WriteConfig { text: table.get("text", text)? },
         "corrupt-state" => {
             Verb::CorruptState { file: table.get("file", state_file)?, text: table.get("text", text)? }
@@ -233,6 +239,8 @@ fn label(verb: &Verb, word: &str) -> String {
             format!("{word} the {}", process.word())
         }
         Verb::Partition { between: (a, b), .. } => format!("partition {} and {}", a.word(), b.word()),
+        Verb::RunTool { session_of, count: 1, .. } => format!("label {session_of}'s session"),
+        Verb::RunTool { session_of, count, .. } => format!("label {session_of}'s session {count} times"),
         Verb::CorruptState { file, .. } => format!("corrupt {file}"),
         Verb::DiskFault(trouble) => format!("{} on {}", trouble.error.name(), trouble.calls.file),
         Verb::CrashAt(crash) => {

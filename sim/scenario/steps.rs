@@ -104,6 +104,17 @@ pub enum Verb {
     ServiceRestart,
     /// Somebody starts a second gateway by hand on the same machine, with the same configuration.
     StartSecondInstance,
+    /// Somebody runs the gateway's command-line tool, which labels a conversation.
+    RunTool {
+        /// Whose conversation.
+        session_of: String,
+        /// The label; a mark is added.
+        label: String,
+        /// How many tools.
+        count: u32,
+        /// From one start to the next.
+        every: Duration,
+    },
     /// Somebody overwrites the gateway's configuration file.
     WriteConfig {
         /// The new contents.

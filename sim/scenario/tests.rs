@@ -74,6 +74,7 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("unknown channel", "[senders.ann]\nchannel = \"feishu\""),
     ("name that cannot be marked", "[senders.\"ann#1\"]\nkind = \"patient\""),
     ("name of somebody else", "[senders.intruder]"),
+    ("name of the tools", "[senders.tool]"),
     ("name that fills the line", "[senders.an-uncommonly-long-name-for-a-sender]"),
     ("restarts without end", "[gateway.supervisor]\nrestart-delay = \"0s\"\nstart-limit-burst = 0"),
     ("unknown kind of sender", "[senders.ann]\nkind = \"never-read\""),

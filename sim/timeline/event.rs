@@ -151,6 +151,10 @@ impl LogRecord {
 /// kept for such a sender counts as delivered.
 pub const LEFT_FOR_GOOD: &str = "left for good";
 
+/// The file that keeps the sessions, inside the state directory: the one file of the gateway's that outside observers
+/// know by name.
+pub(crate) const STORE_FILE: &str = "sessions.json";
+
 /// What an outside observer finds in a machine's state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateSeen {

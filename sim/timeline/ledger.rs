@@ -17,6 +17,9 @@ use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, 
 
 /// The program name under which gateway processes stand in the process table.
 pub const GATEWAY_PROGRAM: &str = "gateway";
+/// The program name of command-line tools, and the sender's name in the marks that they leave. They are nobody's
+/// messages.
+pub const TOOL_PROGRAM: &str = "tool";
 
 /// What became of every message of a run, in the order of first sending.
 #[derive(Clone, Debug, Default)]

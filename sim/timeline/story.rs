@@ -20,6 +20,7 @@ pub(crate) const PORT: u16 = 18789;
 pub(crate) struct Story {
     now: Duration,
     sender: String,
+    program: String,
     pid: Pid,
     events: Vec<Event>,
 }
@@ -40,7 +41,8 @@ fn ids(names: &[&str]) -> BTreeSet<MessageId> {
 
 impl Story {
     pub(crate) fn new() -> Self {
-        Self { now: Duration::ZERO, sender: "ann".into(), pid: Pid(214), events: Vec::new() }
+        let program = GATEWAY_PROGRAM.to_string();
+        Self { now: Duration::ZERO, sender: "ann".into(), program, pid: Pid(214), events: Vec::new() }
     }
 
     pub(crate) fn events(self) -> Vec<Event> {
@@ -183,9 +185,14 @@ impl Story {
         self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
     }
 
-    // -- a gateway process
+    // -- a process, mostly a gateway's
 
-    pub(crate) fn gateway(mut self, pid: u32) -> Self {
+    pub(crate) fn gateway(self, pid: u32) -> Self {
+        self.program(GATEWAY_PROGRAM, pid)
+    }
+
+    pub(crate) fn program(mut self, program: &str, pid: u32) -> Self {
+        self.program = program.into();
         self.pid = Pid(pid);
         self
     }
@@ -197,7 +204,7 @@ impl Story {
 
     pub(crate) fn starts(self) -> Self {
         let pid = self.pid;
-        let program = GATEWAY_PROGRAM.to_string();
+        let program = self.program.clone();
         self.by_process(Fact::ProcessStarted { pid, machine: MACHINE.into(), program })
     }
 
@@ -218,7 +225,7 @@ impl Story {
 
     pub(crate) fn dies(self, cause: DeathCause) -> Self {
         let pid = self.pid;
-        let program = GATEWAY_PROGRAM.to_string();
+        let program = self.program.clone();
         self.by_process(Fact::ProcessExited { pid, machine: MACHINE.into(), program, cause })
     }
 
@@ -262,6 +269,12 @@ impl Story {
         })
     }
 
+    /// The tool that is to leave `mark` ends and says that it did.
+    pub(crate) fn tool_done(self, mark: &str) -> Self {
+        let (message, said) = (Some(id(mark)), "labelled".to_string());
+        self.by_process(Fact::ToolFinished { tool: "tool".into(), message, done: true, said })
+    }
+
     /// A whole start: the supervisor starts it, the process begins and binds.
     pub(crate) fn serves(self, pid: u32) -> Self {
         self.starting(1).gateway(pid).starts().binds()
@@ -290,6 +303,30 @@ impl Story {
         self.fact(Source::Prober, Fact::ReadySeen { ready, asked_at })
     }
 
+    pub(crate) fn power_lost(self) -> Self {
+        self.fact(Source::Machine(MACHINE.into()), Fact::PowerLost { lost_operations: 0 })
+    }
+
+    pub(crate) fn injected(self, what: &str) -> Self {
+        self.fact(Source::Operator, Fact::Injected { what: what.into() })
+    }
+
+    /// A look into a state directory with a store that has these sessions.
+    pub(crate) fn sessions(self, keys: &[&str]) -> Self {
+        let sessions = keys.iter().map(|key| (*key).to_string()).collect();
+        self.seen(StateSeen { store: Some(Ok(())), sessions, ..StateSeen::default() })
+    }
+
+    /// A look into a state directory with these lock files.
+    pub(crate) fn locks(self, paths: &[&str]) -> Self {
+        let locks = paths.iter().map(|path| (*path).to_string()).collect();
+        self.seen(StateSeen { locks, ..StateSeen::default() })
+    }
+
+    fn seen(self, state: StateSeen) -> Self {
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(state))
+    }
+
     pub(crate) fn state(
         self,
         store: Option<Result<(), String>>,
@@ -308,8 +345,7 @@ impl Story {
         noticed: &[&str],
     ) -> Self {
         let [mentioned, answered, noticed] = [mentioned, answered, noticed].map(ids);
-        let seen = StateSeen { store, mentioned, answered, noticed, ..StateSeen::default() };
-        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+        self.seen(StateSeen { store, mentioned, answered, noticed, ..StateSeen::default() })
     }
 
     pub(crate) fn ended(self) -> Self {

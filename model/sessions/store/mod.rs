@@ -186,7 +186,8 @@ impl SessionStore {
         }
     }
 
-    fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
+    /// Looks at what the store says now.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
         let Some(bytes) = self.files.read(&self.path)? else { return Ok(look(&Sessions::new())) };
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
