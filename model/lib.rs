@@ -10,6 +10,8 @@ mod channels;
 pub mod config;
 pub mod env;
 mod gateway;
+#[cfg(test)]
+mod interleavings;
 mod lifecycle;
 #[cfg(test)]
 mod lives;

@@ -10,4 +10,6 @@ mod transcript;
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError};
 pub(crate) use store::SessionStore;
+#[cfg(test)]
+pub(crate) use store::SessionEntry;
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};

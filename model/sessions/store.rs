@@ -98,7 +98,7 @@ impl SessionStore {
     }
 
     /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
-    async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
+    pub(crate) async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         match self.policy {
             StoreLock::Leased
             | StoreLock::RespectsTheSilent
