@@ -137,6 +137,10 @@ impl Disk {
         self.locked.remove(&id);
     }
 
+    pub(super) fn is_locked_by_others(&self, life: LifeId) -> bool {
+        self.locked.values().any(|holder| *holder != life)
+    }
+
     /// A process is gone; the kernel frees its locks.
     pub(super) fn end_life(&mut self, life: LifeId) {
         self.locked.retain(|_, holder| *holder != life);

@@ -108,10 +108,10 @@ impl Machine {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first promise that was broken, and what happened.
-    pub(super) fn outcome(&self) -> (Option<String>, Vec<String>) {
+    /// The promises that were broken, and what happened.
+    pub(super) fn outcome(&self) -> (Vec<String>, Vec<String>) {
         let mut world = self.world();
-        (world.promises.broken().map(str::to_string), std::mem::take(&mut world.log))
+        (world.promises.broken().to_vec(), std::mem::take(&mut world.log))
     }
 
     /// Gives the turn to whom the schedule names, and waits until it comes back.
@@ -404,6 +404,17 @@ impl World {
         Ok(())
     }
 
+    /// Every process that stands still goes on; whether there is one that the kernel makes others wait for.
+    pub(super) fn thaw_who_bars_the_way(&mut self, claim: &Claim) -> bool {
+        let bars = self.disk.is_locked_by_others(claim.life);
+        if bars {
+            let now = self.now;
+            let others = self.places.iter_mut().filter(|place| place.alive.as_ref() != Some(claim));
+            others.for_each(|place| place.ready_at = place.ready_at.min(now));
+        }
+        bars
+    }
+
     fn kill(&mut self, place: usize) {
         if let Some(claim) = self.places[place].alive.take() {
             self.disk.end_life(claim.life);
@@ -471,7 +482,7 @@ impl World {
                 (0..self.places.len()).for_each(|place| self.kill(place));
                 self.disk.lose_power(luck);
                 self.starts = 0;
-                self.promises.changed(None, Path::new(super::promises::STORE), &self.disk, self.steps);
+                self.promises.lost_power(&self.disk);
             }
             _ => {}
         }
@@ -494,7 +505,7 @@ impl World {
     }
 
     pub(super) fn note(&mut self, claim: &Claim, what: std::fmt::Arguments<'_>) {
-        let breach = if self.promises.broken().is_some() { "!" } else { " " };
+        let breach = if self.promises.broken().is_empty() { " " } else { "!" };
         let (step, seconds) = (self.steps, self.now.as_secs_f64());
         let who = format!("place {} pid {} life {}", claim.place, claim.pid, claim.life);
         self.log.push(format!("{breach}{step:4} {seconds:9.4} s  {who}  {what}"));

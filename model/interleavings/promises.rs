@@ -1,6 +1,6 @@
 //! What must hold, whatever the schedule: judged on the disk's own operations, at every one of them.
 //!
-//! The first promise that is broken is kept; nothing here asks the code under test for anything but whether a call
+//! Nothing here asks the code under test for anything but whether a call
 //! returned `Ok`. Knows the name of the store and of its lock, and that a lock says a pid; not how locking works.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// What every process was promised, and whether it was kept.
 #[derive(Default)]
 pub(super) struct Promises {
-    broken: Option<String>,
+    broken: Vec<String>,
     /// Notes whose addition was acknowledged.
     acknowledged: BTreeSet<String>,
     /// Notes whose addition failed before the store was replaced.
@@ -41,12 +41,21 @@ pub(super) struct Promises {
 }
 
 impl Promises {
-    pub(super) fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    /// The promises that were broken so far, in order.
+    pub(super) fn broken(&self) -> &[String] {
+        &self.broken
     }
 
     pub(super) fn breach(&mut self, what: String) {
-        self.broken.get_or_insert(what);
+        if !self.broken.contains(&what) {
+            self.broken.push(what);
+        }
+    }
+
+    /// All processes are gone, and with them what they had read and written without a sync.
+    pub(super) fn lost_power(&mut self, disk: &Disk) {
+        self.last_replaced.clear();
+        self.changed(None, Path::new(STORE), disk, 0);
     }
 
     /// `life` read a file, or could not.
