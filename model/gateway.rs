@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Launch;
@@ -14,6 +13,7 @@ use crate::agents::{provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, ExitCode, SignalStream, Task};
+use crate::health;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
@@ -43,7 +43,9 @@ impl StartError {
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
         match self {
             Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
-            Self::State(StateError::Io { .. }) | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
+            Self::State(StateError::Io { .. } | StateError::Lock(_)) | Self::Locked(LockError::Io { .. }) => {
+                ExitCode::FAILURE
+            }
             Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
             Self::Locked(_) | Self::Bind { .. } => match on_conflict {
                 StartConflictExit::Config => ExitCode::CONFIG,
@@ -116,14 +118,14 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
 async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<ExitCode, StartError> {
     let Launch { config, policies } = launch;
     let config = Config::load(env.fs(), &config)?;
-    let files = StateFiles::new(env.clone(), policies.state_write);
+    let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
     if policies.recovery == Recovery::BeforeLock {
         recovery::recover(&Gateway::open(env, &config, &policies, &files)?).await;
     }
 
-    let locked = unless_asked(signals, instance::lock(env, &state_dir, policies.instance_lock)).await;
+    let locked = unless_asked(signals, instance::lock(&files, &state_dir, policies.instance_lock)).await;
     let lock = match locked {
         Ok(locked) => locked?,
         Err(ending) => return Ok(exit_code(&policies, ending)),
@@ -134,7 +136,7 @@ async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<E
         Ok(Err(error)) => Err(error),
         Err(ending) => Ok(exit_code(&policies, ending)),
     };
-    lock.release(env);
+    files.locks().close(lock).await;
     if let Ok(code) = exit_code {
         tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
     }
@@ -151,6 +153,7 @@ async fn start(
     files: &StateFiles,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
     let gateway = Gateway::open(env, config, policies, files)?;
+    gateway.put_in_order().await?;
     let port = config.gateway.port;
     let listener = instance::bind(env, port).await.map_err(|source| StartError::Bind { port, source })?;
     let accepting = env.spawn("listener", wire::serve(gateway.clone(), listener));
@@ -159,6 +162,7 @@ async fn start(
 
 /// From an open port to a closed one: recover, serve, drain, close.
 async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> ExitCode {
+    let watch = health::watch_locks(gateway);
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
         _ => unless_asked(signals, recovery::recover(gateway)).await,
@@ -189,6 +193,9 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
             true
         }
     };
+    if let Some(watch) = watch {
+        watch.abort();
+    }
     if closed {
         return exit_code(&gateway.policies, ending);
     }
@@ -244,7 +251,7 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir, policies)?,
+            sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
             started: Instant::now(),
@@ -332,17 +339,5 @@ impl Gateway {
             Some(transcript) => transcript.entries(),
             None => Ok(Vec::new()),
         }
-    }
-
-    /// The answer to `health`.
-    pub(crate) fn health(&self) -> Value {
-        json!({
-            "ok": true,
-            "phase": self.phase.name(),
-            "ready": self.phase.admits_messages(),
-            "uptimeMs": self.uptime().as_millis() as u64,
-            "peers": self.peers.count(),
-            "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
-        })
     }
 }

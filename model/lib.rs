@@ -10,6 +10,7 @@ mod channels;
 pub mod config;
 pub mod env;
 mod gateway;
+mod health;
 #[cfg(test)]
 mod interleavings;
 mod lifecycle;

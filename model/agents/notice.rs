@@ -64,6 +64,20 @@ pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: Notic
     }
 }
 
+/// Tells a sender, over the live connection only, that its message waits. Nothing ends: it is kept, and answered when
+/// what is in the way has gone.
+pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq: u64) {
+    tracing::warn!(
+        name: "message.waiting",
+        run = message.run_id,
+        session = message.session_key,
+        why,
+        "a message is kept and will be tried again"
+    );
+    let words = wait_words(&message.text, why);
+    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
+}
+
 async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {
     let mut delay = FIRST_RETRY_DELAY;
     loop {
@@ -120,9 +134,19 @@ fn announce(gateway: &Gateway, message: &Accepted, outcome: &Outcome, seq: u64) 
 
 /// What the sender reads: which message, why, and what to do.
 fn notice(text: &str, cause: &NoticeCause) -> String {
-    let quoted: String = text.chars().take(QUOTED_CHARS).collect();
-    let ellipsis = if quoted.len() < text.len() { "..." } else { "" };
-    format!("Your message \"{quoted}{ellipsis}\" was not answered: {cause}. Please send it again.")
+    format!("Your message {} was not answered: {cause}. Please send it again.", quoted(text))
+}
+
+/// What the sender of a message that waits reads.
+fn wait_words(text: &str, why: &str) -> String {
+    let quoted = quoted(text);
+    format!("Your message {quoted} waits: {why}. It is kept and will be tried again; do not send it again.")
+}
+
+fn quoted(text: &str) -> String {
+    let beginning: String = text.chars().take(QUOTED_CHARS).collect();
+    let ellipsis = if beginning.len() < text.len() { "..." } else { "" };
+    format!("\"{beginning}{ellipsis}\"")
 }
 
 #[cfg(test)]

@@ -204,11 +204,11 @@ impl Machine {
             Some(Disturbance::CrashBefore | Disturbance::PowerLoss(_)) => Err(io::ErrorKind::Interrupted.into()),
             Some(Disturbance::CrashAmid(part)) if op.writes() => effect(&mut world, Extent::Part(part)),
             Some(Disturbance::CrashAmid(_)) => Err(io::ErrorKind::Interrupted.into()),
-            Some(Disturbance::Refusal(kind, part)) => {
+            Some(Disturbance::Refused(why, part)) => {
                 if op.writes() {
                     let _ = effect(&mut world, Extent::Part(part));
                 }
-                Err(kind.into())
+                Err(why.into())
             }
             _ => effect(&mut world, Extent::Whole),
         };

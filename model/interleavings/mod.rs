@@ -129,7 +129,7 @@ fn no_schedule_breaks_a_promise() {
 #[test]
 fn nothing_that_goes_wrong_at_any_step_breaks_a_promise() {
     let mut wrongs = vec![Disturbance::CrashBefore, Disturbance::CrashAfter, Disturbance::CrashAmid(128)];
-    wrongs.extend(REFUSALS.map(|kind| Disturbance::Refusal(kind, 128)));
+    wrongs.extend(REFUSALS.map(|why| Disturbance::Refused(why, 128)));
     wrongs.extend([12, 31, 3_600].map(Disturbance::Freeze));
     wrongs.extend([1_440, -1_440].map(Disturbance::ClockJump));
     wrongs.extend([0, 1, 128, 254, 255].map(Disturbance::PowerLoss));

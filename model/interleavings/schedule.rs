@@ -57,13 +57,34 @@ pub(super) enum Disturbance {
     /// It dies in the middle: so many 255ths of the bytes are written.
     CrashAmid(u8),
     /// The operation fails; so many 255ths of the bytes are written all the same.
-    Refusal(io::ErrorKind, u8),
+    Refused(Refusal, u8),
     /// It does not run for so many seconds.
     Freeze(u16),
     /// The wall clock jumps by so many minutes.
     ClockJump(i16),
     /// All processes die, and what was not synced is lost in part.
     PowerLoss(u8),
+}
+
+/// Why a disk refuses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Refusal {
+    /// EAGAIN
+    Again,
+    /// EIO
+    Broken,
+    /// ENOSPC
+    Full,
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::from_raw_os_error(match refusal {
+            Refusal::Again => 11,
+            Refusal::Broken => 5,
+            Refusal::Full => 28,
+        })
+    }
 }
 
 impl Disturbance {
@@ -73,8 +94,7 @@ impl Disturbance {
 }
 
 /// The errors that a disk may give without a reason.
-pub(super) const REFUSALS: [io::ErrorKind; 3] =
-    [io::ErrorKind::WouldBlock, io::ErrorKind::Other, io::ErrorKind::StorageFull];
+pub(super) const REFUSALS: [Refusal; 3] = [Refusal::Again, Refusal::Broken, Refusal::Full];
 
 pub(super) fn schedule() -> impl Strategy<Value = Schedule> {
     let switches = vec((0..14_u8, 0..3_u8), 0..12);
@@ -109,7 +129,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         2 => Just(Disturbance::CrashBefore),
         3 => Just(Disturbance::CrashAfter),
         2 => any::<u8>().prop_map(Disturbance::CrashAmid),
-        3 => (0..REFUSALS.len(), any::<u8>()).prop_map(|(kind, part)| Disturbance::Refusal(REFUSALS[kind], part)),
+        3 => (0..REFUSALS.len(), any::<u8>()).prop_map(|(kind, part)| Disturbance::Refused(REFUSALS[kind], part)),
         5 => seconds.prop_map(Disturbance::Freeze),
         2 => minutes.prop_map(Disturbance::ClockJump),
         1 => any::<u8>().prop_map(Disturbance::PowerLoss),

@@ -15,7 +15,7 @@ use super::promises::{COUNT, FOLDER, LOCK, NOTED, STORE};
 use super::schedule::{Life, Task};
 use crate::env::{Env, Liveness, Pid, StartTime};
 use crate::policy::{Policies, StoreLock};
-use crate::sessions::{SessionEntry, SessionStore, StateFiles};
+use crate::sessions::{SessionStore, Sessions, StateFiles};
 
 /// How long the last process may need, in spite of whatever the others left behind.
 const CLOSING_BOUND: Duration = Duration::from_secs(60);
@@ -62,17 +62,7 @@ impl Writer {
     async fn add_note(&self, note: &str) -> Result<(), String> {
         match self {
             Self::Store(store) => {
-                let add = |sessions: &mut std::collections::BTreeMap<String, SessionEntry>| {
-                    let entry = sessions.entry(NOTED.to_string()).or_insert_with(|| SessionEntry {
-                        session_id: "noted".into(),
-                        session_file: "noted.jsonl".into(),
-                        updated_at: 0,
-                        other: [].into(),
-                    });
-                    let count = entry.other.get(COUNT).and_then(Value::as_u64).unwrap_or(0);
-                    entry.other.insert(COUNT.to_string(), json!(count + 1));
-                    entry.other.insert(note.to_string(), json!(true));
-                };
+                let add = |sessions: &mut Sessions| note_down(sessions, note);
                 store.change(add).await.map_err(|error| error.to_string())
             }
             Self::Naive(env, flaw) => add_note_naively(env, *flaw, note).await.map_err(|error| error.to_string()),
@@ -85,6 +75,17 @@ impl Writer {
             Self::Naive(..) => Err("only the store has sessions".into()),
         }
     }
+}
+
+/// Adds a note, as JSON sees it: a field of its own, and one more in the count.
+fn note_down(sessions: &mut Sessions, note: &str) {
+    let mut noted = sessions.get(NOTED).map_or_else(
+        || json!({ "sessionId": "noted", "sessionFile": "noted.jsonl", "updatedAt": 0 }),
+        |entry| json!(entry),
+    );
+    noted[COUNT] = json!(noted[COUNT].as_u64().unwrap_or(0) + 1);
+    noted[note] = json!(true);
+    sessions.insert(NOTED.into(), serde_json::from_value(noted).expect("an entry with more fields is an entry"));
 }
 
 /// One life of a program.

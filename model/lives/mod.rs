@@ -24,6 +24,8 @@ use crate::policy::{Policies, profile};
 
 mod disk;
 mod endings;
+mod locks;
+mod store;
 mod wire;
 
 const PORT: u16 = 18_789;
@@ -31,6 +33,7 @@ const PROVIDER_PORT: u16 = 8_080;
 const TOKEN: &str = "t";
 const INBOX: &str = "/state/inbox.jsonl";
 const SESSIONS: &str = "/state/agents/main/sessions/sessions.json";
+const STORE_LOCK: &str = "/state/agents/main/sessions/sessions.json.lock";
 /// Longer than anything here may take, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(1_000);
 
@@ -162,7 +165,10 @@ impl Life {
     }
 
     async fn ended(self) -> ExitCode {
-        self.main.await.expect("it was not killed")
+        let code = self.main.await.expect("it was not killed");
+        // Whatever still runs ends with the process.
+        self.process.kill();
+        code
     }
 
     async fn end(self, signal: Signal) -> ExitCode {
@@ -211,7 +217,11 @@ impl Client {
     }
 
     async fn send(&mut self, text: &str, key: &str) -> Value {
-        let params = json!({"sessionKey": "main", "message": text, "idempotencyKey": key});
+        self.send_in("main", text, key).await
+    }
+
+    async fn send_in(&mut self, session: &str, text: &str, key: &str) -> Value {
+        let params = json!({"sessionKey": session, "message": text, "idempotencyKey": key});
         self.request("chat.send", params).await
     }
 
@@ -274,6 +284,14 @@ impl Client {
             }
         }
     }
+}
+
+fn user(text: &str) -> (String, String) {
+    ("user".into(), text.into())
+}
+
+fn reply(text: &str) -> (String, String) {
+    ("assistant".into(), format!("re: {text}"))
 }
 
 async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCell<Vec<String>>>) {

@@ -8,8 +8,8 @@ mod store;
 mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
-pub(crate) use lock::{FileLock, LockError};
-pub(crate) use store::SessionStore;
+pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
+pub(crate) use store::{Mended, SessionStore};
 #[cfg(test)]
-pub(crate) use store::SessionEntry;
+pub(crate) use store::Sessions;
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
