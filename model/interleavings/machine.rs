@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::disk::{Disk, FileId, LifeId, Stamp};
-use super::promises::{Promises, short};
+use super::disk::{Disk, File, FileId, LifeId, Stamp};
+use super::promises::{LOCK, Promises, short};
 use super::schedule::{Disturbance, Schedule, seconds};
 use crate::env::{FsOp, Liveness, Pid, StartTime, WallTime};
 
@@ -201,7 +201,9 @@ impl Machine {
             return die(world);
         }
         let result = match disturbance {
-            Some(Disturbance::CrashBefore | Disturbance::PowerLoss(_)) => Err(io::ErrorKind::Interrupted.into()),
+            Some(Disturbance::CrashBefore | Disturbance::PowerLoss(_)) => {
+                Err(io::ErrorKind::Interrupted.into())
+            }
             Some(Disturbance::CrashAmid(part)) if op.writes() => effect(&mut world, Extent::Part(part)),
             Some(Disturbance::CrashAmid(_)) => Err(io::ErrorKind::Interrupted.into()),
             Some(Disturbance::Refused(why, part)) => {
@@ -237,8 +239,8 @@ impl Machine {
     pub(super) fn read(&self, claim: &Claim, path: &Path) -> io::Result<Vec<u8>> {
         let read = self.step(claim, FsOp::Read, path, |world, _| world.disk.read(path));
         let mut world = self.world();
-        let step = world.steps;
-        world.promises.saw(claim.life, path, read.as_deref().ok(), step);
+        let (step, stamp) = (world.steps, world.stamp(claim));
+        world.promises.saw(stamp, path, read.as_deref().ok(), step);
         read
     }
 
@@ -303,7 +305,9 @@ impl Machine {
     }
 
     pub(super) fn remove(&self, claim: &Claim, path: &Path) -> io::Result<()> {
-        self.step(claim, FsOp::Remove, path, |world, _| world.change(claim, path, |disk, _| disk.remove(path)))
+        self.step(claim, FsOp::Remove, path, |world, _| {
+            world.change(claim, path, |disk, _| disk.remove(path))
+        })
     }
 
     pub(super) fn sync_file(&self, claim: &Claim, path: &Path) -> io::Result<()> {
@@ -380,6 +384,10 @@ impl World {
         self.places[claim.place].alive.as_ref() == Some(claim)
     }
 
+    fn lives(&self, life: LifeId) -> bool {
+        self.alive().any(|claim| claim.life == life)
+    }
+
     fn stamp(&self, claim: &Claim) -> Stamp {
         Stamp { by: claim.life, at: self.now, wall: self.wall() }
     }
@@ -404,9 +412,11 @@ impl World {
         Ok(())
     }
 
-    /// Every process that stands still goes on; whether there is one that the kernel makes others wait for.
+    /// If somebody who stands still has a lock that nobody may break, all who stand still go on.
     pub(super) fn thaw_who_bars_the_way(&mut self, claim: &Claim) -> bool {
-        let bars = self.disk.is_locked_by_others(claim.life);
+        let old_programs = |lock: &File| self.promises.is_old_programs(lock) && self.lives(lock.written.by);
+        let lock = self.disk.find(Path::new(LOCK));
+        let bars = self.disk.is_locked_by_others(claim.life) || lock.is_some_and(old_programs);
         if bars {
             let now = self.now;
             let others = self.places.iter_mut().filter(|place| place.alive.as_ref() != Some(claim));
@@ -434,14 +444,16 @@ impl World {
             let closes = !self.closing;
             self.closing = true;
             let frozen = (0..last).filter(|&index| !self.places[index].done);
-            let next = if closes { Some(last) } else { frozen.min_by_key(|&index| self.places[index].ready_at) };
+            let next =
+                if closes { Some(last) } else { frozen.min_by_key(|&index| self.places[index].ready_at) };
             // Who sleeps for long in the last place would be a defect of this machine.
             self.running = next.unwrap_or(if self.places[last].done { usize::MAX } else { last });
         } else if let Some(next) = self.switch(&candidates) {
             self.running = next;
         } else {
             let ready_at = |&index: &usize| self.places[index].ready_at.max(self.now);
-            let first = candidates.iter().copied().min_by_key(|index| (ready_at(index), *index != self.running));
+            let first =
+                candidates.iter().copied().min_by_key(|index| (ready_at(index), *index != self.running));
             self.running = first.unwrap_or(last);
         }
         if let Some(place) = self.places.get(self.running) {

@@ -34,10 +34,11 @@ pub(super) struct Promises {
     /// When each life last read the store, and who replaced it when. In steps.
     last_read: BTreeMap<LifeId, u32>,
     last_replaced: BTreeMap<LifeId, u32>,
-    /// What each life last read in the lock file; nothing when it could not.
-    judged: BTreeMap<LifeId, Option<Vec<u8>>>,
-    /// Lives of old programs, which promise nothing.
-    pub(super) old_programs: BTreeSet<LifeId>,
+    /// What each life last read in the lock file, and when; nothing when it could not.
+    judged: BTreeMap<LifeId, (Duration, Option<Vec<u8>>)>,
+    /// Lives that behave as old programs do, now and at some time. They promise nothing.
+    as_old_programs: BTreeSet<LifeId>,
+    were_old_programs: BTreeSet<LifeId>,
 }
 
 impl Promises {
@@ -58,28 +59,57 @@ impl Promises {
         self.changed(None, Path::new(STORE), disk, 0);
     }
 
+    /// `life` looks at no lock but its own, until it says that this is over.
+    pub(super) fn behaves_as_old_programs(&mut self, life: LifeId, it_does: bool) {
+        if it_does {
+            self.as_old_programs.insert(life);
+            self.were_old_programs.insert(life);
+        } else {
+            self.as_old_programs.remove(&life);
+        }
+    }
+
+    /// Whether the lock is that of an old program, which nobody may break while it lives.
+    pub(super) fn is_old_programs(&self, lock: &File) -> bool {
+        self.as_old_programs.contains(&lock.written.by)
+    }
+
     /// `life` read a file, or could not.
-    pub(super) fn saw(&mut self, life: LifeId, path: &Path, bytes: Option<&[u8]>, step: u32) {
+    pub(super) fn saw(&mut self, by: Stamp, path: &Path, bytes: Option<&[u8]>, step: u32) {
         if path == Path::new(STORE) && bytes.is_some() {
-            self.last_read.insert(life, step);
+            self.last_read.insert(by.by, step);
         }
         if path == Path::new(LOCK) {
-            self.judged.insert(life, bytes.map(<[u8]>::to_vec));
+            self.judged.insert(by.by, (by.at, bytes.map(<[u8]>::to_vec)));
         }
+    }
+
+    /// A lock that `life` could not know of when it last looked: old programs create and remove locks at any moment,
+    /// and no file system can remove a file only if it is still the one that was read.
+    fn came_unforeseeably(&self, lock: &File, life: LifeId) -> bool {
+        let looked = self.judged.get(&life).map(|(when, _)| *when);
+        self.were_old_programs.contains(&lock.written.by) && looked.is_some_and(|when| when < lock.written.at)
     }
 
     /// Nobody touches a lock that is not its own unless it has seen that very lock, and not while its holder lives
     /// and has not been silent for long.
-    pub(super) fn will_change(&mut self, by: Stamp, path: &Path, disk: &Disk, lives: impl Fn(LifeId) -> bool) {
-        if self.old_programs.contains(&by.by) {
+    pub(super) fn will_change(
+        &mut self,
+        by: Stamp,
+        path: &Path,
+        disk: &Disk,
+        lives: impl Fn(LifeId) -> bool,
+    ) {
+        if self.as_old_programs.contains(&by.by) {
             return;
         }
         if path == Path::new(STORE) {
             self.will_replace_store(by, disk, lives);
         } else if path == Path::new(LOCK)
             && let Some(lock) = disk.find(path).filter(|lock| lock.written.by != by.by)
+            && !self.came_unforeseeably(lock, by.by)
         {
-            if self.judged.get(&by.by).and_then(Option::as_ref) != Some(&lock.bytes) {
+            if self.judged.get(&by.by).and_then(|(_, bytes)| bytes.as_ref()) != Some(&lock.bytes) {
                 self.breach("a lock was removed or overwritten that was not the one that was judged".into());
             }
             if is_held(lock, by.at, lives) {
@@ -97,6 +127,7 @@ impl Promises {
         }
         if let Some(lock) = disk.find(Path::new(LOCK))
             && lock.written.by != by.by
+            && !self.came_unforeseeably(lock, by.by)
             && is_held(lock, by.at, lives)
         {
             self.breach("the store was written while somebody else who lives held its lock".into());

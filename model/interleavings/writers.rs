@@ -65,7 +65,9 @@ impl Writer {
                 let add = |sessions: &mut Sessions| note_down(sessions, note);
                 store.change(add).await.map_err(|error| error.to_string())
             }
-            Self::Naive(env, flaw) => add_note_naively(env, *flaw, note).await.map_err(|error| error.to_string()),
+            Self::Naive(env, flaw) => {
+                add_note_naively(env, *flaw, note).await.map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -85,7 +87,8 @@ fn note_down(sessions: &mut Sessions, note: &str) {
     );
     noted[COUNT] = json!(noted[COUNT].as_u64().unwrap_or(0) + 1);
     noted[note] = json!(true);
-    sessions.insert(NOTED.into(), serde_json::from_value(noted).expect("an entry with more fields is an entry"));
+    sessions
+        .insert(NOTED.into(), serde_json::from_value(noted).expect("an entry with more fields is an entry"));
 }
 
 /// One life of a program.
@@ -97,10 +100,7 @@ pub(super) async fn live(doors: Rc<Doors>, program: Program, life: Life) {
             Task::Note => drop(add_note(&doors, &writer, &note).await),
             Task::TwoNotes => {
                 let second = format!("{note} too");
-                let _ = tokio::join!(
-                    add_note(&doors, &writer, &note),
-                    add_note(&doors, &writer, &second)
-                );
+                let _ = tokio::join!(add_note(&doors, &writer, &note), add_note(&doors, &writer, &second));
             }
             Task::NoteWithin(ms) => {
                 let added = add_note(&doors, &writer, &note);
@@ -108,13 +108,15 @@ pub(super) async fn live(doors: Rc<Doors>, program: Program, life: Life) {
             }
             Task::Touch(which) => touch(&doors, &writer, which).await,
             Task::Pause(ms) => sleep(Duration::from_millis(ms.into())).await,
-            Task::HoldAsOldPrograms(ms) => hold_as_old_programs(&doors, Duration::from_millis(ms.into())).await,
+            Task::HoldAsOldPrograms(ms) => {
+                hold_as_old_programs(&doors, Duration::from_millis(ms.into())).await
+            }
         }
     }
 }
 
 /// The life of the last process: whatever happened, it gets its note in, in time. Nobody can take a kernel lock from
-/// a process that stands still; time counts from when that goes on.
+/// a process that stands still, or its lock from an old program; time counts from when that goes on.
 pub(super) async fn close(doors: Rc<Doors>, program: Program) {
     let mut began = Instant::now();
     let mut added = Err("the store could not be opened".to_string());
@@ -180,7 +182,7 @@ async fn touch(doors: &Doors, writer: &Writer, which: u8) {
 
 /// What a program of era A does around its work: no owner, no lease, no look at the end.
 async fn hold_as_old_programs(doors: &Rc<Doors>, hold: Duration) {
-    doors.machine().world().promises.old_programs.insert(doors.claim.life);
+    doors.machine().world().promises.behaves_as_old_programs(doors.claim.life, true);
     let created_at = doors.env().wall_clock().to_string();
     let payload = json!({ "pid": doors.claim.pid, "createdAt": created_at }).to_string();
     for _ in 0..10 {
@@ -192,7 +194,7 @@ async fn hold_as_old_programs(doors: &Rc<Doors>, hold: Duration) {
         }
         sleep(Duration::from_millis(500)).await;
     }
-    doors.machine().world().promises.old_programs.remove(&doors.claim.life);
+    doors.machine().world().promises.behaves_as_old_programs(doors.claim.life, false);
 }
 
 fn say(doors: &Doors, what: std::fmt::Arguments<'_>) {
@@ -204,7 +206,8 @@ async fn add_note_naively(env: &Env, flaw: Flaw, note: &str) -> std::io::Result<
     let fs = env.fs();
     let (lock, store) = (Path::new(LOCK), Path::new(STORE));
     let owner = env.random_id("lock-owner");
-    let payload = json!({ "pid": env.process().pid(), "startTime": env.process().start_time(), "owner": owner });
+    let payload =
+        json!({ "pid": env.process().pid(), "startTime": env.process().start_time(), "owner": owner });
     let payload = payload.to_string().into_bytes();
     let started = Instant::now();
     while fs.create_new(lock).is_err() {
@@ -234,7 +237,8 @@ fn naively_stale(env: &Env, flaw: Flaw, watched_since: Instant) -> Option<Vec<u8
     let stale = match serde_json::from_slice::<Value>(&judged) {
         Ok(payload) => {
             let pid = Pid(u32::try_from(payload["pid"].as_u64()?).ok()?);
-            let dead = env.process().liveness(pid, payload["startTime"].as_u64().map(StartTime)) == Liveness::Dead;
+            let dead =
+                env.process().liveness(pid, payload["startTime"].as_u64().map(StartTime)) == Liveness::Dead;
             let modified = env.fs().stat(Path::new(LOCK)).ok()?.modified;
             let old = env.wall_clock().since(modified) > Duration::from_secs(30);
             dead || (old && flaw != Flaw::JudgesThenRemoves)

@@ -9,7 +9,7 @@ mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
-pub(crate) use store::{Mended, SessionStore};
 #[cfg(test)]
 pub(crate) use store::Sessions;
+pub(crate) use store::{Mended, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
