@@ -114,9 +114,8 @@ impl DiskWords {
         let told = file.deeds.iter().filter(|deed| !quiet.contains(deed)).map(Deed::words);
         let mut words = vec![file.short_name().to_string()];
         words.extend(told);
-        let temporary = format!("{}{TEMPORARY}", file.name);
         let synced = file.has(FsOp::SyncFile)
-            || self.files.iter().any(|other| other.name == temporary && other.has(FsOp::SyncFile));
+            || self.files.iter().any(|other| other.is_temporary_of(file) && other.has(FsOp::SyncFile));
         let changed = file.has(FsOp::Rename) || file.has(FsOp::Write) || file.has(FsOp::Append);
         Some((words.join(" "), changed.then_some(synced)))
     }
@@ -133,6 +132,12 @@ const TEMPORARY: &str = ".tmp";
 impl FileDeeds {
     fn is_lock(&self) -> bool {
         self.name.ends_with(LOCK)
+    }
+
+    /// Whether this is a temporary file for the new content of `file`; it may be named after its writer as well.
+    fn is_temporary_of(&self, file: &Self) -> bool {
+        let rest = self.name.strip_prefix(&file.name);
+        rest.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(TEMPORARY))
     }
 
     fn has(&self, op: FsOp) -> bool {

@@ -132,6 +132,20 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ),
     ("run.start-not-durable", Nobody, "the gateway says the start of a run could not be stored"),
     ("state.damaged", Nobody, "the gateway says a failed append may have left bytes behind"),
+    ("lock.sweep-failed", Nobody, "the gateway says it could not look for locks, or remove one"),
+    ("message.waiting", Sender, "the gateway says a message waits for a lock or for the disk, and is kept"),
+    ("run.forgotten", Nobody, "the gateway says a message is dropped for want of a lock"),
+    ("session.not-touched", Sender, "the gateway says a session is used while its store cannot be changed"),
+    ("store.copy-failed", Nobody, "the gateway says the store's last good copy stays as it was"),
+    ("store.damaged", Nobody, "the gateway says the session store cannot be read"),
+    ("store.kept-aside", Nobody, "the gateway says where it keeps a broken session store"),
+    ("store.leftover-removed", Nobody, "the gateway says it removed what an interrupted store change left"),
+    ("store.restored", Nobody, "the gateway says the session store is restored"),
+    (
+        "store.transcript-unlisted",
+        Nobody,
+        "the gateway says a transcript does not say which session it is of",
+    ),
 ];
 
 /// Whether a step may wait for `name`. The error holds the known name it comes close to, if it does.
