@@ -121,7 +121,7 @@ fn the_same_schedule_is_the_same_run() {
 
 #[test]
 fn no_schedule_breaks_a_promise() {
-    let cases = 4 * Config::default().cases;
+    let cases = 2 * Config::default().cases;
     if let Some(schedule) = search(HARDENED, cases, 3_000, |_| true) {
         panic!("{}", explain(&schedule, HARDENED));
     }
@@ -144,6 +144,22 @@ fn nothing_that_goes_wrong_at_any_step_breaks_a_promise() {
             if !log.iter().any(|line| line.ends_with(&format!(": {wrong:?}"))) {
                 break;
             }
+        }
+    }
+}
+
+/// A session that somebody was told of outlasts a power loss, also when the one who put it into the store died or was
+/// refused before that was durable.
+#[test]
+fn what_was_told_survives_a_power_loss_whatever_went_wrong_before() {
+    let lives =
+        vec![life(7, &[Task::Touch(0), Task::Touch(0), Task::Note]), life(7, &[Task::Touch(0), Task::Note])];
+    for wrong in [Disturbance::CrashBefore, Disturbance::Refused(REFUSALS[1], 0)] {
+        for (first, second) in
+            (1..36).flat_map(|first| (first + 1..first + 16).map(move |second| (first, second)))
+        {
+            let disturbances = vec![(first, wrong), (second, Disturbance::PowerLoss(0))];
+            assert_kept(&Schedule { places: vec![lives.clone()], disturbances, ..Schedule::default() });
         }
     }
 }
