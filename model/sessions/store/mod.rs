@@ -189,7 +189,13 @@ impl SessionStore {
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
             Some(known) => known,
-            None => Parsed { sessions: self.parse(&self.path, &bytes)?, bytes },
+            None => {
+                let sessions = self.parse(&self.path, &bytes)?;
+                // Somebody else put it there, and may have died before that was durable. Who relies on what is read
+                // here must not lose it to a power loss.
+                self.files.make_place_durable(&self.path)?;
+                Parsed { sessions, bytes }
+            }
         };
         Ok(look(&parsed.insert(known).sessions))
     }
