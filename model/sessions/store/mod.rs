@@ -64,6 +64,7 @@ struct Parsed {
 
 impl SessionStore {
     /// The store in `dir`, which must exist. A store that does not parse is an error now, not later.
+    #[allow(dead_code, reason = "for programs beside the gateway")]
     pub(crate) fn open(
         env: Env,
         files: StateFiles,
@@ -165,6 +166,7 @@ impl SessionStore {
 
     /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
     /// `mutate` is called again on what is there by then when the lock was lost in between.
+    #[allow(dead_code, reason = "for programs beside the gateway")]
     pub(crate) async fn change<T>(&self, mutate: impl FnMut(&mut Sessions) -> T) -> Result<T, StateError> {
         self.change_within(LOCK_DEADLINE, mutate).await
     }
