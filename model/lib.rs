@@ -12,6 +12,8 @@ mod cron;
 pub mod env;
 mod gateway;
 mod health;
+#[cfg(test)]
+mod interleavings;
 mod lifecycle;
 #[cfg(test)]
 mod lives;

@@ -11,6 +11,8 @@ mod transcript;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
+#[cfg(test)]
+pub(crate) use store::Sessions;
 pub(crate) use store::{Mended, SessionEntry, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
 

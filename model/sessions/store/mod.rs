@@ -131,12 +131,14 @@ impl SessionStore {
             // History changed the store at every turn.
             return self.create_or_touch(key, LOCK_DEADLINE).await;
         }
-        self.confirm()?;
         let now_ms = self.env.wall_clock().epoch_ms();
         let found = self.read(|sessions| {
             let entry = sessions.get(key)?;
             Some((self.transcript(key, entry), now_ms.abs_diff(entry.updated_at) < TOUCH_INTERVAL_MS))
         })?;
+        if found.is_some() {
+            self.confirm()?;
+        }
         match found {
             None => self.create_or_touch(key, LOCK_DEADLINE).await,
             Some((transcript, true)) => Ok(transcript),
@@ -192,7 +194,12 @@ impl SessionStore {
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
             Some(known) => known,
-            None => Parsed { sessions: self.parse(&self.path, &bytes)?, bytes },
+            None => {
+                let sessions = self.parse(&self.path, &bytes)?;
+                // Somebody else put it there, and may have died before that was durable.
+                self.is_unconfirmed.set(true);
+                Parsed { sessions, bytes }
+            }
         };
         Ok(look(&parsed.insert(known).sessions))
     }
