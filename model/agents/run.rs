@@ -18,7 +18,8 @@ use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
-use crate::sessions::{Role, TranscriptEntry};
+use crate::policy::LockFailure;
+use crate::sessions::{Role, RunLock, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -35,18 +36,24 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
     let Some((message, _)) = gateway.inbox.find_open(&run_id) else { return };
     let run_timeout = Duration::from_millis(gateway.config.model.run_timeout_ms);
     let seq = Cell::new(0);
+    let lock =
+        RunLock::new(gateway.process_wide.locks.clone(), gateway.policies.transcript_lock, run_timeout);
     tracing::info!(name: "run.started", run = run_id, session = message.session_key, "a run begins");
     let outcome = tokio::select! {
         biased;
         Ok(why) = interrupted => Err(why),
-        turn = timeout(run_timeout, turn(&gateway, &message, &seq)) => {
+        turn = timeout(run_timeout, turn(&gateway, &message, &lock, &seq)) => {
             Ok(turn.unwrap_or(Err(TurnError::TimedOut(run_timeout))))
         }
     };
+    lock.release();
     match outcome {
         Ok(Ok(reply)) => {
             tracing::info!(name: "run.finished", run = run_id, "a run is done");
             publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Final(&reply));
+        }
+        Ok(Err(error)) if is_forgotten(&error, gateway.policies.lock_failure) => {
+            tracing::debug!(name: "message.forgotten", run = run_id, session = message.session_key, %error, "no lock");
         }
         Ok(Err(error)) => tell(&gateway, &message, NoticeCause::Failed(error), seq.get()).await,
         // The cancellation itself is already recorded.
@@ -57,10 +64,24 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
     }
 }
 
+/// Whether history dropped a message that ended like this without a word.
+fn is_forgotten(error: &TurnError, policy: LockFailure) -> bool {
+    match policy {
+        LockFailure::TellAndRetry => false,
+        LockFailure::Forget => matches!(error, TurnError::State(error) if error.is_about_a_lock()),
+    }
+}
+
 /// The turn itself; when it returns a reply, the reply is durable and the message settled.
-async fn turn(gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>) -> Result<String, TurnError> {
+async fn turn(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    lock: &RunLock,
+    seq: &Cell<u64>,
+) -> Result<String, TurnError> {
     begin(gateway, message).await;
     let transcript = gateway.sessions.touch(&message.session_key).await?;
+    lock.take(&transcript).await?;
     let mut entries = transcript.entries()?;
     if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
         entries.push(transcript.append(

@@ -58,6 +58,11 @@ pub(crate) struct TestProcess {
 }
 
 impl TestProcess {
+    /// How many of its tasks are not over.
+    pub(crate) fn tasks_alive(&self) -> usize {
+        self.tasks.borrow().iter().filter(|task| !task.is_finished()).count()
+    }
+
     /// Ends every task, as SIGKILL does.
     pub(crate) fn kill(&self) {
         self.tasks.borrow().iter().for_each(tokio::task::AbortHandle::abort);

@@ -24,6 +24,7 @@ use crate::policy::{Policies, profile};
 
 mod disk;
 mod endings;
+mod generations;
 mod wire;
 
 const PORT: u16 = 18_789;

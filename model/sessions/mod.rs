@@ -6,8 +6,11 @@ mod files;
 mod lock;
 mod store;
 mod transcript;
+mod transcript_lock;
+mod unfenced;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError};
-pub(crate) use store::SessionStore;
+pub(crate) use store::{ProcessWide, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
+pub(crate) use transcript_lock::RunLock;

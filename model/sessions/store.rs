@@ -15,6 +15,10 @@ use super::{FileLock, StateError, StateFiles, Transcript};
 use crate::env::Env;
 use crate::policy::{InstanceLock, Policies, StoreLock};
 
+mod history;
+
+pub(crate) use history::ProcessWide;
+
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -43,6 +47,7 @@ pub(crate) struct SessionStore {
     policy: StoreLock,
     path: PathBuf,
     parsed: RefCell<Option<Parsed>>,
+    process_wide: ProcessWide,
 }
 
 /// The store's bytes when they were last parsed or written, and what they say.
@@ -58,9 +63,11 @@ impl SessionStore {
         files: StateFiles,
         dir: &Path,
         policies: &Policies,
+        process_wide: ProcessWide,
     ) -> Result<Self, StateError> {
         let path = dir.join("sessions.json");
-        let store = Self { env, files, policy: policies.store_lock, path, parsed: RefCell::default() };
+        let store =
+            Self { env, files, policy: policies.store_lock, path, parsed: RefCell::default(), process_wide };
         store.read(|_| ())?;
         Ok(store)
     }
@@ -100,11 +107,11 @@ impl SessionStore {
     /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
     async fn change<T>(&self, mutate: impl FnOnce(&mut Sessions) -> T) -> Result<T, StateError> {
         match self.policy {
-            StoreLock::Leased
-            | StoreLock::RespectsTheSilent
-            | StoreLock::WritesWithoutLooking
-            | StoreLock::Unfenced
-            | StoreLock::InProcess => self.change_leased(mutate).await,
+            StoreLock::Leased | StoreLock::RespectsTheSilent | StoreLock::WritesWithoutLooking => {
+                self.change_leased(mutate).await
+            }
+            StoreLock::Unfenced => self.change_unfenced(mutate).await,
+            StoreLock::InProcess => self.change_in_process(mutate).await,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Entries name the run they belong to, so that a reply or notice can be recognised after a crash and is never
 //! written twice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,11 @@ pub(crate) struct Transcript {
 impl Transcript {
     pub(crate) fn new(files: StateFiles, path: PathBuf) -> Self {
         Self { files, path }
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Every entry, oldest first. A torn last line is repaired on disk.
