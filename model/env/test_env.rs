@@ -33,6 +33,8 @@ struct Inner {
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
     listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
+    /// How often a port was bound.
+    binds: Cell<usize>,
     booted: Cell<Option<Instant>>,
     /// Processes that live, besides those of the tests' own lives.
     neighbours: RefCell<Vec<Pid>>,
@@ -125,6 +127,11 @@ impl World {
 
     pub(crate) fn listens(&self, port: u16) -> bool {
         self.0.listeners.borrow().get(&port).is_some_and(|listener| !listener.is_closed())
+    }
+
+    /// How often a port was bound, by anybody.
+    pub(crate) fn binds(&self) -> usize {
+        self.0.binds.get()
     }
 
     fn now(&self) -> WallTime {
@@ -315,6 +322,7 @@ impl Net for Doors {
             }
             let (sender, backlog) = mpsc::unbounded_channel();
             self.world.0.listeners.borrow_mut().insert(port, sender);
+            self.world.0.binds.set(self.world.0.binds.get() + 1);
             Ok(Box::new(TestListener { backlog, port }) as Box<dyn Listener>)
         })
     }

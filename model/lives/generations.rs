@@ -17,12 +17,11 @@ fn in_place(profile_name: &str) -> House {
     House::with_policies(Policies { restart_mode: RestartMode::InProcess, ..policies })
 }
 
-/// Waits until the port was free and is taken again.
-async fn restarted(house: &House) {
-    while house.world.listens(PORT) {
-        sleep(Duration::from_millis(1)).await;
-    }
-    while !house.world.listens(PORT) {
+/// Asks for a restart and waits until the next generation serves.
+async fn restart(house: &House, life: &Life) {
+    let binds = house.world.binds();
+    life.signal(Signal::User1);
+    while house.world.binds() == binds {
         sleep(Duration::from_millis(1)).await;
     }
     while house.probe("/readyz").await != Some(200) {
@@ -43,11 +42,12 @@ fn one_process_serves_again_and_again_and_then_stops() {
         for key in ["k1", "k2", "k3"] {
             let mut client = house.client().await;
             client.accepted(key, key).await;
-            life.signal(Signal::User1);
-            assert_eq!(client.ending(key).await.0, "final");
-            assert_eq!(client.event("shutdown").await["restartExpectedMs"], 1_500);
-            assert_eq!(client.closed().await, Some((1012, "service restart".into())));
-            restarted(&house).await;
+            let said_goodbye = async {
+                assert_eq!(client.ending(key).await.0, "final");
+                assert_eq!(client.event("shutdown").await["restartExpectedMs"], 1_500);
+                assert_eq!(client.closed().await, Some((1012, "service restart".into())));
+            };
+            tokio::join!(said_goodbye, restart(&house, &life));
             assert_eq!(tasks(&life), idle, "what the old generation started is gone");
         }
         let mut client = house.client().await;
@@ -74,8 +74,7 @@ fn nothing_of_the_old_generation_goes_on() {
         sleep(SECOND).await;
         house.world.fail(crate::env::FsOp::Append, ".jsonl", usize::MAX, 0);
         let asked = Instant::now();
-        life.signal(Signal::User1);
-        restarted(&house).await;
+        restart(&house, &life).await;
         assert!(asked.elapsed() >= Duration::from_secs(300), "{:?}", asked.elapsed());
         house.world.heal();
         house.model.set(Model::Answers(Duration::ZERO));
@@ -100,8 +99,7 @@ fn a_generation_reads_the_configuration_anew() {
             "model": {"baseUrl": "http://model:8080/v1", "name": "m"},
         });
         house.world.put("/config.json", &changed.to_string());
-        life.signal(Signal::User1);
-        restarted(&house).await;
+        restart(&house, &life).await;
         assert_eq!(house.stranger().await.identify(TOKEN).await["ok"], false);
         assert_eq!(house.stranger().await.identify("another").await["ok"], true);
 
@@ -145,8 +143,7 @@ fn history_left_runs_and_their_locks_to_the_next_generation() {
             sleep(SECOND).await;
             let lock = format!("{}.lock", house.transcript());
             assert_ne!(house.world.text(&lock), "");
-            life.signal(Signal::User1);
-            restarted(&house).await;
+            restart(&house, &life).await;
             assert_ne!(house.world.text(&lock), "", "the ghost holds it");
 
             house.model.set(Model::Answers(Duration::ZERO));
@@ -155,7 +152,7 @@ fn history_left_runs_and_their_locks_to_the_next_generation() {
             sleep(Duration::from_secs(waits + 2)).await;
             assert_eq!(house.asked(), ["first"], "{name}: it waited {waits} s and vanished");
             life.signal(Signal::Terminate);
-            sleep(Duration::ZERO).await;
+            sleep(Duration::from_millis(1)).await;
             assert_eq!(house.world.text(&lock), "", "SIGTERM lets go of it");
         });
     }
@@ -180,8 +177,7 @@ fn history_left_the_stores_lock_of_a_run_that_was_torn_down() {
         house.client().await.accepted("first", "k1").await;
         sleep(Duration::from_millis(5)).await;
         assert_ne!(house.world.text(STORE_LOCK), "");
-        life.signal(Signal::User1);
-        restarted(&house).await;
+        restart(&house, &life).await;
         assert_ne!(house.world.text(STORE_LOCK), "", "nobody releases it");
         assert_eq!(house.world.text(SESSIONS), "", "nor was the store written");
 
