@@ -23,13 +23,16 @@ use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
-    ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
+    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
 };
 use crate::sessions::{LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry};
 use crate::wire::{self, Peers};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The lane of a conversation that has but one.
+const ONLY_LANE: u64 = 0;
 
 /// Why a life could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -318,15 +321,20 @@ impl Gateway {
     }
 
     /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.
-    pub(crate) fn accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
-        let accepted = self.try_accept(message);
+    /// `connection` is whose message it is.
+    pub(crate) fn accept(
+        self: &Rc<Self>,
+        message: &Accepted,
+        connection: u64,
+    ) -> Result<Receipt, SendRefused> {
+        let accepted = self.try_accept(message, connection);
         if let Err(why) = &accepted {
             tracing::warn!(name: "message.refused", run = message.run_id, %why, "nothing was accepted");
         }
         accepted
     }
 
-    fn try_accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+    fn try_accept(self: &Rc<Self>, message: &Accepted, connection: u64) -> Result<Receipt, SendRefused> {
         match self.inbox.knows(message) {
             Known::AsAnother => return Err(SendRefused::KeyReused),
             Known::AsThis(Stage::Settled(how)) => return Ok(Receipt::Over(how)),
@@ -343,14 +351,22 @@ impl Gateway {
             session = message.session_key,
             "accepted a message"
         );
-        self.enqueue(message);
+        let lane = match self.policies.lanes {
+            policy::Lanes::OnePerConversation => ONLY_LANE,
+            policy::Lanes::OnePerConnection => connection,
+        };
+        self.enqueue_in(lane, message);
         Ok(Receipt::Started)
     }
 
     /// Gives an accepted message its place in its conversation's lane.
     pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
+        self.enqueue_in(ONLY_LANE, message);
+    }
+
+    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
         let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, &message.run_id, move |run_id, interrupted| {
+        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
             run::work(gateway.clone(), run_id, interrupted)
         });
     }

@@ -54,6 +54,7 @@ fn openclaw_2026_3_2() -> Policies {
 /// - `chat.send` still acknowledges before anything is durable (openclaw/openclaw#135880).
 /// - `sessions.json` is written with file and directory synced, and without a lock file; transcripts are appended to
 ///   without a sync, under a lock that others wait 60 s for (`src/agents/session-write-lock.ts`).
+/// - Several lanes may write to one transcript (openclaw/openclaw#13744).
 /// - What does not parse is still an empty store (openclaw/openclaw#77783, seen with this version); a torn line is
 ///   still repaired in memory only (openclaw/openclaw#65060); the sweep still looks at `*.jsonl.lock` alone.
 ///
@@ -70,6 +71,7 @@ fn openclaw_2026_5_3() -> Policies {
         close_budget: CloseBudget::OfItsOwn,
         forced_exit: ForcedExit::Failure,
         store_lock: StoreLock::InProcess,
+        lanes: Lanes::OnePerConnection,
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
         ..openclaw_2026_3_2()
     }
