@@ -141,7 +141,8 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
         senders.insert(name.get_ref().to_string(), setup);
     }
     for (whose, span) in joins {
-        if senders.get(&whose).is_none_or(|setup| setup.joins.is_some()) {
+        let has_one = |setup: &SenderSetup| setup.joins.as_ref().is_none_or(|joined| *joined == whose);
+        if !senders.get(&whose).is_some_and(has_one) {
             return Err(Problem::at(span, format!("nobody called `{whose}` has a conversation to join"))
                 .label("this names no sender with a conversation of its own")
                 .help("name a sender of this file that joins nobody else's."));
