@@ -238,7 +238,7 @@ impl Life {
     /// When what serves at `moment` began: with the process, or when it last began again.
     pub(super) fn began_before(&self, moment: Duration) -> Duration {
         let followed = self.requests.iter().filter_map(|request| request.followed);
-        followed.filter(|at| *at <= moment).last().unwrap_or(self.started_at)
+        followed.filter(|at| *at <= moment).max().unwrap_or(self.started_at)
     }
 
     /// For how long it was frozen between two moments.
