@@ -293,13 +293,8 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            sessions: SessionStore::open(
-                env.clone(),
-                files.clone(),
-                &sessions_dir,
-                policies,
-                process_wide.clone(),
-            )?,
+            sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir, policies)?
+                .of_process(process_wide),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
             process_wide: process_wide.clone(),

@@ -63,8 +63,8 @@ impl SessionStore {
         files: StateFiles,
         dir: &Path,
         policies: &Policies,
-        process_wide: ProcessWide,
     ) -> Result<Self, StateError> {
+        let process_wide = ProcessWide::new(&env);
         let path = dir.join("sessions.json");
         let store =
             Self { env, files, policy: policies.store_lock, path, parsed: RefCell::default(), process_wide };

@@ -50,6 +50,11 @@ impl ProcessWide {
 }
 
 impl SessionStore {
+    /// The same store as that of every generation of this process.
+    pub(crate) fn of_process(self, process_wide: &ProcessWide) -> Self {
+        Self { process_wide: process_wide.clone(), ..self }
+    }
+
     /// Era A: read and written under the lock file, but not by who holds it at the time of writing.
     pub(super) async fn change_unfenced<T>(
         &self,
