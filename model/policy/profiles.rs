@@ -111,6 +111,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
+    ("planted:torn-line-passed-over", || Policies { torn_line: TornLine::PassedOver, ..Policies::default() }),
     ("planted:restart-exits-with-config-error", || Policies {
         restart_exit: RestartExit::Config,
         ..Policies::default()
