@@ -1,4 +1,7 @@
 //! The gateway: one process life, readable from top to bottom, and the state that its parts share.
+//!
+//! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
+//! next; only the signals and, in history, the list of locks belong to the process.
 
 use std::future::Future;
 use std::io;
@@ -14,16 +17,24 @@ use crate::config::{Config, ConfigError};
 use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::health;
+use crate::lifecycle::generation::Generation;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
-use crate::policy::{ForcedExit, Policies, Recovery, RestartExit, StartConflictExit};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir};
+use crate::policy::{
+    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
+};
+use crate::sessions::{
+    LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
+};
 use crate::wire::{self, Peers};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The lane of a conversation that has but one.
+const ONLY_LANE: u64 = 0;
 
 /// Why a life could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -99,49 +110,86 @@ pub(crate) struct Gateway {
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
     pub(crate) cron: Option<Cron>,
+    pub(crate) process_wide: ProcessWide,
     started: Instant,
 }
 
-/// One process life of the gateway: start, serve, drain, close. Returns the exit status.
-pub async fn run(env: Env, launch: Launch) -> ExitCode {
-    let mut signals = env.process().handle_signals(&Ending::SIGNALS);
-    tracing::info!(name: "gateway.starting", config = %launch.config.display(), "a life begins");
-    let on_conflict = launch.policies.start_conflict_exit;
-    match live(&env, launch, &mut signals).await {
-        Ok(exit_code) => exit_code,
-        Err(error) => {
-            tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
-            error.exit_code(on_conflict)
-        }
-    }
+/// What comes after a generation.
+enum Next {
+    /// Nothing: the process ends.
+    Exit(ExitCode),
+    /// Another one, in the same process.
+    Generation,
 }
 
-async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<ExitCode, StartError> {
-    let Launch { config, policies } = launch;
-    let config = Config::load(env.fs(), &config)?;
+/// One process life of the gateway: start, serve, drain, close, and again when it restarts in place. Returns the
+/// exit status.
+pub async fn run(env: Env, launch: Launch) -> ExitCode {
+    let mut signals = env.process().handle_signals(&Ending::SIGNALS);
+    let process_wide = ProcessWide::new(&env);
+    for number in 1.. {
+        tracing::info!(name: "gateway.starting", config = %launch.config.display(), number, "a generation begins");
+        let generation = Generation::begin(&env);
+        let code = match live(&generation, &launch, &process_wide, &mut signals).await {
+            Ok(Next::Generation) => continue,
+            Ok(Next::Exit(code)) => {
+                tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
+                code
+            }
+            Err(error) => {
+                tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
+                error.exit_code(launch.policies.start_conflict_exit)
+            }
+        };
+        process_wide.locks.release_all();
+        return code;
+    }
+    unreachable!("a process has fewer generations than there are numbers")
+}
+
+async fn live(
+    generation: &Generation,
+    launch: &Launch,
+    process_wide: &ProcessWide,
+    signals: &mut SignalStream,
+) -> Result<Next, StartError> {
+    let env = generation.env();
+    let policies = &launch.policies;
+    let config = Config::load(env.fs(), &launch.config)?;
     let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
+    let open = || Gateway::open(env, &config, policies, &files, process_wide);
     if policies.recovery == Recovery::BeforeLock {
-        recovery::recover(&Gateway::open(env, &config, &policies, &files)?).await;
+        recovery::recover(&open()?).await;
     }
 
     let locked = unless_asked(signals, instance::lock(&files, &state_dir, policies.instance_lock)).await;
     let lock = match locked {
         Ok(locked) => locked?,
-        Err(ending) => return Ok(exit_code(&policies, ending)),
+        Err(ending) => return Ok(after(policies, ending)),
     };
-    let started = unless_asked(signals, start(env, &config, &policies, &files)).await;
-    let exit_code = match started {
+    let started = unless_asked(signals, start(env, config.gateway.port, open)).await;
+    let next = match started {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
         Ok(Err(error)) => Err(error),
-        Err(ending) => Ok(exit_code(&policies, ending)),
+        Err(ending) => Ok(after(policies, ending)),
     };
-    files.locks().close(lock).await;
-    if let Ok(code) = exit_code {
-        tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
+    if let Ok(Next::Generation) = next {
+        retire(generation, policies.old_generation).await;
     }
-    exit_code
+    files.locks().close(lock).await;
+    next
+}
+
+/// Takes leave of a generation that another one follows. Its port is free; what it still does ends here.
+async fn retire(generation: &Generation, policy: OldGeneration) {
+    let tasks = generation.tasks();
+    tracing::info!(name: "generation.over", tasks, "another one follows in this process");
+    match policy {
+        OldGeneration::Ended => generation.end().await,
+        OldGeneration::LeftRunning => {}
+    }
 }
 
 type Accepting = Task<()>;
@@ -149,20 +197,18 @@ type Accepting = Task<()>;
 /// Opens the state and the port. The port comes before recovery, so that nobody else's messages are recovered.
 async fn start(
     env: &Env,
-    config: &Config,
-    policies: &Policies,
-    files: &StateFiles,
+    port: u16,
+    open: impl FnOnce() -> Result<Rc<Gateway>, StateError>,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
-    let gateway = Gateway::open(env, config, policies, files)?;
+    let gateway = open()?;
     gateway.put_in_order().await?;
-    let port = config.gateway.port;
     let listener = instance::bind(env, port).await.map_err(|source| StartError::Bind { port, source })?;
     let accepting = env.spawn("listener", wire::serve(gateway.clone(), listener));
     Ok((gateway, accepting))
 }
 
 /// From an open port to a closed one: recover, serve, drain, close.
-async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> ExitCode {
+async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> Next {
     let watch = health::watch_locks(gateway);
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
@@ -180,6 +226,7 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         Err(ending) => ending,
     };
     let asked_at = Instant::now();
+    gateway.heard(asked);
 
     gateway.phase.enter(Phase::Draining);
     let ending = drain::drain(gateway, signals, asked).await;
@@ -201,13 +248,14 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         watch.abort();
     }
     if closed {
-        return exit_code(&gateway.policies, ending);
+        return after(&gateway.policies, ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-    match gateway.policies.forced_exit {
+    // Nor is there another generation on top of one that is half closed.
+    Next::Exit(match gateway.policies.forced_exit {
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,
-    }
+    })
 }
 
 async fn next_ending(signals: &mut SignalStream) -> Ending {
@@ -229,11 +277,13 @@ async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = 
     }
 }
 
-fn exit_code(policies: &Policies, ending: Ending) -> ExitCode {
-    match (ending, policies.restart_exit) {
-        (Ending::Stop, _) | (Ending::Restart, RestartExit::Clean) => ExitCode::CLEAN,
-        (Ending::Restart, RestartExit::AskForSuccessor) => ExitCode::RESTART,
-        (Ending::Restart, RestartExit::Config) => ExitCode::CONFIG,
+/// What follows a generation that was asked to end and did.
+fn after(policies: &Policies, ending: Ending) -> Next {
+    match (ending, policies.restart_mode, policies.restart_exit) {
+        (Ending::Restart, RestartMode::InProcess, _) => Next::Generation,
+        (Ending::Stop, ..) | (Ending::Restart, _, RestartExit::Clean) => Next::Exit(ExitCode::CLEAN),
+        (Ending::Restart, _, RestartExit::AskForSuccessor) => Next::Exit(ExitCode::RESTART),
+        (Ending::Restart, _, RestartExit::Config) => Next::Exit(ExitCode::CONFIG),
     }
 }
 
@@ -243,6 +293,7 @@ impl Gateway {
         config: &Config,
         policies: &Policies,
         files: &StateFiles,
+        process_wide: &ProcessWide,
     ) -> Result<Rc<Self>, StateError> {
         let state_dir = &config.gateway.state_dir;
         let sessions_dir = sessions_dir(state_dir);
@@ -255,10 +306,12 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies),
+            sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
+                .of_process(process_wide),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
             cron: Cron::open(env, files, config, policies)?,
+            process_wide: process_wide.clone(),
             started: Instant::now(),
         }))
     }
@@ -268,16 +321,33 @@ impl Gateway {
         self.started.elapsed()
     }
 
+    /// A signal asked for an end. History's locks were let go at once on SIGTERM and SIGINT, whoever was still
+    /// writing, and kept on SIGUSR1: openclaw/openclaw#77721.
+    pub(crate) fn heard(&self, asked: Ending) {
+        if asked == Ending::Stop {
+            self.process_wide.locks.release_all();
+        }
+    }
+
     /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.
-    pub(crate) fn accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
-        let accepted = self.try_accept(message);
+    /// `connection` is whose message it is; a scheduled run is nobody's.
+    pub(crate) fn accept(
+        self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
+        let accepted = self.try_accept(message, connection);
         if let Err(why) = &accepted {
             tracing::warn!(name: "message.refused", run = message.run_id, %why, "nothing was accepted");
         }
         accepted
     }
 
-    fn try_accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+    fn try_accept(
+        self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
         match self.inbox.knows(message) {
             Known::AsAnother => return Err(SendRefused::KeyReused),
             Known::AsThis(Stage::Settled(how)) => return Ok(Receipt::Over(how)),
@@ -294,14 +364,22 @@ impl Gateway {
             session = message.session_key,
             "accepted a message"
         );
-        self.enqueue(message);
+        let lane = match self.policies.lanes {
+            policy::Lanes::OnePerConversation => ONLY_LANE,
+            policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
+        };
+        self.enqueue_in(lane, message);
         Ok(Receipt::Started)
     }
 
     /// Gives an accepted message its place in its conversation's lane.
     pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
+        self.enqueue_in(ONLY_LANE, message);
+    }
+
+    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
         let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, &message.run_id, move |run_id, interrupted| {
+        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
             run::work(gateway.clone(), run_id, interrupted)
         });
     }

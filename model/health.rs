@@ -21,7 +21,6 @@ use crate::sessions::{Mended, Rules, StateError, directories};
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a repair came to.
-#[allow(dead_code, reason = "for the repair job")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Repaired {
     /// The locks that nobody held and that are gone now.
@@ -55,7 +54,6 @@ impl Gateway {
 
     /// Frees every lock that nobody holds, restores the store when it cannot be read, and brings its last good copy
     /// up to date. Needs no lock, except to write a store that must be restored.
-    #[allow(dead_code, reason = "for the repair job")]
     pub(crate) async fn repair(&self) -> Result<Repaired, StateError> {
         if self.policies.store_lock == StoreLock::Unfenced {
             // History's repair job took the lock that it was to repair: openclaw/openclaw#77721.

@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
 use crate::policy::LockFailure;
-use crate::sessions::{Role, StateError, Transcript, TranscriptEntry};
+use crate::sessions::{Role, RunLock, StateError, Transcript, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -38,23 +38,27 @@ const CONTEXT_ENTRIES: usize = 50;
 pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: oneshot::Receiver<Interruption>) {
     let Some((message, _)) = gateway.inbox.find_open(&run_id) else { return };
     let seq = Cell::new(0);
+    let lock = RunLock::new(
+        gateway.process_wide.locks.clone(),
+        gateway.policies.transcript_lock,
+        run_timeout(&gateway),
+    );
     tracing::info!(name: "run.started", run = run_id, session = message.session_key, "a run begins");
     let wait = Wait::default();
     let outcome = tokio::select! {
         biased;
         Ok(why) = interrupted => Err(why),
-        turn = whole_turn(&gateway, &message, &seq, &wait) => Ok(turn),
+        turn = whole_turn(&gateway, &message, &lock, &seq, &wait) => Ok(turn),
     };
+    lock.release();
     match outcome {
         Ok(Ok(reply)) => {
             tracing::info!(name: "run.finished", run = run_id, "a run is done");
             publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Final(&reply));
         }
-        Ok(Err(TurnError::State(StateError::Lock(error))))
-            if gateway.policies.lock_failure == LockFailure::Forget =>
-        {
+        Ok(Err(error)) if is_forgotten(&error, gateway.policies.lock_failure) => {
             // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
-            tracing::debug!(name: "run.forgotten", run = run_id, %error, "dropped a message");
+            tracing::debug!(name: "message.forgotten", run = run_id, session = message.session_key, %error, "no lock");
         }
         Ok(Err(error)) => tell(&gateway, &message, NoticeCause::Failed(error), seq.get()).await,
         // The cancellation itself is already recorded.
@@ -73,13 +77,26 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
 async fn whole_turn(
     gateway: &Rc<Gateway>,
     message: &Accepted,
+    lock: &RunLock,
     seq: &Cell<u64>,
     wait: &Wait,
 ) -> Result<String, TurnError> {
     let transcript = conversation(gateway, message, seq, wait).await?;
-    let run_timeout = Duration::from_millis(gateway.config.model.run_timeout_ms);
-    let turn = turn(gateway, message, &transcript, seq);
+    let run_timeout = run_timeout(gateway);
+    let turn = turn(gateway, message, &transcript, lock, seq);
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
+}
+
+fn run_timeout(gateway: &Gateway) -> Duration {
+    Duration::from_millis(gateway.config.model.run_timeout_ms)
+}
+
+/// Whether history dropped a message that ended like this without a word.
+fn is_forgotten(error: &TurnError, policy: LockFailure) -> bool {
+    match policy {
+        LockFailure::TellAndRetry => false,
+        LockFailure::Forget => matches!(error, TurnError::State(error) if error.is_about_a_lock()),
+    }
 }
 
 /// The turn itself; when it returns a reply, the reply is durable and the message settled.
@@ -87,9 +104,11 @@ async fn turn(
     gateway: &Rc<Gateway>,
     message: &Accepted,
     transcript: &Transcript,
+    lock: &RunLock,
     seq: &Cell<u64>,
 ) -> Result<String, TurnError> {
     begin(gateway, message).await;
+    lock.take(transcript).await?;
     let mut entries = transcript.entries()?;
     if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
         entries.push(transcript.append(
@@ -150,7 +169,10 @@ impl Wait {
 fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
     match (gateway.policies.lock_failure, error) {
         (LockFailure::Forget, _) | (_, StateError::Unreadable { .. }) => false,
-        (LockFailure::TellAndRetry, StateError::Lock(_) | StateError::Io { .. }) => true,
+        (
+            LockFailure::TellAndRetry,
+            StateError::Lock(_) | StateError::Unfenced(_) | StateError::Io { .. },
+        ) => true,
     }
 }
 

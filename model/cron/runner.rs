@@ -220,7 +220,7 @@ fn hand_over(
         session_key: job.session_key(),
         text: format!("[cron:{} {slot}] {}", job.id, job.message),
     };
-    match gateway.accept(&message) {
+    match gateway.accept(&message, None) {
         Ok(Receipt::Started | Receipt::InFlight) => {
             cron.at_work.borrow_mut().insert(job.id.clone());
             Ok(())

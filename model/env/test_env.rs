@@ -34,12 +34,13 @@ struct Inner {
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
     listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
+    /// How often a port was bound.
+    binds: Cell<usize>,
     booted: Cell<Option<Instant>>,
     /// The processes that live.
     living: RefCell<BTreeSet<Pid>>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
-    /// How far the wall clock has been set forwards.
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
 }
@@ -72,6 +73,11 @@ struct ProcessState {
 }
 
 impl TestProcess {
+    /// How many of its tasks are not over.
+    pub(crate) fn tasks_alive(&self) -> usize {
+        self.state.tasks.borrow().iter().filter(|task| !task.is_finished()).count()
+    }
+
     /// Ends every task, as SIGKILL does: nothing they still try reaches the world.
     pub(crate) fn kill(&self) {
         self.state.is_dead.set(true);
@@ -193,6 +199,11 @@ impl World {
 
     pub(crate) fn listens(&self, port: u16) -> bool {
         self.0.listeners.borrow().get(&port).is_some_and(|listener| !listener.is_closed())
+    }
+
+    /// How often a port was bound, by anybody.
+    pub(crate) fn binds(&self) -> usize {
+        self.0.binds.get()
     }
 
     fn now(&self) -> WallTime {
@@ -419,6 +430,7 @@ impl Net for Doors {
             }
             let (sender, backlog) = mpsc::unbounded_channel();
             self.world.0.listeners.borrow_mut().insert(port, sender);
+            self.world.0.binds.set(self.world.0.binds.get() + 1);
             Ok(Box::new(TestListener { backlog, port }) as Box<dyn Listener>)
         })
     }

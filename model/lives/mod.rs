@@ -25,6 +25,7 @@ use crate::policy::{Policies, profile};
 mod cron;
 mod disk;
 mod endings;
+mod generations;
 mod locks;
 mod store;
 mod wire;

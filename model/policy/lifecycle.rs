@@ -87,6 +87,8 @@ pub enum Readiness {
     Truthful,
     /// Always 200: OpenClaw 2026.3.2.
     AlwaysReady,
+    /// 503 while starting, 200 from then on, drain or not: OpenClaw 2026.5.3-1.
+    IgnoresDrain,
 }
 
 /// Whether `connect` asks for the token.

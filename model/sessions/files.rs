@@ -43,9 +43,17 @@ pub(crate) enum StateError {
     /// The lock that protects the file could not be had in time.
     #[error(transparent)]
     Lock(#[from] super::LockError),
+    /// A lock of history's kind could not be had.
+    #[error(transparent)]
+    Unfenced(#[from] super::unfenced::UnfencedError),
 }
 
 impl StateError {
+    /// Whether a lock was in the way.
+    pub(crate) const fn is_about_a_lock(&self) -> bool {
+        matches!(self, Self::Lock(_) | Self::Unfenced(_))
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }

@@ -93,6 +93,11 @@ impl Transcript {
         Self { files, path, session_key }
     }
 
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every entry, oldest first. A torn last line is repaired on disk.
     pub(crate) fn entries(&self) -> Result<Vec<TranscriptEntry>, StateError> {
         let lines: Vec<Line> = self.files.read_records(&self.path)?;

@@ -102,7 +102,7 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     // Before the message is queued, so that not even its first event is missed.
     let session_key = follow(membership, &params.session_key)?;
     let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
-    let receipt = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
+    let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
     let run_id = message.run_id;
     Ok(match receipt {
         Receipt::Started => json!({"runId": run_id, "status": "started"}),

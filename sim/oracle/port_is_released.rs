@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
-use super::life::{Interval, Life, end_of};
+use super::life::{Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
@@ -28,17 +28,26 @@ impl Oracle for PortIsReleased {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
-        let mut found: Vec<_> = lives.iter().filter_map(|life| self.kept_too_long(run, life)).collect();
+        let mut found: Vec<_> = lives
+            .iter()
+            .flat_map(|life| {
+                life.requests.iter().filter_map(|request| self.kept_too_long(run, life, request))
+            })
+            .collect();
         found.extend(self.refused_successors(run, lives));
         found
     }
 }
 
 impl PortIsReleased {
-    fn kept_too_long(&self, run: &Evidence<'_>, life: &Life) -> Option<Violation> {
+    fn kept_too_long(&self, run: &Evidence<'_>, life: &Life, request: &Request) -> Option<Violation> {
         let terms = run.terms;
-        let (asked, signal) = life.first_ending_signal()?;
+        let Request { at: asked, signal, .. } = *request;
         let hold = life.holds.iter().find(|hold| hold.until.is_none_or(|until| until > asked))?;
+        // The port that it took in order to begin again is not the one it had to give back.
+        if request.followed.is_some_and(|followed| hold.from >= followed) {
+            return None;
+        }
         let released = hold.until.unwrap_or_else(|| end_of(run));
         let done = work_done(run, asked, released);
         let frozen = life.frozen_between(asked, released);
@@ -65,12 +74,12 @@ impl PortIsReleased {
             }
             let at = event.at;
             let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
-            let Some((holder, (asked, signal))) =
-                holder.and_then(|life| Some((life, life.first_ending_signal()?)))
+            let Some((holder, Request { at: asked, signal, .. })) =
+                holder.and_then(|life| Some((life, life.request_at(at)?)))
             else {
                 continue;
             };
-            if asked > at || !seen.insert((*pid, holder.pid, holder.started_at)) {
+            if !seen.insert((*pid, holder.pid, holder.started_at)) {
                 continue;
             }
             let message = format!("Gateway pid {pid} found the port {port} taken by {}", holder.name());
@@ -249,6 +258,18 @@ mod tests {
     fn a_port_that_is_never_released_is_seen_at_the_end() {
         assert_eq!(complaints(&PortIsReleased, signalled().at(11_000).ended()), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, signalled().at(60_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn each_restart_in_place_has_its_own_budget() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let again = |released| {
+            let story = signalled().at(12_000).releases().at(12_010).binds();
+            story.at(60_000).signal(Signal::User1).at(released).releases().binds().at(600_000).ended()
+        };
+        assert_eq!(verdict(&PortIsReleased, again(62_000), &terms), []);
+        let found = verdict(&PortIsReleased, again(62_100), &terms);
+        assert_eq!(found[0].message, "The port 18789 was still bound 2.1 s after SIGUSR1 (budget 2.0 s)");
     }
 
     #[test]

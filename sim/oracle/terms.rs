@@ -22,6 +22,8 @@ pub struct Terms {
     pub state_dir: String,
     /// Whether a supervisor starts the service again when it ends.
     pub supervised: bool,
+    /// Whether a restart that is asked for directly is to happen in the same process.
+    pub restarts_in_place: bool,
     /// How long a shutdown may take before the supervisor kills it.
     pub stop_timeout: Duration,
     /// How long work in flight may keep a shutdown from closing the port.
@@ -74,6 +76,7 @@ impl Default for Terms {
             port: 18789,
             state_dir: "/state".to_string(),
             supervised: true,
+            restarts_in_place: false,
             stop_timeout: Duration::from_secs(90),
             drain_budget: Duration::from_secs(85),
             port_release_budget: Duration::from_secs(2),

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use gateway::policy::RestartMode;
+
 use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
@@ -140,6 +142,10 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         port: scenario.gateway.port,
         state_dir: stage::STATE_DIR.to_string(),
         supervised: scenario.gateway.supervisor != Supervisor::None,
+        restarts_in_place: scenario
+            .gateway
+            .policies_under(profile)
+            .is_some_and(|policies| policies.restart_mode == RestartMode::InProcess),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,
         expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,

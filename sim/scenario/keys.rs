@@ -247,6 +247,12 @@ pub(super) const SENDER: &[Key] = &[
         "How the sender behaves as a peer, and when something breaks",
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
+    key(
+        "joins",
+        Shape::Sender,
+        Optional,
+        "The sender in whose conversation it takes part; without it, it has one of its own",
+    ),
 ];
 
 pub(super) const CRON: &[Key] = &[

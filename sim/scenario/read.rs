@@ -125,6 +125,7 @@ fn interval(file: &Table<'_>, name: &str, what: &str, storm_limit: Duration) -> 
 fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
     let Some(value) = file.value("senders") else { return Ok(IndexMap::new()) };
     let mut senders = IndexMap::new();
+    let mut joins = Vec::new();
     for (name, value) in in_file_order(entries(value, "senders")?) {
         if let Some(why) = unfit_name(name.get_ref()) {
             return Err(Problem::at(name.span(), format!("`{name}` cannot be a sender's name"))
@@ -137,8 +138,18 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
             channel: table.get("channel", choice)?,
             kind: table.get("kind", choice)?,
             token: table.optional("token", text)?,
+            joins: table.optional("joins", text)?,
         };
+        joins.extend(setup.joins.clone().zip(table.span_of_key("joins")));
         senders.insert(name.get_ref().to_string(), setup);
+    }
+    for (whose, span) in joins {
+        let has_one = |setup: &SenderSetup| setup.joins.as_ref().is_none_or(|joined| *joined == whose);
+        if !senders.get(&whose).is_some_and(has_one) {
+            return Err(Problem::at(span, format!("nobody called `{whose}` has a conversation to join"))
+                .label("this names no sender with a conversation of its own")
+                .help("name a sender of this file that joins nobody else's."));
+        }
     }
     Ok(senders)
 }

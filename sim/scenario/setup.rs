@@ -219,6 +219,8 @@ pub struct SenderSetup {
     pub kind: SenderKind,
     /// The token it presents, where that is not the gateway's.
     pub token: Option<String>,
+    /// The sender whose conversation it takes part in, where it has none of its own.
+    pub joins: Option<String>,
 }
 
 /// One scheduled job of the gateway.

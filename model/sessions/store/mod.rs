@@ -12,12 +12,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 mod copies;
+mod history;
 mod leased;
 
 use super::{StateError, StateFiles, Transcript};
 use crate::env::Env;
 use crate::policy::{Policies, StoreLock, UnreadableStore};
 pub(crate) use copies::Mended;
+pub(crate) use history::ProcessWide;
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,6 +56,7 @@ pub(crate) struct SessionStore {
     restored: Cell<bool>,
     /// The latest change is in place, and the disk has not confirmed that it will stay there.
     is_unconfirmed: Cell<bool>,
+    process_wide: ProcessWide,
 }
 
 /// The store's bytes when they were last parsed or written, and what they say.
@@ -64,7 +67,6 @@ struct Parsed {
 
 impl SessionStore {
     /// The store in `dir`, which must exist. A store that does not parse is an error now, not later.
-    #[allow(dead_code, reason = "for programs beside the gateway")]
     pub(crate) fn open(
         env: Env,
         files: StateFiles,
@@ -79,6 +81,7 @@ impl SessionStore {
     /// The store in `dir`, in whatever condition; [`Self::mend`] looks at that.
     pub(crate) fn unchecked(env: Env, files: StateFiles, dir: &Path, policies: &Policies) -> Self {
         Self {
+            process_wide: ProcessWide::new(&env),
             env,
             files,
             policy: policies.store_lock,
@@ -168,7 +171,6 @@ impl SessionStore {
 
     /// Changes the store as a whole: what `mutate` makes of it is durable when this returns, or nothing is changed.
     /// `mutate` is called again on what is there by then when the lock was lost in between.
-    #[allow(dead_code, reason = "for programs beside the gateway")]
     pub(crate) async fn change<T>(&self, mutate: impl FnMut(&mut Sessions) -> T) -> Result<T, StateError> {
         self.change_within(LOCK_DEADLINE, mutate).await
     }
@@ -180,11 +182,11 @@ impl SessionStore {
         mutate: impl FnMut(&mut Sessions) -> T,
     ) -> Result<T, StateError> {
         match self.policy {
-            StoreLock::Leased
-            | StoreLock::RespectsTheSilent
-            | StoreLock::WritesWithoutLooking
-            | StoreLock::Unfenced
-            | StoreLock::InProcess => self.change_leased(deadline, mutate).await,
+            StoreLock::Leased | StoreLock::RespectsTheSilent | StoreLock::WritesWithoutLooking => {
+                self.change_leased(deadline, mutate).await
+            }
+            StoreLock::Unfenced => self.change_unfenced(mutate).await,
+            StoreLock::InProcess => self.change_in_process(mutate).await,
         }
     }
 

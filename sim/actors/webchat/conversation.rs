@@ -96,12 +96,13 @@ enum Standing {
 }
 
 impl Conversation {
-    /// An empty conversation of the sender called `name`. `jitter` gives numbers for the waits between retries.
-    pub(super) fn new(name: &str, kind: SenderKind, jitter: Box<dyn Fn() -> u64>) -> Self {
+    /// An empty conversation of the sender called `name`, as it knows it; it is `whose`. `jitter` gives numbers for the
+    /// waits between retries.
+    pub(super) fn new(name: &str, whose: &str, kind: SenderKind, jitter: Box<dyn Fn() -> u64>) -> Self {
         Self {
             name: name.to_owned(),
             kind,
-            session_key: session_key(name),
+            session_key: session_key(whose),
             messages: Vec::new(),
             outgoing: VecDeque::new(),
             pending: BTreeMap::new(),
