@@ -15,7 +15,7 @@ use crate::cron::Cron;
 use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::policy::{LockSweep, StoreLock};
-use crate::sessions::{Mended, Rules, StateError, directories};
+use crate::sessions::{Mended, Rules, StateError, directories, transcript_rules};
 
 /// How often a serving gateway looks for locks that nobody holds.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -64,7 +64,13 @@ impl Gateway {
     }
 
     fn sweep(&self, dirs: &[PathBuf]) -> Vec<PathBuf> {
-        self.sessions.files().locks().sweep(dirs, self.lock_rules(), self.policies.lock_sweep)
+        let locks = self.sessions.files().locks();
+        let run_timeout = Duration::from_millis(self.config.model.run_timeout_ms);
+        match transcript_rules(self.policies.transcript_lock, run_timeout) {
+            // History judged the locks of its runs by its own rules, and knew which it held.
+            Some(rules) => self.process_wide.locks.clean_up(locks.transcript_locks(dirs), &rules),
+            None => locks.sweep(dirs, self.lock_rules(), self.policies.lock_sweep),
+        }
     }
 
     fn lock_rules(&self) -> Rules {

@@ -12,8 +12,6 @@ use libtest_mimic::Trial;
 use crate::scenarios::SEEDS;
 use crate::{corpus, test};
 
-/// The profile that lost messages without a word.
-
 pub(crate) fn tests() -> Vec<Trial> {
     let on_hardened = |scenario: &Scenario| scenario.expect.outcomes.contains_key(HARDENED);
     let test_of = |scenario: Scenario| {

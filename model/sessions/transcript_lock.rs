@@ -20,7 +20,7 @@ const HOLD_GRACE: Duration = Duration::from_millis(120_000);
 const SHORTEST_MAX_HOLD: Duration = Duration::from_millis(300_000);
 
 /// The limits of the transcript locks of an era, for runs that may take `run_timeout`; `None` when there are none.
-fn rules(policy: TranscriptLock, run_timeout: Duration) -> Option<Rules> {
+pub(crate) fn rules(policy: TranscriptLock, run_timeout: Duration) -> Option<Rules> {
     let (timeout, anonymous_grace, own_pid) = match policy {
         TranscriptLock::NotNeeded => return None,
         TranscriptLock::WaitsTenSeconds => (Duration::from_millis(10_000), STALE_AGE, OwnPid::Alive),

@@ -180,6 +180,13 @@ impl HeldLocks {
         paths.iter().for_each(|path| self.release(path));
     }
 
+    /// Removes those of `files` that are stale, and returns them: what a start of history did.
+    pub(crate) fn clean_up(&self, files: Vec<PathBuf>, rules: &Rules) -> Vec<PathBuf> {
+        let is_stale = |file: &Path| matches!(self.judge(file, self.read(file).as_ref(), rules), Ok(Some(_)));
+        let stale = files.into_iter().filter(|file| is_stale(file));
+        stale.filter(|file| removed(self.0.env.fs().remove(file)).is_ok()).collect()
+    }
+
     /// Creates the lock file and writes who holds it, in two steps; `false` when there is one already.
     async fn try_create(&self, path: &Path, max_hold: Duration) -> Result<bool, UnfencedError> {
         let env = &self.0.env;

@@ -85,13 +85,20 @@ impl Locks {
 
     /// Removes the locks in `dirs` that nobody holds, and returns the files. Never waits and takes no lock.
     pub(crate) fn sweep(&self, dirs: &[PathBuf], rules: Rules, kinds: LockSweep) -> Vec<PathBuf> {
-        let mut files = self.lock_files(dirs);
-        if kinds == LockSweep::TranscriptsOnly {
-            files.retain(|file| is_of_transcript(file));
-        }
+        let mut files = match kinds {
+            LockSweep::EveryKind => self.lock_files(dirs),
+            LockSweep::TranscriptsOnly => self.transcript_locks(dirs),
+        };
         let ours: Vec<PathBuf> = self.0.held.borrow().values().map(|(path, _)| path.clone()).collect();
         files.retain(|file| !ours.contains(file));
         files.retain(|file| self.free_if_stale(file, rules));
+        files
+    }
+
+    /// The lock files of transcripts in `dirs`.
+    pub(crate) fn transcript_locks(&self, dirs: &[PathBuf]) -> Vec<PathBuf> {
+        let mut files = self.lock_files(dirs);
+        files.retain(|file| is_of_transcript(file));
         files
     }
 
