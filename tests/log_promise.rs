@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gatesim::scenario::Scenario;
 use gatesim::timeline::{Event, Fact, Level, LogRecord, MessageId};
 use gatesim::verdict::{Expected, RunResult};
-use gateway::policy::HARDENED;
+use gateway::policy::{self, HARDENED};
 use libtest_mimic::Trial;
 
 use crate::scenarios::SEEDS;
@@ -34,7 +34,9 @@ fn names_every_loss(scenario: &Scenario) {
 fn history_did_not_keep_it() {
     let lost = |(scenario, profile): &(Scenario, String)| match scenario.expect.under(profile) {
         Expected::Fail(invariants) => {
-            scenario.path.starts_with(corpus::BUGS) && invariants.iter().any(|name| name == "no-silent-drop")
+            let is_of_history = policy::profile_names().any(|name| name == profile);
+            let is_bug = scenario.path.starts_with(corpus::BUGS);
+            is_of_history && is_bug && invariants.iter().any(|name| name == "no-silent-drop")
         }
         _ => false,
     };
