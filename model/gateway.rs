@@ -54,9 +54,8 @@ impl StartError {
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
         match self {
             Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
-            Self::State(StateError::Io { .. } | StateError::Lock(_)) | Self::Locked(LockError::Io { .. }) => {
-                ExitCode::FAILURE
-            }
+            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_))
+            | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
             Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
             Self::Locked(_) | Self::Bind { .. } => match on_conflict {
                 StartConflictExit::Config => ExitCode::CONFIG,

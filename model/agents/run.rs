@@ -171,7 +171,10 @@ fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
         (LockFailure::Forget, _) | (_, StateError::Unreadable { .. }) => false,
         (
             LockFailure::TellAndRetry,
-            StateError::Lock(_) | StateError::Unfenced(_) | StateError::Io { .. },
+            StateError::Lock(_)
+            | StateError::Unfenced(_)
+            | StateError::Io { .. }
+            | StateError::Unconfirmed { .. },
         ) => true,
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use store::Sessions;
 pub(crate) use store::{Mended, ProcessWide, SessionEntry, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
+pub(crate) use unfenced::UnfencedError;
 
 /// Where the sessions of a state directory are.
 pub(crate) fn sessions_dir(state_dir: &Path) -> PathBuf {

@@ -81,3 +81,8 @@ impl SessionStore {
         Ok(())
     }
 }
+        self.files.make_place_durable(&self.path).map_err(|error| match error {
+            StateError::Io { source, .. } => StateError::Unconfirmed { path: self.path.clone(), source },
+            other => other,
+        })?;
+        self.is_unconfirmed.set(false);
