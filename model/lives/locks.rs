@@ -503,19 +503,41 @@ fn an_aborted_holder_and_the_end_of_a_life_leave_no_lock() {
 
 #[test]
 fn a_lock_that_the_disk_does_not_give_back_is_tried_again_and_in_nobodys_way() {
-    run(async {
-        let world = World::default();
-        let (first, other) =
-            (Tool::new(&world, 7, StoreLock::Leased), Tool::new(&world, 8, StoreLock::Leased));
-        world.fail(FsOp::Remove, "json.lock", 2, 0);
-        drop(first.add("a"));
-        sleep(Duration::from_millis(100)).await;
-        assert_ne!(world.text(STORE_LOCK), "");
-        drop(other.add("b"));
-        sleep(Duration::from_secs(6)).await;
-        assert_eq!(keys(&world), ["a", "b"]);
-        check_tidy(&world);
-    });
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+        run(async {
+            let world = World::default();
+            let (first, other) =
+                (Tool::new(&world, 7, StoreLock::Leased), Tool::new(&world, 8, StoreLock::Leased));
+            world.fail_with(kind, FsOp::Remove, "json.lock", 2);
+            drop(first.add("a"));
+            sleep(Duration::from_millis(100)).await;
+            assert_ne!(world.text(STORE_LOCK), "");
+            drop(other.add("b"));
+            sleep(Duration::from_secs(6)).await;
+            assert_eq!(keys(&world), ["a", "b"], "{kind}");
+            check_tidy(&world);
+        });
+    }
+}
+
+#[test]
+fn a_lock_that_was_replaced_while_it_was_judged_is_left_alone() {
+    for judged in [String::new(), foreign(99)] {
+        run(async {
+            let world = World::default();
+            world.neighbour(7);
+            world.put(STORE_LOCK, &judged);
+            let tool = Tool::new(&world, 8, StoreLock::Leased);
+            let added = tool.add("a");
+            sleep(Duration::from_millis(4_900 * u64::from(judged.is_empty()))).await;
+            world.replace_after(FsOp::Stat, "json.lock", &foreign(7));
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.text(STORE_LOCK), foreign(7), "{judged:?}");
+            world.bury(7);
+            sleep(Duration::from_secs(2)).await;
+            assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+        });
+    }
 }
 
 #[test]
