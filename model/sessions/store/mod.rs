@@ -118,10 +118,16 @@ impl SessionStore {
         Transcript::new(self.files.clone(), path, key.to_string())
     }
 
-    /// The transcript of a session. Needs the lock only for a session that is new.
+    /// The transcript of a session, which is durable when this returns. Needs the lock only for a session that is
+    /// new.
     pub(crate) async fn open_transcript(&self, key: &str) -> Result<Transcript, StateError> {
         match self.find_transcript(key)? {
-            Some(transcript) => Ok(transcript),
+            Some(transcript) => {
+                if !self.is_of_history() {
+                    self.confirm()?;
+                }
+                Ok(transcript)
+            }
             None => self.create_or_touch(key, LOCK_DEADLINE).await,
         }
     }
@@ -130,7 +136,7 @@ impl SessionStore {
     /// only `updatedAt` changes, which nothing depends on: it is left behind while it is recent, and while the store
     /// cannot be changed at once, so that a conversation goes on whatever holds the store.
     pub(crate) async fn touch(&self, key: &str) -> Result<Transcript, StateError> {
-        if matches!(self.policy, StoreLock::Unfenced | StoreLock::InProcess) {
+        if self.is_of_history() {
             // History changed the store at every turn.
             return self.create_or_touch(key, LOCK_DEADLINE).await;
         }
@@ -153,6 +159,10 @@ impl SessionStore {
                 }
             },
         }
+    }
+
+    fn is_of_history(&self) -> bool {
+        matches!(self.policy, StoreLock::Unfenced | StoreLock::InProcess)
     }
 
     async fn create_or_touch(&self, key: &str, deadline: Duration) -> Result<Transcript, StateError> {
