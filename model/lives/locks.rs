@@ -521,6 +521,59 @@ fn a_lock_that_the_disk_does_not_give_back_is_tried_again_and_in_nobodys_way() {
 }
 
 #[test]
+fn a_change_begins_again_when_a_program_without_locks_wrote_in_between() {
+    let entry = json!({"sessionId": "1", "sessionFile": "1.jsonl", "updatedAt": 1});
+    for attempts in [1, 2, 3] {
+        run(async {
+            let world = World::default();
+            let tool = Tool::new(&world, 7, StoreLock::Leased);
+            let added = tool.add("first");
+            let mut others = json!({});
+            for attempt in 0..attempts {
+                world.stop_after(FsOp::SyncFile, ".tmp");
+                tool.process.thaw();
+                sleep(Duration::from_secs(1)).await;
+                assert!(tool.process.is_frozen(), "{attempt}");
+                others[format!("other {attempt}")] = entry.clone();
+                world.put(SESSIONS, &others.to_string());
+            }
+            tool.process.thaw();
+            sleep(Duration::from_secs(1)).await;
+            let mut expected: Vec<_> = (0..attempts).map(|attempt| format!("other {attempt}")).collect();
+            match attempts {
+                3 => {
+                    let outcome = added.borrow();
+                    let Some(Err(error)) = &*outcome else { panic!("{outcome:?}") };
+                    assert!(error.to_string().contains("does not take its lock"), "{error}");
+                }
+                _ => {
+                    assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+                    expected.insert(0, "first".into());
+                }
+            }
+            assert_eq!(keys(&world), expected);
+            check_tidy(&world);
+        });
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_session_before_it_is_durable() {
+    run(async {
+        let world = World::default();
+        let tool = Tool::new(&world, 7, StoreLock::Leased);
+        world.fail(FsOp::SyncDir, "sessions", 2, 0);
+        let added = tool.add("a");
+        sleep(Duration::from_secs(1)).await;
+        assert!(matches!(*added.borrow(), Some(Err(_))));
+        assert_eq!(keys(&world), ["a"], "it is there, and may not stay");
+        let open = || tool.store.open_transcript("a");
+        assert!(open().await.is_err());
+        assert!(open().await.is_ok());
+    });
+}
+
+#[test]
 fn a_lock_that_was_replaced_while_it_was_judged_is_left_alone() {
     for judged in [String::new(), foreign(99)] {
         run(async {

@@ -73,6 +73,12 @@ pub(crate) enum LockError {
         /// The lock file.
         path: PathBuf,
     },
+    /// What it protects was changed again and again by somebody who does not take it.
+    #[error("somebody who does not take its lock keeps changing {path}; nothing was written")]
+    Ignored {
+        /// The file that the lock protects.
+        path: PathBuf,
+    },
     /// This life of the gateway gives its locks back and takes no more.
     #[error("{path} is not taken any more: the gateway ends")]
     Closed {

@@ -200,9 +200,22 @@ impl SessionStore {
         }
     }
 
+    /// What the store says now, and the bytes that say so; none when there is no store.
+    fn snapshot(&self) -> Result<(Vec<u8>, Sessions), StateError> {
+        let Some(bytes) = self.files.read(&self.path)? else { return Ok(Default::default()) };
+        let sessions = self.look_at(bytes.clone(), Sessions::clone)?;
+        Ok((bytes, sessions))
+    }
+
     /// Looks at what the store says now.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
-        let Some(bytes) = self.files.read(&self.path)? else { return Ok(look(&Sessions::new())) };
+        match self.files.read(&self.path)? {
+            Some(bytes) => self.look_at(bytes, look),
+            None => Ok(look(&Sessions::new())),
+        }
+    }
+
+    fn look_at<T>(&self, bytes: Vec<u8>, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
             Some(known) => known,
