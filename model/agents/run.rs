@@ -140,6 +140,7 @@ async fn conversation(
             Err(error) if will_pass(gateway, &error) => error,
             opened => {
                 wait.waits.set(false);
+                gateway.waits.end(&message.run_id);
                 return Ok(opened?);
             }
         };

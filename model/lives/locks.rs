@@ -14,7 +14,7 @@ use super::{House, INBOX, Model, SESSIONS, STORE_LOCK, TOKEN, named, reply, run,
 use crate::env::test_env::{TestProcess, World};
 use crate::env::{ExitCode, FsOp, Signal};
 use crate::policy::{Policies, StoreLock, profile};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles};
+use crate::sessions::{LOCK_DEADLINE, LockError, SessionStore, StateError, StateFiles};
 
 const DIR: &str = "/state/agents/main/sessions";
 const INSTANCE_LOCK: &str = "/state/gateway.lock";
@@ -567,7 +567,7 @@ fn nobody_is_told_of_a_session_before_it_is_durable() {
         sleep(Duration::from_secs(1)).await;
         assert!(matches!(*added.borrow(), Some(Err(_))));
         assert_eq!(keys(&world), ["a"], "it is there, and may not stay");
-        let open = || tool.store.open_transcript("a");
+        let open = || tool.store.open_transcript("a", LOCK_DEADLINE);
         assert!(open().await.is_err());
         assert!(open().await.is_ok());
     });

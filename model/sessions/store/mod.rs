@@ -22,7 +22,7 @@ pub(crate) use copies::Mended;
 pub(crate) use history::ProcessWide;
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// How old `updatedAt` may be before a use of the session renews it, in milliseconds.
 const TOUCH_INTERVAL_MS: u64 = 60_000;
 
@@ -119,8 +119,12 @@ impl SessionStore {
     }
 
     /// The transcript of a session, which is durable when this returns. Needs the lock only for a session that is
-    /// new.
-    pub(crate) async fn open_transcript(&self, key: &str) -> Result<Transcript, StateError> {
+    /// new, and waits for it no longer than `patience`.
+    pub(crate) async fn open_transcript(
+        &self,
+        key: &str,
+        patience: Duration,
+    ) -> Result<Transcript, StateError> {
         match self.find_transcript(key)? {
             Some(transcript) => {
                 if !self.is_of_history() {
@@ -128,7 +132,7 @@ impl SessionStore {
                 }
                 Ok(transcript)
             }
-            None => self.create_or_touch(key, LOCK_DEADLINE).await,
+            None => self.create_or_touch(key, patience).await,
         }
     }
 
