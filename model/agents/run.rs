@@ -166,16 +166,18 @@ impl Wait {
     }
 }
 
-/// Whether waiting helps against `error`: somebody has the lock, or the disk is in trouble.
+/// Whether waiting helps against `error`: somebody has the lock, the disk is in trouble, or the store is damaged and
+/// may be restored. History gave up at once.
 fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
     match (gateway.policies.lock_failure, error) {
-        (LockFailure::Forget, _) | (_, StateError::Unreadable { .. }) => false,
+        (LockFailure::Forget, _) => false,
         (
             LockFailure::TellAndRetry,
             StateError::Lock(_)
             | StateError::Unfenced(_)
             | StateError::Io { .. }
-            | StateError::Unconfirmed { .. },
+            | StateError::Unconfirmed { .. }
+            | StateError::Unreadable { .. },
         ) => true,
     }
 }

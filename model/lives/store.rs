@@ -100,6 +100,32 @@ fn a_store_that_is_cut_to_nothing_while_the_gateway_serves_is_restored_by_the_po
 }
 
 #[test]
+fn a_message_that_meets_a_damaged_store_is_kept_until_that_is_restored() {
+    run(async {
+        let house = lived_in().await;
+        house.live().await;
+        house.world.put(SESSIONS, "");
+        let mut client = house.client().await;
+        client.accepted("again", "k3").await;
+        client.send_in("third", "hey", "k4").await;
+        for _ in 0..2 {
+            let event = client.event("chat").await;
+            assert!(event["errorMessage"].as_str().is_some_and(|text| text.contains("waits")), "{event}");
+        }
+        sleep(POLLER).await;
+        for _ in 0..2 {
+            let event = loop {
+                let event = client.event("chat").await;
+                if event["state"] != "delta" {
+                    break event;
+                }
+            };
+            assert_eq!(event["state"], "final", "{event}");
+        }
+    });
+}
+
+#[test]
 fn the_poller_frees_what_nobody_holds_although_every_lock_of_the_store_is_held() {
     run(async {
         let house = lived_in().await;
