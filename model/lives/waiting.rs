@@ -1,17 +1,126 @@
-//! Messages that wait for the session store: what the senders hear who were not there, or not first in line.
+//! Messages that wait for the session store: what their senders hear, who were there or not, first in line or not,
+//! and what becomes of the messages.
 
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing_test::traced_test;
 
 use super::{Client, House, INBOX, STORE_LOCK, named, reply, run, user};
 use crate::env::{ExitCode, Signal};
+use crate::policy::{LockFailure, Policies, profile};
 
 /// Somebody else's lock, which promises nothing.
 fn foreign() -> String {
     json!({"pid": 7, "createdAt": "2026-03-02T00:00:00Z"}).to_string()
+}
+
+#[traced_test]
+#[test]
+fn a_message_that_meets_a_held_lock_is_told_once_and_answered_when_it_is_free() {
+    run(async {
+        let house = House::new();
+        house.world.neighbour(7);
+        let life = house.live().await;
+        house.world.put(STORE_LOCK, &foreign());
+        let mut client = house.client().await;
+        let sent = Instant::now();
+        client.accepted("hello", "k1").await;
+        let (state, text) = client.ending("k1").await;
+        assert_eq!(state, "error");
+        assert!(sent.elapsed() < Duration::from_secs(11), "{:?}", sent.elapsed());
+        for words in ["\"hello\" waits", "held by process 7 since 2026-03-02", "do not send it again"] {
+            assert!(text.contains(words), "{text}");
+        }
+        sleep(Duration::from_secs(200)).await;
+        assert_eq!(client.send("hello", "k1").await["payload"]["status"], "in_flight");
+        assert!(house.world.text(INBOX).contains("accepted") && !house.world.text(INBOX).contains("started"));
+        assert_eq!(house.asked(), [""; 0]);
+        house.world.remove(STORE_LOCK);
+        // Nothing in between: the wait was told once.
+        assert_eq!(client.ending("k1").await, ("final".into(), "re: hello".into()));
+        assert_eq!(client.history().await, [user("hello"), reply("hello")]);
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+        assert_eq!(house.world.text(STORE_LOCK), "");
+    });
+    logs_assert(|lines| named(lines, "k1"));
+}
+
+#[test]
+fn a_wait_for_the_lock_is_no_part_of_the_time_that_a_run_has() {
+    run(async {
+        let house = House::new();
+        house.world.neighbour(7);
+        house.live().await;
+        house.world.put(STORE_LOCK, &foreign());
+        let mut client = house.client().await;
+        client.accepted("hello", "k1").await;
+        assert_eq!(client.ending("k1").await.0, "error");
+        sleep(Duration::from_secs(700)).await;
+        house.world.remove(STORE_LOCK);
+        assert_eq!(client.ending("k1").await, ("final".into(), "re: hello".into()));
+    });
+}
+
+#[test]
+fn a_message_that_waits_is_left_to_the_next_life_as_it_is() {
+    for signal in [None, Some(Signal::Terminate)] {
+        run(async {
+            let house = House::new();
+            house.world.neighbour(7);
+            let life = house.live().await;
+            house.world.put(STORE_LOCK, &foreign());
+            let mut client = house.client().await;
+            client.accepted("hello", "k1").await;
+            assert_eq!(client.ending("k1").await.0, "error");
+            match signal {
+                None => life.killed().await,
+                Some(signal) => assert_eq!(life.end(signal).await, ExitCode::CLEAN),
+            }
+            assert!(!house.world.text(INBOX).contains("settled"), "{}", house.world.text(INBOX));
+            assert_eq!(house.world.text(STORE_LOCK), foreign(), "it was not ours to remove");
+            house.world.bury(7);
+            house.live().await;
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(house.client().await.history().await, [user("hello"), reply("hello")]);
+        });
+    }
+}
+
+#[test]
+fn a_sender_can_stop_a_message_that_waits() {
+    run(async {
+        let house = House::new();
+        house.world.neighbour(7);
+        house.live().await;
+        house.world.put(STORE_LOCK, &foreign());
+        let mut client = house.client().await;
+        client.accepted("hello", "k1").await;
+        assert_eq!(client.ending("k1").await.0, "error");
+        let aborted = client.request("chat.abort", json!({"sessionKey": "main"})).await;
+        assert_eq!(aborted["payload"]["runIds"], json!(["k1"]), "{aborted}");
+        house.world.remove(STORE_LOCK);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(house.asked(), [""; 0]);
+    });
+}
+
+#[test]
+fn history_forgot_the_message_and_said_nothing() {
+    run(async {
+        let policies = Policies { lock_failure: LockFailure::Forget, ..profile("hardened").expect("exists") };
+        let house = House::with_policies(policies);
+        house.world.neighbour(7);
+        house.live().await;
+        house.world.put(STORE_LOCK, &foreign());
+        let mut client = house.client().await;
+        client.accepted("hello", "k1").await;
+        sleep(Duration::from_secs(20)).await;
+        house.world.remove(STORE_LOCK);
+        assert!(timeout(Duration::from_secs(100), client.ending("k1")).await.is_err());
+        assert_eq!(house.asked(), [""; 0]);
+    });
 }
 
 /// Whose waiting the next `count` events are about.
