@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell, tell_of_wait};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within};
 use super::provider::{self, PromptMessage, ProviderError};
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
+use crate::lifecycle::budgets;
+use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
 use crate::policy::LockFailure;
@@ -69,7 +71,10 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
         Err(Interruption::ByShutdown) if wait.waits.get() => {
             wait.tell_once(&gateway, &message, &seq, "the service ended while the session store was in use");
         }
-        Err(Interruption::ByShutdown) => tell(&gateway, &message, NoticeCause::Interrupted, seq.get()).await,
+        Err(Interruption::ByShutdown) => {
+            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
+            tell_within(&gateway, &message, NoticeCause::Interrupted, seq.get(), patience).await;
+        }
     }
 }
 

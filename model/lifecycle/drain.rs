@@ -98,8 +98,7 @@ async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
     });
     let mut untold: VecDeque<Accepted> = queued.map(|(message, _)| message).collect();
     let limit: Duration = budgets::settle(&gateway.config, ending);
-    // Whoever holds the session store shall not cost all of them the time that is left.
-    let patience_ends = Instant::now() + limit / 2;
+    let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
     let settling = async {
         // The runs first: in each conversation they are older than what is queued.
         gateway.lanes.idle().await;

@@ -535,6 +535,23 @@ fn what_goes_on_after_the_end_of_a_life_has_no_lock_and_gets_none() {
 }
 
 #[test]
+fn a_lock_whose_payload_the_disk_refused_is_in_nobodys_way() {
+    for torn in [0, 5] {
+        run(async {
+            let world = World::default();
+            let tool = Tool::new(&world, 7, StoreLock::Leased);
+            world.fail(FsOp::Write, "json.lock", 1, torn);
+            let refused = tool.add("a");
+            sleep(Duration::from_millis(10)).await;
+            assert!(matches!(*refused.borrow(), Some(Err(StateError::Lock(LockError::Io { .. })))));
+            let added = tool.add("a");
+            sleep(Duration::from_millis(10)).await;
+            assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+        });
+    }
+}
+
+#[test]
 fn a_lock_that_changes_hands_is_not_silent() {
     run(async {
         let world = World::default();

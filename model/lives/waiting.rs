@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tracing_test::traced_test;
 
-use super::{Client, House, INBOX, STORE_LOCK, named, reply, run, user};
+use super::{Client, House, INBOX, Model, SESSIONS, STORE_LOCK, named, reply, run, user};
 use crate::env::{ExitCode, Signal};
 use crate::policy::{LockFailure, Policies, profile};
 
@@ -100,6 +100,9 @@ fn a_sender_can_stop_a_message_that_waits() {
         assert_eq!(client.ending("k1").await.0, "error");
         let aborted = client.request("chat.abort", json!({"sessionKey": "main"})).await;
         assert_eq!(aborted["payload"]["runIds"], json!(["k1"]), "{aborted}");
+        let mut later = house.client().await;
+        assert!(later.history().await.is_empty());
+        assert!(timeout(Duration::from_secs(1), later.ending("k1")).await.is_err(), "it waits no longer");
         house.world.remove(STORE_LOCK);
         sleep(Duration::from_secs(30)).await;
         assert_eq!(house.asked(), [""; 0]);
@@ -164,6 +167,29 @@ fn who_stands_in_line_behind_a_message_that_waits_is_told_at_a_stop() {
     for key in ["k2", "k3", "k5"] {
         logs_assert(|lines| named(lines, key));
     }
+}
+
+/// The conversation that the first one began is gone, so even its notice needs the lock.
+#[test]
+fn a_run_that_is_interrupted_is_told_in_time_although_its_notice_cannot_be_recorded() {
+    run(async {
+        let house = House::new();
+        house.model.set(Model::Hangs);
+        house.world.neighbour(7);
+        let life = house.live().await;
+        let mut client = house.client().await;
+        for key in ["k1", "k2"] {
+            client.accepted("hello", key).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        house.world.put(STORE_LOCK, &foreign());
+        house.world.remove(SESSIONS);
+        life.signal(Signal::Terminate);
+        let (state, text) = client.ending("k1").await;
+        assert!(state == "error" && text.contains("was not answered"), "{text}");
+        assert_eq!(told_of_wait(&mut client, 1).await, ["k2"]);
+        assert_eq!(life.ended().await, ExitCode::CLEAN);
+    });
 }
 
 #[test]
