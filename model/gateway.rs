@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Launch;
-use crate::agents::{provider::Endpoint, run};
+use crate::agents::{notice::Waits, provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
 use crate::cron::{self, Cron};
@@ -54,9 +54,8 @@ impl StartError {
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
         match self {
             Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
-            Self::State(StateError::Io { .. } | StateError::Lock(_)) | Self::Locked(LockError::Io { .. }) => {
-                ExitCode::FAILURE
-            }
+            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_))
+            | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
             Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
             Self::Locked(_) | Self::Bind { .. } => match on_conflict {
                 StartConflictExit::Config => ExitCode::CONFIG,
@@ -109,6 +108,7 @@ pub(crate) struct Gateway {
     pub(crate) sessions: SessionStore,
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
+    pub(crate) waits: Waits,
     pub(crate) cron: Option<Cron>,
     pub(crate) process_wide: ProcessWide,
     started: Instant,
@@ -310,6 +310,7 @@ impl Gateway {
                 .of_process(process_wide),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
+            waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
             started: Instant::now(),
@@ -387,6 +388,7 @@ impl Gateway {
     /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
     pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
         let settled = self.inbox.settle(run_id, how);
+        self.waits.end(run_id);
         cron::settled(self, run_id, how);
         let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");

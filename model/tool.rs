@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::Launch;
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, ExitCode, WallTime};
-use crate::sessions::{SessionEntry, SessionStore, StateError, StateFiles, sessions_dir};
+use crate::sessions::{
+    LockError, SessionEntry, SessionStore, StateError, StateFiles, UnfencedError, sessions_dir,
+};
 
 /// The field of a session's entry that holds its labels.
 const LABELS: &str = "labels";
@@ -52,6 +54,13 @@ enum ToolError {
     NoSuchSession { key: String },
     #[error("the session store is busy, nothing was changed: {0}")]
     Busy(StateError),
+    /// A tool is gone before it could see that a holder is silent, unlike a gateway; a dead one is in nobody's way.
+    #[error(
+        "the session store is busy, nothing was changed: {0}. If that process stands still, end it and try again."
+    )]
+    Held(StateError),
+    #[error("{0}")]
+    Unconfirmed(StateError),
     #[error("cannot use the session store, nothing was changed: {0}")]
     State(StateError),
 }
@@ -59,8 +68,13 @@ enum ToolError {
 impl From<StateError> for ToolError {
     fn from(error: StateError) -> Self {
         match error {
-            StateError::Lock(_) => Self::Busy(error),
-            _ => Self::State(error),
+            StateError::Lock(LockError::Io { .. }) | StateError::Unfenced(UnfencedError::Io { .. }) => {
+                Self::State(error)
+            }
+            StateError::Lock(LockError::Held { .. }) => Self::Held(error),
+            StateError::Lock(_) | StateError::Unfenced(UnfencedError::TimedOut { .. }) => Self::Busy(error),
+            StateError::Unconfirmed { .. } => Self::Unconfirmed(error),
+            StateError::Io { .. } | StateError::Unreadable { .. } => Self::State(error),
         }
     }
 }
@@ -234,6 +248,52 @@ mod tests {
         );
         assert!(report.said.contains("process 7 since 2026-03-02T00:00:00.000Z"), "{}", report.said);
         assert!(!world.text(STORE).contains("urgent"));
+    }
+
+    #[test]
+    fn a_holder_that_stands_still_is_named_with_what_to_do_about_it() {
+        let world = machine();
+        world.neighbour(7);
+        let lock = json!({"pid": 7, "createdAt": "2026-03-02T00:00:00Z", "ownerId": "x", "leaseMs": 30_000});
+        world.put(LOCK, &lock.to_string());
+        let report = tool(&world, 8, label("urgent"));
+        assert_eq!(report.code, ExitCode::FAILURE);
+        assert!(report.said.contains("process 7 since 2026-03-02T00:00:00.000Z"), "{}", report.said);
+        assert!(
+            report.said.ends_with("If that process stands still, end it and try again."),
+            "{}",
+            report.said
+        );
+    }
+
+    #[test]
+    fn only_a_store_that_somebody_holds_is_busy() {
+        let path = std::path::PathBuf::from("/state/sessions.json.lock");
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let held = UnfencedError::TimedOut { path: path.clone(), owner: "pid=7".into(), waited_ms: 10_000 };
+        let busy: [StateError; 2] = [held.into(), LockError::Lost { path: path.clone() }.into()];
+        for error in busy {
+            assert!(matches!(ToolError::from(error), ToolError::Busy(_)));
+        }
+        let refused: [StateError; 2] = [
+            UnfencedError::Io { path: path.clone(), source: full() }.into(),
+            LockError::Io { path, source: full() }.into(),
+        ];
+        for error in refused {
+            assert!(matches!(ToolError::from(error), ToolError::State(_)));
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_not_confirmed_is_not_said_to_be_none() {
+        let world = machine();
+        world.fail(crate::env::FsOp::SyncDir, "sessions", 1, 0);
+        let report = tool(&world, 1, label("urgent"));
+        assert_eq!(report.code, ExitCode::FAILURE);
+        assert!(world.text(STORE).contains("urgent"));
+        assert!(!report.said.contains("nothing was changed"), "{}", report.said);
+        assert!(report.said.contains("may not survive a power loss"), "{}", report.said);
+        assert_eq!(tool(&world, 2, label("urgent")).code, ExitCode::CLEAN);
     }
 
     #[test]

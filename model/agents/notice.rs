@@ -4,17 +4,19 @@
 //! owed: it is tried again for as long as the process lives, and the journal keeps the message open for the next
 //! life. What the transcript already says about the message wins over the notice, so that none ends twice.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::provider::ProviderError;
-use crate::channels::webchat::{ChatState, publish};
+use crate::channels::webchat::{ChatState, event, publish};
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::sessions::{Outcome, Role, StateError};
+use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
 
 /// How much of a message its notice quotes.
 const QUOTED_CHARS: usize = 80;
@@ -47,29 +49,41 @@ pub(crate) enum TurnError {
 /// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
 /// number of the run's next event.
 pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: NoticeCause, seq: u64) {
+    tell_within(gateway, message, cause, seq, LOCK_DEADLINE).await;
+}
+
+/// As [`tell`], waiting for the session store no longer than `patience`. Who cannot be told in time how the message
+/// ends hears that it is kept.
+pub(crate) async fn tell_within(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    cause: NoticeCause,
+    seq: u64,
+    patience: Duration,
+) {
     if cron::is_run(&message.run_id) {
         return end_scheduled(gateway, message, &cause, seq);
     }
     let notice = notice(&message.text, &cause);
-    match record(gateway, message, &notice).await {
+    match record(gateway, message, &notice, patience).await {
         Ok(outcome) => announce(gateway, message, &outcome, seq),
         Err(error) => {
             tracing::error!(name: "message.notice-not-durable", run = message.run_id, %error, "trying again");
             // Nothing runs a message again that had started. One that had not may still get its reply, from this
             // life's successor; saying now that it will not could be a lie.
             let said = matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
-            if said {
-                announce(gateway, message, &Outcome::Notice(notice.clone()), seq);
+            match said {
+                true => announce(gateway, message, &Outcome::Notice(notice.clone()), seq),
+                false => tell_of_wait(gateway, message, &error.to_string(), seq),
             }
-            drop(
-                gateway.env.spawn("notice", keep_trying(gateway.clone(), message.clone(), notice, seq, said)),
-            );
+            let trying = keep_trying(gateway.clone(), message.clone(), notice, seq + 1, said);
+            drop(gateway.env.spawn("notice", trying));
         }
     }
 }
 
 /// Tells a sender, over the live connection only, that its message waits. Nothing ends: it is kept, and answered when
-/// what is in the way has gone.
+/// what is in the way has gone. Who comes back before that is told by [`Waits`].
 pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq: u64) {
     tracing::warn!(
         name: "message.waiting",
@@ -80,6 +94,40 @@ pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq
     );
     let words = wait_words(&message.text, why);
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
+    gateway.waits.begin(message, seq, words);
+}
+
+/// What senders were told of messages that wait. No transcript says it, so whoever begins to follow a conversation
+/// while a message waits in it is told again.
+#[derive(Default)]
+pub(crate) struct Waits(RefCell<BTreeMap<String, Waiting>>);
+
+struct Waiting {
+    session_key: String,
+    seq: u64,
+    words: String,
+}
+
+impl Waits {
+    fn begin(&self, message: &Accepted, seq: u64, words: String) {
+        let waiting = Waiting { session_key: message.session_key.clone(), seq, words };
+        self.0.borrow_mut().insert(message.run_id.clone(), waiting);
+    }
+
+    /// The message waits no longer, or is over.
+    pub(crate) fn end(&self, run_id: &str) {
+        self.0.borrow_mut().remove(run_id);
+    }
+
+    /// What is to be said of the messages that wait in a conversation, as events.
+    pub(crate) fn events(&self, session_key: &str) -> Vec<String> {
+        let waits = self.0.borrow();
+        let of_conversation = waits.iter().filter(|(_, waiting)| waiting.session_key == session_key);
+        let event = |(run_id, waiting): (&String, &Waiting)| {
+            event(session_key, run_id, waiting.seq, &ChatState::Error(&waiting.words))
+        };
+        of_conversation.map(event).collect()
+    }
 }
 
 /// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
@@ -100,7 +148,7 @@ async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, se
     let mut delay = FIRST_RETRY_DELAY;
     loop {
         sleep(delay).await;
-        match record(&gateway, &message, &notice).await {
+        match record(&gateway, &message, &notice, LOCK_DEADLINE).await {
             Ok(outcome) if said => {
                 tracing::info!(name: "message.notice-durable", run = message.run_id, ?outcome, "recorded at last");
                 return;
@@ -115,8 +163,13 @@ async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, se
 }
 
 /// Makes the end of a message durable and returns it: what the transcript says already, or the notice.
-async fn record(gateway: &Rc<Gateway>, message: &Accepted, notice: &str) -> Result<Outcome, StateError> {
-    let transcript = gateway.sessions.open_transcript(&message.session_key).await?;
+async fn record(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    notice: &str,
+    patience: Duration,
+) -> Result<Outcome, StateError> {
+    let transcript = gateway.sessions.open_transcript(&message.session_key, patience).await?;
     let outcome = match transcript.outcome(&message.run_id)? {
         Some(outcome) => outcome,
         None => {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell, tell_of_wait};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within};
 use super::provider::{self, PromptMessage, ProviderError};
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
+use crate::lifecycle::budgets;
+use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
 use crate::policy::LockFailure;
@@ -69,7 +71,10 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
         Err(Interruption::ByShutdown) if wait.waits.get() => {
             wait.tell_once(&gateway, &message, &seq, "the service ended while the session store was in use");
         }
-        Err(Interruption::ByShutdown) => tell(&gateway, &message, NoticeCause::Interrupted, seq.get()).await,
+        Err(Interruption::ByShutdown) => {
+            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
+            tell_within(&gateway, &message, NoticeCause::Interrupted, seq.get(), patience).await;
+        }
     }
 }
 
@@ -140,6 +145,7 @@ async fn conversation(
             Err(error) if will_pass(gateway, &error) => error,
             opened => {
                 wait.waits.set(false);
+                gateway.waits.end(&message.run_id);
                 return Ok(opened?);
             }
         };
@@ -165,13 +171,18 @@ impl Wait {
     }
 }
 
-/// Whether waiting helps against `error`: somebody has the lock, or the disk is in trouble.
+/// Whether waiting helps against `error`: somebody has the lock, the disk is in trouble, or the store is damaged and
+/// may be restored. History gave up at once.
 fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
     match (gateway.policies.lock_failure, error) {
-        (LockFailure::Forget, _) | (_, StateError::Unreadable { .. }) => false,
+        (LockFailure::Forget, _) => false,
         (
             LockFailure::TellAndRetry,
-            StateError::Lock(_) | StateError::Unfenced(_) | StateError::Io { .. },
+            StateError::Lock(_)
+            | StateError::Unfenced(_)
+            | StateError::Io { .. }
+            | StateError::Unconfirmed { .. }
+            | StateError::Unreadable { .. },
         ) => true,
     }
 }

@@ -54,6 +54,11 @@ struct TextBlock<'a> {
 
 /// Sends a `chat` event to everybody who follows the conversation.
 pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) {
+    peers.publish(session_key, &event(session_key, run_id, seq, state));
+}
+
+/// A `chat` event, as a frame.
+pub(crate) fn event(session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) -> String {
     let message =
         |text| Some(AssistantMessage { role: "assistant", content: [TextBlock { r#type: "text", text }] });
     let (state, message, stop_reason, error_message) = match state {
@@ -64,8 +69,7 @@ pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, 
     };
     let payload = Payload { run_id, session_key, seq, state, message, stop_reason, error_message };
     let event = ChatEvent { r#type: "event", event: "chat", payload };
-    let frame = serde_json::to_string(&event).expect("an event is plain text");
-    peers.publish(session_key, &frame);
+    serde_json::to_string(&event).expect("an event is plain text")
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ struct Inner {
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
+    /// What an unseen hand writes into which file after which operation on it.
+    replacement: RefCell<Option<(FsOp, &'static str, Vec<u8>)>>,
 }
 
 /// Calls of one operation, on files whose path ends in `file`, that fail.
@@ -157,6 +159,18 @@ impl World {
         self.0.stop_sign.set(Some((op, file)));
     }
 
+    /// Right after the next `op` on a file called `file` that file has another text.
+    pub(crate) fn replace_after(&self, op: FsOp, file: &'static str, text: &str) {
+        self.0.replacement.replace(Some((op, file, text.into())));
+    }
+
+    fn replace_if_due(&self, op: FsOp, path: &Path) {
+        let is_due = |due: &mut (FsOp, &str, _)| due.0 == op && path.to_string_lossy().ends_with(due.1);
+        if let Some((.., bytes)) = self.0.replacement.borrow_mut().take_if(|due| is_due(due)) {
+            self.0.files.borrow_mut().insert(path.to_path_buf(), (bytes, self.now()));
+        }
+    }
+
     /// The names of the files in `dir`, sorted.
     pub(crate) fn names_in(&self, dir: &str) -> Vec<String> {
         let files = self.0.files.borrow();
@@ -267,7 +281,9 @@ impl Doors {
             self.world.0.stop_sign.set(None);
             self.state.is_frozen.set(true);
         }
-        operation()
+        let done = operation();
+        self.world.replace_if_due(op, path);
+        done
     }
 }
 

@@ -43,6 +43,12 @@ pub(crate) fn settle(config: &Config, ending: Ending) -> Duration {
     third_of_reserve(config, ending)
 }
 
+/// How long the notices of interrupted work may wait for the session store, so that whoever holds it leaves time to
+/// say at least that. A restart gives them no less than a stop.
+pub(crate) fn notice_patience(config: &Config, ending: Ending) -> Duration {
+    settle(config, ending) / 2
+}
+
 /// How long closing may take; `None` is without limit. `since_asked` is the age of the request to end.
 pub(crate) fn close(
     policies: &Policies,

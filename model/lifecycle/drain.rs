@@ -1,6 +1,7 @@
 //! The drain: admission is closed, and what was accepted gets the time it needs, up to a budget. Then what is
 //! left is interrupted, and every message that ends otherwise than with a reply is named.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use super::budgets;
 use super::phase::Ending;
-use crate::agents::notice::{NoticeCause, tell};
+use crate::agents::notice::{NoticeCause, tell_of_wait, tell_within};
 use crate::env::SignalStream;
 use crate::gateway::Gateway;
+use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
 
@@ -90,20 +92,27 @@ async fn reached(deadline: Option<Instant>) {
 /// successor on a restart, and told on a stop, since nobody may come after.
 async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
     let stopped = gateway.lanes.stop_all(Interruption::ByShutdown);
+    let queued = stopped.into_iter().filter_map(|stopped| match stopped {
+        Stopped::Queued(run_id) if ending == Ending::Stop => gateway.inbox.find_open(&run_id),
+        _ => None,
+    });
+    let mut untold: VecDeque<Accepted> = queued.map(|(message, _)| message).collect();
+    let limit: Duration = budgets::settle(&gateway.config, ending);
+    let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
     let settling = async {
         // The runs first: in each conversation they are older than what is queued.
         gateway.lanes.idle().await;
-        for stopped in stopped {
-            let Stopped::Queued(run_id) = stopped else { continue };
-            let Some((message, _)) = gateway.inbox.find_open(&run_id) else { continue };
-            if ending == Ending::Stop {
-                tell(gateway, &message, NoticeCause::Interrupted, 0).await;
-            }
+        while let Some(message) = untold.front() {
+            let patience = patience_ends.saturating_duration_since(Instant::now());
+            tell_within(gateway, message, NoticeCause::Interrupted, 0, patience).await;
+            untold.pop_front();
         }
     };
-    let limit: Duration = budgets::settle(&gateway.config, ending);
     if timeout(limit, settling).await.is_err() {
         tracing::error!(name: "drain.work-left", left = gateway.lanes.depth(), "work did not stop in time");
+    }
+    for message in untold {
+        tell_of_wait(gateway, &message, "the service ended", 0);
     }
 }
 

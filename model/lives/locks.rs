@@ -7,14 +7,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
-use tracing_test::traced_test;
+use tokio::time::{Instant, sleep};
 
-use super::{House, INBOX, Model, SESSIONS, STORE_LOCK, TOKEN, named, reply, run, user};
+use super::{House, Model, SESSIONS, STORE_LOCK, TOKEN, run};
 use crate::env::test_env::{TestProcess, World};
-use crate::env::{ExitCode, FsOp, Signal};
-use crate::policy::{Policies, StoreLock, profile};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles};
+use crate::env::{FsOp, Signal};
+use crate::policy::{InstanceLock, Policies, StoreLock};
+use crate::sessions::{LOCK_DEADLINE, LockError, Rules, SessionStore, StateError, StateFiles};
 
 const DIR: &str = "/state/agents/main/sessions";
 const INSTANCE_LOCK: &str = "/state/gateway.lock";
@@ -69,116 +68,6 @@ fn check_tidy(world: &World) {
     let left: Vec<_> =
         names.iter().filter(|name| name.ends_with(".tmp") || name.ends_with(".lock")).collect();
     assert!(left.is_empty(), "{names:?}");
-}
-
-#[traced_test]
-#[test]
-fn a_message_that_meets_a_held_lock_is_told_once_and_answered_when_it_is_free() {
-    run(async {
-        let house = House::new();
-        house.world.neighbour(7);
-        let life = house.live().await;
-        house.world.put(STORE_LOCK, &foreign(7));
-        let mut client = house.client().await;
-        let sent = Instant::now();
-        client.accepted("hello", "k1").await;
-        let (state, text) = client.ending("k1").await;
-        assert_eq!(state, "error");
-        assert!(sent.elapsed() < Duration::from_secs(11), "{:?}", sent.elapsed());
-        for words in ["\"hello\" waits", "held by process 7 since 2026-03-02", "do not send it again"] {
-            assert!(text.contains(words), "{text}");
-        }
-        sleep(Duration::from_secs(200)).await;
-        assert_eq!(client.send("hello", "k1").await["payload"]["status"], "in_flight");
-        assert!(house.world.text(INBOX).contains("accepted") && !house.world.text(INBOX).contains("started"));
-        assert_eq!(house.asked(), [""; 0]);
-        house.world.remove(STORE_LOCK);
-        // Nothing in between: the wait was told once.
-        assert_eq!(client.ending("k1").await, ("final".into(), "re: hello".into()));
-        assert_eq!(client.history().await, [user("hello"), reply("hello")]);
-        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
-        check_tidy(&house.world);
-    });
-    logs_assert(|lines| named(lines, "k1"));
-}
-
-#[test]
-fn a_wait_for_the_lock_is_no_part_of_the_time_that_a_run_has() {
-    run(async {
-        let house = House::new();
-        house.world.neighbour(7);
-        house.live().await;
-        house.world.put(STORE_LOCK, &foreign(7));
-        let mut client = house.client().await;
-        client.accepted("hello", "k1").await;
-        assert_eq!(client.ending("k1").await.0, "error");
-        sleep(Duration::from_secs(700)).await;
-        house.world.remove(STORE_LOCK);
-        assert_eq!(client.ending("k1").await, ("final".into(), "re: hello".into()));
-    });
-}
-
-#[test]
-fn a_message_that_waits_is_left_to_the_next_life_as_it_is() {
-    for signal in [None, Some(Signal::Terminate)] {
-        run(async {
-            let house = House::new();
-            house.world.neighbour(7);
-            let life = house.live().await;
-            house.world.put(STORE_LOCK, &foreign(7));
-            let mut client = house.client().await;
-            client.accepted("hello", "k1").await;
-            assert_eq!(client.ending("k1").await.0, "error");
-            match signal {
-                None => life.killed().await,
-                Some(signal) => assert_eq!(life.end(signal).await, ExitCode::CLEAN),
-            }
-            assert!(!house.world.text(INBOX).contains("settled"), "{}", house.world.text(INBOX));
-            assert_eq!(house.world.text(STORE_LOCK), foreign(7), "it was not ours to remove");
-            house.world.bury(7);
-            house.live().await;
-            sleep(Duration::from_secs(1)).await;
-            assert_eq!(house.client().await.history().await, [user("hello"), reply("hello")]);
-        });
-    }
-}
-
-#[test]
-fn a_sender_can_stop_a_message_that_waits() {
-    run(async {
-        let house = House::new();
-        house.world.neighbour(7);
-        house.live().await;
-        house.world.put(STORE_LOCK, &foreign(7));
-        let mut client = house.client().await;
-        client.accepted("hello", "k1").await;
-        assert_eq!(client.ending("k1").await.0, "error");
-        let aborted = client.request("chat.abort", json!({"sessionKey": "main"})).await;
-        assert_eq!(aborted["payload"]["runIds"], json!(["k1"]), "{aborted}");
-        house.world.remove(STORE_LOCK);
-        sleep(Duration::from_secs(30)).await;
-        assert_eq!(house.asked(), [""; 0]);
-    });
-}
-
-#[test]
-fn history_forgot_the_message_and_said_nothing() {
-    run(async {
-        let policies = Policies {
-            lock_failure: crate::policy::LockFailure::Forget,
-            ..profile("hardened").expect("exists")
-        };
-        let house = House::with_policies(policies);
-        house.world.neighbour(7);
-        house.live().await;
-        house.world.put(STORE_LOCK, &foreign(7));
-        let mut client = house.client().await;
-        client.accepted("hello", "k1").await;
-        sleep(Duration::from_secs(20)).await;
-        house.world.remove(STORE_LOCK);
-        assert!(timeout(Duration::from_secs(100), client.ending("k1")).await.is_err());
-        assert_eq!(house.asked(), [""; 0]);
-    });
 }
 
 #[test]
@@ -243,6 +132,11 @@ fn locks_that_nobody_holds_are_gone_before_anybody_needs_them() {
         assert_eq!(house.world.text(STORE_LOCK), foreign(7));
         house.world.bury(7);
         sleep(Duration::from_secs(61)).await;
+        assert_eq!(house.world.text(STORE_LOCK), "");
+        // A tool alone would never see that this one is silent.
+        house.world.neighbour(7);
+        house.world.put(STORE_LOCK, &leased(7, "x"));
+        sleep(Duration::from_secs(121)).await;
         assert_eq!(house.world.text(STORE_LOCK), "");
     });
 }
@@ -321,6 +215,28 @@ fn a_frozen_holder_is_taken_over_and_cannot_write_any_more() {
             check_tidy(&world);
         });
     }
+}
+
+/// What it read still stands there; the one who has the lock by now is about to change it.
+#[test]
+fn who_lost_its_lock_does_not_write_although_nobody_else_has_yet() {
+    run(async {
+        let world = World::default();
+        world.neighbour(8);
+        let frozen = Tool::new(&world, 7, StoreLock::Leased);
+        world.stop_after(FsOp::SyncFile, ".tmp");
+        let added = frozen.add("first");
+        sleep(Duration::from_secs(1)).await;
+        world.put(STORE_LOCK, &leased(8, "x"));
+        frozen.process.thaw();
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(world.text(SESSIONS), "");
+        assert_eq!(world.text(STORE_LOCK), leased(8, "x"));
+        world.remove(STORE_LOCK);
+        sleep(Duration::from_secs(2)).await;
+        assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+        assert_eq!(keys(&world), ["first"]);
+    });
 }
 
 #[test]
@@ -503,18 +419,157 @@ fn an_aborted_holder_and_the_end_of_a_life_leave_no_lock() {
 
 #[test]
 fn a_lock_that_the_disk_does_not_give_back_is_tried_again_and_in_nobodys_way() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+        run(async {
+            let world = World::default();
+            let (first, other) =
+                (Tool::new(&world, 7, StoreLock::Leased), Tool::new(&world, 8, StoreLock::Leased));
+            world.fail_with(kind, FsOp::Remove, "json.lock", 2);
+            drop(first.add("a"));
+            sleep(Duration::from_millis(100)).await;
+            assert_ne!(world.text(STORE_LOCK), "");
+            drop(other.add("b"));
+            sleep(Duration::from_secs(6)).await;
+            assert_eq!(keys(&world), ["a", "b"], "{kind}");
+            check_tidy(&world);
+        });
+    }
+}
+
+#[test]
+fn a_change_begins_again_when_a_program_without_locks_wrote_in_between() {
+    let entry = json!({"sessionId": "1", "sessionFile": "1.jsonl", "updatedAt": 1});
+    for attempts in [1, 2, 3] {
+        run(async {
+            let world = World::default();
+            let tool = Tool::new(&world, 7, StoreLock::Leased);
+            let added = tool.add("first");
+            let mut others = json!({});
+            for attempt in 0..attempts {
+                world.stop_after(FsOp::SyncFile, ".tmp");
+                tool.process.thaw();
+                sleep(Duration::from_secs(1)).await;
+                assert!(tool.process.is_frozen(), "{attempt}");
+                others[format!("other {attempt}")] = entry.clone();
+                world.put(SESSIONS, &others.to_string());
+            }
+            tool.process.thaw();
+            sleep(Duration::from_secs(1)).await;
+            let mut expected: Vec<_> = (0..attempts).map(|attempt| format!("other {attempt}")).collect();
+            match attempts {
+                3 => {
+                    let outcome = added.borrow();
+                    let Some(Err(error)) = &*outcome else { panic!("{outcome:?}") };
+                    assert!(error.to_string().contains("does not take its lock"), "{error}");
+                }
+                _ => {
+                    assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+                    expected.insert(0, "first".into());
+                }
+            }
+            assert_eq!(keys(&world), expected);
+            check_tidy(&world);
+        });
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_session_before_it_is_durable() {
     run(async {
         let world = World::default();
-        let (first, other) =
-            (Tool::new(&world, 7, StoreLock::Leased), Tool::new(&world, 8, StoreLock::Leased));
-        world.fail(FsOp::Remove, "json.lock", 2, 0);
-        drop(first.add("a"));
-        sleep(Duration::from_millis(100)).await;
-        assert_ne!(world.text(STORE_LOCK), "");
-        drop(other.add("b"));
-        sleep(Duration::from_secs(6)).await;
-        assert_eq!(keys(&world), ["a", "b"]);
+        let tool = Tool::new(&world, 7, StoreLock::Leased);
+        world.fail(FsOp::SyncDir, "sessions", 2, 0);
+        let added = tool.add("a");
+        sleep(Duration::from_secs(1)).await;
+        assert!(matches!(*added.borrow(), Some(Err(_))));
+        assert_eq!(keys(&world), ["a"], "it is there, and may not stay");
+        let open = || tool.store.open_transcript("a", LOCK_DEADLINE);
+        assert!(open().await.is_err());
+        assert!(open().await.is_ok());
+    });
+}
+
+#[test]
+fn a_lock_that_was_replaced_while_it_was_judged_is_left_alone() {
+    for judged in [String::new(), foreign(99)] {
+        run(async {
+            let world = World::default();
+            world.neighbour(7);
+            world.put(STORE_LOCK, &judged);
+            let tool = Tool::new(&world, 8, StoreLock::Leased);
+            let added = tool.add("a");
+            sleep(Duration::from_millis(4_900 * u64::from(judged.is_empty()))).await;
+            world.replace_after(FsOp::Stat, "json.lock", &foreign(7));
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.text(STORE_LOCK), foreign(7), "{judged:?}");
+            world.bury(7);
+            sleep(Duration::from_secs(2)).await;
+            assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+        });
+    }
+}
+
+#[test]
+fn what_goes_on_after_the_end_of_a_life_has_no_lock_and_gets_none() {
+    run(async {
+        let world = World::default();
+        let tool = Tool::new(&world, 7, StoreLock::Leased);
+        let locks = tool.store.files().locks();
+        let rules = Rules::instance(InstanceLock::Verified);
+        let last = locks.acquire(Path::new(INSTANCE_LOCK), rules, Duration::ZERO).await.expect("it is free");
+        let at_work = tool.add("a");
+        while world.text(STORE_LOCK).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        locks.close(last).await;
+        assert_eq!((world.text(STORE_LOCK), world.text(INSTANCE_LOCK)), Default::default());
+        let late = tool.add("b");
+        sleep(Duration::from_secs(30)).await;
+        for outcome in [at_work, late] {
+            let outcome = outcome.borrow();
+            assert!(matches!(*outcome, Some(Err(StateError::Lock(LockError::Closed { .. })))), "{outcome:?}");
+        }
+        assert_eq!(world.text(SESSIONS), "");
         check_tidy(&world);
+    });
+}
+
+#[test]
+fn a_lock_whose_payload_the_disk_refused_is_in_nobodys_way() {
+    for torn in [0, 5] {
+        run(async {
+            let world = World::default();
+            let tool = Tool::new(&world, 7, StoreLock::Leased);
+            world.fail(FsOp::Write, "json.lock", 1, torn);
+            let refused = tool.add("a");
+            sleep(Duration::from_millis(10)).await;
+            assert!(matches!(*refused.borrow(), Some(Err(StateError::Lock(LockError::Io { .. })))));
+            let added = tool.add("a");
+            sleep(Duration::from_millis(10)).await;
+            assert!(matches!(*added.borrow(), Some(Ok(()))), "{added:?}");
+        });
+    }
+}
+
+#[test]
+fn a_lock_that_changes_hands_is_not_silent() {
+    run(async {
+        let world = World::default();
+        world.neighbour(7);
+        let tool = Tool::new(&world, 8, StoreLock::Leased);
+        for turn in 0..6 {
+            let lock = leased(7, &turn.to_string());
+            world.put(STORE_LOCK, &lock);
+            for _ in 0..2 {
+                let tried = tool.add("a");
+                sleep(Duration::from_millis(10_500)).await;
+                assert!(matches!(*tried.borrow(), Some(Err(_))), "{turn}");
+                assert_eq!(world.text(STORE_LOCK), lock);
+            }
+        }
+        let tried = tool.add("a");
+        sleep(Duration::from_millis(10_500)).await;
+        assert!(matches!(*tried.borrow(), Some(Ok(()))), "the last one was silent: {tried:?}");
     });
 }
 

@@ -28,6 +28,7 @@ mod endings;
 mod generations;
 mod locks;
 mod store;
+mod waiting;
 mod wire;
 
 const PORT: u16 = 18_789;

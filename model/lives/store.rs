@@ -63,6 +63,89 @@ fn a_store_that_is_damaged_is_restored_and_the_damage_kept() {
     }
 }
 
+/// How often the poller looks.
+const POLLER: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_store_that_is_cut_to_nothing_while_the_gateway_serves_is_restored_by_the_poller() {
+    for (damage, holder) in [("", None), ("{\"main\":", None), ("", Some(99)), ("", Some(7))] {
+        run(async {
+            let house = lived_in().await;
+            house.world.neighbour(7);
+            house.live().await;
+            let before: serde_json::Value = serde_json::from_str(&house.world.text(SESSIONS)).expect("JSON");
+            house.world.put(SESSIONS, damage);
+            if let Some(pid) = holder {
+                house
+                    .world
+                    .put(super::STORE_LOCK, &serde_json::json!({"pid": pid, "createdAt": ""}).to_string());
+            }
+            sleep(POLLER + Duration::from_secs(11)).await;
+            if holder == Some(7) {
+                assert_eq!(house.world.text(SESSIONS), damage, "nobody writes past a holder that lives");
+                house.world.bury(7);
+                sleep(POLLER).await;
+            }
+            let after: serde_json::Value = serde_json::from_str(&house.world.text(SESSIONS)).expect("JSON");
+            for key in ["main", "other"] {
+                assert_eq!(after[key]["sessionId"], before[key]["sessionId"], "{damage:?} {holder:?}");
+            }
+            let mut client = house.client().await;
+            client.accepted("again", "k3").await;
+            assert_eq!(client.ending("k3").await, ("final".into(), "re: again".into()));
+            let health = client.request("health", serde_json::json!({})).await;
+            assert_eq!(health["payload"]["store"]["state"], "restored");
+        });
+    }
+}
+
+#[test]
+fn a_message_that_meets_a_damaged_store_is_kept_until_that_is_restored() {
+    run(async {
+        let house = lived_in().await;
+        house.live().await;
+        house.world.put(SESSIONS, "");
+        let mut client = house.client().await;
+        client.accepted("again", "k3").await;
+        client.send_in("third", "hey", "k4").await;
+        for _ in 0..2 {
+            let event = client.event("chat").await;
+            assert!(event["errorMessage"].as_str().is_some_and(|text| text.contains("waits")), "{event}");
+        }
+        sleep(POLLER).await;
+        for _ in 0..2 {
+            let event = loop {
+                let event = client.event("chat").await;
+                if event["state"] != "delta" {
+                    break event;
+                }
+            };
+            assert_eq!(event["state"], "final", "{event}");
+        }
+    });
+}
+
+#[test]
+fn the_poller_frees_what_nobody_holds_although_every_lock_of_the_store_is_held() {
+    run(async {
+        let house = lived_in().await;
+        house.world.neighbour(7);
+        house.live().await;
+        let live = serde_json::json!({"pid": 7, "createdAt": ""}).to_string();
+        let dead = serde_json::json!({"pid": 99, "createdAt": ""}).to_string();
+        house.world.put(super::STORE_LOCK, &live);
+        // Only the poller looks where this version has no locks.
+        let stale =
+            ["/state/agents/other/sessions/sessions.json.lock", "/state/agents/other/sessions/a.jsonl.lock"];
+        stale.iter().for_each(|path| house.world.put(path, &dead));
+        sleep(Duration::from_secs(80)).await;
+        assert_eq!(house.world.text(stale[0]), dead, "the watch of every minute leaves it to the poller");
+        sleep(POLLER).await;
+        assert_eq!(stale.map(|path| house.world.text(path)), ["", ""]);
+        assert_eq!(house.world.text(super::STORE_LOCK), live);
+    });
+}
+
 #[test]
 fn a_store_that_is_gone_is_restored_from_its_copy() {
     run(async {

@@ -40,6 +40,14 @@ pub(crate) enum StateError {
         /// What is wrong there.
         why: String,
     },
+    /// A change is in place and seen by everybody; the disk did not confirm that it stays.
+    #[error("{path} is changed, but that may not survive a power loss: {source}")]
+    Unconfirmed {
+        /// The file that was changed.
+        path: PathBuf,
+        /// What the filesystem said.
+        source: io::Error,
+    },
     /// The lock that protects the file could not be had in time.
     #[error(transparent)]
     Lock(#[from] super::LockError),

@@ -15,9 +15,10 @@ pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
-pub(crate) use store::{Mended, ProcessWide, SessionEntry, SessionStore};
+pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
+pub(crate) use unfenced::UnfencedError;
 
 /// Where the sessions of a state directory are.
 pub(crate) fn sessions_dir(state_dir: &Path) -> PathBuf {

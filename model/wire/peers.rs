@@ -153,15 +153,21 @@ impl Membership {
         Outbox { receiver, buffered_bytes }
     }
 
-    /// The peer gets the conversation's events from now on; `false` when it follows too many already.
-    pub(super) fn follow(&self, session_key: &str) -> bool {
+    /// The peer gets the conversation's events from now on, and first `so_far` unless it follows it already; `false`
+    /// when it follows too many.
+    pub(super) fn follow(&self, session_key: &str, so_far: impl FnOnce() -> Vec<String>) -> bool {
         let mut peers = self.peers.0.peers.borrow_mut();
         // A peer that is being cut off has nothing to follow any more.
         let Some(peer) = peers.get_mut(&self.id) else { return true };
         if peer.sessions.contains(session_key) {
             return true;
         }
-        peer.sessions.len() < MAX_FOLLOWED && peer.sessions.insert(session_key.to_string())
+        if peer.sessions.len() >= MAX_FOLLOWED {
+            return false;
+        }
+        peer.sessions.insert(session_key.to_string());
+        so_far().iter().for_each(|frame| peer.send(frame));
+        true
     }
 }
 

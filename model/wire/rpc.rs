@@ -76,11 +76,12 @@ fn check_key(name: &str, key: &str) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Checks a session key and lets the peer have the conversation's events from now on. Returns its one spelling.
-fn follow(membership: &Membership, session_key: &str) -> Result<String, RpcError> {
+/// Checks a session key and lets the peer have the conversation's events from now on, and what is to be said of
+/// messages that wait in it. Returns its one spelling.
+fn follow(gateway: &Gateway, membership: &Membership, session_key: &str) -> Result<String, RpcError> {
     check_key("sessionKey", session_key)?;
     let session_key = session_key.to_lowercase();
-    if !membership.follow(&session_key) {
+    if !membership.follow(&session_key, || gateway.waits.events(&session_key)) {
         let message = format!("a connection follows at most {MAX_FOLLOWED} sessions; open another one");
         return Err(RpcError::invalid(message));
     }
@@ -100,7 +101,7 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
         return Err(RpcError::invalid(format!("message must have at most {MAX_TEXT_BYTES} bytes")));
     }
     // Before the message is queued, so that not even its first event is missed.
-    let session_key = follow(membership, &params.session_key)?;
+    let session_key = follow(gateway, membership, &params.session_key)?;
     let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
     let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
     let run_id = message.run_id;
@@ -121,7 +122,7 @@ fn refusal(refused: &SendRefused) -> RpcError {
 
 fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
     let params: AbortParams = params.read("chat.abort")?;
-    let session_key = follow(membership, &params.session_key)?;
+    let session_key = follow(gateway, membership, &params.session_key)?;
     if let Some(run_id) = &params.run_id
         && gateway.inbox.session_of(run_id).is_some_and(|session| session != session_key)
     {
@@ -135,7 +136,7 @@ fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> 
 
 fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
     let params: HistoryParams = params.read("chat.history")?;
-    let session_key = follow(membership, &params.session_key)?;
+    let session_key = follow(gateway, membership, &params.session_key)?;
     let entries = gateway.history(&session_key).map_err(|error| {
         RpcError::unavailable(format!("the transcript cannot be read: {error}"), DISK_RETRY_MS)
     })?;

@@ -156,6 +156,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("store.damaged", Nobody, "the gateway says the session store cannot be read"),
     ("store.kept-aside", Nobody, "the gateway says where it keeps a broken session store"),
     ("store.leftover-removed", Nobody, "the gateway says it removed what an interrupted store change left"),
+    ("store.lock-ignored", Nobody, "the gateway says somebody wrote the session store without its lock"),
     ("store.restored", Nobody, "the gateway says the session store is restored"),
     (
         "store.transcript-unlisted",

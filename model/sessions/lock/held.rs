@@ -5,7 +5,6 @@
 //! and by then counts as an orphan for everybody.
 
 use std::cell::Cell;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::judge::LEASE;
 use super::payload::{Payload, Sight, look};
 use super::{FIRST_RETRY, LONGEST_RETRY, LockError, Locks, Rules};
-use crate::env::KernelLock;
+use crate::env::{KernelLock, Liveness};
 use crate::sessions::files::json_line;
 
 /// How long a holder waits for the guard when it is done.
@@ -193,8 +192,10 @@ impl Locks {
     /// for the others it is tried again.
     fn release_later(&self, path: &Path, owner_id: &str, error: &LockError) {
         self.forget(owner_id);
-        // A process that has ended has no background any more, and whoever comes after it judges what it left.
-        if matches!(error, LockError::Io { source, .. } if source.kind() == io::ErrorKind::Other) {
+        // A process that has ended has no background any more, and whoever comes after it judges what it left. Only
+        // the machine can say so: a disk may refuse with any error.
+        let process = self.0.env.process();
+        if process.liveness(process.pid(), process.start_time()) == Liveness::Dead {
             return;
         }
         tracing::warn!(name: "lock.release-failed", file = %path.display(), %error, "left a lock behind");

@@ -73,6 +73,12 @@ pub(crate) enum LockError {
         /// The lock file.
         path: PathBuf,
     },
+    /// What it protects was changed again and again by somebody who does not take it.
+    #[error("somebody who does not take its lock keeps changing {path}; nothing was written")]
+    Ignored {
+        /// The file that the lock protects.
+        path: PathBuf,
+    },
     /// This life of the gateway gives its locks back and takes no more.
     #[error("{path} is not taken any more: the gateway ends")]
     Closed {
@@ -196,8 +202,9 @@ impl Locks {
         let Some((sight, judgement)) = self.inspect(path, rules) else {
             return Ok(Attempt::InTheWay(Obstacle::Anonymous("it has just been there".into())));
         };
-        if let Judgement::Stale(why) = judgement {
-            self.take_away(path, why)?;
+        if let Judgement::Stale(why) = judgement
+            && self.take_away(path, why)?
+        {
             if let Some(owner_id) = self.create(path, rules)? {
                 return Ok(Attempt::Taken(owner_id));
             }
@@ -259,13 +266,20 @@ impl Locks {
         Ok(Some(owner_id))
     }
 
-    /// Removes a lock that was judged to be nobody's, in the same guarded section.
-    fn take_away(&self, path: &Path, why: Staleness) -> Result<(), LockError> {
+    /// Removes a lock that [`Self::inspect`] found to be nobody's, in the same guarded section. `false` when it is
+    /// not the one that was judged any more: programs that know no guard replace locks at any moment, and what is
+    /// left to them is the moment between this look and the removal.
+    fn take_away(&self, path: &Path, why: Staleness) -> Result<bool, LockError> {
+        let judged = self.0.watches.borrow().get(path).map(|watch| watch.identity.clone());
+        let Some((_, Some(now))) = look(&self.0.env, path) else { return Ok(false) };
+        if Some(now) != judged {
+            return Ok(false);
+        }
         tracing::warn!(name: "lock.taken-over", file = %path.display(), %why, "removed a stale lock");
         self.0.watches.borrow_mut().remove(path);
         match self.0.env.fs().remove(path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(source) => Err(LockError::io(path)(source)),
         }
     }

@@ -131,7 +131,7 @@ impl Locks {
                 },
             };
             let freed = match self.inspect(file, rules) {
-                Some((_, Judgement::Stale(why))) => self.take_away(file, why).map(|()| true),
+                Some((_, Judgement::Stale(why))) => self.take_away(file, why),
                 _ => Ok::<_, LockError>(false),
             };
             drop(guard);

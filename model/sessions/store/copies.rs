@@ -124,7 +124,7 @@ impl SessionStore {
             tracing::warn!(name: "store.kept-aside", file = %aside.display(), "the broken file stays");
         }
         let count = sessions.len();
-        self.replace(&lock, sessions).await?;
+        self.replace(&lock, &bytes, sessions).await?;
         self.restored.set(true);
         tracing::warn!(
             name: "store.restored",

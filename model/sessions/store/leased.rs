@@ -1,4 +1,4 @@
-//! A store change under the leased lock: read, modify, write aside, look, replace.
+//! A store change under the leased lock: read, modify, write aside, look, compare, replace.
 //!
 //! The slow part, writing and syncing the new content, happens in a file that nobody else reads. Only the rename
 //! counts, and it happens in the same guarded section as the look at the lock: who lost the lock meanwhile (frozen, or
@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::{LOCK_DEADLINE, Parsed, SessionStore, Sessions};
+use crate::policy::StoreLock;
 use crate::sessions::files::with_suffix;
 use crate::sessions::{FileLock, LockError, Rules, StateError};
 
-/// How often a change is begun in all when its lock is taken away.
+/// How often a change is begun in all when its lock is taken away, or ignored by others.
 const ATTEMPTS: u32 = 3;
 
 impl SessionStore {
@@ -27,16 +28,20 @@ impl SessionStore {
         let mut lock = self.lock(deadline).await?;
         loop {
             yield_now().await;
-            let mut sessions = self.read(Sessions::clone)?;
+            let (found, mut sessions) = self.snapshot()?;
             let result = mutate(&mut sessions);
-            match self.replace(&lock, sessions).await {
+            match self.replace(&lock, &found, sessions).await {
                 Ok(()) => return Ok(result),
-                Err(StateError::Lock(LockError::Lost { .. })) if attempt < ATTEMPTS => attempt += 1,
+                // The lock is ours still.
+                Err(StateError::Lock(LockError::Ignored { .. })) if attempt < ATTEMPTS => {}
+                Err(StateError::Lock(LockError::Lost { .. })) if attempt < ATTEMPTS => {
+                    // Before the next attempt: it waits for the place in the queue that this one has.
+                    drop(lock);
+                    lock = self.lock(LOCK_DEADLINE).await?;
+                }
                 Err(error) => return Err(error),
             }
-            // Before the next attempt: it waits for the place in the queue that this one has.
-            drop(lock);
-            lock = self.lock(LOCK_DEADLINE).await?;
+            attempt += 1;
         }
     }
 
@@ -49,15 +54,25 @@ impl SessionStore {
         with_suffix(&self.path, ".lock")
     }
 
-    /// Makes `sessions` the content of the store, if the lock is still ours at that moment, and gives the lock back.
-    pub(super) async fn replace(&self, lock: &FileLock, sessions: Sessions) -> Result<(), StateError> {
+    /// Makes `sessions` the content of the store, if at that moment the lock is still ours and the store what was
+    /// `found`, and gives the lock back.
+    pub(super) async fn replace(
+        &self,
+        lock: &FileLock,
+        found: &[u8],
+        sessions: Sessions,
+    ) -> Result<(), StateError> {
         let bytes = serde_json::to_vec_pretty(&sessions).expect("entries have string keys");
         let temporary = with_suffix(&self.path, &format!(".{}.tmp", lock.owner_id()));
         self.files.stage(&temporary, &bytes)?;
         yield_now().await;
         let written = match lock.renew_if_due().await {
             Ok(()) => {
-                lock.write_and_release(|| self.files.put_in_place(&temporary, &self.path, &bytes)).await
+                let put_in_place = || {
+                    self.check_unchanged(found)?;
+                    self.files.put_in_place(&temporary, &self.path, &bytes)
+                };
+                lock.write_and_release(put_in_place).await
             }
             Err(error) => Err(error.into()),
         };
@@ -72,12 +87,28 @@ impl SessionStore {
         durable
     }
 
+    /// Fails when the store is not what was `found` any more, although the lock was ours all the time: there are
+    /// programs that take no lock (openclaw/openclaw#88210), and what they wrote counts too.
+    fn check_unchanged(&self, found: &[u8]) -> Result<(), StateError> {
+        if self.policy == StoreLock::WritesWithoutLooking
+            || self.files.read(&self.path)?.unwrap_or_default() == found
+        {
+            return Ok(());
+        }
+        tracing::warn!(name: "store.lock-ignored", file = %self.path.display(), "somebody wrote without the lock");
+        Err(LockError::Ignored { path: self.path.clone() }.into())
+    }
+
     /// Makes the latest change durable, unless it is.
     pub(super) fn confirm(&self) -> Result<(), StateError> {
-        if self.is_unconfirmed.get() {
-            self.files.make_place_durable(&self.path)?;
-            self.is_unconfirmed.set(false);
+        if !self.is_unconfirmed.get() {
+            return Ok(());
         }
+        self.files.make_place_durable(&self.path).map_err(|error| match error {
+            StateError::Io { source, .. } => StateError::Unconfirmed { path: self.path.clone(), source },
+            other => other,
+        })?;
+        self.is_unconfirmed.set(false);
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use copies::Mended;
 pub(crate) use history::ProcessWide;
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// How old `updatedAt` may be before a use of the session renews it, in milliseconds.
 const TOUCH_INTERVAL_MS: u64 = 60_000;
 
@@ -118,11 +118,21 @@ impl SessionStore {
         Transcript::new(self.files.clone(), path, key.to_string())
     }
 
-    /// The transcript of a session. Needs the lock only for a session that is new.
-    pub(crate) async fn open_transcript(&self, key: &str) -> Result<Transcript, StateError> {
+    /// The transcript of a session, which is durable when this returns. Needs the lock only for a session that is
+    /// new, and waits for it no longer than `patience`.
+    pub(crate) async fn open_transcript(
+        &self,
+        key: &str,
+        patience: Duration,
+    ) -> Result<Transcript, StateError> {
         match self.find_transcript(key)? {
-            Some(transcript) => Ok(transcript),
-            None => self.create_or_touch(key, LOCK_DEADLINE).await,
+            Some(transcript) => {
+                if !self.is_of_history() {
+                    self.confirm()?;
+                }
+                Ok(transcript)
+            }
+            None => self.create_or_touch(key, patience).await,
         }
     }
 
@@ -130,7 +140,7 @@ impl SessionStore {
     /// only `updatedAt` changes, which nothing depends on: it is left behind while it is recent, and while the store
     /// cannot be changed at once, so that a conversation goes on whatever holds the store.
     pub(crate) async fn touch(&self, key: &str) -> Result<Transcript, StateError> {
-        if matches!(self.policy, StoreLock::Unfenced | StoreLock::InProcess) {
+        if self.is_of_history() {
             // History changed the store at every turn.
             return self.create_or_touch(key, LOCK_DEADLINE).await;
         }
@@ -153,6 +163,10 @@ impl SessionStore {
                 }
             },
         }
+    }
+
+    fn is_of_history(&self) -> bool {
+        matches!(self.policy, StoreLock::Unfenced | StoreLock::InProcess)
     }
 
     async fn create_or_touch(&self, key: &str, deadline: Duration) -> Result<Transcript, StateError> {
@@ -190,9 +204,22 @@ impl SessionStore {
         }
     }
 
+    /// What the store says now, and the bytes that say so; none when there is no store.
+    fn snapshot(&self) -> Result<(Vec<u8>, Sessions), StateError> {
+        let Some(bytes) = self.files.read(&self.path)? else { return Ok(Default::default()) };
+        let sessions = self.look_at(bytes.clone(), Sessions::clone)?;
+        Ok((bytes, sessions))
+    }
+
     /// Looks at what the store says now.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
-        let Some(bytes) = self.files.read(&self.path)? else { return Ok(look(&Sessions::new())) };
+        match self.files.read(&self.path)? {
+            Some(bytes) => self.look_at(bytes, look),
+            None => Ok(look(&Sessions::new())),
+        }
+    }
+
+    fn look_at<T>(&self, bytes: Vec<u8>, look: impl FnOnce(&Sessions) -> T) -> Result<T, StateError> {
         let mut parsed = self.parsed.borrow_mut();
         let known = match parsed.take().filter(|known| known.bytes == bytes) {
             Some(known) => known,
