@@ -214,7 +214,12 @@ fn who_comes_back_while_its_message_waits_is_told_so_once_for_each_connection() 
             let (state, text) = timeout(Duration::from_secs(1), back.ending("k1")).await.expect("it is told");
             assert_eq!(state, "error");
             assert!(text.contains("\"hello\" waits") && text.contains("process 7"), "{text}");
+            house.model.set(Model::Answers(Duration::from_secs(30)));
             house.world.remove(STORE_LOCK);
+            sleep(Duration::from_secs(15)).await;
+            let mut during = house.client().await;
+            during.history().await;
+            assert_eq!(during.ending("k1").await.0, "final", "it waits no longer");
             assert_eq!(back.ending("k1").await, ("final".into(), "re: hello".into()), "told once");
             let mut later = house.client().await;
             assert_eq!(later.history().await, [user("hello"), reply("hello")]);

@@ -204,10 +204,9 @@ impl Locks {
         };
         if let Judgement::Stale(why) = judgement
             && self.take_away(path, why)?
+            && let Some(owner_id) = self.create(path, rules)?
         {
-            if let Some(owner_id) = self.create(path, rules)? {
-                return Ok(Attempt::Taken(owner_id));
-            }
+            return Ok(Attempt::Taken(owner_id));
         }
         Ok(Attempt::InTheWay(match sight {
             Sight::Says(payload) => Obstacle::Holder(payload),
