@@ -110,12 +110,12 @@ impl Seen {
 /// The job's times that came once a gateway served, and when each came for the last time, in the order of the times.
 fn due_times(run: &Evidence<'_>, clock: &WallClock, job: &CronTerm) -> Vec<(u64, Duration)> {
     let end = end_of(run);
-    let Some(from) = run.lives.iter().filter_map(|life| knows_its_jobs(life, end)).min() else {
+    let Some((served, from)) = run.lives.iter().filter_map(|life| knows_its_jobs(life, end)).min() else {
         return Vec::new();
     };
     let every_ms = (job.every.as_millis() as u64).max(1);
     // What the clock showed when the job was declared is accounted for, also when it shows it again.
-    let after = clock.shows_at(from);
+    let after = clock.most_shown(served, from);
     let slots = (after / every_ms + 1..).map(|n| n * every_ms).take_while(|slot| *slot < clock.shows_at(end));
     slots
         .filter_map(|slot| Some((slot, clock.last_came(slot, end)?)))
@@ -123,15 +123,15 @@ fn due_times(run: &Evidence<'_>, clock: &WallClock, job: &CronTerm) -> Vec<(u64,
         .collect()
 }
 
-/// When a life must have learned of its jobs, if it lived to see that.
-fn knows_its_jobs(life: &Life, end: Duration) -> Option<Duration> {
+/// Since when a life served, and by when it must have learned of its jobs, if it lived to see that.
+fn knows_its_jobs(life: &Life, end: Duration) -> Option<(Duration, Duration)> {
     let awake = |from: Duration, until: Duration| {
         until.saturating_sub(from).saturating_sub(life.frozen_between(from, until))
     };
     life.holds.iter().find_map(|hold| {
         let until = hold.until.unwrap_or(end);
         let learned = hold.from + FIRST_START + life.frozen_between(hold.from, hold.from + FIRST_START);
-        (awake(hold.from, until) >= FIRST_START && learned <= until).then_some(learned)
+        (awake(hold.from, until) >= FIRST_START && learned <= until).then_some((hold.from, learned))
     })
 }
 
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_lets_a_time_come_again() {
-        // Ten minutes back, four minutes after the start: five minutes past is due at fifteen, and seen at thirty.
+        // Ten minutes back, four minutes after the start: five minutes past comes a quarter of an hour after it.
         let back = || serving().at(4 * MINUTE).clock_jumps(-10 * MINUTE as i64);
         check(back().at(20 * MINUTE).ended(), &[]);
         check(
@@ -353,6 +353,15 @@ mod tests {
         );
         let made = back().at(15 * MINUTE).cron_asked("report", FIVE, 1).cron_answered("report", FIVE, 1);
         check(made.at(26 * MINUTE).books(&[("report", FIVE + 1, FIVE + 1, "skipped")]).ended(), &[]);
+    }
+
+    #[test]
+    fn what_the_clock_had_shown_when_the_job_was_declared_counts_once() {
+        let on_the_hour = Terms { wall_epoch_ms: FIVE, ..terms() };
+        let back =
+            Story::new().at(100).serves(214).at(200).clock_jumps(-(MINUTE as i64)).at(12 * MINUTE).ended();
+        let found = verdict(&CronRunsOnce, back, &on_the_hour);
+        assert_eq!(found, [], "five past came before the job was there; ten past is due at six minutes");
     }
 
     #[test]

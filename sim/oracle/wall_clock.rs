@@ -35,6 +35,14 @@ impl WallClock {
         begun.map_or(0, |stretch| shown(*stretch, at))
     }
 
+    /// The most that it shows from one time of the world to another, both included.
+    pub(super) fn most_shown(&self, from: Duration, until: Duration) -> u64 {
+        let jumps = self.stretches.iter().zip(self.stretches.iter().skip(1));
+        let before_jumps =
+            jumps.filter(|(_, (at, _))| (from..=until).contains(at)).map(|(old, (at, _))| shown(*old, *at));
+        before_jumps.chain([self.shows_at(from), self.shows_at(until)]).max().unwrap_or_default()
+    }
+
     /// When `wall_ms` came for the last time before `end`. `None`: it has not come since the world began, or the
     /// clock has been set back behind it.
     pub(super) fn last_came(&self, wall_ms: u64, end: Duration) -> Option<Duration> {
