@@ -18,6 +18,7 @@ use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::health;
 use crate::lifecycle::generation::Generation;
+use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
@@ -50,13 +51,23 @@ enum StartError {
 }
 
 impl StartError {
-    /// Starting again helps against a trouble of the machine that may pass, and only against that.
+    /// Whether it is a trouble of the machine that may pass, rather than a conflict or something wrong: only against
+    /// that helps to start again.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Config(ConfigError::Unreadable { source, .. }) | Self::Bind { source, .. } => {
+                is_passing(source)
+            }
+            // Of a lock whose owner could not be seen it is not known that anybody lives who holds it.
+            Self::Locked(LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. }) => true,
+            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
+            Self::Config(_) | Self::State(_) | Self::Locked(_) => false,
+        }
+    }
+
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
         match self {
-            Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
-            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_))
-            | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
-            Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
+            _ if self.may_pass() => ExitCode::FAILURE,
             Self::Locked(_) | Self::Bind { .. } => match on_conflict {
                 StartConflictExit::Config => ExitCode::CONFIG,
                 StartConflictExit::Failure => ExitCode::FAILURE,
@@ -127,24 +138,47 @@ enum Next {
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
     let mut signals = env.process().handle_signals(&Ending::SIGNALS);
     let process_wide = ProcessWide::new(&env);
+    let mut patience = Patience::new(launch.policies.failed_start);
     for number in 1.. {
         tracing::info!(name: "gateway.starting", config = %launch.config.display(), number, "a generation begins");
         let generation = Generation::begin(&env);
-        let code = match live(&generation, &launch, &process_wide, &mut signals).await {
-            Ok(Next::Generation) => continue,
-            Ok(Next::Exit(code)) => {
-                tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
-                code
+        let next = match live(&generation, &launch, &process_wide, &mut signals).await {
+            Ok(next) => {
+                patience = Patience::new(launch.policies.failed_start);
+                next
             }
             Err(error) => {
-                tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
-                error.exit_code(launch.policies.start_conflict_exit)
+                generation.end().await;
+                after_failure(&error, &launch.policies, &mut patience, &mut signals).await
             }
         };
+        let Next::Exit(code) = next else { continue };
+        tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
         process_wide.locks.release_all();
         return code;
     }
     unreachable!("a process has fewer generations than there are numbers")
+}
+
+/// What follows a generation that could not begin: another attempt, after a pause, as long as there is patience.
+async fn after_failure(
+    error: &StartError,
+    policies: &Policies,
+    patience: &mut Patience,
+    signals: &mut SignalStream,
+) -> Next {
+    if error.may_pass()
+        && let Some(pause) = patience.pause()
+    {
+        let pause_ms = pause.as_millis() as u64;
+        tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
+        return match unless_asked(signals, sleep(pause)).await {
+            Ok(()) => Next::Generation,
+            Err(ending) => after(policies, ending),
+        };
+    }
+    tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
+    Next::Exit(error.exit_code(policies.start_conflict_exit))
 }
 
 async fn live(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing_test::traced_test;
 
 use super::{House, INBOX, Model, SESSIONS, STORE_LOCK, named, reply, run, user};
@@ -289,8 +289,18 @@ fn trouble_of_the_disk_at_the_start_may_pass_and_a_conflict_does_not() {
         run(async {
             let house = House::new();
             house.world.put(INBOX, "");
-            house.world.fail(op, file, 1, 0);
+            house.world.fail(op, file, 3, 0);
+            let begun = Instant::now();
+            house.live().await;
+            assert!(begun.elapsed() >= Duration::from_secs(1), "{op} {file}");
+        });
+        run(async {
+            let house = House::new();
+            house.world.put(INBOX, "");
+            house.world.fail(op, file, FOREVER, 0);
+            let begun = Instant::now();
             assert_eq!(house.launch().ended().await, ExitCode::FAILURE, "{op} {file}");
+            assert!(begun.elapsed() >= Duration::from_secs(60), "a supervisor soon gives up");
             assert_eq!(house.world.text("/state/gateway.lock"), "", "{op} {file}");
         });
     }

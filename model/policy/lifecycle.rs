@@ -114,6 +114,17 @@ pub enum StartConflictExit {
     Failure,
 }
 
+/// What a start does that meets trouble of the machine which may pass, such as a disk that cannot be read now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailedStart {
+    /// It tries again for a minute before it ends, so that a supervisor's start limit is not used up meanwhile.
+    #[default]
+    TriesAgain,
+    /// It ends at once, with exit status 1: OpenClaw 2026.3.2 and 2026.5.3-1.
+    Ends,
+}
+
 /// How a restart ends this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,6 +43,8 @@ pub struct Policies {
     pub instance_lock: InstanceLock,
     /// With what status a start ends that must give way to another instance.
     pub start_conflict_exit: StartConflictExit,
+    /// What a start does that meets trouble of the machine which may pass.
+    pub failed_start: FailedStart,
     /// How a restart ends this process.
     pub restart_exit: RestartExit,
     /// How long closing may take before the exit is forced.

@@ -24,6 +24,7 @@ fn openclaw_2026_3_2() -> Policies {
         peer_close: PeerClose::WaitForPeers,
         readiness: Readiness::AlwaysReady,
         start_conflict_exit: StartConflictExit::Failure,
+        failed_start: FailedStart::Ends,
         restart_exit: RestartExit::Clean,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,

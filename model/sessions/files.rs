@@ -87,6 +87,9 @@ pub(crate) struct StateFiles {
 struct Known {
     /// Files whose names survive a power loss. What an earlier life created may not have got that far.
     named: BTreeSet<OsString>,
+    /// Files of records whose content this life knows to survive a power loss. What an earlier life appended and was
+    /// killed before it synced is there to read, and not there to stay.
+    settled: BTreeSet<OsString>,
     /// Files that a failed append may have left with bytes that must go, and their length before it.
     damaged: BTreeMap<PathBuf, u64>,
 }
@@ -155,6 +158,7 @@ impl StateFiles {
             return Ok(());
         }
         self.make_content_durable(path)?;
+        self.known.borrow_mut().settled.insert(path.into());
         if !self.known.borrow().named.contains(path.as_os_str()) {
             self.make_name_durable(path)?;
             self.known.borrow_mut().named.insert(path.into());
@@ -241,8 +245,19 @@ impl StateFiles {
 
     /// The records of a JSONL file, one a line. The beginning of a record at the end of the file (a crash during
     /// an append that nobody was told had succeeded) is cut off on disk, so that the next append starts a line
-    /// of its own. Whatever else is not a record is an error, and the file stays as it is.
+    /// of its own. Whatever else is not a record is an error, and the file stays as it is. What this returns survives
+    /// a power loss.
     pub(crate) fn read_records<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<T>, StateError> {
+        let records = self.read_records_as_they_are(path)?;
+        self.settle(path)?;
+        Ok(records)
+    }
+
+    /// As [`Self::read_records`], for who only looks: a power loss may take away what an earlier life wrote last.
+    pub(crate) fn read_records_as_they_are<T: DeserializeOwned>(
+        &self,
+        path: &Path,
+    ) -> Result<Vec<T>, StateError> {
         self.repair(path)?;
         let Some(bytes) = self.read(path)? else { return Ok(Vec::new()) };
         if self.torn_line == TornLine::PassedOver {
@@ -255,6 +270,18 @@ impl StateFiles {
             self.cut_torn_line(path, complete, tail, records.len())?;
         }
         Ok(records)
+    }
+
+    /// Makes what can be read survive a power loss, before anything is made of it; once for each file in a life.
+    pub(crate) fn settle(&self, path: &Path) -> Result<(), StateError> {
+        let is_settled = self.known.borrow().settled.contains(path.as_os_str());
+        if self.policy != StateWrite::Durable || is_settled || self.size(path)?.is_none() {
+            return Ok(());
+        }
+        self.make_content_durable(path)?;
+        self.make_place_durable(path)?;
+        self.known.borrow_mut().settled.insert(path.into());
+        Ok(())
     }
 
     fn cut_torn_line(&self, path: &Path, at: usize, tail: &[u8], lines: usize) -> Result<(), StateError> {

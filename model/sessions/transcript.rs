@@ -100,7 +100,9 @@ impl Transcript {
 
     /// Every entry, oldest first. A torn last line is repaired on disk.
     pub(crate) fn entries(&self) -> Result<Vec<TranscriptEntry>, StateError> {
-        let lines: Vec<Line> = self.files.read_records(&self.path)?;
+        let lines: Vec<Line> = self.files.read_records_as_they_are(&self.path)?;
+        // To be read it need not be durable: a conversation is shown even while the disk refuses every sync.
+        let _ = self.files.settle(&self.path);
         let entry = |line| match line {
             Line::Session { .. } => None,
             Line::Message { role, text, run_id, at } => {
@@ -145,10 +147,13 @@ impl Transcript {
         Ok(())
     }
 
-    /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for.
+    /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for. What this returns
+    /// survives a power loss, so that the message may be settled.
     pub(crate) fn outcome(&self, run_id: &str) -> Result<Option<Outcome>, StateError> {
+        let entries = self.entries()?;
+        self.files.settle(&self.path)?;
         let mut outcome = None;
-        for entry in self.entries()?.into_iter().filter(|entry| entry.run_id == run_id) {
+        for entry in entries.into_iter().filter(|entry| entry.run_id == run_id) {
             match entry.role {
                 Role::User => {}
                 Role::Assistant => return Ok(Some(Outcome::Reply(entry.text))),

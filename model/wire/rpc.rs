@@ -143,7 +143,9 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     let limit = params.limit.unwrap_or(HISTORY_LIMIT);
     let recent = &entries[entries.len().saturating_sub(limit)..];
     let messages: Vec<Value> = newest_that_fit(recent).iter().map(history_entry).collect();
-    Ok(json!({"sessionKey": session_key, "messages": messages}))
+    // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
+    let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
+    Ok(json!({"sessionKey": session_key, "messages": messages, "stopped": stopped}))
 }
 
 /// The end of `entries` whose texts fit into one answer; the newest entry always does.

@@ -2,14 +2,16 @@
 //!
 //! Which times are due follows from the scenario. What was made is what the model answered; what was left out must
 //! stand in the gateway's books by the end, as skipped or as failed. A time counts once some life has served for long
-//! enough after it to do the one or the other. Made twice is asked again after an answer; only a record of an
-//! interruption excuses that, since the answer may have been lost on its way into the books.
+//! enough after it to do the one or the other. A clock that is set back lets a time come again, which is then due when
+//! it comes for the last time. Made twice is asked again after an answer; only a record of an interruption excuses
+//! that, since the answer may have been lost on its way into the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::life::{Interval, Life, end_of};
 use super::terms::CronTerm;
+use super::wall_clock::WallClock;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{counted, moment};
 use crate::timeline::{CronRecord, Fact};
@@ -17,7 +19,7 @@ use crate::timeline::{CronRecord, Fact};
 /// How many late runs may begin at the same time, and what counts as that.
 const LATE_AT_ONCE: usize = 2;
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How long a gateway that serves for the first time may take to learn of its jobs.
+/// How long a gateway must serve until it has learned of its jobs: one that dies before has declared nothing.
 const FIRST_START: Duration = Duration::from_secs(1);
 
 /// A scheduled run is neither skipped silently nor made twice, and late ones do not come all at once.
@@ -37,14 +39,20 @@ impl Oracle for CronRunsOnce {
             return Vec::new();
         }
         let seen = Seen::of(run);
+        let clock = WallClock::of(run);
         let mut found = Vec::new();
         for job in &run.terms.cron_jobs {
-            found.extend(due_times(run, job).filter_map(|due| self.skipped(run, &seen, job, due)));
+            let due = due_times(run, &clock, job).into_iter();
+            found.extend(
+                due.filter_map(|(slot_ms, due)| self.skipped(run, &seen, (job.job.clone(), slot_ms), due)),
+            );
         }
-        let twice =
-            seen.requests.iter().filter_map(|(of, requests)| self.made_twice(run, &seen, of, requests));
+        let twice = seen
+            .requests
+            .iter()
+            .filter_map(|(of, requests)| self.made_twice(run, &seen, &clock, of, requests));
         found.extend(twice);
-        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(run, &seen, life)));
+        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(&seen, &clock, life)));
         found
     }
 }
@@ -63,12 +71,12 @@ struct Request {
 struct Seen {
     requests: BTreeMap<Of, Vec<Request>>,
     /// What stood in the books at any look: they may forget what is old.
-    books: Vec<CronRecord>,
+    books: BTreeSet<CronRecord>,
 }
 
 impl Seen {
     fn of(run: &Evidence<'_>) -> Self {
-        let mut seen = Self { requests: BTreeMap::new(), books: Vec::new() };
+        let mut seen = Self { requests: BTreeMap::new(), books: BTreeSet::new() };
         for event in run.events {
             match &event.fact {
                 Fact::CronRunRequested { job, slot_ms, request } => {
@@ -99,17 +107,32 @@ impl Seen {
     }
 }
 
-/// The job's times at which it was due while or after a gateway served, since the world began.
-fn due_times<'a>(run: &'a Evidence<'_>, job: &CronTerm) -> impl Iterator<Item = Duration> + use<'a> {
-    let first = run.lives.iter().flat_map(|life| &life.holds).map(|hold| hold.from).min();
-    let every = job.every;
-    // The first multiple of the interval on the wall clock, as a time of the world.
-    let every_ms = (every.as_millis() as u64).max(1);
-    let offset = Duration::from_millis((every_ms - run.terms.wall_epoch_ms % every_ms) % every_ms);
-    let times = (0_u32..).map(move |n| offset + every * n);
+/// The job's times that came once a gateway served, and when each came for the last time, in the order of the times.
+fn due_times(run: &Evidence<'_>, clock: &WallClock, job: &CronTerm) -> Vec<(u64, Duration)> {
     let end = end_of(run);
-    let from = first.unwrap_or(end) + FIRST_START;
-    times.take_while(move |due| *due < end).filter(move |due| *due > from)
+    let Some((served, from)) = run.lives.iter().filter_map(|life| knows_its_jobs(life, end)).min() else {
+        return Vec::new();
+    };
+    let every_ms = (job.every.as_millis() as u64).max(1);
+    // What the clock showed when the job was declared is accounted for, also when it shows it again.
+    let after = clock.most_shown(served, from);
+    let slots = (after / every_ms + 1..).map(|n| n * every_ms).take_while(|slot| *slot < clock.shows_at(end));
+    slots
+        .filter_map(|slot| Some((slot, clock.last_came(slot, end)?)))
+        .filter(|(_, due)| *due > from)
+        .collect()
+}
+
+/// Since when a life served, and by when it must have learned of its jobs, if it lived to see that.
+fn knows_its_jobs(life: &Life, end: Duration) -> Option<(Duration, Duration)> {
+    let awake = |from: Duration, until: Duration| {
+        until.saturating_sub(from).saturating_sub(life.frozen_between(from, until))
+    };
+    life.holds.iter().find_map(|hold| {
+        let until = hold.until.unwrap_or(end);
+        let learned = hold.from + FIRST_START + life.frozen_between(hold.from, hold.from + FIRST_START);
+        (awake(hold.from, until) >= FIRST_START && learned <= until).then_some((hold.from, learned))
+    })
 }
 
 /// Whether some life served for so long after `due` that the run must have come to an end.
@@ -123,8 +146,7 @@ fn had_its_time(run: &Evidence<'_>, due: Duration) -> bool {
 }
 
 impl CronRunsOnce {
-    fn skipped(&self, run: &Evidence<'_>, seen: &Seen, job: &CronTerm, due: Duration) -> Option<Violation> {
-        let of = (job.job.clone(), run.terms.wall_epoch_ms + due.as_millis() as u64);
+    fn skipped(&self, run: &Evidence<'_>, seen: &Seen, of: Of, due: Duration) -> Option<Violation> {
         let requests = seen.requests.get(&of).map_or(&[][..], Vec::as_slice);
         let answered = requests.iter().any(|request| request.answered_at.is_some());
         if answered || seen.says(&of, "skipped") || seen.says(&of, "error") || !had_its_time(run, due) {
@@ -148,6 +170,7 @@ impl CronRunsOnce {
         &self,
         run: &Evidence<'_>,
         seen: &Seen,
+        clock: &WallClock,
         of: &Of,
         requests: &[Request],
     ) -> Option<Violation> {
@@ -157,7 +180,7 @@ impl CronRunsOnce {
         if seen.says(of, "interrupted") {
             return None;
         }
-        let due = Duration::from_millis(of.1.saturating_sub(run.terms.wall_epoch_ms));
+        let due = clock.last_came(of.1, again.at).unwrap_or_default();
         let message = format!("The run of {} that was due at {} was made twice", of.0, moment(due));
         let explanation = format!(
             "The model had answered it at {} and was asked for it again at {}. {}",
@@ -169,16 +192,18 @@ impl CronRunsOnce {
     }
 
     /// Whether a life began too many runs at once whose time had passed before it served.
-    fn all_at_once(&self, run: &Evidence<'_>, seen: &Seen, life: &Life) -> Option<Violation> {
+    fn all_at_once(&self, seen: &Seen, clock: &WallClock, life: &Life) -> Option<Violation> {
         let served_from = life.holds.first()?.from;
         let in_life = |at: Duration| at >= served_from && life.ended_at().is_none_or(|end| at < end);
         let is_late =
-            |slot_ms: u64| slot_ms < run.terms.wall_epoch_ms.saturating_add(served_from.as_millis() as u64);
+            |slot_ms: u64, at: Duration| clock.last_came(slot_ms, at).is_some_and(|due| due < served_from);
         let mut late: Vec<Duration> = seen
             .requests
             .iter()
-            .filter(|((_, slot_ms), _)| is_late(*slot_ms))
-            .filter_map(|(_, requests)| requests.iter().map(|request| request.at).find(|at| in_life(*at)))
+            .filter_map(|((_, slot_ms), requests)| {
+                let at = requests.iter().map(|request| request.at).find(|at| in_life(*at))?;
+                is_late(*slot_ms, at).then_some(at)
+            })
             .collect();
         late.sort_unstable();
         let crowd = late.windows(LATE_AT_ONCE + 1).find(|runs| runs[LATE_AT_ONCE] - runs[0] < AT_ONCE)?;
@@ -301,6 +326,65 @@ mod tests {
                 "The run of report that was due at 300.000 s is booked as done, and the model never answered it",
             ],
         );
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_job_that_nobody_lived_to_declare() {
+        let died_at_once = Story::new().at(100).serves(214).at(600).exits(1).at(6 * MINUTE).serves(215);
+        check(
+            died_at_once.at(26 * MINUTE).ended(),
+            &[
+                "The run of report that was due at 600.000 s was never made, and nothing says that it was skipped",
+                "The run of report that was due at 900.000 s was never made, and nothing says that it was skipped",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_lets_a_time_come_again() {
+        // Ten minutes back, four minutes after the start: five minutes past comes a quarter of an hour after it.
+        let back = || serving().at(4 * MINUTE).clock_jumps(-10 * MINUTE as i64);
+        check(back().at(20 * MINUTE).ended(), &[]);
+        check(
+            back().at(26 * MINUTE).ended(),
+            &[
+                "The run of report that was due at 900.000 s was never made, and nothing says that it was skipped",
+            ],
+        );
+        let made = back().at(15 * MINUTE).cron_asked("report", FIVE, 1).cron_answered("report", FIVE, 1);
+        check(made.at(26 * MINUTE).books(&[("report", FIVE + 1, FIVE + 1, "skipped")]).ended(), &[]);
+    }
+
+    #[test]
+    fn what_the_clock_had_shown_when_the_job_was_declared_counts_once() {
+        let on_the_hour = Terms { wall_epoch_ms: FIVE, ..terms() };
+        let back =
+            Story::new().at(100).serves(214).at(200).clock_jumps(-(MINUTE as i64)).at(12 * MINUTE).ended();
+        let found = verdict(&CronRunsOnce, back, &on_the_hour);
+        assert_eq!(found, [], "five past came before the job was there; ten past is due at six minutes");
+    }
+
+    #[test]
+    fn a_time_that_the_clock_jumps_over_needs_a_word() {
+        let forward = || serving().at(4 * MINUTE).clock_jumps(6 * MINUTE as i64);
+        let due = |name: &str| {
+            format!(
+                "The run of report that was due at {name} s was never made, and nothing says that it was skipped"
+            )
+        };
+        let found = verdict(&CronRunsOnce, forward().at(18 * MINUTE).ended(), &terms());
+        let messages: Vec<_> = found.iter().map(|violation| violation.message.clone()).collect();
+        assert_eq!(messages, [due("240.000"), due("240.000")]);
+    }
+
+    #[test]
+    fn jobs_whose_time_comes_again_are_not_late() {
+        let back = serving().at(6 * MINUTE).clock_jumps(-5 * MINUTE as i64);
+        let again = ["a", "b", "c", "d"]
+            .iter()
+            .zip(1..)
+            .fold(back.at(10 * MINUTE), |story, (job, turn)| story.cron_asked(job, FIVE, turn));
+        check(again, &[]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
+mod wall_clock;
 
 pub use terms::{CronTerm, RestartLoopLimit, Terms};
 

@@ -69,7 +69,8 @@ struct Watch {
     unsynced_since: Option<Duration>,
     /// The directory that the store is in.
     store_dir: String,
-    store_seen: bool,
+    /// When the store was first seen.
+    store_seen: Option<Duration>,
     reported: BTreeSet<Loss>,
     last_death: Option<(Duration, DeathCause)>,
 }
@@ -103,6 +104,7 @@ impl Watch {
     fn power_lost(&mut self) {
         if let Some(unsynced) = self.unsynced_since.take() {
             self.sessions.retain(|_, (first, _)| *first < unsynced);
+            self.store_seen = self.store_seen.filter(|first| *first < unsynced);
         }
     }
 
@@ -111,10 +113,12 @@ impl Watch {
         let mut losses = Vec::new();
         match &state.store {
             Some(Err(why)) => losses.push(Loss::Unparsable(why.clone())),
-            None if self.store_seen => losses.push(Loss::StoreGone),
+            None if self.store_seen.is_some() => losses.push(Loss::StoreGone),
             _ => {}
         }
-        self.store_seen |= state.store.is_some();
+        if state.store.is_some() {
+            self.store_seen.get_or_insert(at);
+        }
         losses.extend(self.accepted.difference(&state.mentioned).cloned().map(Loss::Message));
         losses.extend(self.replied.difference(&state.answered).cloned().map(Loss::Reply));
         // What a store holds that does not parse, or is gone, nobody can tell.
@@ -251,6 +255,17 @@ mod tests {
         let found = verdict(&StateNeverGoesBack, killed.at(4_000).sessions(&[]), &Terms::default());
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].message, "The session ann is gone from the store");
+    }
+
+    #[test]
+    fn a_first_store_that_was_never_durable_may_go_with_the_power() {
+        let named = || Story::new().serves(214).at(500).disk(FsOp::Rename, "/state/sessions.json");
+        let lost = |story: Story| {
+            let killed = story.dies(DeathCause::Killed).at(501).sessions(&["ann"]).at(1_000).power_lost();
+            complaints(&StateNeverGoesBack, killed.at(1_001).state(None, &[], &[]))
+        };
+        assert_eq!(lost(named()), [""; 0]);
+        assert_eq!(lost(named().disk(FsOp::SyncDir, "/state")), ["The session store is gone"]);
     }
 
     #[test]

@@ -100,6 +100,9 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let name = file.rsplit('/').next().unwrap_or(file);
             words(format!("{name} taken over: {}", why.unwrap_or("it was stale")))
         }
+        "gateway.start-delayed" => {
+            words(format!("cannot start yet: {}", record.field("error").unwrap_or("for no reason")))
+        }
         "gateway.start-failed" => {
             words(format!("cannot start: {}", record.field("error").unwrap_or("for no reason")))
         }

@@ -51,7 +51,7 @@ fn place(event: &Event) -> Place {
     match (&event.fact, &event.source) {
         // Who sent a signal is not known; who got it is.
         (Fact::SignalDelivered { pid, .. }, _) => Place::Process(*pid),
-        (Fact::PowerLost { .. } | Fact::PowerRestored, _) => Place::Supervisor,
+        (Fact::PowerLost { .. } | Fact::PowerRestored | Fact::ClockJumped { .. }, _) => Place::Supervisor,
         (Fact::LinkPartitioned { .. } | Fact::LinkHealed { .. } | Fact::Injected { .. }, _) => Place::Note,
         (_, Source::World | Source::Machine(_)) => Place::Note,
         (_, Source::Operator | Source::Supervisor) => Place::Supervisor,
@@ -154,6 +154,11 @@ fn supervisor_words(fact: &Fact) -> Option<String> {
             format!("power lost, {} gone", counted(*lost_operations as usize, "write"))
         }
         Fact::PowerRestored => "power is back".to_string(),
+        Fact::ClockJumped { by_ms, .. } => {
+            let (way, by) =
+                (if *by_ms < 0 { "back" } else { "forward" }, Duration::from_millis(by_ms.unsigned_abs()));
+            format!("the clock jumps {} {way}", humantime::format_duration(by))
+        }
         _ => return None,
     })
 }

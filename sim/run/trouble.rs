@@ -128,7 +128,6 @@ impl Stage {
     /// Moves the wall clock for good.
     pub(super) fn clock_jump(&self, by: Duration, direction: Direction) -> Result<(), String> {
         let by_ms = i64::try_from(by.as_millis()).map_err(|error| error.to_string())?;
-        self.inject(format!("the clock jumps {} {}", humantime::format_duration(by), direction.word()));
         let by_ms = match direction {
             Direction::Forward => by_ms,
             Direction::Back => -by_ms,

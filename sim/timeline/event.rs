@@ -175,7 +175,7 @@ pub struct StateSeen {
 }
 
 /// What the gateway's own books say of one scheduled run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CronRecord {
     /// The job.
     pub job: String,
@@ -276,6 +276,8 @@ pub enum Fact {
     PowerLost { lost_operations: u32 },
     /// The machine is up again.
     PowerRestored,
+    /// The machine's wall clock jumped by so many milliseconds, back when negative, and stays there.
+    ClockJumped { machine: String, by_ms: i64 },
     /// Packets between two machines stop (`held` later arrive, in order).
     LinkPartitioned { a: String, b: String },
     /// The link works again.
@@ -356,6 +358,7 @@ impl Fact {
             Self::StartLimitHit => "service.start-limit-hit",
             Self::PowerLost { .. } => "power.lost",
             Self::PowerRestored => "power.restored",
+            Self::ClockJumped { .. } => "clock.jumped",
             Self::LinkPartitioned { .. } => "link.partitioned",
             Self::LinkHealed { .. } => "link.healed",
             Self::Disk { op, error: None, .. } => match op {

@@ -59,6 +59,12 @@ impl Story {
         self
     }
 
+    /// The gateway's machine gets another wall clock.
+    pub(crate) fn clock_jumps(self, by_ms: i64) -> Self {
+        let machine = MACHINE.to_string();
+        self.fact(Source::Machine(machine.clone()), Fact::ClockJumped { machine, by_ms })
+    }
+
     // -- a sender
 
     pub(crate) fn sender(mut self, name: &str) -> Self {

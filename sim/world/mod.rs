@@ -158,6 +158,8 @@ impl World {
     pub fn jump_wall_clock(&self, name: &str, by_ms: i64) {
         let offset_ms = self.wall_offset(name);
         offset_ms.set(offset_ms.get() + by_ms);
+        let machine = name.to_string();
+        self.record(Source::Machine(machine.clone()), Fact::ClockJumped { machine, by_ms });
     }
 
     /// The machine loses power: nothing leaves it any more, its processes end, what was not synced is lost, and

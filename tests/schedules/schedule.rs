@@ -12,7 +12,7 @@ use proptest::prelude::*;
 const SENDERS: [&str; 3] = ["ann", "bob", "cyd"];
 
 /// Events that a disturbance may follow: moments in the life of a message, of a process and of a connection.
-const ANCHORS: [&str; 22] = [
+const ANCHORS: [&str; 26] = [
     "message.sent",
     "inbox.recorded",
     "message.accepted",
@@ -35,7 +35,19 @@ const ANCHORS: [&str; 22] = [
     "recovery.finished",
     "process.thawed",
     "link.healed",
+    "disk.failed",
+    "disk.rename",
+    "lock.taken-over",
+    "tool.finished",
 ];
+
+/// What a disturbance of the disk or of the locks may aim at.
+const FILES: [&str; 6] =
+    ["*", "inbox.jsonl*", "sessions.json*", "sessions.json.lock", "sessions/*.jsonl", "gateway.lock*"];
+const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EAGAIN", "EBUSY"];
+/// What may fail. A disk that cannot be read makes starts fail, which is another matter.
+const FAILING: [&str; 6] = ["append", "write", "create-new", "rename", "sync-file", "sync-dir"];
+const OWNERS: [&str; 5] = ["dead", "reused", "gateway", "nobody", "garbage"];
 
 /// One case, and the seed it is run with.
 #[derive(Clone)]
@@ -80,6 +92,13 @@ enum Disturbance {
     Partition(&'static str, u32),
     ServiceRestart,
     SecondInstance,
+    DiskFault { error: &'static str, operation: &'static str, file: &'static str, from_call: u32, ms: u32 },
+    CrashAt { file: &'static str, call: u32, death: &'static str },
+    ClockJump(u32, &'static str),
+    SquatLock(u32),
+    LeaveLock(&'static str, u32),
+    Tools(u32),
+    FreezeTool(u32),
 }
 
 /// Any schedule.
@@ -154,6 +173,10 @@ fn moment() -> impl Strategy<Value = Moment> {
 }
 
 fn disturbance() -> impl Strategy<Value = Disturbance> {
+    prop_oneof![7 => process_or_link(), 7 => disk_or_lock()]
+}
+
+fn process_or_link() -> impl Strategy<Value = Disturbance> {
     let lasting = || 1..40_000u32;
     let far_end = prop_oneof![Just("clients"), Just("provider")];
     prop_oneof![
@@ -164,6 +187,25 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         (far_end, 1..90_000u32).prop_map(|(far_end, ms)| Disturbance::Partition(far_end, ms)),
         Just(Disturbance::ServiceRestart),
         Just(Disturbance::SecondInstance),
+    ]
+}
+
+fn disk_or_lock() -> impl Strategy<Value = Disturbance> {
+    let file = || prop::sample::select(&FILES[..]);
+    let (error, operation) = (prop::sample::select(&ERRORS[..]), prop::sample::select(&FAILING[..]));
+    let death = prop_oneof![Just("kill"), Just("power-loss")];
+    let direction = prop_oneof![Just("forward"), Just("back")];
+    prop_oneof![
+        2 => (error, operation, file(), 1..10u32, 1..40_000u32).prop_map(|(error, operation, file, from_call, ms)| {
+            Disturbance::DiskFault { error, operation, file, from_call, ms }
+        }),
+        3 => (file(), 1..30u32, death).prop_map(|(file, call, death)| Disturbance::CrashAt { file, call, death }),
+        1 => (1..100_000u32, direction).prop_map(|(s, direction)| Disturbance::ClockJump(s, direction)),
+        1 => (1..200_000u32).prop_map(Disturbance::SquatLock),
+        1 => (prop::sample::select(&OWNERS[..]), 0..100u32)
+            .prop_map(|(owner, age_s)| Disturbance::LeaveLock(owner, age_s)),
+        2 => (1..4u32).prop_map(Disturbance::Tools),
+        1 => (1..200_000u32).prop_map(Disturbance::FreezeTool),
     ]
 }
 
@@ -233,6 +275,27 @@ impl fmt::Display for Disturbance {
             }
             Self::ServiceRestart => writeln!(f, "do = \"service-restart\""),
             Self::SecondInstance => writeln!(f, "do = \"start-second-instance\""),
+            Self::DiskFault { error, operation, file, from_call, ms } => writeln!(
+                f,
+                "do = \"disk-fault\"\nerror = \"{error}\"\noperation = \"{operation}\"\nfile = \"{file}\"\n\
+                 from-call = {from_call}\nfor = \"{ms}ms\""
+            ),
+            Self::CrashAt { file, call, death } => {
+                writeln!(f, "do = \"crash-at\"\nfile = \"{file}\"\nfrom-call = {call}\ndeath = \"{death}\"")
+            }
+            Self::ClockJump(s, direction) => {
+                writeln!(f, "do = \"clock-jump\"\nby = \"{s}s\"\ndirection = \"{direction}\"")
+            }
+            Self::SquatLock(ms) => writeln!(f, "do = \"squat-lock\"\nfor = \"{ms}ms\""),
+            Self::LeaveLock(owner, age_s) => {
+                writeln!(f, "do = \"leave-lock\"\nowner = \"{owner}\"\nage = \"{age_s}s\"")
+            }
+            Self::Tools(count) => writeln!(
+                f,
+                "do = \"run-tool\"\nsession-of = \"{}\"\nlabel = \"busy\"\ncount = {count}",
+                SENDERS[0]
+            ),
+            Self::FreezeTool(ms) => writeln!(f, "do = \"freeze\"\nprocess = \"tool\"\nfor = \"{ms}ms\""),
         }
     }
 }

@@ -444,6 +444,23 @@ impl Conversation {
         for (run_id, text) in findings.notices {
             facts.push(self.notice(run_id.as_deref(), &text, Via::History));
         }
+        facts.extend(self.stopped_by_others(payload));
+        facts
+    }
+
+    /// The history names what was stopped; a message that is still open was so by another who takes part.
+    fn stopped_by_others(&mut self, payload: &Value) -> Vec<Fact> {
+        let run_ids = payload.get("stopped").and_then(Value::as_array).into_iter().flatten();
+        let mut facts = Vec::new();
+        for run_id in run_ids.filter_map(Value::as_str) {
+            let is_open =
+                |message: &&mut Message| matches!(message.standing, Standing::Open(_) | Standing::RetryAt(_));
+            let Some(message) = self.by_run(Some(run_id)).filter(is_open) else { continue };
+            match message.asked_to_stop {
+                true => facts.extend(Self::cancel(message)),
+                false => facts.push(self.notice(Some(run_id), "aborted", Via::History)),
+            }
+        }
         facts
     }
 

@@ -221,6 +221,20 @@ fn an_abort_that_nobody_confirmed_is_asked_again() {
 }
 
 #[test]
+fn what_another_stopped_meanwhile_is_found_in_the_history() {
+    let mut talk = Talk::new(SenderKind::Patient);
+    talk.send("hello");
+    talk.hear_ok("ann-1", json!({ "status": "started" }));
+    talk.reconnect();
+    assert_eq!(talk.flush().0, ["ann-2 chat.history"]);
+    let history = json!({ "messages": [], "stopped": ["stranger", "key1"] });
+    assert_eq!(talk.hear_ok("ann-2", history), ["notice.received ann#1"]);
+    talk.reconnect();
+    assert_eq!(talk.flush().0, ["ann-3 chat.history"]);
+    assert_eq!(talk.hear_ok("ann-3", json!({ "messages": [], "stopped": ["key1"] })), [""; 0]);
+}
+
+#[test]
 fn silence_breaks_the_connection() {
     let mut talk = Talk::new(SenderKind::Patient);
     assert!(talk.conversation.look_at_clock(at(64)).is_ok());

@@ -1,0 +1,59 @@
+//! Patience: how long a process goes on trying to begin while the machine is in trouble.
+//!
+//! A start that fails at once is made again at once by a supervisor, which soon gives up for good: five starts in ten
+//! seconds are systemd's limit, and a disk may be in trouble for longer. So the process itself waits and tries again,
+//! less and less often. Knows nothing of what failed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::policy::FailedStart;
+
+/// How long a process tries again before it ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The first pause; each is twice as long as the one before, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is left of the patience of one start.
+pub(crate) struct Patience {
+    ends: Option<Instant>,
+    next: Duration,
+}
+
+impl Patience {
+    /// Full patience, as far as the policy has any.
+    pub(crate) fn new(policy: FailedStart) -> Self {
+        let ends = match policy {
+            FailedStart::TriesAgain => Some(Instant::now() + PATIENCE),
+            FailedStart::Ends => None,
+        };
+        Self { ends, next: FIRST_PAUSE }
+    }
+
+    /// How long to wait before the next attempt; `None` when there is no patience left.
+    pub(crate) fn pause(&mut self) -> Option<Duration> {
+        self.ends.filter(|ends| Instant::now() < *ends)?;
+        let pause = self.next;
+        self.next = (pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_patience_ends() {
+        let mut patience = Patience::new(FailedStart::TriesAgain);
+        let mut pauses = Vec::new();
+        while let Some(pause) = patience.pause() {
+            pauses.push(pause.as_secs());
+            tokio::time::sleep(pause).await;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 15, 15, 15]);
+        assert_eq!(Patience::new(FailedStart::Ends).pause(), None);
+    }
+}
