@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::Launch;
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, ExitCode, WallTime};
-use crate::sessions::{SessionEntry, SessionStore, StateError, StateFiles, sessions_dir};
+use crate::sessions::{LockError, SessionEntry, SessionStore, StateError, StateFiles, sessions_dir};
 
 /// The field of a session's entry that holds its labels.
 const LABELS: &str = "labels";
@@ -52,13 +52,17 @@ enum ToolError {
     NoSuchSession { key: String },
     #[error("the session store is busy, nothing was changed: {0}")]
     Busy(StateError),
-    #[error("cannot use the session store, nothing was changed: {0}")]
+    #[error("cannot use the session store, nothing was changed: {0}{advice}", advice = match .0 {
+        StateError::Unreadable { .. } => "; a start of the gateway restores it where it can",
+        _ => "",
+    })]
     State(StateError),
 }
 
 impl From<StateError> for ToolError {
     fn from(error: StateError) -> Self {
         match error {
+            StateError::Lock(LockError::Io { .. }) => Self::State(error),
             StateError::Lock(_) => Self::Busy(error),
             _ => Self::State(error),
         }
