@@ -3,15 +3,18 @@
 //! Which times are due follows from the scenario. What was made is what the model answered; what was left out must
 //! stand in the gateway's books by the end, as skipped or as failed. A time counts once some life has served for long
 //! enough after it to do the one or the other. Made twice is asked again after an answer; only a record of an
-//! interruption excuses that, since the answer may have been lost on its way into the books.
+//! interruption excuses that, since the answer may have been lost on its way into the books. Where the clock is set
+//! forward, what it passes over is due at that moment; where it is set back, a time that was answered stays answered.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gateway::env::WallTime;
+
 use super::life::{Interval, Life, end_of};
 use super::terms::CronTerm;
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::words::{counted, moment};
+use crate::timeline::words::{capital, counted, moment};
 use crate::timeline::{CronRecord, Fact};
 
 /// How many late runs may begin at the same time, and what counts as that.
@@ -36,15 +39,15 @@ impl Oracle for CronRunsOnce {
         if run.terms.cron_jobs.is_empty() {
             return Vec::new();
         }
-        let seen = Seen::of(run);
+        let (seen, wall) = (Seen::of(run), Wall::of(run));
         let mut found = Vec::new();
         for job in &run.terms.cron_jobs {
-            found.extend(due_times(run, job).filter_map(|due| self.skipped(run, &seen, job, due)));
+            let due = due_times(run, &wall, job);
+            found.extend(due.filter_map(|due| self.skipped(run, &seen, &wall, job, due)));
         }
-        let twice =
-            seen.requests.iter().filter_map(|(of, requests)| self.made_twice(run, &seen, of, requests));
-        found.extend(twice);
-        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(run, &seen, life)));
+        let twice = seen.requests.iter();
+        found.extend(twice.filter_map(|(of, requests)| self.made_twice(run, &seen, &wall, of, requests)));
+        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(&seen, &wall, life)));
         found
     }
 }
@@ -99,17 +102,91 @@ impl Seen {
     }
 }
 
-/// The job's times at which it was due while or after a gateway served, since the world began.
-fn due_times<'a>(run: &'a Evidence<'_>, job: &CronTerm) -> impl Iterator<Item = Duration> + use<'a> {
+/// What the machine's clock showed when: it may have been set during the run.
+struct Wall {
+    /// Since when which time of the clock, in milliseconds, stands at the run's beginning. Never empty.
+    settings: Vec<(Duration, i64)>,
+}
+
+/// A time of a job: when it came, and what the clock showed then.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Duration,
+    slot_ms: u64,
+}
+
+impl Wall {
+    fn of(run: &Evidence<'_>) -> Self {
+        let mut began_at = i64::try_from(run.terms.wall_epoch_ms).unwrap_or(i64::MAX);
+        let mut settings = vec![(Duration::ZERO, began_at)];
+        for event in run.events {
+            if let Fact::ClockJumped { machine, by_ms } = &event.fact
+                && *machine == run.terms.machine
+            {
+                began_at = began_at.saturating_add(*by_ms);
+                settings.push((event.at, began_at));
+            }
+        }
+        Self { settings }
+    }
+
+    /// What the clock showed at `at`, in milliseconds since the Unix epoch.
+    fn at(&self, at: Duration) -> u64 {
+        let setting = self.settings.iter().rev().find(|(since, _)| *since <= at);
+        shown(setting.map_or(0, |(_, began_at)| *began_at), at)
+    }
+
+    /// The multiples of `every_ms` that the clock passes until `end`, by itself or because it is set forward. One that
+    /// it comes to for the second time has been there.
+    fn passes(&self, every_ms: u64, end: Duration) -> impl Iterator<Item = Due> {
+        let ends = self.settings.iter().skip(1).map(|(since, _)| *since).chain([end]);
+        let mut before = self.at(Duration::ZERO).saturating_sub(1);
+        let mut passed: Vec<(u64, u64)> = Vec::new();
+        self.settings.iter().zip(ends).flat_map(move |((since, began_at), until)| {
+            let began_at = *began_at;
+            let from = before.min(shown(began_at, *since));
+            let last = shown(began_at, until);
+            before = last;
+            let since = *since;
+            let first = from / every_ms + 1;
+            let earlier = passed.clone();
+            passed.push((from, last));
+            let is_new = move |n: &u64| {
+                !earlier.iter().any(|(from, last)| (from + 1..=*last).contains(&(n * every_ms)))
+            };
+            (first..=last / every_ms).filter(is_new).map(move |n| {
+                let slot_ms = n * every_ms;
+                let at = i64::try_from(slot_ms).unwrap_or(i64::MAX).saturating_sub(began_at);
+                Due { at: Duration::from_millis(u64::try_from(at).unwrap_or(0)).max(since), slot_ms }
+            })
+        })
+    }
+
+    /// A time of a job in words: by the world's clock, which people count in, as long as the two go together.
+    fn words(&self, slot_ms: u64) -> String {
+        match self.settings.as_slice() {
+            [(_, began_at)] => {
+                let since = slot_ms.saturating_sub(u64::try_from(*began_at).unwrap_or(0));
+                format!("due at {}", moment(Duration::from_millis(since)))
+            }
+            _ => format!("due when the clock showed {}", WallTime::from_epoch_ms(slot_ms)),
+        }
+    }
+}
+
+/// What a clock shows at `at` that showed `began_at` when the run began.
+fn shown(began_at: i64, at: Duration) -> u64 {
+    let since = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    u64::try_from(began_at.saturating_add(since)).unwrap_or(0)
+}
+
+/// The job's times at which it was due while or after a gateway served.
+fn due_times(run: &Evidence<'_>, wall: &Wall, job: &CronTerm) -> impl Iterator<Item = Due> {
     let first = run.lives.iter().flat_map(|life| &life.holds).map(|hold| hold.from).min();
-    let every = job.every;
-    // The first multiple of the interval on the wall clock, as a time of the world.
-    let every_ms = (every.as_millis() as u64).max(1);
-    let offset = Duration::from_millis((every_ms - run.terms.wall_epoch_ms % every_ms) % every_ms);
-    let times = (0_u32..).map(move |n| offset + every * n);
     let end = end_of(run);
     let from = first.unwrap_or(end) + FIRST_START;
-    times.take_while(move |due| *due < end).filter(move |due| *due > from)
+    let every_ms = (job.every.as_millis() as u64).max(1);
+    wall.passes(every_ms, end).filter(move |due| due.at > from && due.at < end)
 }
 
 /// Whether some life served for so long after `due` that the run must have come to an end.
@@ -123,14 +200,21 @@ fn had_its_time(run: &Evidence<'_>, due: Duration) -> bool {
 }
 
 impl CronRunsOnce {
-    fn skipped(&self, run: &Evidence<'_>, seen: &Seen, job: &CronTerm, due: Duration) -> Option<Violation> {
-        let of = (job.job.clone(), run.terms.wall_epoch_ms + due.as_millis() as u64);
+    fn skipped(
+        &self,
+        run: &Evidence<'_>,
+        seen: &Seen,
+        wall: &Wall,
+        job: &CronTerm,
+        due: Due,
+    ) -> Option<Violation> {
+        let of = (job.job.clone(), due.slot_ms);
         let requests = seen.requests.get(&of).map_or(&[][..], Vec::as_slice);
         let answered = requests.iter().any(|request| request.answered_at.is_some());
-        if answered || seen.says(&of, "skipped") || seen.says(&of, "error") || !had_its_time(run, due) {
+        if answered || seen.says(&of, "skipped") || seen.says(&of, "error") || !had_its_time(run, due.at) {
             return None;
         }
-        let what = format!("The run of {} that was due at {}", of.0, moment(due));
+        let what = format!("The run of {} that was {}", of.0, wall.words(due.slot_ms));
         let message = match requests.len() {
             _ if seen.says(&of, "ok") => format!("{what} is booked as done, and the model never answered it"),
             0 => format!("{what} was never made, and nothing says that it was skipped"),
@@ -141,13 +225,14 @@ impl CronRunsOnce {
             [] => "The model was never asked for it".to_string(),
             times => format!("The model was asked for it at {} and did not finish", times.join(" and ")),
         };
-        Some(breach(self, message, format!("{asked}. {}", ends_after(run, due))))
+        Some(breach(self, message, format!("{asked}. {}", ends_after(run, due.at))))
     }
 
     fn made_twice(
         &self,
         run: &Evidence<'_>,
         seen: &Seen,
+        wall: &Wall,
         of: &Of,
         requests: &[Request],
     ) -> Option<Violation> {
@@ -157,8 +242,7 @@ impl CronRunsOnce {
         if seen.says(of, "interrupted") {
             return None;
         }
-        let due = Duration::from_millis(of.1.saturating_sub(run.terms.wall_epoch_ms));
-        let message = format!("The run of {} that was due at {} was made twice", of.0, moment(due));
+        let message = format!("The run of {} that was {} was made twice", of.0, wall.words(of.1));
         let explanation = format!(
             "The model had answered it at {} and was asked for it again at {}. {}",
             moment(answered_at),
@@ -169,11 +253,10 @@ impl CronRunsOnce {
     }
 
     /// Whether a life began too many runs at once whose time had passed before it served.
-    fn all_at_once(&self, run: &Evidence<'_>, seen: &Seen, life: &Life) -> Option<Violation> {
+    fn all_at_once(&self, seen: &Seen, wall: &Wall, life: &Life) -> Option<Violation> {
         let served_from = life.holds.first()?.from;
         let in_life = |at: Duration| at >= served_from && life.ended_at().is_none_or(|end| at < end);
-        let is_late =
-            |slot_ms: u64| slot_ms < run.terms.wall_epoch_ms.saturating_add(served_from.as_millis() as u64);
+        let is_late = |slot_ms: u64| slot_ms < wall.at(served_from);
         let mut late: Vec<Duration> = seen
             .requests
             .iter()
@@ -199,7 +282,7 @@ impl CronRunsOnce {
 fn ends_after(run: &Evidence<'_>, at: Duration) -> String {
     let ended = run.lives.iter().find(|life| life.ended_at().is_some_and(|end| end >= at));
     match ended {
-        Some(life) => format!("Of {}: {}.", life.name(), life.end_words()),
+        Some(life) => format!("{}: {}.", capital(&life.name()), life.end_words()),
         None => "No gateway ended in between.".to_string(),
     }
 }
@@ -301,6 +384,27 @@ mod tests {
                 "The run of report that was due at 300.000 s is booked as done, and the model never answered it",
             ],
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_what_is_due() {
+        let jump = |story: Story, by_ms: i64| {
+            let machine = crate::timeline::story::MACHINE.to_string();
+            story.fact(crate::timeline::Source::Operator, Fact::ClockJumped { machine, by_ms })
+        };
+        // Set back, the clock comes to an earlier multiple next, and that one is due.
+        let back = jump(serving().at(4 * MINUTE), -30 * 60_000).at(6 * MINUTE);
+        let slot = FIVE - 30 * MINUTE;
+        check(
+            back.cron_asked("report", slot, 1).cron_answered("report", slot, 1).at(19 * MINUTE).ended(),
+            &[],
+        );
+        // Set forward over a multiple: that one is due, too.
+        let forward = || jump(serving().at(4 * MINUTE), 2 * 60_000);
+        let silent = "The run of report that was due when the clock showed 1970-01-01T00:55:00.000Z was never made, and \
+                      nothing says that it was skipped";
+        check(forward().at(15 * MINUTE).ended(), &[silent]);
+        check(forward().at(15 * MINUTE).books(&[("report", FIVE, FIVE, "skipped")]).ended(), &[]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::actors::squatter::{self, SquatterSettings};
 use crate::scenario::{
     Choice, Crash, CrashDeath, CrashMoment, Direction, DiskTrouble, LockFile, LockOwner, Scenario, Verb,
 };
-use crate::timeline::GATEWAY_PROGRAM;
+use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
 use crate::world::disk::DiskFault;
 use crate::world::{self, CrashPoint, PID_OF_NOBODY};
 
@@ -128,11 +128,12 @@ impl Stage {
     /// Moves the wall clock for good.
     pub(super) fn clock_jump(&self, by: Duration, direction: Direction) -> Result<(), String> {
         let by_ms = i64::try_from(by.as_millis()).map_err(|error| error.to_string())?;
-        self.inject(format!("the clock jumps {} {}", humantime::format_duration(by), direction.word()));
         let by_ms = match direction {
             Direction::Forward => by_ms,
             Direction::Back => -by_ms,
         };
+        let jump = Fact::ClockJumped { machine: GATEWAY_MACHINE.into(), by_ms };
+        self.world.recorder().record(Source::Operator, jump);
         self.world.jump_wall_clock(GATEWAY_MACHINE, by_ms);
         Ok(())
     }

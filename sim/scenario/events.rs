@@ -68,6 +68,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("power.restored", Nobody, "the machine is up again"),
     ("link.partitioned", Nobody, "packets between two machines stop"),
     ("link.healed", Nobody, "the link between two machines works again"),
+    ("clock.jumped", Nobody, "the machine's wall clock was set forward or back"),
     ("disk.read", Nobody, "a file was read"),
     ("disk.write", Nobody, "a file was written"),
     ("disk.append", Nobody, "a file was appended to"),
