@@ -115,22 +115,19 @@ impl CronJob {
     fn trouble(&self) -> Option<(&'static str, &'static str)> {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(is_word) {
-            return Some(("cron.jobs.id", "must have 1 to 64 small letters, digits and hyphens"));
+            return Some(("id", "must have 1 to 64 small letters, digits and hyphens"));
         }
         if self.id == crate::cron::POLLER {
-            return Some(("cron.jobs.id", "is the name of a built-in job, see cron.sessionsRebuildEveryMs"));
+            return Some(("id", "is the name of a built-in job, see cron.sessionsRebuildEveryMs"));
         }
         if self.every_ms < 1_000 {
-            return Some(("cron.jobs.everyMs", "must be at least 1000"));
+            return Some(("everyMs", "must be at least 1000"));
         }
         if self.message.trim().is_empty() {
-            return Some(("cron.jobs.message", "must not be empty"));
+            return Some(("message", "must not be empty"));
         }
         let no_session = self.session_key.as_ref().is_some_and(|key| key.trim().is_empty());
-        no_session.then_some((
-            "cron.jobs.sessionKey",
-            "must not be empty; leave it out for a conversation of its own",
-        ))
+        no_session.then_some(("sessionKey", "must not be empty; leave it out for a conversation of its own"))
     }
 }
 
@@ -147,11 +144,12 @@ impl CronConfig {
     }
 
     /// What makes no sense about the jobs, if anything: the key, and why.
-    fn trouble(&self) -> Option<(&'static str, &'static str)> {
+    fn trouble(&self) -> Option<(String, &'static str)> {
         let mut ids = BTreeSet::new();
-        self.jobs.iter().find_map(|job| {
+        self.jobs.iter().enumerate().find_map(|(index, job)| {
             let twice = !ids.insert(&job.id);
-            job.trouble().or(twice.then_some(("cron.jobs.id", "must be unique")))
+            let (key, why) = job.trouble().or(twice.then_some(("id", "must be unique")))?;
+            Some((format!("cron.jobs[{index}].{key}"), why))
         })
     }
 }
@@ -205,7 +203,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The dotted key.
-        key: &'static str,
+        key: String,
         /// What is wrong and what would be right.
         why: String,
     },
@@ -227,8 +225,11 @@ impl Config {
             column: error.column(),
             why: without_position(&error),
         })?;
-        let unusable =
-            |key, why: &str| ConfigError::Unusable { path: path.to_path_buf(), key, why: why.to_string() };
+        let unusable = |key: &str, why: &str| ConfigError::Unusable {
+            path: path.to_path_buf(),
+            key: key.into(),
+            why: why.into(),
+        };
         if config.gateway.auth.token.is_empty() {
             return Err(unusable(
                 "gateway.auth.token",
@@ -245,7 +246,7 @@ impl Config {
             ));
         }
         match config.cron.trouble() {
-            Some((key, why)) => Err(unusable(key, why)),
+            Some((key, why)) => Err(unusable(&key, why)),
             None => Ok(config),
         }
     }
@@ -307,18 +308,18 @@ mod tests {
                 r#"{{"gateway":{{"auth":{{"token":"t"}},"stateDir":"/s"}},"model":{{"baseUrl":"http://p/v1","name":"m"}},
                     "cron":{{"jobs":[{jobs}]}}}}"#
             );
-            check(&text, &format!("/etc/gateway.json: cron.jobs.{expected}"));
+            check(&text, &format!("/etc/gateway.json: cron.jobs{expected}"));
         };
         let job = |id: &str, every: u64, message: &str| {
             format!(r#"{{"id":"{id}","everyMs":{every},"message":"{message}"}}"#)
         };
-        check_jobs(&job("A:b", 5_000, "m"), "id: must have 1 to 64 small letters, digits and hyphens");
-        check_jobs(&job("a", 999, "m"), "everyMs: must be at least 1000");
-        check_jobs(&job("a", 5_000, " "), "message: must not be empty");
-        check_jobs(&[job("a", 5_000, "m"), job("a", 5_000, "m")].join(","), "id: must be unique");
+        check_jobs(&job("A:b", 5_000, "m"), "[0].id: must have 1 to 64 small letters, digits and hyphens");
+        check_jobs(&job("a", 999, "m"), "[0].everyMs: must be at least 1000");
+        check_jobs(&job("a", 5_000, " "), "[0].message: must not be empty");
+        check_jobs(&[job("a", 5_000, "m"), job("a", 5_000, "m")].join(","), "[1].id: must be unique");
         check_jobs(
             &job("sessions-rebuild-poller", 5_000, "m"),
-            "id: is the name of a built-in job, see cron.sessionsRebuildEveryMs",
+            "[0].id: is the name of a built-in job, see cron.sessionsRebuildEveryMs",
         );
     }
 

@@ -42,9 +42,12 @@ const ONLY_LANE: u64 = 0;
 enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("another gateway uses this state directory: {0}")]
+    #[error("{what}: {0}", what = match .0 {
+        LockError::Io { .. } => "cannot lock the state directory",
+        _ => "another gateway uses this state directory",
+    })]
     Locked(#[from] LockError),
-    #[error("cannot use the state directory: {0}")]
+    #[error("cannot use the state directory: {0}{advice}", advice = .0.advice())]
     State(#[from] StateError),
     #[error("cannot listen on port {port}: {source}")]
     Bind { port: u16, source: std::io::Error },

@@ -61,7 +61,10 @@ enum ToolError {
     Held(StateError),
     #[error("{0}")]
     Unconfirmed(StateError),
-    #[error("cannot use the session store, nothing was changed: {0}")]
+    #[error("cannot use the session store, nothing was changed: {0}{advice}", advice = match .0 {
+        StateError::Unreadable { .. } => "; a start of the gateway restores it where it can",
+        _ => "",
+    })]
     State(StateError),
 }
 

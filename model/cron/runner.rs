@@ -25,6 +25,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Why slots pass without a run.
 const PASSED: &str = "its time passed before the gateway could run it";
+const SET_BACK: &str = "the clock was set back";
 const OVERLAP: &str = "the run before was still at work";
 const TOO_MANY: &str = "too many jobs were late";
 
@@ -111,7 +112,13 @@ fn look_at(gateway: &Rc<Gateway>, cron: &Cron, job: &CronJob) -> Result<(), NotN
         Due::NotYet => Ok(()),
         Due::ClockWentBack => {
             tracing::warn!(name: "cron.clock-went-back", job = job.id, "its times are counted from now on");
-            declare(cron, job, now)
+            declare(cron, job, now)?;
+            // It is noticed at a wake-up, and a time may have passed since the clock was set.
+            let slot = Slot(now - now % job.every_ms);
+            if !book.runs.contains_key(&slot) {
+                cron.skip(job, Missed { first: slot, last: slot, count: 1 }, SET_BACK);
+            }
+            Ok(())
         }
         Due::Now { slot, missed } => {
             if let Some(missed) = missed {

@@ -31,7 +31,7 @@ pub(crate) enum StateError {
         source: io::Error,
     },
     /// The content is not what this program writes. It is left as it is, never overwritten.
-    #[error("{path}:{line}: {why}; the file is left untouched: repair it or move it away")]
+    #[error("{path}:{line}: {why}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -57,6 +57,14 @@ pub(crate) enum StateError {
 }
 
 impl StateError {
+    /// What somebody has to do about it, to go behind the error itself; empty where time may help.
+    pub(crate) const fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "; the file is left untouched: repair it or move it away",
+            _ => "",
+        }
+    }
+
     /// Whether a lock was in the way.
     pub(crate) const fn is_about_a_lock(&self) -> bool {
         matches!(self, Self::Lock(_) | Self::Unfenced(_))

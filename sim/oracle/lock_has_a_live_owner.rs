@@ -81,7 +81,7 @@ impl LockHasALiveOwner {
         (!is_its_own_business && held > run.terms.longest_lock_hold).then(|| {
             let message = format!("{} held {name} for {}", capital(&owner), span(held));
             let explanation = format!(
-                "It created it at {}; {} are allowed, time in which it was frozen not counted; {fate}.",
+                "It created it at {}, and {fate}. {} are allowed, not counting time in which it was frozen.",
                 moment(lock.created),
                 span(run.terms.longest_lock_hold),
             );

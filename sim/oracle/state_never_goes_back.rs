@@ -166,12 +166,16 @@ impl StateNeverGoesBack {
         match &about {
             Err(why) => sentences.push(format!("{}.", why.trim_end_matches('.'))),
             Ok(id) => {
-                if let Some(accepted) = entry.and_then(|entry| entry.accepted_at) {
-                    sentences.push(format!("The gateway acknowledged {id} at {}.", moment(accepted)));
-                }
-                if let Some(entry) = entry {
-                    sentences.push(entry.why.clone());
-                }
+                let acknowledged = entry.and_then(|entry| entry.accepted_at).map(|at| {
+                    let at = moment(at);
+                    (format!("The gateway acknowledged {id} at {at}."), format!("acknowledged it at {at}"))
+                });
+                // The ledger's sentence may say that already.
+                let why = entry.map(|entry| entry.why.clone()).unwrap_or_default();
+                sentences.extend(
+                    acknowledged.filter(|(_, said)| !why.contains(said.as_str())).map(|(new, _)| new),
+                );
+                sentences.extend(Some(why).filter(|why| !why.is_empty()));
             }
         }
         if let Some((died, cause)) = watch.last_death {

@@ -1,17 +1,20 @@
 //! Many disk operations in a few words: `inbox.jsonl +2, synced`.
 //!
 //! Operations that follow each other closely are one cell. Each file is named once, with what happened to it in
-//! order; repeated appends become a count. What is scaffolding says nothing: folders, temporary files, locks that
-//! come and go. What was written and not synced says so.
+//! order; repeated appends become a count, and so do the tries of somebody who waits for a lock. What is scaffolding
+//! says nothing: folders, temporary files, locks that come and go. What was written and not synced says so.
 
 use std::time::Duration;
 
 use gateway::env::{FsOp, Pid};
 
+use crate::timeline::words::moment;
 use crate::timeline::{Event, Fact};
 
 /// Operations further apart than this are not one deed.
 const CLOSE: Duration = Duration::from_millis(100);
+/// Who tries again for a lock within this time is still waiting for it.
+const STILL_WAITING: Duration = Duration::from_secs(5);
 
 /// Disk operations of one process that follow each other.
 pub(super) struct DiskWords {
@@ -26,6 +29,8 @@ pub(super) struct DiskWords {
 struct FileDeeds {
     name: String,
     deeds: Vec<Deed>,
+    /// How often somebody wanted this lock in vain, and when last.
+    refused: Option<(u32, Duration)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,17 +68,36 @@ impl DiskWords {
             (FsOp::Append, None) => Deed::Appended(1),
             (op, None) => Deed::Did(done(*op)),
         };
-        let deeds = match self.files.iter_mut().find(|file| file.name == name) {
-            Some(file) => &mut file.deeds,
+        let file = match self.files.iter_mut().find(|file| file.name == name) {
+            Some(file) => file,
             None => {
-                self.files.push(FileDeeds { name: name.to_string(), deeds: Vec::new() });
-                &mut self.files.last_mut().expect("just pushed").deeds
+                self.files.push(FileDeeds { name: name.to_string(), deeds: Vec::new(), refused: None });
+                self.files.last_mut().expect("just pushed")
             }
         };
+        if refused_lock(event).is_some() {
+            file.refused = Some((file.refused.map_or(1, |(tries, _)| tries + 1), event.at));
+        }
+        let deeds = &mut file.deeds;
         match deeds.iter_mut().find(|known| known.is_like(&deed)) {
             Some(Deed::Appended(times)) => *times += 1,
             Some(_) => {}
             None => deeds.push(deed),
+        }
+    }
+
+    /// Adds one more try for a lock that is in the way, if it is made by who waits here for it.
+    pub(super) fn waits_on(&mut self, event: &Event) -> bool {
+        let Some(lock) = refused_lock(event) else { return false };
+        let name = lock.rsplit('/').next().unwrap_or(lock);
+        let file = self.files.iter_mut().find(|file| file.name == name);
+        match file.and_then(|file| file.refused.as_mut()) {
+            Some((tries, last)) if event.at.saturating_sub(*last) <= STILL_WAITING => {
+                *tries += 1;
+                *last = event.at;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -153,25 +177,51 @@ impl FileDeeds {
 
     /// What became of a lock; `None` when it was taken and given back.
     fn lock_words(&self) -> Option<String> {
-        let refused =
-            self.deeds.iter().any(|deed| matches!(deed, Deed::Failed(op, _) if *op == "create-new"));
-        let what = match (self.has(FsOp::CreateNew), self.has(FsOp::Remove)) {
-            (true, true) => return None,
-            (true, false) => "taken",
-            (false, true) => "removed",
-            (false, false) if refused => "is in the way",
-            (false, false) => return None,
+        let what = match (self.has(FsOp::CreateNew), self.has(FsOp::Remove), self.refused) {
+            (true, true, _) => return None,
+            (true, false, _) => "taken",
+            (false, true, _) => "removed",
+            (false, false, Some((1, _))) => "is in the way",
+            (false, false, Some((tries, last))) => {
+                return Some(format!(
+                    "{} is in the way, {tries} tries until {}",
+                    self.lock_name(),
+                    moment(last)
+                ));
+            }
+            (false, false, None) => return None,
         };
-        Some(format!("{} {what}", self.name))
+        Some(format!("{} {what}", self.lock_name()))
+    }
+
+    /// The lock's name. That of a transcript's lock is cut short: it is random.
+    fn lock_name(&self) -> String {
+        match self.name.split_once(".jsonl") {
+            Some((id, _)) if is_random(id) => format!("{}….jsonl{LOCK}", &id[..4]),
+            _ => self.name.clone(),
+        }
     }
 
     /// The file's name without its ending; the name of a conversation's transcript says nothing to people.
     fn short_name(&self) -> &str {
         match self.name.split_once(".json") {
-            Some((id, "l")) if id.len() == 16 && id.chars().all(|c| c.is_ascii_hexdigit()) => "transcript",
+            Some((id, "l")) if is_random(id) => "transcript",
             Some((name, "" | "l")) => name,
             _ => &self.name,
         }
+    }
+}
+
+/// Whether this is a name by which the gateway calls a conversation.
+fn is_random(id: &str) -> bool {
+    id.len() == 16 && id.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The lock that was wanted and is somebody's.
+pub(super) fn refused_lock(event: &Event) -> Option<&str> {
+    match &event.fact {
+        Fact::Disk { op: FsOp::CreateNew, path, error: Some(_), .. } if path.ends_with(LOCK) => Some(path),
+        _ => None,
     }
 }
 

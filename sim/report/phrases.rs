@@ -8,7 +8,7 @@ use std::time::Duration;
 use gateway::env::Pid;
 
 use super::log_words::{Keys, log_words};
-use crate::timeline::words::{counted, cut, quoted};
+use crate::timeline::words::{counted, cut, ordinal, quoted};
 use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, TOOL_PROGRAM, Via};
 
 /// Where a phrase is shown.
@@ -51,8 +51,14 @@ fn place(event: &Event) -> Place {
     match (&event.fact, &event.source) {
         // Who sent a signal is not known; who got it is.
         (Fact::SignalDelivered { pid, .. }, _) => Place::Process(*pid),
-        (Fact::PowerLost { .. } | Fact::PowerRestored | Fact::ClockJumped { .. }, _) => Place::Supervisor,
-        (Fact::LinkPartitioned { .. } | Fact::LinkHealed { .. } | Fact::Injected { .. }, _) => Place::Note,
+        (Fact::PowerLost { .. } | Fact::PowerRestored, _) => Place::Supervisor,
+        (
+            Fact::LinkPartitioned { .. }
+            | Fact::LinkHealed { .. }
+            | Fact::ClockJumped { .. }
+            | Fact::Injected { .. },
+            _,
+        ) => Place::Note,
         (_, Source::World | Source::Machine(_)) => Place::Note,
         (_, Source::Operator | Source::Supervisor) => Place::Supervisor,
         (_, Source::Provider) => Place::Model,
@@ -154,11 +160,6 @@ fn supervisor_words(fact: &Fact) -> Option<String> {
             format!("power lost, {} gone", counted(*lost_operations as usize, "write"))
         }
         Fact::PowerRestored => "power is back".to_string(),
-        Fact::ClockJumped { by_ms, .. } => {
-            let (way, by) =
-                (if *by_ms < 0 { "back" } else { "forward" }, Duration::from_millis(by_ms.unsigned_abs()));
-            format!("the clock jumps {} {way}", humantime::format_duration(by))
-        }
         _ => return None,
     })
 }
@@ -167,6 +168,10 @@ fn world_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::LinkPartitioned { a, b } => format!("link {a} - {b}: nothing passes"),
         Fact::LinkHealed { a, b } => format!("link {a} - {b}: works again"),
+        Fact::ClockJumped { by_ms, .. } => {
+            let by = length_of_time(Duration::from_millis(by_ms.unsigned_abs()));
+            format!("fault: the clock jumps {by} {}", if *by_ms < 0 { "back" } else { "forward" })
+        }
         Fact::Injected { what } => format!("fault: {what}"),
         Fact::SettleBegan => "faults end, the run settles".to_string(),
         Fact::RunEnded => "the run ends".to_string(),
@@ -227,16 +232,6 @@ pub(super) fn length_of_time(length: Duration) -> String {
         (minutes, 0) => format!("{minutes}{NO_BREAK}min"),
         (minutes, _) => format!("{minutes}{NO_BREAK}min{NO_BREAK}{seconds}"),
     }
-}
-
-fn ordinal(number: u32) -> String {
-    let suffix = match (number % 10, number % 100) {
-        (1, n) if n != 11 => "st",
-        (2, n) if n != 12 => "nd",
-        (3, n) if n != 13 => "rd",
-        _ => "th",
-    };
-    format!("{number}{suffix}")
 }
 
 /// The words for a note on a line of its own.

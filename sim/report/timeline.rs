@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use textwrap::WordSplitter;
 
-use gateway::env::Pid;
+use gateway::env::{FsOp, Pid};
 
-use super::disk_words::DiskWords;
+use super::disk_words::{DiskWords, refused_lock};
 use super::log_words::Keys;
 use super::phrases::{NO_BREAK, Place, length_of_time, note, phrase};
 use crate::timeline::words::{cut, seconds};
@@ -113,6 +113,8 @@ struct Stage {
     entries: Vec<Entry>,
     /// The index of the last entry of the disk's column, while more operations may join it.
     open_disk: Option<usize>,
+    /// By process and lock: the entry that tells that it waits for it.
+    waits: BTreeMap<(Pid, String), usize>,
     slots: Vec<Option<Pid>>,
     overlapping: bool,
     slot_of: BTreeMap<Pid, usize>,
@@ -132,6 +134,7 @@ impl Stage {
             options,
             entries: Vec::new(),
             open_disk: None,
+            waits: BTreeMap::new(),
             slots: Vec::new(),
             overlapping: false,
             slot_of: BTreeMap::new(),
@@ -267,6 +270,9 @@ impl Stage {
     /// Operations fold while nothing else is shown between them, or in the same millisecond.
     fn take_disk(&mut self, event: &Event) {
         let reads = self.options.disk_reads;
+        if self.waits_on(event) {
+            return;
+        }
         if let Some(index) = self.open_disk {
             let is_last = index + 1 == self.entries.len();
             let entry = &mut self.entries[index];
@@ -275,13 +281,32 @@ impl Stage {
                 && disk.takes(event, reads)
                 && (is_last || same_moment)
             {
-                return disk.add(event);
+                disk.add(event);
+                return self.begin_wait(event, index);
             }
         }
         let by = |pid| self.neighbours.get(&pid).cloned();
         if let Some(disk) = DiskWords::begin(event, reads, by) {
             self.open_disk = Some(self.entries.len());
             self.push(event.at, Some(Column::Disk), String::new(), Some(disk));
+            self.begin_wait(event, self.entries.len() - 1);
+        }
+    }
+
+    /// Whether `event` is one more try of a process that waits for a lock: that is told where it began to. A lock
+    /// that changes hands meanwhile ends every wait for it.
+    fn waits_on(&mut self, event: &Event) -> bool {
+        let Fact::Disk { pid, op, path, error, .. } = &event.fact else { return false };
+        if error.is_none() && matches!(op, FsOp::CreateNew | FsOp::Remove) {
+            self.waits.retain(|(_, lock), _| lock != path);
+        }
+        let entry = self.waits.get(&(*pid, path.clone())).and_then(|index| self.entries.get_mut(*index));
+        entry.and_then(|entry| entry.disk.as_mut()).is_some_and(|disk| disk.waits_on(event))
+    }
+
+    fn begin_wait(&mut self, event: &Event, index: usize) {
+        if let (Some(lock), Fact::Disk { pid, .. }) = (refused_lock(event), &event.fact) {
+            self.waits.insert((*pid, lock.to_string()), index);
         }
     }
 }
@@ -420,7 +445,7 @@ fn length(text: &str) -> usize {
 mod tests {
     use super::*;
     use crate::timeline::story::Story;
-    use gateway::env::{FsOp, Signal};
+    use gateway::env::Signal;
 
     /// A restart under load: ann is answered in the drain, bob hears of it.
     fn restart() -> Story {
@@ -540,6 +565,20 @@ mod tests {
         assert_eq!(text.matches("refused").count(), 2, "{text}");
         assert!(lines.contains(&"...  19 min 58 s pass"), "{text}");
         assert!(text.contains("37 times more: cannot connect: refused"), "{text}");
+    }
+
+    #[test]
+    fn who_waits_for_a_lock_says_so_once() {
+        let lock = "/state/59f5096c96288e0b.jsonl.lock";
+        let mut story = Story::new().serves(214);
+        for tenth in 10..60 {
+            story = story.at(tenth * 100).disk_fails(FsOp::CreateNew, lock, "File exists");
+        }
+        let again = story.at(20_000).disk_fails(FsOp::CreateNew, lock, "File exists");
+        let text =
+            render(&again.ended().events(), &TimelineOptions { width: 200, ..TimelineOptions::default() });
+        assert!(text.contains("59f5….jsonl.lock is in the way, 50 tries"), "{text}");
+        assert_eq!(text.matches("in the way").count(), 2, "a later wait is another one: {text}");
     }
 
     #[test]

@@ -119,8 +119,10 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
 fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
     let missing = |(sender, told): (&String, &u32)| {
         let sent = ledger.entries().iter().filter(|entry| entry.message.sender == *sender).count();
-        let missing = (*told as usize).checked_sub(sent).filter(|missing| *missing > 0)?;
-        Some(format!("{sender} never handed over {missing} of its {told} messages"))
+        (sent < *told as usize).then(|| match told {
+            1 => format!("{sender} never handed over its message"),
+            _ => format!("{sender} handed over {sent} of its {told} messages"),
+        })
     };
     told.iter().filter_map(missing).collect()
 }

@@ -13,6 +13,7 @@ use super::cast::Senders;
 use super::stage::Stage;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
+use crate::timeline::words::ordinal;
 use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
 use crate::world::disk::path_matches;
@@ -20,7 +21,7 @@ use crate::world::disk::path_matches;
 /// A script that is being played.
 pub(super) struct Script {
     began: Instant,
-    steps: Vec<(String, Rc<RefCell<Played>>, JoinHandle<()>)>,
+    steps: Vec<(String, String, Rc<RefCell<Played>>, JoinHandle<()>)>,
     told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
 }
 
@@ -72,6 +73,7 @@ impl Script {
         let began = Instant::now();
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let steps = scenario.steps.iter().map(|step| {
+            let waited_for = moment_words(&step.when);
             let moment = moment(&stage.world, began, &step.when);
             let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
@@ -94,7 +96,7 @@ impl Script {
                     }
                 }
             });
-            (describe(step), played, task)
+            (describe(step), waited_for, played, task)
         });
         Self { began, steps: steps.collect(), told_to_send }
     }
@@ -104,9 +106,12 @@ impl Script {
     pub(super) async fn storm(self, limit: Duration) -> Storm {
         let deadline = self.began + limit;
         let mut unplayed = Vec::new();
-        for (what, played, task) in self.steps {
+        for (what, waited_for, played, task) in self.steps {
             if timeout_at(deadline, task).await.is_err() && *played.borrow() == Played::Waiting {
-                unplayed.push(format!("{what} never happened: its moment did not come within {limit:?}"));
+                let limit = humantime::format_duration(limit);
+                unplayed.push(format!(
+                    "{what} never happened: its moment, {waited_for}, did not come within {limit}"
+                ));
                 continue;
             }
             match &*played.borrow() {
@@ -121,6 +126,24 @@ impl Script {
 
 fn describe(step: &Step) -> String {
     format!("the step \"{}\" (line {})", step.label, step.line)
+}
+
+/// The moment of a step in words: `run.started of ann, then 1s..5s`.
+fn moment_words(when: &When) -> String {
+    let Anchor { event, nth, of, path, after } = match when {
+        When::At(range) => return range.to_string(),
+        When::On(anchor) => anchor,
+    };
+    let mut words = event.clone();
+    if *nth > 1 {
+        words.push_str(&format!(" for the {} time", ordinal(*nth)));
+    }
+    words.extend(of.iter().map(|of| format!(" of {of}")));
+    words.extend(path.iter().map(|path| format!(" on {path}")));
+    if !after.max.is_zero() {
+        words.push_str(&format!(", then {after}"));
+    }
+    words
 }
 
 fn moment(world: &World, began: Instant, when: &When) -> Moment {

@@ -20,8 +20,14 @@ pub(super) struct Key {
 
 impl Key {
     /// The first clause of its line of meaning, for hints.
-    pub(super) fn gist(&self) -> &'static str {
-        self.doc.split_once("; ").map_or(self.doc, |(gist, _)| gist)
+    pub(super) fn gist(&self) -> String {
+        let gist = self.doc.split_once("; ").map_or(self.doc, |(gist, _)| gist);
+        // Links are for the reference; a terminal shows their words only.
+        let links = gist.split("](").enumerate();
+        let words: String = links
+            .map(|(n, part)| if n == 0 { part } else { part.split_once(')').map_or("", |(_, rest)| rest) })
+            .collect();
+        words.replace('[', "")
     }
 
     /// What its value can look like, in TOML: the default, or an example.

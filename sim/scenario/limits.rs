@@ -32,6 +32,7 @@ const MOST_PROBES: u128 = 1_000_000;
 /// How many scheduled jobs there may be, and how often each may run.
 const MOST_JOBS: usize = 100;
 const MOST_CRON_RUNS: u128 = 2_000;
+const SHORTEST_CRON: Duration = Duration::from_secs(1);
 /// How often a service may be started in one run.
 const MOST_STARTS: u128 = 100_000;
 
@@ -77,7 +78,11 @@ pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) 
         return refuse(&format!("{messages} messages"), MOST_MESSAGES, "lower `count`, or leave out steps.");
     }
     if tools > MOST_TOOLS {
-        return refuse(&format!("{tools} tools"), MOST_TOOLS, "lower `count`, or leave out steps.");
+        return refuse(
+            &format!("{tools} command-line tools"),
+            MOST_TOOLS,
+            "lower `count`, or leave out steps.",
+        );
     }
     if bytes > MOST_TEXT {
         return refuse(&format!("{bytes} bytes of text"), MOST_TEXT, "lower `count`, or shorten `text`.");
@@ -113,12 +118,17 @@ pub(super) fn probes(table: &Table<'_>, every: Duration, storm_limit: Duration) 
 
 /// A scheduled job does not run too often.
 pub(super) fn scheduled(table: &Table<'_>, every: Duration, run: Duration) -> Read<()> {
+    if every < SHORTEST_CRON {
+        return Err(Problem::at(table.span_of("every"), "this job would run more than once a second")
+            .label("at least a second")
+            .help("make the interval longer, as in `every = \"1s\"`."));
+    }
     let runs = run.as_millis() / every.as_millis().max(1);
-    if every >= Duration::from_secs(1) && runs <= MOST_CRON_RUNS {
+    if runs <= MOST_CRON_RUNS {
         return Ok(());
     }
-    Err(Problem::at(table.span_of("every"), format!("this may run {runs} times"))
-        .label(format!("at most {MOST_CRON_RUNS} times, and not more than once a second"))
+    Err(Problem::at(table.span_of("every"), format!("this job may run {runs} times"))
+        .label(format!("at most {MOST_CRON_RUNS} times in one run"))
         .help("make the interval longer, or lower `storm-limit` or `settle` at the top of the file."))
 }
 
@@ -185,7 +195,7 @@ mod tests {
             "[[steps]]\nat = \"1s\"\ndo = \"run-tool\"\nsession-of = \"ann\"\nlabel = \"x\"\ncount = 60\n";
         let file = |steps: usize| complaint(&format!("name = \"x\"\n[senders.ann]\n{}", step.repeat(steps)));
         assert_eq!(file(1), None);
-        assert_eq!(file(2).as_deref(), Some("the steps do too much: 120 tools"));
+        assert_eq!(file(2).as_deref(), Some("the steps do too much: 120 command-line tools"));
     }
 
     #[test]

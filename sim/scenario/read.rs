@@ -13,6 +13,7 @@ use toml::{Spanned, de};
 
 use super::error::{Problem, Read, list};
 use super::keys;
+use super::read_steps::asked;
 use super::setup::{SupervisorKind, merge, policy_choices, policy_names};
 use super::table::{
     Table, choice, duration, entries, in_file_order, period, range, some_text, statuses, text, whole,
@@ -62,6 +63,11 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
 
 fn not_toml(error: &de::Error, source: &str) -> Box<Problem> {
     let end = source.len();
+    if error.message() == "duplicate key" {
+        return Problem::at(error.span().unwrap_or(end..end), "this key stands here for the second time")
+            .label("TOML allows each key and each `[table]` once")
+            .help("keep one of the two, or give this one another name.");
+    }
     Problem::at(error.span().unwrap_or(end..end), "this is not TOML")
         .label(error.message())
         .help("a scenario is a TOML file, see https://toml.io: text in quotes, one `key = value` a line.")
@@ -140,19 +146,25 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
             token: table.optional("token", text)?,
             joins: table.optional("joins", text)?,
         };
-        joins.extend(setup.joins.clone().zip(table.span_of_key("joins")));
+        joins.extend(setup.joins.clone().map(|whose| (whose, table.span_of("joins"))));
         senders.insert(name.get_ref().to_string(), setup);
     }
     for (whose, span) in joins {
-        let has_one = |setup: &SenderSetup| setup.joins.as_ref().is_none_or(|joined| *joined == whose);
-        if !senders.get(&whose).is_some_and(has_one) {
-            return Err(Problem::at(span, format!("nobody called `{whose}` has a conversation to join"))
-                .label("this names no sender with a conversation of its own")
-                .help("name a sender of this file that joins nobody else's."));
+        match senders.get(&whose) {
+            None => return Err(read_steps::unknown_sender(&whose, span, &senders)),
+            Some(setup) if setup.joins.as_ref().is_some_and(|joined| *joined != whose) => {
+                return Err(Problem::at(span, format!("`{whose}` has no conversation of its own to join"))
+                    .label("this sender joins somebody, too")
+                    .help("name a sender that has no `joins`."));
+            }
+            Some(_) => {}
         }
     }
     Ok(senders)
 }
+
+/// The job that every gateway has.
+const POLLER: &str = "sessions-rebuild-poller";
 
 /// `run` is how long the longest run takes.
 fn cron(
@@ -166,11 +178,16 @@ fn cron(
         if let Some(why) = unfit_name(name.get_ref()) {
             return Err(Problem::at(name.span(), format!("`{name}` cannot be a job's name")).label(why));
         }
+        if name.get_ref() == POLLER {
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be a job's name"))
+                .label("the gateway has a job of this name, which looks after its session store")
+                .help("give this one another name; the built-in job is always there."));
+        }
         let what = format!("[cron.{name}]");
         let table = Table::open(what, value.span(), entries(value, name.get_ref())?, keys::CRON)?;
         let setup = CronSetup {
             every: table.get("every", period)?,
-            text: table.get("text", some_text)?,
+            text: table.get("text", asked)?,
             on_interruption: table.get("on-interruption", choice)?,
             session_of: table.optional("session-of", text)?,
         };

@@ -74,6 +74,9 @@ fn expected(profile: &str, value: &Spanned<DeValue<'_>>) -> Read<Expected> {
     };
     let invariant = |name: &str| match INVARIANTS.contains(&name) {
         true => Ok(name.to_string()),
+        false if name.is_empty() => Err(Problem::at(value.span(), "this failure names no invariant")
+            .label("what is it that does not hold?")
+            .help("name one or more, separated by commas, as in \"fail: no-silent-drop\".")),
         false => Err(Problem::at(value.span(), format!("unknown invariant `{name}`"))
             .label("there is no such invariant")
             .choices(name, INVARIANTS.iter().copied())),

@@ -14,7 +14,8 @@ use super::error::{Problem, Read};
 use super::keys::{self, STEP, VERBS, VerbKeys};
 use super::read_trouble::{self, pattern, state_file};
 use super::table::{
-    Input, Table, choice, duration, entries, in_file_order, range, some_text, text, whole, wrong_type,
+    Input, Table, choice, duration, entries, in_file_order, range, some_range, some_text, text, whole,
+    wrong_type,
 };
 use super::{
     Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Target, Verb, When, events, limits,
@@ -200,12 +201,12 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         }
         "kill" => Verb::Kill { process: table.get("process", choice)? },
         "freeze" => {
-            Verb::Freeze { process: table.get("process", choice)?, lasting: table.get("for", range)? }
+            Verb::Freeze { process: table.get("process", choice)?, lasting: table.get("for", some_range)? }
         }
         "power-loss" => Verb::PowerLoss { off_for: table.get("off-for", range)? },
         "partition" => Verb::Partition {
             between: table.get("between", two_machines)?,
-            lasting: table.get("for", range)?,
+            lasting: table.get("for", some_range)?,
         },
         "service-stop" => supervised(table, word, world, Verb::ServiceStop)?,
         "service-start" => supervised(table, word, world, Verb::ServiceStart)?,
@@ -213,7 +214,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "start-second-instance" => Verb::StartSecondInstance,
         "run-tool" => Verb::RunTool {
             session_of: sender(table, "session-of", world)?,
-            label: table.get("label", message)?,
+            label: table.get("label", label_text)?,
             count: table.get("count", whole)?,
             every: table.get("every", duration)?,
         },
@@ -282,6 +283,23 @@ fn supervised(table: &Table<'_>, word: &str, world: &World<'_>, verb: Verb) -> R
                 .help("signal the process instead, or give `[gateway]` a supervisor."))
         }
     }
+}
+
+/// Reads what a tool writes: one line.
+fn label_text(input: &Input<'_>) -> Read<String> {
+    let label = asked(input)?;
+    match label.chars().any(char::is_control) {
+        false => Ok(label),
+        true => Err(Problem::at(input.span.clone(), "a label is one line of text")
+            .label("this holds a control character")
+            .help("leave line breaks and tabs out: the tool refuses such a label.")),
+    }
+}
+
+/// Reads what a job asks, or what a tool writes: text that says something and holds no mark.
+pub(super) fn asked(input: &Input<'_>) -> Read<String> {
+    some_text(input)?;
+    message(input)
 }
 
 /// Reads what a sender says.

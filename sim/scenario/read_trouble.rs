@@ -9,7 +9,7 @@ use gateway::env::FsOp;
 use super::Verb;
 use super::error::{Problem, Read};
 use super::read_steps::{World, sender};
-use super::table::{Input, Table, choice, range, some_text, whole, whole_range};
+use super::table::{Input, Table, choice, range, some_range, some_text, whole, whole_range};
 use super::trouble::{Crash, CrashDeath, DiskCalls, DiskTrouble, LeftLock, LockFile, Squat};
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.
@@ -18,7 +18,7 @@ pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Opt
         "disk-fault" => Verb::DiskFault(disk_fault(table)?),
         "crash-at" => Verb::CrashAt(crash_at(table)?),
         "clock-jump" => {
-            Verb::ClockJump { by: table.get("by", range)?, direction: table.get("direction", choice)? }
+            Verb::ClockJump { by: table.get("by", some_range)?, direction: table.get("direction", choice)? }
         }
         "squat-lock" => Verb::SquatLock(Squat {
             lock: lock_file(table, world)?,
@@ -40,7 +40,7 @@ fn disk_fault(table: &Table<'_>) -> Read<DiskTrouble> {
         error: table.get("error", choice)?,
         count: table.optional("calls", whole)?,
         torn: None,
-        lasting: table.optional("for", range)?,
+        lasting: table.optional("for", some_range)?,
     };
     if trouble.count.is_none() && trouble.lasting.is_none() {
         return Err(Problem::at(table.span_of("do"), "this fault never ends")
@@ -123,10 +123,17 @@ fn lock_file(table: &Table<'_>, world: &World<'_>) -> Read<LockFile> {
 pub(super) fn state_file(input: &Input<'_>) -> Read<String> {
     let file = some_text(input)?;
     let stays_inside = Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
-    match stays_inside && !file.ends_with('/') {
-        true => Ok(file),
-        false => Err(Problem::at(input.span.clone(), format!("`{file}` is not a file of the state folder"))
-            .label("this leaves the state folder")
-            .help("name a file inside it, without a leading `/` and without `..`.")),
-    }
+    let why = match () {
+        () if !stays_inside => "this leaves the state folder",
+        () if file.ends_with('/') || file.split('/').any(|name| name == ".") => {
+            "this is not the name of a file"
+        }
+        () if file.chars().any(char::is_control) => "a name of control characters says nothing to people",
+        () if file.contains('*') => "this is one file, and no pattern",
+        () => return Ok(file),
+    };
+    let what = format!("`{}` is not a file of the state folder", file.escape_debug());
+    Err(Problem::at(input.span.clone(), what)
+        .label(why)
+        .help("name a file inside it, without a leading `/` and without `..`."))
 }

@@ -210,6 +210,16 @@ pub(super) fn range(input: &Input<'_>) -> Read<DurationRange> {
     parse_range(text).map_err(|why| input.refuse("a duration or a range of durations", why))
 }
 
+/// Reads a duration or a range of two that may be longer than zero.
+pub(super) fn some_range(input: &Input<'_>) -> Read<DurationRange> {
+    match range(input)? {
+        range if range.max.is_zero() => {
+            Err(input.refuse("a duration longer than zero", "this is no time at all"))
+        }
+        range => Ok(range),
+    }
+}
+
 /// Reads a whole number within the bounds of its key.
 pub(super) fn whole<T: TryFrom<u64>>(input: &Input<'_>) -> Read<T> {
     let (Shape::Whole(min, max) | Shape::WholeRange(min, max)) = input.key.shape else {

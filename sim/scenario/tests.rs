@@ -355,7 +355,7 @@ fn scheduled_jobs_get_their_defaults_and_know_their_senders() {
     let refused = |line: &str| parse(&format!("{text}{line}\n")).map(drop).map_err(|error| render(&error));
     assert!(refused("session-of = \"bob\"").expect_err("nobody").contains("unknown sender `bob`"));
     let often = "name = \"x\"\n[cron.report]\nevery = \"500ms\"\n";
-    assert!(render(&parse(often).expect_err("too often")).contains("not more than once a second"));
+    assert!(render(&parse(often).expect_err("too often")).contains("more than once a second"));
 }
 
 #[test]

@@ -276,12 +276,12 @@ pub enum Fact {
     PowerLost { lost_operations: u32 },
     /// The machine is up again.
     PowerRestored,
-    /// The machine's wall clock jumped by so many milliseconds, back when negative, and stays there.
-    ClockJumped { machine: String, by_ms: i64 },
     /// Packets between two machines stop (`held` later arrive, in order).
     LinkPartitioned { a: String, b: String },
     /// The link works again.
     LinkHealed { a: String, b: String },
+    /// The wall clock of a machine was set forward, or back where `by_ms` is negative. It stays there.
+    ClockJumped { machine: String, by_ms: i64 },
     /// A disk operation of a process. `bytes` for writes and reads.
     Disk { pid: Pid, op: FsOp, path: String, bytes: u64, error: Option<String> },
     /// The state directory as found by an outside observer: after a process died, and at the end.
@@ -358,9 +358,9 @@ impl Fact {
             Self::StartLimitHit => "service.start-limit-hit",
             Self::PowerLost { .. } => "power.lost",
             Self::PowerRestored => "power.restored",
-            Self::ClockJumped { .. } => "clock.jumped",
             Self::LinkPartitioned { .. } => "link.partitioned",
             Self::LinkHealed { .. } => "link.healed",
+            Self::ClockJumped { .. } => "clock.jumped",
             Self::Disk { op, error: None, .. } => match op {
                 FsOp::Read => "disk.read",
                 FsOp::Write => "disk.write",

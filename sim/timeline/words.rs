@@ -42,6 +42,17 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
+/// `1st`, `2nd`, `11th`.
+pub(crate) fn ordinal(number: u32) -> String {
+    let suffix = match (number % 10, number % 100) {
+        (1, n) if n != 11 => "st",
+        (2, n) if n != 12 => "nd",
+        (3, n) if n != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{suffix}")
+}
+
 /// `text` with a capital letter at its beginning.
 pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();
