@@ -309,6 +309,8 @@ fn state_that_cannot_be_read_is_named_and_never_overwritten() {
         for (file, text) in [
             ("inbox.jsonl", "not ours, without an end of line"),
             ("inbox.jsonl", "not ours\n"),
+            // Empty and alone it would be a store that does not exist yet.
+            ("agents/main/sessions/sessions.json", "\n"),
             ("agents/main/sessions/sessions.json", "{\"main\": {"),
         ] {
             let home = Home::new(&provider);

@@ -14,7 +14,7 @@ use crate::timeline::{Event, Fact};
 /// Operations further apart than this are not one deed.
 const CLOSE: Duration = Duration::from_millis(100);
 /// Who tries again for a lock within this time is still waiting for it.
-const STILL_WAITING: Duration = Duration::from_secs(5);
+const STILL_WAITING: Duration = Duration::from_secs(60);
 
 /// Disk operations of one process that follow each other.
 pub(super) struct DiskWords {
@@ -184,7 +184,7 @@ impl FileDeeds {
             (false, false, Some((1, _))) => "is in the way",
             (false, false, Some((tries, last))) => {
                 return Some(format!(
-                    "{} is in the way, {tries} tries until {}",
+                    "{} is in the way until {}, {tries} tries",
                     self.lock_name(),
                     moment(last)
                 ));

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use crate::cli::ReportOptions;
 use crate::verdict::RunResult;
 
+mod columns;
 mod disk_words;
 mod log_words;
 mod phrases;

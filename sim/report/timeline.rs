@@ -1,20 +1,19 @@
 //! The timeline of a run as a fixed-width log, one column per actor.
 //!
 //! Virtual time runs downwards; what happened in the same millisecond shares a line as long as it can be read
-//! from left to right. Columns share the width by need. A gateway's column is taken over by its successor; lives
+//! from left to right. A gateway's column is taken over by its successor; lives
 //! that overlap stand side by side. What only repeats itself is told once, and a long silence is one line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use textwrap::WordSplitter;
-
 use gateway::env::{FsOp, Pid};
 
+use super::columns::{Column, Columns, GAP, TIME, WIDE, length};
 use super::disk_words::{DiskWords, refused_lock};
 use super::log_words::Keys;
 use super::phrases::{NO_BREAK, Place, length_of_time, note, phrase};
-use crate::timeline::words::{cut, seconds};
+use crate::timeline::words::seconds;
 use crate::timeline::{Event, Fact, GATEWAY_PROGRAM};
 
 /// What to show, and in how much space.
@@ -45,7 +44,11 @@ pub fn render(events: &[Event], options: &TimelineOptions) -> String {
         entry.finish(overlapping);
     }
     let rows = rows(entries);
-    let columns = Columns::fit(&rows, &titles, options.width);
+    let cells = rows.iter().filter_map(|row| match &row.cells {
+        Cells::Columns(cells) => Some(cells),
+        Cells::Note(_) => None,
+    });
+    let columns = Columns::fit(cells, &titles, options.width);
     let mut text = columns.lines("time", &columns.titles.clone());
     let mut last = Duration::ZERO;
     for row in &rows {
@@ -68,27 +71,6 @@ pub fn render(events: &[Event], options: &TimelineOptions) -> String {
 
 /// A silence this long is worth a line of its own.
 const SILENCE: Duration = Duration::from_secs(30);
-/// The width of the first column, and what stands between columns.
-const TIME: usize = 9;
-const GAP: &str = "  ";
-/// A column narrower than this says nothing; one wider than this is hard to follow.
-const NARROW: usize = 10;
-const WIDE: usize = 44;
-/// How many lines a cell may have before its end is cut.
-const LINES: usize = 2;
-
-/// The columns, in the order in which they are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Column {
-    Supervisor,
-    /// Processes share a slot when one starts after the other has ended.
-    Slot(usize),
-    Sender(usize),
-    Prober,
-    Model,
-    Disk,
-}
-
 /// Something to show.
 struct Entry {
     at: Duration,
@@ -368,79 +350,6 @@ fn without_subject<'a>(said: &str, more: &'a str) -> &'a str {
     }
 }
 
-/// The columns of a log with their widths.
-struct Columns {
-    titles: BTreeMap<Column, String>,
-    widths: BTreeMap<Column, usize>,
-}
-
-impl Columns {
-    /// Every column gets what it needs; when that is more than there is, the widest give way first.
-    fn fit(rows: &[Row], titles: &BTreeMap<Column, String>, width: usize) -> Self {
-        let mut widths: BTreeMap<Column, usize> =
-            titles.iter().map(|(column, title)| (*column, length(title).clamp(NARROW, WIDE))).collect();
-        for row in rows {
-            let Cells::Columns(cells) = &row.cells else { continue };
-            for (column, words) in cells {
-                if let Some(width) = widths.get_mut(column) {
-                    *width = (*width).max(length(words)).min(WIDE);
-                }
-            }
-        }
-        let gaps = TIME + widths.len() * GAP.len();
-        let available = width.saturating_sub(gaps);
-        while widths.values().sum::<usize>() > available {
-            let Some(widest) = widths.values_mut().rev().max_by_key(|width| **width) else { break };
-            if *widest <= NARROW {
-                break;
-            }
-            *widest -= 1;
-        }
-        Self { titles: titles.clone(), widths }
-    }
-
-    /// The lines of a row: what is too long for its column goes on below.
-    fn lines(&self, time: &str, cells: &BTreeMap<Column, String>) -> String {
-        let wrapped: BTreeMap<_, _> = self
-            .widths
-            .iter()
-            .filter_map(|(column, width)| Some((*column, wrap(cells.get(column)?, *width))))
-            .collect();
-        let height = wrapped.values().map(Vec::len).max().unwrap_or(1).max(1);
-        let mut text = String::new();
-        for index in 0..height {
-            let mut line = format!("{:>TIME$}", if index == 0 { time } else { "" });
-            for (column, width) in &self.widths {
-                let words = wrapped.get(column).and_then(|lines| lines.get(index)).map_or("", String::as_str);
-                line.push_str(GAP);
-                line.push_str(&format!("{words:<width$}"));
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text.replace(NO_BREAK, " ")
-    }
-}
-
-/// `words` in lines of `width`; all but the first are indented, and what is too long for all of them is cut.
-fn wrap(words: &str, width: usize) -> Vec<String> {
-    let options = textwrap::Options::new(width)
-        .subsequent_indent("  ")
-        .word_splitter(WordSplitter::NoHyphenation)
-        .break_words(true);
-    let mut lines: Vec<String> = textwrap::wrap(words, options).into_iter().map(String::from).collect();
-    if lines.len() > LINES {
-        let rest: Vec<_> = lines.drain(LINES - 1..).map(|line| line.trim().to_string()).collect();
-        let rest = format!("  {}", rest.join(" "));
-        lines.push(cut(&rest, width));
-    }
-    lines
-}
-
-fn length(text: &str) -> usize {
-    text.chars().count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,10 +483,12 @@ mod tests {
         for tenth in 10..60 {
             story = story.at(tenth * 100).disk_fails(FsOp::CreateNew, lock, "File exists");
         }
-        let again = story.at(20_000).disk_fails(FsOp::CreateNew, lock, "File exists");
-        let text =
-            render(&again.ended().events(), &TimelineOptions { width: 200, ..TimelineOptions::default() });
-        assert!(text.contains("59f5….jsonl.lock is in the way, 50 tries"), "{text}");
+        let again = story.at(120_000).disk_fails(FsOp::CreateNew, lock, "File exists");
+        let text = render(
+            &again.at(121_000).ended().events(),
+            &TimelineOptions { width: 200, ..TimelineOptions::default() },
+        );
+        assert!(text.contains("59f5….jsonl.lock is in the way until"), "{text}");
         assert_eq!(text.matches("in the way").count(), 2, "a later wait is another one: {text}");
     }
 
@@ -588,15 +499,6 @@ mod tests {
         let lines: Vec<_> =
             text.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(lines, ["0.005 exit 0", "0.005 2nd start pid 215 starts"], "{text}");
-    }
-
-    #[test]
-    fn a_cell_goes_on_below_and_is_cut_at_its_end() {
-        assert_eq!(wrap("closed 1012 service restart", 17), ["closed 1012", "  service restart"]);
-        assert_eq!(
-            wrap("a notice that has a lot to say about itself", 17),
-            ["a notice that has", "  a lot to say a…"]
-        );
     }
 
     #[test]

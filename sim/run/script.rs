@@ -21,7 +21,7 @@ use crate::world::disk::path_matches;
 /// A script that is being played.
 pub(super) struct Script {
     began: Instant,
-    steps: Vec<(String, String, Rc<RefCell<Played>>, JoinHandle<()>)>,
+    steps: Vec<Armed>,
     told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
 }
 
@@ -61,6 +61,15 @@ impl Progress {
     }
 }
 
+/// A step on its way.
+struct Armed {
+    what: String,
+    /// When it is to be done, in words.
+    moment: String,
+    played: Rc<RefCell<Played>>,
+    task: JoinHandle<()>,
+}
+
 /// A step's moment, drawn and subscribed to before anything happens.
 enum Moment {
     At(Instant),
@@ -73,7 +82,7 @@ impl Script {
         let began = Instant::now();
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let steps = scenario.steps.iter().map(|step| {
-            let waited_for = moment_words(&step.when);
+            let moment_in_words = moment_words(&step.when);
             let moment = moment(&stage.world, began, &step.when);
             let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
@@ -96,7 +105,7 @@ impl Script {
                     }
                 }
             });
-            (describe(step), waited_for, played, task)
+            Armed { what: describe(step), moment: moment_in_words, played, task }
         });
         Self { began, steps: steps.collect(), told_to_send }
     }
@@ -106,11 +115,11 @@ impl Script {
     pub(super) async fn storm(self, limit: Duration) -> Storm {
         let deadline = self.began + limit;
         let mut unplayed = Vec::new();
-        for (what, waited_for, played, task) in self.steps {
+        for Armed { what, moment, played, task } in self.steps {
             if timeout_at(deadline, task).await.is_err() && *played.borrow() == Played::Waiting {
                 let limit = humantime::format_duration(limit);
                 unplayed.push(format!(
-                    "{what} never happened: its moment, {waited_for}, did not come within {limit}"
+                    "{what} never happened: its moment, {moment}, did not come within {limit}"
                 ));
                 continue;
             }
