@@ -2,8 +2,8 @@
 //!
 //! Who owns a lock file is who created it, by the disk's operation log. When that process dies, the lock is an
 //! orphan, and a gateway that serves has to break it: only the time counts during which one did. What a gateway
-//! itself holds it lets go in time, or a restart within the process has left it behind (openclaw/openclaw#77721);
-//! the lock on the whole state directory lasts as long as its owner. A command-line tool that stands still is no live
+//! itself holds it lets go in time, or a restart within the process has left it behind (openclaw/openclaw#77721); while
+//! the disk refuses what it does about its locks, nobody can, so its time begins again with each refusal; the lock on the whole state directory lasts as long as its owner. A command-line tool that stands still is no live
 //! owner either: it promises to renew its locks, and can be fenced (openclaw/openclaw#89673). What any other process
 //! holds while it lives is its own business. A lock file that nobody created through a door (a scenario planted it,
 //! or a power loss brought it back) is an orphan from the moment it was found, and is judged at the last look.
@@ -77,7 +77,8 @@ impl LockHasALiveOwner {
             return self.silent(run, over, &fate);
         }
         let is_its_own_business = lock.program != run.terms.program || name == INSTANCE_LOCK;
-        let held = until.saturating_sub(lock.created).saturating_sub(frozen(run, lock, *until));
+        let since = lock.refused.unwrap_or(lock.created);
+        let held = until.saturating_sub(since).saturating_sub(frozen(run, lock, *until));
         (!is_its_own_business && held > run.terms.longest_lock_hold).then(|| {
             let message = format!("{} held {name} for {}", capital(&owner), span(held));
             let explanation = format!(
@@ -155,6 +156,12 @@ fn frozen(run: &Evidence<'_>, lock: &Lock, until: Duration) -> Duration {
     owner.map_or(Duration::ZERO, |life| life.frozen_between(lock.created, until))
 }
 
+/// Whether the disk refused, rather than said what is there.
+fn is_trouble(op: FsOp, error: &str) -> bool {
+    let is_held = op == FsOp::Lock && error.starts_with("WouldBlock");
+    !is_held && !["NotFound", "AlreadyExists"].iter().any(|answer| error.starts_with(answer))
+}
+
 /// A lock file of which the operation log knows who created it.
 #[derive(Clone, Debug)]
 struct Lock {
@@ -165,6 +172,8 @@ struct Lock {
     silences: Vec<Interval>,
     /// Its owner's end.
     orphaned: Option<(Duration, DeathCause)>,
+    /// When the disk last refused something that its owner did in the lock's folder.
+    refused: Option<Duration>,
 }
 
 impl Lock {
@@ -221,6 +230,13 @@ impl Locks {
             }
             Fact::Injected { what } if what.contains(".lock") => self.injected.push((at, what.clone())),
             Fact::State(seen) => self.look(at, seen),
+            Fact::Disk { pid, op, path, error: Some(error), .. } if is_trouble(*op, error) => {
+                let inside = path.strip_prefix(&terms.state_dir)?.trim_start_matches('/').to_string();
+                let folder = |name: &str| name.rsplit_once('/').map_or("", |(folder, _)| folder).to_string();
+                let is_near = |name: &str| folder(name) == folder(&inside) || folder(name) == inside;
+                let near = self.owned.iter_mut().filter(|(name, lock)| lock.pid == *pid && is_near(name));
+                near.for_each(|(_, lock)| lock.refused = Some(at));
+            }
             Fact::Disk { pid, op, path, error: None, .. } if path.ends_with(".lock") => {
                 let inside = path.strip_prefix(&terms.state_dir)?.strip_prefix('/')?;
                 return self.operate(*pid, *op, inside, at);
@@ -249,7 +265,8 @@ impl Locks {
                 }
                 self.unowned.remove(name);
                 let program = self.living.get(&pid)?.clone();
-                let lock = Lock { pid, program, created: at, silences: Vec::new(), orphaned: None };
+                let lock =
+                    Lock { pid, program, created: at, silences: Vec::new(), orphaned: None, refused: None };
                 let lock = self.owned.insert(name.to_string(), lock)?;
                 Some(Over { name: name.to_string(), lock, until: at, removed: true })
             }
@@ -373,6 +390,20 @@ mod tests {
         assert_eq!(complaints(&LockHasALiveOwner, frozen), [""; 0]);
         assert_eq!(complaints(&LockHasALiveOwner, holds("/state/gateway.lock").at(900_000).ended()), [""; 0]);
         assert_eq!(complaints(&LockHasALiveOwner, holds("/elsewhere/x.lock").at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn a_lock_that_the_disk_does_not_let_go_is_nobodys_fault() {
+        let stuck = |error: &str| {
+            let held = Story::new().serves(214).at(1_000).disk(FsOp::CreateNew, LOCK);
+            let refused = held.at(2_000).disk_fails(FsOp::Remove, LOCK, error);
+            refused.at(60_000).disk_fails(FsOp::List, "/state", error)
+        };
+        let freed = |error: &str| stuck(error).at(110_000).disk(FsOp::Remove, LOCK).ended();
+        assert_eq!(complaints(&LockHasALiveOwner, freed("ResourceBusy (os error 16)")), [""; 0]);
+        assert_eq!(complaints(&LockHasALiveOwner, freed("NotFound (os error 2)")).len(), 1);
+        let forgotten = stuck("ResourceBusy (os error 16)").at(130_000).ended();
+        assert_eq!(complaints(&LockHasALiveOwner, forgotten).len(), 1, "not even tried again");
     }
 
     #[test]
