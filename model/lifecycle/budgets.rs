@@ -46,7 +46,7 @@ pub(crate) fn settle(config: &Config, ending: Ending) -> Duration {
 /// How long the notices of interrupted work may wait for the session store, so that whoever holds it leaves time to
 /// say at least that. A restart gives them no less than a stop.
 pub(crate) fn notice_patience(config: &Config, ending: Ending) -> Duration {
-    settle(config, ending) / 2
+    settle(config, ending) / 3
 }
 
 /// How long closing may take; `None` is without limit. `since_asked` is the age of the request to end.
