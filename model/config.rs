@@ -260,6 +260,11 @@ impl Config {
     pub fn stop_timeout(&self) -> Duration {
         Duration::from_millis(self.gateway.stop_timeout_ms)
     }
+
+    /// [`ModelConfig::run_timeout_ms`] as a duration.
+    pub fn run_timeout(&self) -> Duration {
+        Duration::from_millis(self.model.run_timeout_ms)
+    }
 }
 
 /// serde_json appends the position to its message; ours stands in front.

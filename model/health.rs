@@ -65,8 +65,7 @@ impl Gateway {
 
     fn sweep(&self, dirs: &[PathBuf]) -> Vec<PathBuf> {
         let locks = self.sessions.files().locks();
-        let run_timeout = Duration::from_millis(self.config.model.run_timeout_ms);
-        match transcript_rules(self.policies.transcript_lock, run_timeout) {
+        match transcript_rules(self.policies.transcript_lock, self.config.run_timeout()) {
             // History judged the locks of its runs by its own rules, and knew which it held.
             Some(rules) => self.process_wide.locks.clean_up(locks.transcript_locks(dirs), &rules),
             None => locks.sweep(dirs, self.lock_rules(), self.policies.lock_sweep),

@@ -161,22 +161,15 @@ async fn label(env: &Env, store: &SessionStore, key: &str, text: &str) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
 
     use serde_json::json;
-    use tokio::task::LocalSet;
 
     use super::*;
-    use crate::env::test_env::World;
+    use crate::env::test_env::{World, on_paused_time};
     use crate::policy::Policies;
 
     const STORE: &str = "/state/agents/main/sessions/sessions.json";
     const LOCK: &str = "/state/agents/main/sessions/sessions.json.lock";
-
-    fn run_paused<T>(test: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(LocalSet::new().run_until(test))
-    }
 
     /// A machine on which a gateway has had one conversation.
     fn machine() -> World {
@@ -196,7 +189,7 @@ mod tests {
     fn tool(world: &World, pid: u32, command: ToolCommand) -> ToolReport {
         let process = world.process(pid);
         let launch = Launch { config: "/config.json".into(), policies: Policies::default() };
-        run_paused(run(process.env.clone(), launch, command))
+        on_paused_time(run(process.env.clone(), launch, command))
     }
 
     fn label(text: &str) -> ToolCommand {

@@ -146,12 +146,11 @@ mod tests {
     use std::cell::Cell;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::task::LocalSet;
     use tokio::time::sleep;
 
     use super::super::provider::complete;
     use super::*;
-    use crate::env::test_env::World;
+    use crate::env::test_env::{World, on_paused_time};
 
     const ANSWER: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
         2f\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"yes\"}}]}\r\n\
@@ -169,12 +168,7 @@ mod tests {
 
     /// Asks a provider twice, `pause` after each other: whether both were answered, and the number of connections.
     fn ask_twice(second: Second, pause: Duration) -> (bool, u32) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(LocalSet::new().run_until(async {
+        on_paused_time(async {
             let world = World::default();
             let (client, server) = (world.process(1), world.process(2));
             let connections = Rc::new(Cell::new(0));
@@ -188,7 +182,7 @@ mod tests {
                 sleep(pause).await;
             }
             (answered, connections.get())
-        }))
+        })
     }
 
     async fn serve(env: Env, connections: Rc<Cell<u32>>, second: Second) {

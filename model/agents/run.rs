@@ -43,7 +43,7 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
     let lock = RunLock::new(
         gateway.process_wide.locks.clone(),
         gateway.policies.transcript_lock,
-        run_timeout(&gateway),
+        gateway.config.run_timeout(),
     );
     tracing::info!(name: "run.started", run = run_id, session = message.session_key, "a run begins");
     let wait = Wait::default();
@@ -87,13 +87,9 @@ async fn whole_turn(
     wait: &Wait,
 ) -> Result<String, TurnError> {
     let transcript = conversation(gateway, message, seq, wait).await?;
-    let run_timeout = run_timeout(gateway);
+    let run_timeout = gateway.config.run_timeout();
     let turn = turn(gateway, message, &transcript, lock, seq);
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
-}
-
-fn run_timeout(gateway: &Gateway) -> Duration {
-    Duration::from_millis(gateway.config.model.run_timeout_ms)
 }
 
 /// Whether history dropped a message that ended like this without a word.

@@ -95,7 +95,7 @@ impl Cron {
             jobs: config.cron.jobs.clone(),
             journal: Journal::open(files.clone(), &dir)?,
             owner: Owner::new(env),
-            lease: Duration::from_millis(config.model.run_timeout_ms).saturating_add(LEASE_MARGIN),
+            lease: config.run_timeout().saturating_add(LEASE_MARGIN),
             interruption: policies.cron_interruption,
             outcome: policies.cron_outcome,
             missed: policies.cron_missed,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -23,6 +24,12 @@ use super::*;
 
 /// Bytes that a pipe holds before its writer has to wait.
 const PIPE_BYTES: usize = 16 * 1024;
+
+/// Runs a test on paused time, with room for local tasks.
+pub(crate) fn on_paused_time<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O").block_on(LocalSet::new().run_until(test))
+}
 
 /// One machine: a disk, a network and its processes.
 #[derive(Clone, Default)]

@@ -147,24 +147,14 @@ impl TaskControl for NeverStarted {
 mod tests {
     use std::time::Duration;
 
-    use tokio::task::LocalSet;
     use tokio::time::sleep;
 
     use super::*;
-    use crate::env::test_env::World;
-
-    fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
-        runtime.block_on(LocalSet::new().run_until(test));
-    }
+    use crate::env::test_env::{World, on_paused_time};
 
     #[test]
     fn its_end_is_the_end_of_its_tasks_and_of_nobody_elses() {
-        run(async {
+        on_paused_time(async {
             let process = World::default().process(1).env;
             let (old, new) = (Generation::begin(&process), Generation::begin(&process));
             let ticks = Rc::new(Cell::new(0));
@@ -191,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_started_after_its_end_never_runs() {
-        run(async {
+        on_paused_time(async {
             let process = World::default().process(1).env;
             let old = Generation::begin(&process);
             let late = old.env().clone();

@@ -12,13 +12,12 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use crate::Launch;
-use crate::env::test_env::{TestProcess, World};
+use crate::env::test_env::{TestProcess, World, on_paused_time};
 use crate::env::{ExitCode, Signal, Stream, Task};
 use crate::policy::{Policies, profile};
 
@@ -42,13 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(1_000);
 
 /// Runs a test on paused time.
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    let test = async { timeout(PATIENCE, test).await.expect("in time") };
-    runtime.block_on(LocalSet::new().run_until(test));
+    on_paused_time(async { timeout(PATIENCE, test).await.expect("in time") });
 }
 
 /// What the model does with a question.

@@ -1,11 +1,7 @@
 //! The judgement as a table, and the ways in which nothing is fenced.
 
-use std::future::Future;
-
-use tokio::task::LocalSet;
-
 use super::*;
-use crate::env::test_env::{TestProcess, World};
+use crate::env::test_env::{TestProcess, World, on_paused_time};
 
 const LOCK: &str = "/state/a.jsonl.lock";
 const RULES: Rules = Rules {
@@ -15,15 +11,6 @@ const RULES: Rules = Rules {
     max_hold: Duration::from_secs(300),
     own_pid: OwnPid::Alive,
 };
-
-fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(LocalSet::new().run_until(test));
-}
 
 fn payload(start_time: Option<u64>) -> Payload {
     let created_at = WallTime::from_epoch_ms(1_000_000).to_string();
@@ -82,7 +69,7 @@ fn two() -> Two {
 
 #[test]
 fn a_holder_that_is_slow_loses_its_lock_and_then_removes_the_next_ones() {
-    run(async {
+    on_paused_time(async {
         let Two { world, locks: [one, other], .. } = two();
         let lock = Path::new(LOCK);
         one.acquire(lock, &RULES).await.expect("it is free");
@@ -98,7 +85,7 @@ fn a_holder_that_is_slow_loses_its_lock_and_then_removes_the_next_ones() {
 
 #[test]
 fn the_watchdog_tells_nobody() {
-    run(async {
+    on_paused_time(async {
         let Two { world, locks: [one, _], .. } = two();
         one.acquire(Path::new(LOCK), &RULES).await.expect("it is free");
         sleep(Duration::from_secs(299)).await;
@@ -110,7 +97,7 @@ fn the_watchdog_tells_nobody() {
 
 #[test]
 fn a_task_that_is_gone_leaves_its_lock_and_a_signal_takes_them_all() {
-    run(async {
+    on_paused_time(async {
         let Two { world, locks: [one, _], _processes: [process, _] } = two();
         let locks = one.clone();
         let task = process.env.spawn("holder", async move {
