@@ -206,6 +206,18 @@ impl Process for Doors {
         SignalStream::new(self.signals.take().expect("handlers are installed once"))
     }
 
+    fn env_var(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn spawn_detached(&self, _what: Detached) -> io::Result<Pid> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn exit(&self, _code: ExitCode) {
         unreachable!("a life returns its exit status");
     }

@@ -143,6 +143,7 @@ fn supervisor_words(fact: &Fact) -> Option<String> {
         Fact::ServiceInactive { why } => format!("stays down: {why}"),
         Fact::RestartScheduled { after } => format!("restart in {}", length_of_time(*after)),
         Fact::StartLimitHit => "gives up: start limit".to_string(),
+        Fact::ServiceOrderRefused { order, why } => format!("refuses {order}: {why}"),
         Fact::PowerLost { lost_operations: 0 } => "power lost".to_string(),
         Fact::PowerLost { lost_operations } => {
             format!("power lost, {} gone", counted(*lost_operations as usize, "write"))

@@ -16,6 +16,7 @@ mod cast;
 mod isolation;
 mod observer;
 mod script;
+mod service;
 mod stage;
 
 use script::{Script, Storm};
@@ -119,7 +120,7 @@ fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
 
 /// The numbers this scenario is judged by under a profile.
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
-    let stop_timeout = stage::stop_timeout(scenario);
+    let stop_timeout = service::stop_timeout(&scenario.gateway.supervisor);
     // Fates are what a good gateway gives; where a profile is to fail, its invariants say how.
     let asks_for_fates = scenario.expect.under(profile) == Expected::Pass;
     let fates = scenario.expect.fates.iter().filter(|_| asks_for_fates).map(|(message, names)| {

@@ -11,12 +11,12 @@ use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
 use serde_json::json;
 
-use crate::scenario::{DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit};
+use super::service;
+use crate::scenario::{DurationRange, Machine, Scenario};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
-use crate::world::World;
 use crate::world::disk::Disk;
-use crate::world::supervisor::systemd::{RestartPolicy, Unit};
-use crate::world::supervisor::{Main, Service};
+use crate::world::supervisor::Service;
+use crate::world::{Executable, Main, World};
 
 pub(super) const GATEWAY_MACHINE: &str = "gateway";
 pub(super) const CLIENTS_MACHINE: &str = "clients";
@@ -25,30 +25,19 @@ pub(super) const PROVIDER_PORT: u16 = 8080;
 pub(super) const STATE_DIR: &str = "/var/lib/gateway";
 const CONFIG_FILE: &str = "/etc/gateway/config.json";
 
-/// What the gateway assumes of a machine without a supervisor: systemd's default stop timeout.
-const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
-
 /// The world's machines and the service on them.
 #[derive(Clone)]
 pub(super) struct Stage {
     pub(super) world: World,
     disk: Disk,
     service: Option<Service>,
-    gateway: Program,
+    gateway: Executable,
     /// Ends what steps began: run in order when the storm is over.
     undo: Rc<RefCell<Vec<Mend>>>,
 }
 
 /// Ends one fault.
 type Mend = Box<dyn FnOnce()>;
-
-/// How long the supervisor waits for a stop.
-pub(super) fn stop_timeout(scenario: &Scenario) -> Duration {
-    match &scenario.gateway.supervisor {
-        Supervisor::Systemd(unit) => unit.stop_timeout,
-        Supervisor::None => DEFAULT_STOP_TIMEOUT,
-    }
-}
 
 impl Stage {
     /// Builds the machines and starts the gateway.
@@ -62,18 +51,16 @@ impl Stage {
         let disk = world.disk(GATEWAY_MACHINE)?;
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
-        let gateway = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
-        let service = match &scenario.gateway.supervisor {
-            Supervisor::Systemd(unit) => {
-                let program = gateway.clone();
-                let main = move || program.main();
-                let service =
-                    Service::load(world, GATEWAY_MACHINE, systemd_unit(unit), GATEWAY_PROGRAM, main)?;
+        let program = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
+        let gateway = Executable::new(GATEWAY_PROGRAM, move || program.main());
+        let service = match service::manager(&scenario.gateway.supervisor) {
+            Some(manager) => {
+                let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
                 service.start();
                 Some(service)
             }
-            Supervisor::None => {
-                world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway.main())?;
+            None => {
+                world.exec(GATEWAY_MACHINE, &gateway)?;
                 None
             }
         };
@@ -82,10 +69,8 @@ impl Stage {
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port.
     fn gateway_pid(&self, port: u16) -> Option<Pid> {
-        match &self.service {
-            Some(service) => service.main_pid(),
-            None => self.world.listening_on(GATEWAY_MACHINE, port),
-        }
+        let main = self.service.as_ref().and_then(Service::main_pid);
+        main.or_else(|| self.world.listening_on(GATEWAY_MACHINE, port))
     }
 
     fn inject(&self, what: impl Into<String>) {
@@ -159,7 +144,7 @@ impl Stage {
     /// Starts a second gateway by hand, with the same configuration and state directory.
     pub(super) fn start_second_instance(&self) -> Result<(), String> {
         self.inject("a second gateway is started by hand");
-        let started = self.world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, self.gateway.main());
+        let started = self.world.exec(GATEWAY_MACHINE, &self.gateway);
         started.map(drop).map_err(|error| error.to_string())
     }
 
@@ -226,25 +211,9 @@ fn config_text(scenario: &Scenario) -> String {
             "auth": {"token": gateway.token},
             "stateDir": STATE_DIR,
             "drainBudgetMs": gateway.drain_budget.as_millis() as u64,
-            "stopTimeoutMs": stop_timeout(scenario).as_millis() as u64,
+            "stopTimeoutMs": service::stop_timeout(&gateway.supervisor).as_millis() as u64,
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
     });
     format!("{config:#}\n")
-}
-
-fn systemd_unit(unit: &SystemdUnit) -> Unit {
-    Unit {
-        restart: match unit.restart {
-            RestartWhen::Always => RestartPolicy::Always,
-            RestartWhen::OnFailure => RestartPolicy::OnFailure,
-            RestartWhen::No => RestartPolicy::No,
-        },
-        restart_delay: unit.restart_delay,
-        stop_timeout: unit.stop_timeout,
-        prevent_restart_exit_status: unit.prevent_restart_on.clone(),
-        start_limit_burst: unit.start_limit_burst,
-        start_limit_interval: unit.start_limit_interval,
-        ..Unit::openclaw()
-    }
 }

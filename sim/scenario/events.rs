@@ -62,6 +62,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("service.inactive", Nobody, "the service is down and stays down"),
     ("service.restart-scheduled", Nobody, "the service ended and will be started again"),
     ("service.start-limit-hit", Nobody, "the supervisor gave up after too many starts"),
+    ("service.order-refused", Nobody, "the supervisor was asked for something and does not do it"),
     ("power.lost", Nobody, "the machine lost power"),
     ("power.restored", Nobody, "the machine is up again"),
     ("link.partitioned", Nobody, "packets between two machines stop"),

@@ -20,11 +20,14 @@ mod policies;
 mod read;
 mod read_expect;
 mod read_steps;
+mod read_supervisor;
 #[cfg(test)]
 mod reference;
 mod schema;
 mod setup;
 mod steps;
+mod supervisor;
+mod supervisor_keys;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,9 +39,13 @@ pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
     Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
-    ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
+    ProviderSetup, SenderKind, SenderSetup, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
+pub use supervisor::{
+    ContainerRestartWhen, ContainerSetup, KillWhom, LaunchdJob, PlainSupervisor, RestartWhen, ScheduledTask,
+    Supervisor, SystemdUnit,
+};
 
 /// A scenario: what the world is, what happens in it, and what should come of it.
 #[derive(Clone, Debug)]

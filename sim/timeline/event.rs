@@ -260,6 +260,8 @@ pub enum Fact {
     RestartScheduled { after: Duration },
     /// Too many starts in the interval: the supervisor gives up.
     StartLimitHit,
+    /// The supervisor was asked for something and does not do it; both in its own words.
+    ServiceOrderRefused { order: String, why: String },
 
     // -- machines
     /// The machine lost power; so many pending disk operations were lost with it.
@@ -342,6 +344,7 @@ impl Fact {
             Self::ServiceInactive { .. } => "service.inactive",
             Self::RestartScheduled { .. } => "service.restart-scheduled",
             Self::StartLimitHit => "service.start-limit-hit",
+            Self::ServiceOrderRefused { .. } => "service.order-refused",
             Self::PowerLost { .. } => "power.lost",
             Self::PowerRestored => "power.restored",
             Self::LinkPartitioned { .. } => "link.partitioned",

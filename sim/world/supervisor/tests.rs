@@ -7,9 +7,22 @@ use tokio::time::sleep;
 
 use super::systemd::RestartPolicy;
 use super::*;
-use crate::world::WorldSettings;
+use crate::world::{Main, WorldSettings};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A program that handles SIGTERM, by doing nothing, or does not.
+fn lives_for_ever(handles_stop: bool) -> Executable {
+    let make_main = move || -> Main {
+        Box::new(move |env| {
+            Box::pin(async move {
+                let _ignored = handles_stop.then(|| env.process().handle_signals(&[Signal::Terminate]));
+                std::future::pending().await
+            })
+        })
+    };
+    Executable::new("gateway", make_main)
+}
 
 /// Runs `body` with a service of 10 ms restart delay and 2 s stop timeout that handles SIGTERM or does not.
 fn with_service(handles_stop: bool, body: impl AsyncFnOnce(World, Service)) -> Vec<String> {
@@ -21,15 +34,8 @@ fn with_service(handles_stop: bool, body: impl AsyncFnOnce(World, Service)) -> V
             stop_timeout: 2 * SECOND,
             ..Unit::default()
         };
-        let service = Service::load(&world, "box", unit, "gateway", move || {
-            Box::new(move |env| {
-                Box::pin(async move {
-                    let _ignored = handles_stop.then(|| env.process().handle_signals(&[Signal::Terminate]));
-                    std::future::pending().await
-                })
-            })
-        })
-        .expect("machine exists");
+        let service = Service::load(&world, "box", Manager::Systemd(unit), &lives_for_ever(handles_stop))
+            .expect("machine exists");
         service.start();
         sleep(SECOND).await;
         body(world.clone(), service).await;

@@ -1,0 +1,78 @@
+//! The gateway's service: from what a scenario says of its supervisor to the manager that the world has.
+//!
+//! What a scenario cannot say is as OpenClaw installs it.
+
+use std::time::Duration;
+
+use crate::scenario::{ContainerRestartWhen, KillWhom, RestartWhen, Supervisor};
+use crate::world::supervisor::Manager;
+use crate::world::supervisor::container::{ContainerRestart, ContainerSettings};
+use crate::world::supervisor::launchd::{Job, KeepAlive};
+use crate::world::supervisor::systemd::{KillMode, RestartPolicy, Unit};
+use crate::world::supervisor::task_scheduler::Task;
+
+/// What the gateway assumes where nobody stops it, or not by a signal: systemd's default stop timeout.
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long the supervisor waits for a stop.
+pub(super) fn stop_timeout(supervisor: &Supervisor) -> Duration {
+    match supervisor {
+        Supervisor::Systemd(unit) => unit.stop_timeout,
+        Supervisor::Launchd(job) => job.exit_timeout,
+        Supervisor::Container(container) => container.stop_timeout,
+        Supervisor::Unsupported(plain) => plain.stop_timeout,
+        Supervisor::TaskScheduler(_) | Supervisor::None => DEFAULT_STOP_TIMEOUT,
+    }
+}
+
+/// The manager that minds the gateway, if anybody does.
+pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
+    Some(match supervisor {
+        Supervisor::None => return None,
+        Supervisor::Systemd(unit) => Manager::Systemd(Unit {
+            restart: match unit.restart {
+                RestartWhen::Always => RestartPolicy::Always,
+                RestartWhen::OnFailure => RestartPolicy::OnFailure,
+                RestartWhen::No => RestartPolicy::No,
+            },
+            restart_delay: unit.restart_delay,
+            stop_timeout: unit.stop_timeout,
+            kill_mode: match unit.kill_mode {
+                KillWhom::ControlGroup => KillMode::ControlGroup,
+                KillWhom::Mixed => KillMode::Mixed,
+                KillWhom::Process => KillMode::Process,
+            },
+            success_exit_status: unit.success_on.clone(),
+            prevent_restart_exit_status: unit.prevent_restart_on.clone(),
+            start_limit_burst: unit.start_limit_burst,
+            start_limit_interval: unit.start_limit_interval,
+            ..Unit::openclaw()
+        }),
+        Supervisor::Launchd(job) => Manager::Launchd(Job {
+            keep_alive: match job.keep_alive {
+                RestartWhen::Always => KeepAlive::Always,
+                RestartWhen::OnFailure => KeepAlive::UnlessSuccessful,
+                RestartWhen::No => KeepAlive::Never,
+            },
+            throttle: job.throttle,
+            exit_timeout: job.exit_timeout,
+        }),
+        Supervisor::TaskScheduler(task) => Manager::TaskScheduler(Task {
+            restart_count: task.restart_count,
+            restart_interval: task.restart_interval,
+        }),
+        Supervisor::Container(container) => Manager::Container(ContainerSettings {
+            restart: match container.restart {
+                ContainerRestartWhen::No => ContainerRestart::No,
+                ContainerRestartWhen::OnFailure => ContainerRestart::OnFailure,
+                ContainerRestartWhen::Always => ContainerRestart::Always,
+                ContainerRestartWhen::UnlessStopped => ContainerRestart::UnlessStopped,
+            },
+            max_retries: container.max_retries,
+            stop_timeout: container.stop_timeout,
+        }),
+        Supervisor::Unsupported(plain) => {
+            Manager::Unknown(Unit::plain(plain.restart_delay, plain.stop_timeout))
+        }
+    })
+}
