@@ -15,6 +15,7 @@ use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
+use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
@@ -99,6 +100,14 @@ pub(crate) struct Gateway {
     started: Instant,
 }
 
+/// What comes after a life.
+enum Next {
+    /// Nothing more from this process.
+    Exit(ExitCode),
+    /// A successor is wanted.
+    Successor,
+}
+
 /// One process life of the gateway: start, serve, drain, close. Returns the exit status.
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
     let mut signals = env.process().handle_signals(&Ending::SIGNALS);
@@ -126,19 +135,29 @@ async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<E
     let locked = unless_asked(signals, instance::lock(env, &state_dir, policies.instance_lock)).await;
     let lock = match locked {
         Ok(locked) => locked?,
-        Err(ending) => return Ok(exit_code(&policies, ending)),
+        Err(ending) => return Ok(end(env, &policies, after(ending)).await),
     };
     let started = unless_asked(signals, start(env, &config, &policies, &files)).await;
-    let exit_code = match started {
+    let next = match started {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
         Ok(Err(error)) => Err(error),
-        Err(ending) => Ok(exit_code(&policies, ending)),
+        Err(ending) => Ok(after(ending)),
     };
     lock.release(env);
-    if let Ok(code) = exit_code {
-        tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
-    }
-    exit_code
+    Ok(end(env, &policies, next?).await)
+}
+
+/// Sees to a successor, if one is wanted, and says with what status this process ends.
+async fn end(env: &Env, policies: &Policies, next: Next) -> ExitCode {
+    let code = match next {
+        Next::Exit(code) => code,
+        Next::Successor => {
+            let decided = respawn::decide(respawn::Facts::of(env), policies.successor);
+            exit_code(policies, respawn::carry_out(env, decided).await)
+        }
+    };
+    tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
+    code
 }
 
 type Accepting = Task<()>;
@@ -158,7 +177,7 @@ async fn start(
 }
 
 /// From an open port to a closed one: recover, serve, drain, close.
-async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> ExitCode {
+async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> Next {
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
         _ => unless_asked(signals, recovery::recover(gateway)).await,
@@ -190,13 +209,13 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         }
     };
     if closed {
-        return exit_code(&gateway.policies, ending);
+        return after(ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-    match gateway.policies.forced_exit {
+    Next::Exit(match gateway.policies.forced_exit {
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,
-    }
+    })
 }
 
 async fn next_ending(signals: &mut SignalStream) -> Ending {
@@ -218,11 +237,19 @@ async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = 
     }
 }
 
-fn exit_code(policies: &Policies, ending: Ending) -> ExitCode {
-    match (ending, policies.restart_exit) {
-        (Ending::Stop, _) | (Ending::Restart, RestartExit::Clean) => ExitCode::CLEAN,
-        (Ending::Restart, RestartExit::AskForSuccessor) => ExitCode::RESTART,
-        (Ending::Restart, RestartExit::Config) => ExitCode::CONFIG,
+const fn after(ending: Ending) -> Next {
+    match ending {
+        Ending::Stop => Next::Exit(ExitCode::CLEAN),
+        Ending::Restart => Next::Successor,
+    }
+}
+
+/// The status of a process that gives way to its successor. Whoever has started one itself leaves nothing to ask for.
+const fn exit_code(policies: &Policies, respawn: Respawn) -> ExitCode {
+    match (respawn, policies.restart_exit) {
+        (Respawn::SpawnDetached, _) | (_, RestartExit::Clean) => ExitCode::CLEAN,
+        (_, RestartExit::AskForSuccessor) => ExitCode::RESTART,
+        (_, RestartExit::Config) => ExitCode::CONFIG,
     }
 }
 

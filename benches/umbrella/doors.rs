@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::process::Process;
 use super::sockets;
 use gateway::env::{
-    Clock, Detached, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal, SignalStream,
-    StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal,
+    SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 /// Opens the doors of a process.

@@ -5,4 +5,5 @@ pub(crate) mod drain;
 pub(crate) mod instance;
 pub(crate) mod phase;
 pub(crate) mod recovery;
+pub(crate) mod respawn;
 pub(crate) mod shutdown;

@@ -110,6 +110,8 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("provider.retrying", Nobody, "the gateway says it asks the model again"),
     ("recovery.finished", Nobody, "the gateway says earlier lives are settled"),
     ("recovery.resumed", Nobody, "the gateway says it resumes a message of an earlier life"),
+    ("respawn.chosen", Nobody, "the gateway says how its successor comes about"),
+    ("respawn.failed", Nobody, "the gateway says it could not see to a successor"),
     ("run.finished", Nobody, "the gateway says it finished working on a message"),
     ("run.started", Sender, "the gateway says it began to work on a message"),
     ("shutdown.finished", Nobody, "the gateway says everything is closed"),

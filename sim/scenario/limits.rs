@@ -120,7 +120,9 @@ pub(super) fn starts(table: &Table<'_>, supervisor: &Supervisor, run: Duration) 
             let times = starts.map_or("without end".into(), |starts| format!("{starts} times"));
             let span = table.span_of_key(key).unwrap_or_else(|| table.span_of(key));
             let or_given_up = match supervisor {
-                Supervisor::Systemd(_) => ", or let `start-limit-burst` and `start-limit-interval` give it up",
+                Supervisor::Systemd(_) => {
+                    ", or let `start-limit-burst` and `start-limit-interval` give it up"
+                }
                 _ => "",
             };
             Err(Problem::at(span, format!("a service that cannot start would be started {times} in one run"))

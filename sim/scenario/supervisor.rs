@@ -148,7 +148,11 @@ pub enum KillWhom {
 impl Choice for KillWhom {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("mixed", Self::Mixed, "SIGTERM for the main process, and when it has ended, SIGKILL for the others"),
-        ("control-group", Self::ControlGroup, "SIGTERM for all processes, and SIGKILL for who stays too long"),
+        (
+            "control-group",
+            Self::ControlGroup,
+            "SIGTERM for all processes, and SIGKILL for who stays too long",
+        ),
         ("process", Self::Process, "the main process only; the others live on"),
     ];
 }

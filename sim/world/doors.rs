@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Detached, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net, Pid,
-    Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net,
+    Pid, Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::process::Process;

@@ -76,9 +76,13 @@ enum State {
     /// Killed by `kickstart -k`.
     Kickstarted,
     /// Booted out and still there; killed when `timer` fires.
-    Draining { timer: Option<TimerToken> },
+    Draining {
+        timer: Option<TimerToken>,
+    },
     /// Started when `timer` fires.
-    Throttled { timer: TimerToken },
+    Throttled {
+        timer: TimerToken,
+    },
 }
 
 impl Launchd {

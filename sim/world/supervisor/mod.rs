@@ -106,12 +106,7 @@ impl Service {
     ///
     /// # Errors
     /// `NotFound` when there is no such machine.
-    pub fn load(
-        world: &World,
-        machine: &str,
-        manager: Manager,
-        executable: &Executable,
-    ) -> io::Result<Self> {
+    pub fn load(world: &World, machine: &str, manager: Manager, executable: &Executable) -> io::Result<Self> {
         let mut power = world.watch_power(machine)?;
         let own_pid = matches!(manager, Manager::Systemd(_)).then_some("SYSTEMD_EXEC_PID");
         let service = Self(Rc::new(Inner {
@@ -257,9 +252,10 @@ impl Service {
         self.0.world.spawn(async move {
             let Ok(cause) = end.await else { return };
             // After a boot there may be another main process before this one's end is heard of.
-            let was_main = service.0.main.borrow_mut().as_mut().is_some_and(|main| {
-                main.family == family && main.pid.take_if(|main| *main == pid).is_some()
-            });
+            let was_main =
+                service.0.main.borrow_mut().as_mut().is_some_and(|main| {
+                    main.family == family && main.pid.take_if(|main| *main == pid).is_some()
+                });
             let world = &service.0.world;
             let left: Vec<_> = service.group().into_iter().map(|pid| world.wait_exit(pid)).collect();
             match (was_main, left.is_empty()) {

@@ -82,7 +82,11 @@ fn a_stop() {
             (2, timer(1), "", "exited"),
         ],
     );
-    check("of an exited container does nothing", settings(ContainerRestart::No), &[(0, StopRequested, "", "exited")]);
+    check(
+        "of an exited container does nothing",
+        settings(ContainerRestart::No),
+        &[(0, StopRequested, "", "exited")],
+    );
 }
 
 #[test]
@@ -97,9 +101,11 @@ fn a_restart_is_a_stop_and_a_start() {
             (15, timer(1), "", "running"),
         ],
     );
-    check("of an exited container is a start", settings(ContainerRestart::No), &[
-        (0, RestartRequested, "starting 1, start", "running"),
-    ]);
+    check(
+        "of an exited container is a start",
+        settings(ContainerRestart::No),
+        &[(0, RestartRequested, "starting 1, start", "running")],
+    );
 }
 
 #[test]

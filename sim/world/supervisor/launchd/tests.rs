@@ -14,7 +14,11 @@ fn check(what: &str, job: Job, rows: &[Row]) {
 #[test]
 fn keep_alive_true_restarts_whatever_the_end() {
     for (end, cause) in [(exited(0), "exit 0"), (exited(78), "exit 78"), (KILLED, "killed")] {
-        check(cause, Job::openclaw(), &[BOOTED, (60, end, "restart after 0ns, starting 2, start", "running")]);
+        check(
+            cause,
+            Job::openclaw(),
+            &[BOOTED, (60, end, "restart after 0ns, starting 2, start", "running")],
+        );
     }
 }
 

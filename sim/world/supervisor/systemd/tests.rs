@@ -400,10 +400,7 @@ fn success_exit_statuses() {
     check(
         "are clean ends, which on-failure does not restart",
         unit,
-        &[
-            STARTED,
-            (5, exited(75), "inactive: exit 75, a clean end, with Restart=on-failure", "inactive"),
-        ],
+        &[STARTED, (5, exited(75), "inactive: exit 75, a clean end, with Restart=on-failure", "inactive")],
     );
 }
 

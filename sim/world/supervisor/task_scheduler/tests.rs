@@ -58,7 +58,11 @@ fn end_terminates_without_a_signal() {
             (5, KILLED, "starting 2, start", "Running"),
         ],
     );
-    check("of nothing, and then run", Task::default(), &[(0, RestartRequested, "starting 1, start", "Running")]);
+    check(
+        "of nothing, and then run",
+        Task::default(),
+        &[(0, RestartRequested, "starting 1, start", "Running")],
+    );
 }
 
 #[test]
