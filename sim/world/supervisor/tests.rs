@@ -5,9 +5,13 @@ use std::time::Duration;
 use gateway::env::Signal;
 use tokio::time::sleep;
 
+use super::container::ContainerRestart;
+use super::launchd::KeepAlive;
 use super::systemd::RestartPolicy;
 use super::*;
 use crate::world::{Main, WorldSettings};
+
+mod inside;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -98,4 +102,53 @@ fn a_restart_stops_and_starts() {
         assert_eq!(service.state_name(), "active");
     });
     assert_eq!(names[2..], ["service.stopping", "process.exited", "service.starting", "process.started"]);
+}
+
+/// Managers that start again whatever ends, as far as they can.
+fn eager() -> [Manager; 6] {
+    let restart = ContainerRestart::UnlessStopped;
+    let unit = Unit { restart: RestartPolicy::Always, start_limit_burst: 0, ..Unit::default() };
+    [
+        Manager::Systemd(unit),
+        Manager::Launchd(Job { keep_alive: KeepAlive::Always, ..Job::default() }),
+        Manager::TaskScheduler(Task { restart_count: 999, ..Task::default() }),
+        Manager::Container(ContainerSettings { restart, ..ContainerSettings::default() }),
+        Manager::Container(ContainerSettings {
+            restart: ContainerRestart::Always,
+            ..ContainerSettings::default()
+        }),
+        Manager::Unknown(Unit::plain(SECOND, 90 * SECOND)),
+    ]
+}
+
+/// Runs `body` with a service of `manager` on a machine called `box`.
+fn under<R>(manager: Manager, executable: &Executable, body: impl AsyncFnOnce(World, Service) -> R) -> R {
+    World::run(WorldSettings::seeded(1), async move |world| {
+        world.add_machine("box").expect("new name");
+        let service = Service::load(&world, "box", manager, executable).expect("machine exists");
+        service.start();
+        sleep(SECOND).await;
+        body(world, service).await
+    })
+}
+
+#[test]
+fn whoever_is_killed_comes_back_and_whoever_is_stopped_stays_away() {
+    for manager in eager() {
+        let what = format!("{manager:?}");
+        under(manager, &lives_for_ever(true), async |world, service| {
+            let first = world.family_of(service.main_pid().expect("runs"));
+            world.kill(service.main_pid().expect("runs")).expect("lives");
+            sleep(61 * SECOND).await;
+            let second = service.main_pid().and_then(|pid| world.family_of(pid));
+            assert!(second.is_some() && second != first, "{what}");
+
+            service.stop();
+            sleep(3_600 * SECOND).await;
+            assert_eq!((service.main_pid(), service.is_up_expected()), (None, false), "{what}");
+            service.start();
+            sleep(SECOND).await;
+            assert!(service.main_pid().is_some(), "{what}");
+        });
+    }
 }
