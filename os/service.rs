@@ -55,3 +55,18 @@ pub(crate) fn spawn_successor() -> io::Result<Pid> {
     command.args(env::args_os().skip(1)).stdin(Stdio::null()).process_group(0);
     command.spawn().map(|child| Pid(child.id()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_exit_status_of_a_command_is_its_answer() {
+        const NOTHING: [&str; 0] = [];
+        assert!(run("true", NOTHING).await.is_ok());
+        let refused = run("false", NOTHING).await.expect_err("it fails");
+        assert_eq!(refused.to_string(), "false ended with exit status: 1");
+        let missing = run("/nowhere/to/be/found", NOTHING).await.expect_err("it is not there");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -168,6 +168,7 @@ mod tests {
     use super::Respawn::*;
     use super::Successor::{AskManager, ByExitStatus, HandOffOrSpawn, KickstartOrSpawn};
     use super::*;
+    use crate::env::test_env::{TestManager, World};
 
     const POLICIES: [Successor; 4] = [ByExitStatus, KickstartOrSpawn, HandOffOrSpawn, AskManager];
 
@@ -231,5 +232,70 @@ mod tests {
     fn truthy_words() {
         assert!(["1", "true", "YES", " on "].into_iter().all(is_truthy));
         assert!(!["", "0", "no", "off", "false"].into_iter().any(is_truthy));
+    }
+
+    /// Who minds process `pid` in an environment.
+    fn minded_by(pid: u32, environment: &[(&'static str, &str)]) -> MindedBy {
+        let world = World::default();
+        environment.iter().for_each(|(name, value)| world.set_env_var(name, value));
+        let facts = Facts::of(&world.process(pid).env);
+        assert!(!facts.no_respawn);
+        facts.minded_by
+    }
+
+    #[test]
+    fn the_environment_says_who_minds_a_process() {
+        const MARKER: (&str, &str) = ("OPENCLAW_SERVICE_MARKER", "openclaw");
+        const INVOCATION: (&str, &str) = ("INVOCATION_ID", "0f6a2d3b");
+        assert_eq!(minded_by(7, &[]), Nobody);
+        assert_eq!(minded_by(1, &[]), NobodyInContainer);
+        assert_eq!(minded_by(7, &[INVOCATION, ("SYSTEMD_EXEC_PID", "7"), MARKER]), Systemd);
+        assert_eq!(minded_by(7, &[INVOCATION]), Systemd, "systemd before 248 names no process");
+        assert_eq!(minded_by(7, &[("XPC_SERVICE_NAME", "ai.openclaw.gateway"), MARKER]), Launchd);
+        assert_eq!(
+            minded_by(7, &[("OPENCLAW_WINDOWS_TASK_NAME", "OpenClaw Gateway"), MARKER]),
+            TaskScheduler
+        );
+        assert_eq!(minded_by(7, &[MARKER]), Unknown);
+        assert_eq!(minded_by(1, &[MARKER]), Unknown);
+    }
+
+    #[test]
+    fn what_a_terminal_hands_down_is_no_sign() {
+        assert_eq!(minded_by(7, &[("INVOCATION_ID", "0f6a2d3b"), ("SYSTEMD_EXEC_PID", "6")]), Nobody);
+        assert_eq!(minded_by(7, &[("XPC_SERVICE_NAME", "0")]), Nobody);
+        assert_eq!(minded_by(7, &[("XPC_SERVICE_NAME", "com.apple.Terminal")]), Nobody);
+        assert_eq!(minded_by(7, &[("OPENCLAW_SERVICE_MARKER", "")]), Nobody);
+    }
+
+    /// What comes of `decided` where the manager behaves so, how long it took, and what was left behind.
+    async fn carried_out(decided: Respawn, manager: TestManager) -> (Respawn, Duration, Vec<Detached>) {
+        let world = World::default();
+        world.set_manager(manager);
+        let began = tokio::time::Instant::now();
+        let done = carry_out(&world.process(7).env, decided).await;
+        (done, began.elapsed(), world.left_behind())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_manager_has_two_seconds_to_answer() {
+        let soon = Duration::ZERO;
+        let asked = |manager| carried_out(AskServiceManager, manager);
+        assert_eq!(asked(TestManager::Takes).await, (AskServiceManager, soon, vec![]));
+        assert_eq!(asked(TestManager::Missing).await, (SupervisedExit, soon, vec![]));
+        assert_eq!(asked(TestManager::Refuses).await, (Failed, soon, vec![]));
+        let (done, took, _) = asked(TestManager::NeverAnswers).await;
+        assert_eq!((done, took.as_secs()), (Failed, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_behind_is_what_was_decided() {
+        let left = async |decided| carried_out(decided, TestManager::Takes).await.2;
+        assert_eq!(left(HandOff).await, [Detached::StartScript]);
+        assert_eq!(left(SpawnDetached).await, [Detached::Successor]);
+        for decided in [SupervisedExit, AskServiceManager, InProcess] {
+            assert_eq!(left(decided).await, []);
+        }
+        assert_eq!(carried_out(HandOff, TestManager::Missing).await.0, Failed);
     }
 }

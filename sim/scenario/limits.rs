@@ -181,6 +181,9 @@ mod tests {
             Some("a service that cannot start would be started 1800000 times in one run")
         );
         assert!(unit("restart-delay = \"0s\"\nstart-limit-interval = \"1ms\"").is_some());
+        assert_eq!(unit("kind = \"launchd\"\nthrottle = \"100ms\""), None);
+        assert!(unit("kind = \"launchd\"\nthrottle = \"1ms\"").is_some());
+        assert!(unit("kind = \"unsupported\"\nrestart-delay = \"1ms\"").is_some());
     }
 
     #[test]

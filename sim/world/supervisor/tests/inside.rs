@@ -26,9 +26,11 @@ fn first_does(first: impl AsyncFnOnce(Env) + 'static) -> Executable {
     Executable::new("gateway", make_main)
 }
 
-/// A list that tests share with the programs they run.
-fn notes<T>() -> (Rc<RefCell<Vec<T>>>, Rc<RefCell<Vec<T>>>) {
-    let notes = Rc::new(RefCell::new(Vec::new()));
+/// A list that a test shares with the programs it runs.
+type Notes<T> = Rc<RefCell<Vec<T>>>;
+
+fn notes<T>() -> (Notes<T>, Notes<T>) {
+    let notes = Notes::default();
     (notes.clone(), notes)
 }
 
