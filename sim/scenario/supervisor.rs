@@ -187,7 +187,11 @@ impl Choice for SupervisorKind {
             Self::Container,
             "the gateway is process 1 of a container, which ends with it; an engine starts it again",
         ),
-        ("none", Self::None, "nobody: the gateway is started once, and a process that ends stays down"),
+        (
+            "none",
+            Self::None,
+            "nobody: the gateway is started once, and a process that ends stays down unless it sees to a successor itself",
+        ),
         (
             "unsupported",
             Self::Unsupported,
