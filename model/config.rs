@@ -3,10 +3,11 @@
 //! A broken file is a refusal with file, line and column, never a guess. Unknown keys are errors, since a
 //! mistyped key is a setting that silently does nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::env::Fs;
 
@@ -18,6 +19,9 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// The language model that answers.
     pub model: ModelConfig,
+    /// What is done at fixed times.
+    #[serde(default)]
+    pub cron: CronConfig,
 }
 
 /// Settings of the server.
@@ -59,6 +63,101 @@ pub struct ModelConfig {
     /// How long one turn may take in milliseconds (OpenClaw: 600 000).
     #[serde(default = "default_run_timeout_ms")]
     pub run_timeout_ms: u64,
+}
+
+/// What is done at fixed times.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CronConfig {
+    /// Jobs that hand a message to the model.
+    #[serde(default)]
+    pub jobs: Vec<CronJob>,
+    /// How often the session store is looked after, in milliseconds; 0: never.
+    #[serde(default = "default_sessions_rebuild_every_ms")]
+    pub sessions_rebuild_every_ms: u64,
+}
+
+/// A scheduled job: a message that is handed to the model at fixed times.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CronJob {
+    /// Its name: small letters, digits and hyphens.
+    pub id: String,
+    /// From one time to the next, in milliseconds. The times are the multiples since the Unix epoch.
+    pub every_ms: u64,
+    /// What the model is asked.
+    pub message: String,
+    /// The conversation in which it is asked; by default one of the job's own, `cron:ID`.
+    pub session_key: Option<String>,
+    /// What becomes of a run that a restart interrupts.
+    #[serde(default)]
+    pub on_interruption: OnInterruption,
+}
+
+/// What becomes of a scheduled run that a restart interrupts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnInterruption {
+    /// It is tried again, up to three times in all: its effects may come twice.
+    #[default]
+    Retry,
+    /// It is recorded as skipped.
+    Skip,
+}
+
+impl CronJob {
+    /// The conversation in which it is asked.
+    pub fn session_key(&self) -> String {
+        self.session_key.as_ref().map_or_else(|| format!("cron:{}", self.id), |key| key.to_lowercase())
+    }
+
+    /// What makes no sense about it, if anything: the key, and why.
+    fn trouble(&self) -> Option<(&'static str, &'static str)> {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.chars().all(is_word) {
+            return Some(("cron.jobs.id", "must have 1 to 64 small letters, digits and hyphens"));
+        }
+        if self.id == crate::cron::POLLER {
+            return Some(("cron.jobs.id", "is the name of a built-in job, see cron.sessionsRebuildEveryMs"));
+        }
+        if self.every_ms < 1_000 {
+            return Some(("cron.jobs.everyMs", "must be at least 1000"));
+        }
+        if self.message.trim().is_empty() {
+            return Some(("cron.jobs.message", "must not be empty"));
+        }
+        let no_session = self.session_key.as_ref().is_some_and(|key| key.trim().is_empty());
+        no_session.then_some((
+            "cron.jobs.sessionKey",
+            "must not be empty; leave it out for a conversation of its own",
+        ))
+    }
+}
+
+impl Default for CronConfig {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), sessions_rebuild_every_ms: default_sessions_rebuild_every_ms() }
+    }
+}
+
+impl CronConfig {
+    /// [`CronConfig::sessions_rebuild_every_ms`] as a duration; `None`: never.
+    pub fn sessions_rebuild_every(&self) -> Option<Duration> {
+        (self.sessions_rebuild_every_ms > 0).then(|| Duration::from_millis(self.sessions_rebuild_every_ms))
+    }
+
+    /// What makes no sense about the jobs, if anything: the key, and why.
+    fn trouble(&self) -> Option<(&'static str, &'static str)> {
+        let mut ids = BTreeSet::new();
+        self.jobs.iter().find_map(|job| {
+            let twice = !ids.insert(&job.id);
+            job.trouble().or(twice.then_some(("cron.jobs.id", "must be unique")))
+        })
+    }
+}
+
+fn default_sessions_rebuild_every_ms() -> u64 {
+    300_000
 }
 
 fn default_port() -> u16 {
@@ -145,7 +244,10 @@ impl Config {
                 "must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
             ));
         }
-        Ok(config)
+        match config.cron.trouble() {
+            Some((key, why)) => Err(unusable(key, why)),
+            None => Ok(config),
+        }
     }
 
     /// [`GatewayConfig::drain_budget_ms`] as a duration.
@@ -196,6 +298,28 @@ mod tests {
              `drainBudgetMs`, `stopTimeoutMs`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
+    }
+
+    #[test]
+    fn jobs_that_make_no_sense_are_refused_by_key() {
+        let check_jobs = |jobs: &str, expected: &str| {
+            let text = format!(
+                r#"{{"gateway":{{"auth":{{"token":"t"}},"stateDir":"/s"}},"model":{{"baseUrl":"http://p/v1","name":"m"}},
+                    "cron":{{"jobs":[{jobs}]}}}}"#
+            );
+            check(&text, &format!("/etc/gateway.json: cron.jobs.{expected}"));
+        };
+        let job = |id: &str, every: u64, message: &str| {
+            format!(r#"{{"id":"{id}","everyMs":{every},"message":"{message}"}}"#)
+        };
+        check_jobs(&job("A:b", 5_000, "m"), "id: must have 1 to 64 small letters, digits and hyphens");
+        check_jobs(&job("a", 999, "m"), "everyMs: must be at least 1000");
+        check_jobs(&job("a", 5_000, " "), "message: must not be empty");
+        check_jobs(&[job("a", 5_000, "m"), job("a", 5_000, "m")].join(","), "id: must be unique");
+        check_jobs(
+            &job("sessions-rebuild-poller", 5_000, "m"),
+            "id: is the name of a built-in job, see cron.sessionsRebuildEveryMs",
+        );
     }
 
     #[test]

@@ -1,30 +1,41 @@
 //! The gateway: one process life, readable from top to bottom, and the state that its parts share.
+//!
+//! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
+//! next; only the signals and, in history, the list of locks belong to the process.
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Launch;
 use crate::agents::{provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
+use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
+use crate::health;
+use crate::lifecycle::generation::Generation;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
-use crate::policy::{ForcedExit, Policies, Recovery, RestartExit, StartConflictExit};
-use crate::sessions::{LockError, SessionStore, StateError, StateFiles, TranscriptEntry};
+use crate::policy::{
+    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
+};
+use crate::sessions::{
+    LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
+};
 use crate::wire::{self, Peers};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The lane of a conversation that has but one.
+const ONLY_LANE: u64 = 0;
 
 /// Why a life could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +55,9 @@ impl StartError {
     fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
         match self {
             Self::Config(ConfigError::Unreadable { source, .. }) if is_passing(source) => ExitCode::FAILURE,
-            Self::State(StateError::Io { .. }) | Self::Locked(LockError::Io { .. }) => ExitCode::FAILURE,
+            Self::State(StateError::Io { .. } | StateError::Lock(_)) | Self::Locked(LockError::Io { .. }) => {
+                ExitCode::FAILURE
+            }
             Self::Bind { source, .. } if is_passing(source) => ExitCode::FAILURE,
             Self::Locked(_) | Self::Bind { .. } => match on_conflict {
                 StartConflictExit::Config => ExitCode::CONFIG,
@@ -97,67 +110,106 @@ pub(crate) struct Gateway {
     pub(crate) sessions: SessionStore,
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
+    pub(crate) cron: Option<Cron>,
+    pub(crate) process_wide: ProcessWide,
     started: Instant,
 }
 
-/// What comes after a life.
+/// What comes after a generation.
 enum Next {
-    /// Nothing more from this process.
+    /// Nothing: the process ends.
     Exit(ExitCode),
-    /// A successor is wanted.
-    Successor,
+    /// A successor, which comes about like this.
+    Successor(Respawn),
 }
 
-/// One process life of the gateway: start, serve, drain, close. Returns the exit status.
+/// One process life of the gateway: start, serve, drain, close, and again when it restarts in place. Returns the
+/// exit status.
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
     let mut signals = env.process().handle_signals(&Ending::SIGNALS);
-    tracing::info!(name: "gateway.starting", config = %launch.config.display(), "a life begins");
-    let on_conflict = launch.policies.start_conflict_exit;
-    match live(&env, launch, &mut signals).await {
-        Ok(exit_code) => exit_code,
-        Err(error) => {
-            tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
-            error.exit_code(on_conflict)
-        }
+    let process_wide = ProcessWide::new(&env);
+    for number in 1.. {
+        tracing::info!(name: "gateway.starting", config = %launch.config.display(), number, "a generation begins");
+        let generation = Generation::begin(&env);
+        let code = match live(&generation, &launch, &process_wide, &mut signals).await {
+            Ok(Next::Exit(code)) => leave_with(code),
+            Ok(Next::Successor(decided)) => match respawn::carry_out(&env, decided).await {
+                Respawn::InProcess => continue,
+                Respawn::Failed => {
+                    generation_over(generation.tasks());
+                    continue;
+                }
+                respawn => leave_with(exit_code(&launch.policies, respawn)),
+            },
+            Err(error) => {
+                tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
+                error.exit_code(launch.policies.start_conflict_exit)
+            }
+        };
+        process_wide.locks.release_all();
+        return code;
     }
+    unreachable!("a process has fewer generations than there are numbers")
 }
 
-async fn live(env: &Env, launch: Launch, signals: &mut SignalStream) -> Result<ExitCode, StartError> {
-    let Launch { config, policies } = launch;
-    let config = Config::load(env.fs(), &config)?;
-    let files = StateFiles::new(env.clone(), policies.state_write);
+fn leave_with(code: ExitCode) -> ExitCode {
+    tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
+    code
+}
+
+/// One generation, from its start to its end. Who starts a successor is seen to when its lock is free.
+async fn live(
+    generation: &Generation,
+    launch: &Launch,
+    process_wide: &ProcessWide,
+    signals: &mut SignalStream,
+) -> Result<Next, StartError> {
+    let env = generation.env();
+    let policies = &launch.policies;
+    let config = Config::load(env.fs(), &launch.config)?;
+    let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
+    let open = || Gateway::open(env, &config, policies, &files, process_wide);
     if policies.recovery == Recovery::BeforeLock {
-        recovery::recover(&Gateway::open(env, &config, &policies, &files)?).await;
+        recovery::recover(&open()?).await;
     }
 
-    let locked = unless_asked(signals, instance::lock(env, &state_dir, policies.instance_lock)).await;
+    let locked = unless_asked(signals, instance::lock(&files, &state_dir, policies.instance_lock)).await;
     let lock = match locked {
         Ok(locked) => locked?,
-        Err(ending) => return Ok(end(env, &policies, after(ending)).await),
+        Err(ending) => return Ok(after(env, policies, ending)),
     };
-    let started = unless_asked(signals, start(env, &config, &policies, &files)).await;
+    let started = unless_asked(signals, start(env, config.gateway.port, open)).await;
     let next = match started {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
         Ok(Err(error)) => Err(error),
-        Err(ending) => Ok(after(ending)),
+        Err(ending) => Ok(after(env, policies, ending)),
     };
-    lock.release(env);
-    Ok(end(env, &policies, next?).await)
+    if let Ok(Next::Successor(decided)) = next {
+        retire(generation, policies.old_generation, decided).await;
+    }
+    files.locks().close(lock).await;
+    next
 }
 
-/// Sees to a successor, if one is wanted, and says with what status this process ends.
-async fn end(env: &Env, policies: &Policies, next: Next) -> ExitCode {
-    let code = match next {
-        Next::Exit(code) => code,
-        Next::Successor => {
-            let decided = respawn::decide(respawn::Facts::of(env), policies.successor);
-            exit_code(policies, respawn::carry_out(env, decided).await)
-        }
-    };
-    tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
-    code
+/// Takes leave of a generation that is followed. Its port is free; what it still does ends here, before its lock is
+/// free too, unless it ends with the process.
+async fn retire(generation: &Generation, policy: OldGeneration, decided: Respawn) {
+    let tasks = generation.tasks();
+    match decided {
+        Respawn::SupervisedExit => return,
+        Respawn::InProcess => generation_over(tasks),
+        Respawn::AskServiceManager | Respawn::HandOff | Respawn::SpawnDetached | Respawn::Failed => {}
+    }
+    match policy {
+        OldGeneration::Ended => generation.end().await,
+        OldGeneration::LeftRunning => {}
+    }
+}
+
+fn generation_over(tasks: usize) {
+    tracing::info!(name: "generation.over", tasks, "another one follows in this process");
 }
 
 type Accepting = Task<()>;
@@ -165,12 +217,11 @@ type Accepting = Task<()>;
 /// Opens the state and the port. The port comes before recovery, so that nobody else's messages are recovered.
 async fn start(
     env: &Env,
-    config: &Config,
-    policies: &Policies,
-    files: &StateFiles,
+    port: u16,
+    open: impl FnOnce() -> Result<Rc<Gateway>, StateError>,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
-    let gateway = Gateway::open(env, config, policies, files)?;
-    let port = config.gateway.port;
+    let gateway = open()?;
+    gateway.put_in_order().await?;
     let listener = instance::bind(env, port).await.map_err(|source| StartError::Bind { port, source })?;
     let accepting = env.spawn("listener", wire::serve(gateway.clone(), listener));
     Ok((gateway, accepting))
@@ -178,6 +229,7 @@ async fn start(
 
 /// From an open port to a closed one: recover, serve, drain, close.
 async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> Next {
+    let watch = health::watch_locks(gateway);
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
         _ => unless_asked(signals, recovery::recover(gateway)).await,
@@ -186,11 +238,15 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
-            next_ending(signals).await
+            let clockwork = cron::start(gateway);
+            let asked = next_ending(signals).await;
+            clockwork.stop();
+            asked
         }
         Err(ending) => ending,
     };
     let asked_at = Instant::now();
+    gateway.heard(asked);
 
     gateway.phase.enter(Phase::Draining);
     let ending = drain::drain(gateway, signals, asked).await;
@@ -208,10 +264,14 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
             true
         }
     };
+    if let Some(watch) = watch {
+        watch.abort();
+    }
     if closed {
-        return after(ending);
+        return after(&gateway.env, &gateway.policies, ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
+    // Nor is there another generation on top of one that is half closed.
     Next::Exit(match gateway.policies.forced_exit {
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,
@@ -237,10 +297,14 @@ async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = 
     }
 }
 
-const fn after(ending: Ending) -> Next {
-    match ending {
-        Ending::Stop => Next::Exit(ExitCode::CLEAN),
-        Ending::Restart => Next::Successor,
+/// What follows a generation that was asked to end and did.
+fn after(env: &Env, policies: &Policies, ending: Ending) -> Next {
+    match (ending, policies.restart_mode) {
+        (Ending::Stop, _) => Next::Exit(ExitCode::CLEAN),
+        (Ending::Restart, RestartMode::InProcess) => Next::Successor(Respawn::InProcess),
+        (Ending::Restart, RestartMode::BySuccessor) => {
+            Next::Successor(respawn::decide(respawn::Facts::of(env), policies.successor))
+        }
     }
 }
 
@@ -259,9 +323,10 @@ impl Gateway {
         config: &Config,
         policies: &Policies,
         files: &StateFiles,
+        process_wide: &ProcessWide,
     ) -> Result<Rc<Self>, StateError> {
         let state_dir = &config.gateway.state_dir;
-        let sessions_dir: PathBuf = state_dir.join("agents/main/sessions");
+        let sessions_dir = sessions_dir(state_dir);
         files.create_dir(&sessions_dir)?;
         let endpoint = Endpoint::parse(&config.model.base_url).expect("the configuration was checked");
         Ok(Rc::new(Self {
@@ -271,9 +336,12 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            sessions: SessionStore::open(env.clone(), files.clone(), &sessions_dir, policies)?,
+            sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
+                .of_process(process_wide),
             lanes: Lanes::new(env.clone()),
             peers: Peers::default(),
+            cron: Cron::open(env, files, config, policies)?,
+            process_wide: process_wide.clone(),
             started: Instant::now(),
         }))
     }
@@ -283,16 +351,33 @@ impl Gateway {
         self.started.elapsed()
     }
 
+    /// A signal asked for an end. History's locks were let go at once on SIGTERM and SIGINT, whoever was still
+    /// writing, and kept on SIGUSR1: openclaw/openclaw#77721.
+    pub(crate) fn heard(&self, asked: Ending) {
+        if asked == Ending::Stop {
+            self.process_wide.locks.release_all();
+        }
+    }
+
     /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.
-    pub(crate) fn accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
-        let accepted = self.try_accept(message);
+    /// `connection` is whose message it is; a scheduled run is nobody's.
+    pub(crate) fn accept(
+        self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
+        let accepted = self.try_accept(message, connection);
         if let Err(why) = &accepted {
             tracing::warn!(name: "message.refused", run = message.run_id, %why, "nothing was accepted");
         }
         accepted
     }
 
-    fn try_accept(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+    fn try_accept(
+        self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
         match self.inbox.knows(message) {
             Known::AsAnother => return Err(SendRefused::KeyReused),
             Known::AsThis(Stage::Settled(how)) => return Ok(Receipt::Over(how)),
@@ -309,21 +394,31 @@ impl Gateway {
             session = message.session_key,
             "accepted a message"
         );
-        self.enqueue(message);
+        let lane = match self.policies.lanes {
+            policy::Lanes::OnePerConversation => ONLY_LANE,
+            policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
+        };
+        self.enqueue_in(lane, message);
         Ok(Receipt::Started)
     }
 
     /// Gives an accepted message its place in its conversation's lane.
     pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
+        self.enqueue_in(ONLY_LANE, message);
+    }
+
+    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
         let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, &message.run_id, move |run_id, interrupted| {
+        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
             run::work(gateway.clone(), run_id, interrupted)
         });
     }
 
     /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
     pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let Err(error) = self.inbox.settle(run_id, how) else { return };
+        let settled = self.inbox.settle(run_id, how);
+        cron::settled(self, run_id, how);
+        let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         let gateway = self.clone();
         drop(self.env.spawn("settlements", async move {
@@ -359,17 +454,5 @@ impl Gateway {
             Some(transcript) => transcript.entries(),
             None => Ok(Vec::new()),
         }
-    }
-
-    /// The answer to `health`.
-    pub(crate) fn health(&self) -> Value {
-        json!({
-            "ok": true,
-            "phase": self.phase.name(),
-            "ready": self.phase.admits_messages(),
-            "uptimeMs": self.uptime().as_millis() as u64,
-            "peers": self.peers.count(),
-            "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
-        })
     }
 }

@@ -8,14 +8,19 @@ use std::path::PathBuf;
 mod agents;
 mod channels;
 pub mod config;
+mod cron;
 pub mod env;
 mod gateway;
+mod health;
+#[cfg(test)]
+mod interleavings;
 mod lifecycle;
 #[cfg(test)]
 mod lives;
 mod messages;
 pub mod policy;
 mod sessions;
+pub mod tool;
 mod wire;
 
 pub use gateway::run;

@@ -1,15 +1,17 @@
-//! The gateway daemon: one process life of the gateway on the operating system.
+//! The gateway daemon, one process life of the gateway on the operating system; and its command-line tool.
 //!
-//! Reads the command line, opens the doors, runs the gateway and ends with its exit status. What the gateway is
-//! told beyond that stands in its configuration file; what happens to it is in the log on standard error.
+//! Reads the command line, opens the doors, runs the gateway or the tool and ends with its exit status. What they
+//! are told beyond that stands in the configuration file; what happens is in the log on standard error. The answer
+//! of the tool is all that ever goes to standard output.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{io, path};
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use gateway::env::{ExitCode, Process};
+use gateway::tool::{self, ToolCommand};
 use gateway::{Launch, policy};
 use gateway_os::{OsProcess, exit_on_panic, logs};
 use tokio::runtime;
@@ -17,11 +19,14 @@ use tokio::task::LocalSet;
 
 /// A chat gateway: takes messages over WebSocket, runs them against a language model and delivers the replies.
 #[derive(Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    /// Without one of these the gateway itself is run
+    #[command(subcommand)]
+    tool: Option<Tool>,
     /// The configuration file (JSON)
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Which gateway of history to be
     #[arg(long, value_name = "NAME", default_value = policy::HARDENED)]
     profile: String,
@@ -41,6 +46,42 @@ enum LogFormat {
     Json,
 }
 
+#[derive(Subcommand)]
+enum Tool {
+    /// Looks at the sessions of a state directory, or labels them, whether or not a gateway serves there
+    #[command(subcommand)]
+    Sessions(Sessions),
+}
+
+#[derive(Subcommand)]
+enum Sessions {
+    /// Lists all sessions, one a line
+    List {
+        #[command(flatten)]
+        on: On,
+    },
+    /// Adds a label to a session
+    Label {
+        /// The session's key, as `list` shows it
+        key: String,
+        /// The label, one line
+        text: String,
+        #[command(flatten)]
+        on: On,
+    },
+}
+
+/// What a tool works on.
+#[derive(Args)]
+struct On {
+    /// The gateway's configuration file (JSON)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Which gateway of history to be
+    #[arg(long, value_name = "NAME", default_value = policy::HARDENED)]
+    profile: String,
+}
+
 fn main() {
     let arguments = Arguments::parse();
     exit_on_panic();
@@ -48,17 +89,48 @@ fn main() {
         LogFormat::Text => logs::Format::Text,
         LogFormat::Json => logs::Format::Json,
     });
-    let code = match launch(&arguments) {
-        Ok(launch) => live(arguments.bind, launch),
-        Err(why) => fail(ExitCode::CONFIG, &why),
-    };
-    OsProcess.exit(code);
+    OsProcess.exit(match arguments.tool {
+        Some(Tool::Sessions(command)) => answer(command),
+        None => serve(&arguments),
+    });
 }
 
-fn launch(arguments: &Arguments) -> Result<Launch, String> {
-    let policies = policy::profile(&arguments.profile).ok_or_else(|| unknown_profile(&arguments.profile))?;
-    let config = path::absolute(&arguments.config)
-        .map_err(|error| format!("cannot tell where {} is: {error}", arguments.config.display()))?;
+/// Runs the gateway.
+fn serve(arguments: &Arguments) -> ExitCode {
+    let config = arguments.config.as_ref().expect("clap asks for it");
+    match launch(config, &arguments.profile) {
+        Ok(launch) => live(gateway::run(gateway_os::env(arguments.bind), launch)),
+        Err(why) => fail(ExitCode::CONFIG, &why),
+    }
+}
+
+/// Runs the tool and prints what it has to say.
+fn answer(command: Sessions) -> ExitCode {
+    let (command, on) = match command {
+        Sessions::List { on } => (ToolCommand::List, on),
+        Sessions::Label { key, text, on } => (ToolCommand::Label { key, text }, on),
+    };
+    let launch = match launch(&on.config, &on.profile) {
+        Ok(launch) => launch,
+        Err(why) => return fail(ExitCode::CONFIG, &why),
+    };
+    let env = gateway_os::env(Ipv4Addr::LOCALHOST.into());
+    live(async {
+        let report = tool::run(env, launch, command).await;
+        if report.code != ExitCode::CLEAN {
+            return fail(report.code, &report.said);
+        }
+        match writeln!(io::stdout(), "{}", report.said) {
+            Ok(()) => report.code,
+            Err(error) => fail(ExitCode::FAILURE, &format!("cannot print the answer: {error}")),
+        }
+    })
+}
+
+fn launch(config: &Path, profile: &str) -> Result<Launch, String> {
+    let policies = policy::profile(profile).ok_or_else(|| unknown_profile(profile))?;
+    let config = path::absolute(config)
+        .map_err(|error| format!("cannot tell where {} is: {error}", config.display()))?;
     Ok(Launch { config, policies })
 }
 
@@ -68,15 +140,14 @@ fn unknown_profile(name: &str) -> String {
         ("profiles", policy::profile_names().collect::<Vec<_>>()),
         ("planted defects", policy::planted_names().collect()),
     ] {
-        let _ = write!(why, "\n  {what}: {}", names.join(", "));
+        why.push_str(&format!("\n  {what}: {}", names.join(", ")));
     }
     why
 }
 
-fn live(bind: IpAddr, launch: Launch) -> ExitCode {
+fn live(life: impl Future<Output = ExitCode>) -> ExitCode {
     match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let life = gateway::run(gateway_os::env(bind), launch);
             let code = runtime.block_on(LocalSet::new().run_until(life));
             // Dropping it would wait for a name lookup that is still in flight, however long that takes.
             runtime.shutdown_background();
@@ -88,7 +159,6 @@ fn live(bind: IpAddr, launch: Launch) -> ExitCode {
 
 /// Says why nothing was started, in words rather than as a log event: it is for whoever typed the command.
 fn fail(code: ExitCode, why: &str) -> ExitCode {
-    use io::Write;
     // A closed standard error must not turn the status into that of a panic.
     let _ = writeln!(io::stderr(), "gateway: {why}");
     code

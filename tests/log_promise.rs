@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use gatesim::scenario::Scenario;
 use gatesim::timeline::{Event, Fact, Level, LogRecord, MessageId};
-use gatesim::verdict::RunResult;
-use gateway::policy::HARDENED;
+use gatesim::verdict::{Expected, RunResult};
+use gateway::policy::{self, HARDENED};
 use libtest_mimic::Trial;
 
 use crate::scenarios::SEEDS;
@@ -30,10 +30,20 @@ fn names_every_loss(scenario: &Scenario) {
     }
 }
 
-/// 2026.3.2 lost messages without a word, so this test can tell.
+/// History lost messages without a word, so this test can tell.
 fn history_did_not_keep_it() {
-    for scenario in corpus::bugs() {
-        let run = gatesim::run(&scenario, "openclaw-2026.3.2", 1);
+    let lost = |(scenario, profile): &(Scenario, String)| match scenario.expect.under(profile) {
+        Expected::Fail(invariants) => {
+            let is_of_history = policy::profile_names().any(|name| name == profile);
+            let is_bug = scenario.path.starts_with(corpus::BUGS);
+            is_of_history && is_bug && invariants.iter().any(|name| name == "no-silent-drop")
+        }
+        _ => false,
+    };
+    let lost: Vec<_> = corpus::with_profiles().into_iter().filter(lost).collect();
+    assert!(!lost.is_empty(), "no report of a loss");
+    for (scenario, profile) in lost {
+        let run = gatesim::run(&scenario, &profile, 1);
         let dropped: Vec<_> =
             run.fates.iter().filter(|(_, fate)| *fate == "dropped").map(|(name, _)| name).collect();
         let unnamed = unnamed(&run);

@@ -1,23 +1,20 @@
-//! What a person reads about each bug: the timeline and the explanation, on the profile that had it and on hardened.
+//! What a person reads about each bug: the timeline and the explanation, on the profiles that had it and on hardened.
 
 use gatesim::report::{text, timeline};
 use gatesim::scenario::Scenario;
-use gateway::policy::HARDENED;
 use libtest_mimic::Trial;
 
 use crate::{corpus, test};
 
-/// The profile whose bugs these are.
-const HISTORY: &str = "openclaw-2026.3.2";
 const SEED: u64 = 1;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    let both = |scenario: Scenario| [HARDENED, HISTORY].map(|profile| (scenario.clone(), profile));
-    let test_of = |(scenario, profile): (Scenario, &'static str)| {
+    let is_bug = |(scenario, _): &(Scenario, String)| scenario.path.starts_with(corpus::BUGS);
+    let test_of = |(scenario, profile): (Scenario, String)| {
         let name = format!("timeline of {} on {profile}", corpus::name(&scenario));
-        test(name, move || reads_as_before(&scenario, profile))
+        test(name, move || reads_as_before(&scenario, &profile))
     };
-    corpus::bugs().into_iter().flat_map(both).map(test_of).collect()
+    corpus::with_profiles().into_iter().filter(is_bug).map(test_of).collect()
 }
 
 fn reads_as_before(scenario: &Scenario, profile: &str) {

@@ -13,7 +13,7 @@ use gatesim::actors::GATEWAY_HOST;
 use gatesim::actors::provider::DEFAULT_PORT;
 use gatesim::actors::provider::{self, ProviderSettings};
 use gatesim::actors::webchat::{self, SenderCommand, WebchatSettings};
-use gatesim::scenario::{Scenario, Supervisor, SystemdUnit, Verb, When};
+use gatesim::scenario::{Scenario, Supervisor, SystemdUnit, Target, Verb, When};
 use gatesim::timeline::{Event, GATEWAY_PROGRAM, Recorder};
 use gateway::Launch;
 use gateway::env::{ExitCode, Signal};
@@ -175,6 +175,7 @@ fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Clie
     let clients = scenario.senders.iter().map(|(name, setup)| {
         let settings = WebchatSettings {
             name: name.clone(),
+            conversation_of: setup.joins.as_ref().unwrap_or(name).clone(),
             kind: setup.kind,
             port: scenario.gateway.port,
             token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
@@ -200,7 +201,7 @@ fn signals(scenario: &Scenario) -> turmoil::Result<Vec<(Duration, Signal)>> {
     let mut signals = Vec::new();
     for step in &scenario.steps {
         match step.verb {
-            Verb::Signal(signal) => signals.push((instant(&step.when)?, signal)),
+            Verb::Signal { signal, process: Target::Gateway } => signals.push((instant(&step.when)?, signal)),
             Verb::Send { .. } => {}
             _ => return Err(format!("the umbrella cannot play the step {:?}", step.label).into()),
         }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::provider::ProviderError;
 use crate::channels::webchat::{ChatState, publish};
+use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::sessions::{Outcome, Role, StateError};
@@ -46,6 +47,9 @@ pub(crate) enum TurnError {
 /// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
 /// number of the run's next event.
 pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: NoticeCause, seq: u64) {
+    if cron::is_run(&message.run_id) {
+        return end_scheduled(gateway, message, &cause, seq);
+    }
     let notice = notice(&message.text, &cause);
     match record(gateway, message, &notice).await {
         Ok(outcome) => announce(gateway, message, &outcome, seq),
@@ -62,6 +66,34 @@ pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: Notic
             );
         }
     }
+}
+
+/// Tells a sender, over the live connection only, that its message waits. Nothing ends: it is kept, and answered when
+/// what is in the way has gone.
+pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq: u64) {
+    tracing::warn!(
+        name: "message.waiting",
+        run = message.run_id,
+        session = message.session_key,
+        why,
+        "a message is kept and will be tried again"
+    );
+    let words = wait_words(&message.text, why);
+    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
+}
+
+/// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
+fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause, seq: u64) {
+    let transcript = gateway.sessions.find_transcript(&message.session_key).ok().flatten();
+    let outcome = transcript.and_then(|transcript| transcript.outcome(&message.run_id).ok().flatten());
+    if let Some(Outcome::Reply(reply)) = outcome {
+        gateway.settle(&message.run_id, Settlement::Answered);
+        return announce(gateway, message, &Outcome::Reply(reply), seq);
+    }
+    cron::ended_without_reply(gateway, &message.run_id, cause);
+    gateway.settle(&message.run_id, Settlement::Told);
+    let why = cause.to_string();
+    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));
 }
 
 async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {
@@ -120,9 +152,19 @@ fn announce(gateway: &Gateway, message: &Accepted, outcome: &Outcome, seq: u64) 
 
 /// What the sender reads: which message, why, and what to do.
 fn notice(text: &str, cause: &NoticeCause) -> String {
-    let quoted: String = text.chars().take(QUOTED_CHARS).collect();
-    let ellipsis = if quoted.len() < text.len() { "..." } else { "" };
-    format!("Your message \"{quoted}{ellipsis}\" was not answered: {cause}. Please send it again.")
+    format!("Your message {} was not answered: {cause}. Please send it again.", quoted(text))
+}
+
+/// What the sender of a message that waits reads.
+fn wait_words(text: &str, why: &str) -> String {
+    let quoted = quoted(text);
+    format!("Your message {quoted} waits: {why}. It is kept and will be tried again; do not send it again.")
+}
+
+fn quoted(text: &str) -> String {
+    let beginning: String = text.chars().take(QUOTED_CHARS).collect();
+    let ellipsis = if beginning.len() < text.len() { "..." } else { "" };
+    format!("\"{beginning}{ellipsis}\"")
 }
 
 #[cfg(test)]

@@ -1,22 +1,19 @@
 //! The model provider's client: one streaming chat completion over plain HTTP (OpenAI-compatible, SSE).
 //!
-//! Knows the provider's wire format and nothing of conversations or of what becomes of the answer.
+//! Knows the provider's wire format and nothing of conversations or of what becomes of the answer. How requests
+//! get to the provider is `connection`'s concern.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Collected, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
+use super::connection::{Connections, Link};
 use crate::env::Env;
 
-/// How long the connection may take to come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of what the provider said wrongly is worth reading, and how much worth showing.
 const ERROR_BODY_READ: usize = 16 * 1024;
 const ERROR_BODY_SHOWN: usize = 200;
@@ -55,12 +52,12 @@ impl ProviderError {
     }
 }
 
-/// Where the provider listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the provider listens, and the connections to it that are kept for the next request.
 pub(crate) struct Endpoint {
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
     path: String,
+    connections: Connections,
 }
 
 impl Endpoint {
@@ -71,7 +68,19 @@ impl Endpoint {
             return None;
         }
         let path = format!("{}/chat/completions", uri.path().trim_end_matches('/'));
-        Some(Self { host: uri.host()?.to_string(), port: uri.port_u16().unwrap_or(80), path })
+        let (host, port) = (uri.host()?.to_string(), uri.port_u16().unwrap_or(80));
+        Some(Self { host, port, path, connections: Connections::default() })
+    }
+
+    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+        Request::builder()
+            .method(Method::POST)
+            .uri(&self.path)
+            .header(header::HOST, format!("{}:{}", self.host, self.port))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "text/event-stream")
+            .body(Full::new(body))
+            .expect("the path was parsed as a URI")
     }
 }
 
@@ -107,45 +116,49 @@ struct Delta {
 
 /// Asks the model and calls `on_delta` with each piece of the answer; returns the whole answer. Dropping the
 /// future ends the connection, by which the provider learns that nobody waits any more.
+///
+/// A connection that was kept may have ended without our knowing. When one breaks before anything of a response
+/// came, the request goes out once more, on a fresh one.
 pub(crate) async fn complete(
     env: &Env,
     endpoint: &Endpoint,
     model: &str,
     messages: &[PromptMessage],
-    on_delta: impl FnMut(&str),
-) -> Result<String, ProviderError> {
-    let unreachable =
-        |source| ProviderError::Unreachable { host: endpoint.host.clone(), port: endpoint.port, source };
-    let connecting = env.net().connect(&endpoint.host, endpoint.port);
-    let stream = match timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => connected.map_err(unreachable)?,
-        Err(_) => return Err(unreachable(std::io::ErrorKind::TimedOut.into())),
-    };
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages })
-        .expect("a prompt is plain text");
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(&endpoint.path)
-        .header(header::HOST, format!("{}:{}", endpoint.host, endpoint.port))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "text/event-stream")
-        .body(Full::new(Bytes::from(body)))
-        .expect("the path was parsed as a URI");
-    let exchange = std::pin::pin!(exchange(sender, request, on_delta));
-    match select(exchange, std::pin::pin!(connection)).await {
-        Either::Left((answer, _)) => answer,
-        // The connection is done; what it carried may still be on its way through the channel.
-        Either::Right((_, exchange)) => exchange.await,
-    }
-}
-
-async fn exchange(
-    mut sender: http1::SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
     mut on_delta: impl FnMut(&str),
 ) -> Result<String, ProviderError> {
-    let response = sender.send_request(request).await?;
+    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages })
+        .expect("a prompt is plain text");
+    let body = Bytes::from(body);
+    if let Some(mut link) = endpoint.connections.take().await
+        && let Ok(response) = link.send(endpoint.request(body.clone())).await
+    {
+        return finish(env, endpoint, link, response, &mut on_delta).await;
+    }
+    let mut link = Link::open(env, endpoint).await?;
+    let response = link.send(endpoint.request(body)).await?;
+    finish(env, endpoint, link, response, &mut on_delta).await
+}
+
+/// Reads the response, and keeps the connection if it can carry another one.
+async fn finish(
+    env: &Env,
+    endpoint: &Endpoint,
+    mut link: Link,
+    response: Response<Incoming>,
+    on_delta: &mut impl FnMut(&str),
+) -> Result<String, ProviderError> {
+    let (answer, mut body) = link.drive(read(response, on_delta)).await?;
+    if link.is_free_after(&mut body) {
+        endpoint.connections.keep(env, link);
+    }
+    Ok(answer)
+}
+
+/// Reads the answer up to its last event. What comes after that is still in the body.
+async fn read(
+    response: Response<Incoming>,
+    on_delta: &mut impl FnMut(&str),
+) -> Result<(String, Incoming), ProviderError> {
     let status = response.status();
     let mut body = response.into_body();
     if !status.is_success() {
@@ -159,7 +172,7 @@ async fn exchange(
         let Ok(bytes) = frame?.into_data() else { continue };
         for event in events.feed(&bytes) {
             if event == "[DONE]" {
-                return Ok(answer);
+                return Ok((answer, body));
             }
             let chunk: Chunk = serde_json::from_str(&event)
                 .map_err(|error| ProviderError::Malformed(format!("{error} in {}", shown(&event))))?;
@@ -172,7 +185,7 @@ async fn exchange(
                 on_delta(&piece);
             }
         }
-        if events.pending.len() > MAX_LINE_BYTES {
+        if events.unfinished_len() > MAX_LINE_BYTES {
             let why = format!("a line of the stream is longer than {MAX_LINE_BYTES} bytes");
             return Err(ProviderError::Malformed(why));
         }
@@ -188,21 +201,27 @@ fn shown(text: &str) -> String {
 #[derive(Default)]
 struct SseEvents {
     pending: Vec<u8>,
+    /// How much of it has been returned.
+    returned: usize,
 }
 
 impl SseEvents {
     /// Takes more bytes and returns the data lines they complete.
-    fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+    fn feed(&mut self, bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+        self.pending.drain(..self.returned);
+        let seen = self.pending.len();
         self.pending.extend_from_slice(bytes);
-        let mut events = Vec::new();
-        while let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                events.push(data.trim_start().to_string());
-            }
-        }
-        events
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| seen + end + 1);
+        self.returned = end;
+        self.pending[..end].split(|&byte| byte == b'\n').filter_map(|line| {
+            let data = line.trim_ascii_end().strip_prefix(b"data:")?.trim_ascii_start();
+            Some(str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed))
+        })
+    }
+
+    /// The length of the line that has not come to its end.
+    fn unfinished_len(&self) -> usize {
+        self.pending.len() - self.returned
     }
 }
 
@@ -215,8 +234,8 @@ mod tests {
         let stream = b"data: {\"a\":1}\n\n: comment\ndata: [DONE]\r\n\r\n";
         for cut in 0..stream.len() {
             let mut events = SseEvents::default();
-            let mut found = events.feed(&stream[..cut]);
-            found.extend(events.feed(&stream[cut..]));
+            let mut found: Vec<_> = events.feed(&stream[..cut]).map(Cow::into_owned).collect();
+            found.extend(events.feed(&stream[cut..]).map(Cow::into_owned));
             assert_eq!(found, ["{\"a\":1}", "[DONE]"], "cut at {cut}");
         }
     }
@@ -224,12 +243,10 @@ mod tests {
     #[test]
     fn base_urls_are_plain_http() {
         let endpoint = Endpoint::parse("http://provider:8080/v1/").expect("is valid");
-        assert_eq!(
-            endpoint,
-            Endpoint { host: "provider".into(), port: 8080, path: "/v1/chat/completions".into() }
-        );
+        assert_eq!((endpoint.host.as_str(), endpoint.port), ("provider", 8080));
+        assert_eq!(endpoint.path, "/v1/chat/completions");
         assert_eq!(Endpoint::parse("http://p/v1").map(|endpoint| endpoint.port), Some(80));
-        assert_eq!(Endpoint::parse("https://p/v1"), None);
-        assert_eq!(Endpoint::parse("p"), None);
+        assert!(Endpoint::parse("https://p/v1").is_none());
+        assert!(Endpoint::parse("p").is_none());
     }
 }

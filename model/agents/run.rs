@@ -1,7 +1,7 @@
 //! A run: one message's turn with the model, from the lane to a settled message.
 //!
-//! The order of effects is the promise. The journal says `started` before the model is asked; the reply is in
-//! the transcript before the journal says `answered`; the journal says so before the sender sees the final
+//! The order of effects is the promise. The conversation is had before the journal says `started`, and the journal
+//! says so before the model is asked; the reply is in the transcript before the journal says `answered`; the journal says so before the sender sees the final
 //! event. So a crash between any two of them leaves evidence that recovery can act on exactly once. Between the
 //! reply's way into the transcript and the final event nothing waits, so nothing can come in between.
 
@@ -12,19 +12,23 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait};
 use super::provider::{self, PromptMessage, ProviderError};
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
-use crate::sessions::{Role, TranscriptEntry};
+use crate::policy::LockFailure;
+use crate::sessions::{Role, RunLock, StateError, Transcript, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long a run waits between its attempts to record that it begins.
 const START_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long a message waits between its attempts to have its conversation; the pause doubles up to the longest.
+const FIRST_STORE_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_STORE_RETRY: Duration = Duration::from_secs(10);
 /// Deltas closer together than this are merged (OpenClaw: 150 ms).
 const DELTA_INTERVAL: Duration = Duration::from_millis(150);
 /// How many entries of the transcript the model sees.
@@ -33,34 +37,78 @@ const CONTEXT_ENTRIES: usize = 50;
 /// Works on one accepted message until it is settled, or until the gateway's end interrupts it.
 pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: oneshot::Receiver<Interruption>) {
     let Some((message, _)) = gateway.inbox.find_open(&run_id) else { return };
-    let run_timeout = Duration::from_millis(gateway.config.model.run_timeout_ms);
     let seq = Cell::new(0);
+    let lock = RunLock::new(
+        gateway.process_wide.locks.clone(),
+        gateway.policies.transcript_lock,
+        run_timeout(&gateway),
+    );
     tracing::info!(name: "run.started", run = run_id, session = message.session_key, "a run begins");
+    let wait = Wait::default();
     let outcome = tokio::select! {
         biased;
         Ok(why) = interrupted => Err(why),
-        turn = timeout(run_timeout, turn(&gateway, &message, &seq)) => {
-            Ok(turn.unwrap_or(Err(TurnError::TimedOut(run_timeout))))
-        }
+        turn = whole_turn(&gateway, &message, &lock, &seq, &wait) => Ok(turn),
     };
+    lock.release();
     match outcome {
         Ok(Ok(reply)) => {
             tracing::info!(name: "run.finished", run = run_id, "a run is done");
             publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Final(&reply));
+        }
+        Ok(Err(error)) if is_forgotten(&error, gateway.policies.lock_failure) => {
+            // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
+            tracing::debug!(name: "message.forgotten", run = run_id, session = message.session_key, %error, "no lock");
         }
         Ok(Err(error)) => tell(&gateway, &message, NoticeCause::Failed(error), seq.get()).await,
         // The cancellation itself is already recorded.
         Err(Interruption::ByUser) => {
             publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Aborted);
         }
+        // Nothing was done with it: it stays accepted, and the next life runs it.
+        Err(Interruption::ByShutdown) if wait.waits.get() => {
+            wait.tell_once(&gateway, &message, &seq, "the service ended while the session store was in use");
+        }
         Err(Interruption::ByShutdown) => tell(&gateway, &message, NoticeCause::Interrupted, seq.get()).await,
     }
 }
 
+/// From having the conversation to having the reply. Waiting for the first is no part of the time that a run has.
+async fn whole_turn(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    lock: &RunLock,
+    seq: &Cell<u64>,
+    wait: &Wait,
+) -> Result<String, TurnError> {
+    let transcript = conversation(gateway, message, seq, wait).await?;
+    let run_timeout = run_timeout(gateway);
+    let turn = turn(gateway, message, &transcript, lock, seq);
+    timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
+}
+
+fn run_timeout(gateway: &Gateway) -> Duration {
+    Duration::from_millis(gateway.config.model.run_timeout_ms)
+}
+
+/// Whether history dropped a message that ended like this without a word.
+fn is_forgotten(error: &TurnError, policy: LockFailure) -> bool {
+    match policy {
+        LockFailure::TellAndRetry => false,
+        LockFailure::Forget => matches!(error, TurnError::State(error) if error.is_about_a_lock()),
+    }
+}
+
 /// The turn itself; when it returns a reply, the reply is durable and the message settled.
-async fn turn(gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>) -> Result<String, TurnError> {
+async fn turn(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    transcript: &Transcript,
+    lock: &RunLock,
+    seq: &Cell<u64>,
+) -> Result<String, TurnError> {
     begin(gateway, message).await;
-    let transcript = gateway.sessions.touch(&message.session_key).await?;
+    lock.take(transcript).await?;
     let mut entries = transcript.entries()?;
     if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
         entries.push(transcript.append(
@@ -75,6 +123,57 @@ async fn turn(gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>) -> Res
     transcript.append(Role::Assistant, &reply, &message.run_id, gateway.env.wall_clock())?;
     gateway.settle(&message.run_id, Settlement::Answered);
     Ok(reply)
+}
+
+/// The message's transcript. While the store cannot be had the message waits, as accepted and nothing more: its
+/// sender is told once that it does, and it is tried again for as long as the process lives.
+async fn conversation(
+    gateway: &Gateway,
+    message: &Accepted,
+    seq: &Cell<u64>,
+    wait: &Wait,
+) -> Result<Transcript, TurnError> {
+    let mut delay = FIRST_STORE_RETRY;
+    wait.waits.set(true);
+    loop {
+        let error = match gateway.sessions.touch(&message.session_key).await {
+            Err(error) if will_pass(gateway, &error) => error,
+            opened => {
+                wait.waits.set(false);
+                return Ok(opened?);
+            }
+        };
+        wait.tell_once(gateway, message, seq, &error.to_string());
+        sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_STORE_RETRY);
+    }
+}
+
+/// What a message's sender knows of its waiting for the store.
+#[derive(Default)]
+struct Wait {
+    waits: Cell<bool>,
+    told: Cell<bool>,
+}
+
+impl Wait {
+    fn tell_once(&self, gateway: &Gateway, message: &Accepted, seq: &Cell<u64>, why: &str) {
+        if !self.told.replace(true) {
+            tell_of_wait(gateway, message, why, seq.get());
+            seq.set(seq.get() + 1);
+        }
+    }
+}
+
+/// Whether waiting helps against `error`: somebody has the lock, or the disk is in trouble.
+fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
+    match (gateway.policies.lock_failure, error) {
+        (LockFailure::Forget, _) | (_, StateError::Unreadable { .. }) => false,
+        (
+            LockFailure::TellAndRetry,
+            StateError::Lock(_) | StateError::Unfenced(_) | StateError::Io { .. },
+        ) => true,
+    }
 }
 
 /// Records that the message is being worked on. Nothing was done yet, so a disk that is full for a while costs the

@@ -51,6 +51,11 @@ impl Env {
         Self { clock, net, fs, process, random }
     }
 
+    /// The same doors but for the process's, which `wrap` makes of the present one.
+    pub(crate) fn with_process(&self, wrap: impl FnOnce(Rc<dyn Process>) -> Rc<dyn Process>) -> Self {
+        Self { process: wrap(self.process.clone()), ..self.clone() }
+    }
+
     /// Wall-clock time. It may jump; measure durations with `tokio::time::Instant`.
     pub fn wall_clock(&self) -> WallTime {
         self.clock.wall()

@@ -30,17 +30,22 @@ pub(crate) struct World(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
+    clock_offset_ms: Cell<i64>,
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
     listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
+    /// How often a port was bound.
+    binds: Cell<usize>,
     booted: Cell<Option<Instant>>,
-    /// Processes that live, besides those of the tests' own lives.
-    neighbours: RefCell<Vec<Pid>>,
+    /// The processes that live.
+    living: RefCell<BTreeSet<Pid>>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     environment: RefCell<BTreeMap<&'static str, String>>,
     manager: Cell<TestManager>,
     left_behind: RefCell<Vec<Detached>>,
+    /// Where the next process that comes by is stopped: after this operation on this file.
+    stop_sign: Cell<Option<(FsOp, &'static str)>>,
 }
 
 /// What comes of asking the service manager.
@@ -67,13 +72,59 @@ struct Fault {
 pub(crate) struct TestProcess {
     pub(crate) env: Env,
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
-    tasks: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
+    state: Rc<ProcessState>,
+    world: World,
+}
+
+#[derive(Default)]
+struct ProcessState {
+    pid: Cell<u32>,
+    tasks: RefCell<Vec<tokio::task::AbortHandle>>,
+    is_dead: Cell<bool>,
+    is_frozen: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl TestProcess {
-    /// Ends every task, as SIGKILL does.
+    /// How many of its tasks are not over.
+    pub(crate) fn tasks_alive(&self) -> usize {
+        self.state.tasks.borrow().iter().filter(|task| !task.is_finished()).count()
+    }
+
+    /// Ends every task, as SIGKILL does: nothing they still try reaches the world.
     pub(crate) fn kill(&self) {
-        self.tasks.borrow().iter().for_each(tokio::task::AbortHandle::abort);
+        self.state.is_dead.set(true);
+        self.world.0.living.borrow_mut().remove(&Pid(self.state.pid.get()));
+        self.state.tasks.borrow().iter().for_each(tokio::task::AbortHandle::abort);
+        self.thaw();
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state.is_frozen.get()
+    }
+
+    /// Lets a stopped process go on.
+    pub(crate) fn thaw(&self) {
+        self.state.is_frozen.set(false);
+        self.state.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A task that does not run while its process is stopped.
+struct Stoppable {
+    process: Rc<ProcessState>,
+    task: LocalBoxFuture<'static, ()>,
+}
+
+impl Future for Stoppable {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.process.is_frozen.get() {
+            self.process.waiting.borrow_mut().push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        self.task.as_mut().poll(cx)
     }
 }
 
@@ -81,15 +132,16 @@ impl World {
     /// A process that has just started.
     pub(crate) fn process(&self, pid: u32) -> TestProcess {
         let (signals, receiver) = mpsc::unbounded_channel();
-        let tasks = Rc::<RefCell<Vec<_>>>::default();
+        let state = Rc::new(ProcessState { pid: Cell::new(pid), ..ProcessState::default() });
         let doors = Rc::new(Doors {
             world: self.clone(),
             pid: Pid(pid),
             signals: RefCell::new(Some(receiver)),
-            tasks: tasks.clone(),
+            state: state.clone(),
         });
+        self.neighbour(pid);
         let env = Env::new(doors.clone(), doors.clone(), doors.clone(), doors.clone(), doors);
-        TestProcess { env, signals, tasks }
+        TestProcess { env, signals, state, world: self.clone() }
     }
 
     /// The next `times` calls of `op` on files called `file` fail; of the bytes to write `torn` arrive.
@@ -119,7 +171,29 @@ impl World {
 
     /// Another process lives on the machine.
     pub(crate) fn neighbour(&self, pid: u32) {
-        self.0.neighbours.borrow_mut().push(Pid(pid));
+        self.0.living.borrow_mut().insert(Pid(pid));
+    }
+
+    /// The process with this id is gone.
+    pub(crate) fn bury(&self, pid: u32) {
+        self.0.living.borrow_mut().remove(&Pid(pid));
+    }
+
+    /// The next process that does `op` on a file called `file` is stopped right after it.
+    pub(crate) fn stop_after(&self, op: FsOp, file: &'static str) {
+        self.0.stop_sign.set(Some((op, file)));
+    }
+
+    /// The names of the files in `dir`, sorted.
+    pub(crate) fn names_in(&self, dir: &str) -> Vec<String> {
+        let files = self.0.files.borrow();
+        let inside = files.keys().filter_map(|path| path.strip_prefix(dir).ok());
+        inside.map(|path| path.display().to_string()).collect()
+    }
+
+    /// The next `times` calls of `op` on files called `file` fail with an error of this kind.
+    pub(crate) fn fail_with(&self, kind: io::ErrorKind, op: FsOp, file: &'static str, times: usize) {
+        self.0.faults.borrow_mut().push(Fault { op, file, kind, torn: 0, left: times });
     }
 
     pub(crate) fn put(&self, path: &str, text: &str) {
@@ -130,6 +204,11 @@ impl World {
     pub(crate) fn put_from_the_future(&self, path: &str, text: &str) {
         let tomorrow = WallTime::from_epoch_ms(self.now().epoch_ms() + 86_400_000);
         self.0.files.borrow_mut().insert(path.into(), (text.into(), tomorrow));
+    }
+
+    /// Sets the wall clock forward or back.
+    pub(crate) fn jump_clock(&self, by: i64) {
+        self.0.clock_offset_ms.set(self.0.clock_offset_ms.get() + by);
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -149,11 +228,17 @@ impl World {
         self.0.listeners.borrow().get(&port).is_some_and(|listener| !listener.is_closed())
     }
 
+    /// How often a port was bound, by anybody.
+    pub(crate) fn binds(&self) -> usize {
+        self.0.binds.get()
+    }
+
     fn now(&self) -> WallTime {
         let booted = self.0.booted.get().unwrap_or_else(Instant::now);
         self.0.booted.set(Some(booted));
         let ms = (Duration::from_secs(1_772_000_000) + booted.elapsed()).as_millis();
-        WallTime::from_epoch_ms(u64::try_from(ms).expect("tests are short"))
+        let ms = u64::try_from(ms).expect("tests are short");
+        WallTime::from_epoch_ms(ms.saturating_add_signed(self.0.clock_offset_ms.get()))
     }
 
     /// Counts a call of `op`; the error it fails with and how many bytes still arrive.
@@ -195,7 +280,22 @@ struct Doors {
     world: World,
     pid: Pid,
     signals: RefCell<Option<mpsc::UnboundedReceiver<Signal>>>,
-    tasks: Rc<RefCell<Vec<tokio::task::AbortHandle>>>,
+    state: Rc<ProcessState>,
+}
+
+impl Doors {
+    /// What `operation` does, if the process lives. A stop sign there stops the process.
+    fn operate<T>(&self, op: FsOp, path: &Path, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.state.is_dead.get() {
+            return Err(io::Error::other("the process has ended"));
+        }
+        let sign = self.world.0.stop_sign.get();
+        if sign.is_some_and(|(at, file)| at == op && path.to_string_lossy().ends_with(file)) {
+            self.world.0.stop_sign.set(None);
+            self.state.is_frozen.set(true);
+        }
+        operation()
+    }
 }
 
 impl Clock for Doors {
@@ -222,11 +322,7 @@ impl Process for Doors {
     }
 
     fn liveness(&self, pid: Pid, _start: Option<StartTime>) -> Liveness {
-        if pid == self.pid || self.world.0.neighbours.borrow().contains(&pid) {
-            Liveness::Alive
-        } else {
-            Liveness::Dead
-        }
+        if self.world.0.living.borrow().contains(&pid) { Liveness::Alive } else { Liveness::Dead }
     }
 
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {
@@ -265,8 +361,9 @@ impl Process for Doors {
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn spawn(&self, _name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {
         // Log records of the task belong to the test that started it.
+        let task = Stoppable { process: self.state.clone(), task };
         let handle = tokio::task::spawn_local(task.in_current_span()).abort_handle();
-        self.tasks.borrow_mut().push(handle.clone());
+        self.state.tasks.borrow_mut().push(handle.clone());
         Box::new(TestTask(handle))
     }
 }
@@ -281,76 +378,99 @@ impl TaskControl for TestTask {
 
 impl Fs for Doors {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.world.with_file(FsOp::Read, path, |content| content.clone())
+        let read = || self.world.with_file(FsOp::Read, path, |content| content.clone());
+        self.operate(FsOp::Read, path, read)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.world.write_at(FsOp::Write, path, 0, bytes)
+        self.operate(FsOp::Write, path, || self.world.write_at(FsOp::Write, path, 0, bytes))
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.world.write_at(FsOp::Append, path, usize::MAX, bytes)
+        self.operate(FsOp::Append, path, || self.world.write_at(FsOp::Append, path, usize::MAX, bytes))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
-        if self.world.0.files.borrow().contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        self.world.check(FsOp::CreateNew, path)?;
-        self.world.0.files.borrow_mut().insert(path.to_path_buf(), (Vec::new(), self.world.now()));
-        Ok(())
+        self.operate(FsOp::CreateNew, path, || {
+            if self.world.0.files.borrow().contains_key(path) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            self.world.check(FsOp::CreateNew, path)?;
+            let created = (Vec::new(), self.world.now());
+            self.world.0.files.borrow_mut().insert(path.to_path_buf(), created);
+            Ok(())
+        })
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).expect("test files are small");
-        self.world.with_file(FsOp::Truncate, path, |content| content.truncate(len))
+        let truncate = || self.world.with_file(FsOp::Truncate, path, |content| content.truncate(len));
+        self.operate(FsOp::Truncate, path, truncate)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.world.check(FsOp::Rename, to)?;
-        let mut files = self.world.0.files.borrow_mut();
-        let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        files.insert(to.to_path_buf(), file);
-        Ok(())
+        self.operate(FsOp::Rename, to, || {
+            self.world.check(FsOp::Rename, to)?;
+            let mut files = self.world.0.files.borrow_mut();
+            let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            files.insert(to.to_path_buf(), file);
+            Ok(())
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.world.check(FsOp::Remove, path)?;
-        let removed = self.world.0.files.borrow_mut().remove(path);
-        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
+        self.operate(FsOp::Remove, path, || {
+            self.world.check(FsOp::Remove, path)?;
+            let removed = self.world.0.files.borrow_mut().remove(path);
+            removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
+        })
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.world.with_file(FsOp::SyncFile, path, |_| ())
+        self.operate(FsOp::SyncFile, path, || self.world.with_file(FsOp::SyncFile, path, |_| ()))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.world.check(FsOp::SyncDir, path)
+        self.operate(FsOp::SyncDir, path, || self.world.check(FsOp::SyncDir, path))
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        let files = self.world.0.files.borrow();
-        let (content, modified) = files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(FileStat { size: content.len() as u64, modified: *modified })
+        self.operate(FsOp::Stat, path, || {
+            let files = self.world.0.files.borrow();
+            let (content, modified) = files.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok(FileStat { size: content.len() as u64, modified: *modified })
+        })
     }
 
-    fn list(&self, _path: &Path) -> io::Result<Vec<PathBuf>> {
-        unreachable!("the gateway lists no directory");
+    /// Directories exist by being in the path of a file; any other is empty.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.operate(FsOp::List, path, || {
+            self.world.check(FsOp::List, path)?;
+            let files = self.world.0.files.borrow();
+            if files.contains_key(path) {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            let inside = files.keys().filter_map(|file| file.strip_prefix(path).ok()?.iter().next());
+            let entries: BTreeSet<PathBuf> = inside.map(|name| path.join(name)).collect();
+            Ok(entries.into_iter().collect())
+        })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.world.check(FsOp::CreateDir, path)
+        self.operate(FsOp::CreateDir, path, || self.world.check(FsOp::CreateDir, path))
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
-        self.world.check(FsOp::Lock, path)?;
-        if !self.world.0.kernel_locks.borrow_mut().insert(path.to_path_buf()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let (world, path) = (self.world.clone(), path.to_path_buf());
-        Ok(KernelLock::new(move || {
-            world.0.kernel_locks.borrow_mut().remove(&path);
-        }))
+        self.operate(FsOp::Lock, path, || {
+            self.world.check(FsOp::Lock, path)?;
+            if !self.world.0.kernel_locks.borrow_mut().insert(path.to_path_buf()) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let (world, path) = (self.world.clone(), path.to_path_buf());
+            Ok(KernelLock::new(move || {
+                world.0.kernel_locks.borrow_mut().remove(&path);
+            }))
+        })
     }
 }
 
@@ -362,6 +482,7 @@ impl Net for Doors {
             }
             let (sender, backlog) = mpsc::unbounded_channel();
             self.world.0.listeners.borrow_mut().insert(port, sender);
+            self.world.0.binds.set(self.world.0.binds.get() + 1);
             Ok(Box::new(TestListener { backlog, port }) as Box<dyn Listener>)
         })
     }

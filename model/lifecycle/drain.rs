@@ -58,6 +58,7 @@ async fn finish_work(gateway: &Gateway, signals: &mut SignalStream, asked: Endin
             signal = signals.next() => {
                 tracing::info!(name: "signal.during-drain", %signal, "a second signal");
                 let Some(later) = Ending::asked_by(signal) else { continue };
+                gateway.heard(later);
                 let overtaken = ending.overtaken_by(later, gateway.policies.second_request);
                 if overtaken != ending {
                     ending = overtaken;

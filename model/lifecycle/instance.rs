@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::env::{Env, Listener};
 use crate::policy::InstanceLock;
-use crate::sessions::{FileLock, LockError};
+use crate::sessions::{FileLock, LockError, Rules, StateFiles};
 
 /// How long a start waits for a predecessor's lock (OpenClaw: 5 s).
 const LOCK_DEADLINE: Duration = Duration::from_secs(5);
@@ -19,9 +19,14 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 const BIND_ATTEMPTS: u32 = 20;
 const BIND_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Takes the single-instance lock of the state directory.
-pub(crate) async fn lock(env: &Env, state_dir: &Path, policy: InstanceLock) -> Result<FileLock, LockError> {
-    FileLock::acquire(env, &state_dir.join("gateway.lock"), policy, LOCK_DEADLINE).await
+/// Takes the single-instance lock of the state directory. Who lives is respected, however frozen: a gateway does more
+/// than can be fenced, so it is never usurped.
+pub(crate) async fn lock(
+    files: &StateFiles,
+    state_dir: &Path,
+    policy: InstanceLock,
+) -> Result<FileLock, LockError> {
+    files.locks().acquire(&state_dir.join("gateway.lock"), Rules::instance(policy), LOCK_DEADLINE).await
 }
 
 /// Listens on the port, patient with a predecessor that is about to leave it.

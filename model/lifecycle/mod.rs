@@ -2,6 +2,7 @@
 
 pub(crate) mod budgets;
 pub(crate) mod drain;
+pub(crate) mod generation;
 pub(crate) mod instance;
 pub(crate) mod phase;
 pub(crate) mod recovery;

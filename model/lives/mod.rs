@@ -22,8 +22,12 @@ use crate::env::test_env::{TestProcess, World};
 use crate::env::{ExitCode, Signal, Stream, Task};
 use crate::policy::{Policies, profile};
 
+mod cron;
 mod disk;
 mod endings;
+mod generations;
+mod locks;
+mod store;
 mod wire;
 
 const PORT: u16 = 18_789;
@@ -31,6 +35,7 @@ const PROVIDER_PORT: u16 = 8_080;
 const TOKEN: &str = "t";
 const INBOX: &str = "/state/inbox.jsonl";
 const SESSIONS: &str = "/state/agents/main/sessions/sessions.json";
+const STORE_LOCK: &str = "/state/agents/main/sessions/sessions.json.lock";
 /// Longer than anything here may take, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(1_000);
 
@@ -56,7 +61,10 @@ enum Model {
     Says(&'static str),
 }
 
-/// Where one gateway after another may live.
+/// Set where somebody minds a gateway.
+const MARKER: &str = "OPENCLAW_SERVICE_MARKER";
+
+/// Where one gateway after another may live. Somebody minds them, and nothing tells who.
 struct House {
     world: World,
     policies: Policies,
@@ -77,6 +85,7 @@ impl House {
 
     fn with_policies(policies: Policies) -> Self {
         let world = World::default();
+        world.set_env_var(MARKER, "openclaw");
         let outside = world.process(1);
         let config = json!({
             "gateway": {"auth": {"token": TOKEN}, "stateDir": "/state"},
@@ -162,7 +171,10 @@ impl Life {
     }
 
     async fn ended(self) -> ExitCode {
-        self.main.await.expect("it was not killed")
+        let code = self.main.await.expect("it was not killed");
+        // Whatever still runs ends with the process.
+        self.process.kill();
+        code
     }
 
     async fn end(self, signal: Signal) -> ExitCode {
@@ -211,7 +223,11 @@ impl Client {
     }
 
     async fn send(&mut self, text: &str, key: &str) -> Value {
-        let params = json!({"sessionKey": "main", "message": text, "idempotencyKey": key});
+        self.send_in("main", text, key).await
+    }
+
+    async fn send_in(&mut self, session: &str, text: &str, key: &str) -> Value {
+        let params = json!({"sessionKey": session, "message": text, "idempotencyKey": key});
         self.request("chat.send", params).await
     }
 
@@ -274,6 +290,14 @@ impl Client {
             }
         }
     }
+}
+
+fn user(text: &str) -> (String, String) {
+    ("user".into(), text.into())
+}
+
+fn reply(text: &str) -> (String, String) {
+    ("assistant".into(), format!("re: {text}"))
 }
 
 async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCell<Vec<String>>>) {

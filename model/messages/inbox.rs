@@ -246,6 +246,11 @@ impl Inbox {
         }
     }
 
+    /// Where the message accepted under this key is; `None` when the key is not known, or not any more.
+    pub(crate) fn stage_of(&self, run_id: &str) -> Option<Stage> {
+        self.entries.borrow().get(run_id).map(|entry| entry.stage)
+    }
+
     /// The conversation in which this key was used.
     pub(crate) fn session_of(&self, run_id: &str) -> Option<String> {
         self.entries.borrow().get(run_id).map(|entry| entry.session_key.clone())

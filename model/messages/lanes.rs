@@ -1,4 +1,5 @@
-//! Lanes: one first-in first-out queue per conversation, with at most one run at a time in each.
+//! Lanes: first-in first-out queues, with at most one run at a time in each. A conversation has one; in history it
+//! had several.
 //!
 //! A lane knows order and interruption, nothing of what a run does: the work is a function given at start.
 
@@ -35,10 +36,34 @@ struct Lane {
     running: Option<Running>,
 }
 
+impl Lane {
+    /// Stops one run, or all of them when `run_id` is `None`.
+    fn stop(&mut self, run_id: Option<&str>, why: Interruption) -> Vec<Stopped> {
+        let wanted = |id: &str| run_id.is_none_or(|run_id| run_id == id);
+        let mut stopped = Vec::new();
+        if let Some(running) = &mut self.running
+            && wanted(&running.run_id)
+            && let Some(interrupt) = running.interrupt.take()
+        {
+            // A worker that no longer listens has just finished the run.
+            if interrupt.send(why).is_ok() {
+                stopped.push(Stopped::Running(running.run_id.clone()));
+            }
+        }
+        let (taken, kept): (VecDeque<String>, _) = self.queue.drain(..).partition(|id| wanted(id));
+        self.queue = kept;
+        stopped.extend(taken.into_iter().map(Stopped::Queued));
+        stopped
+    }
+}
+
 struct Running {
     run_id: String,
     interrupt: Option<oneshot::Sender<Interruption>>,
 }
+
+/// A conversation and the number of its lane.
+type LaneName = (String, u64);
 
 /// All lanes of the gateway.
 #[derive(Clone)]
@@ -46,7 +71,7 @@ pub(crate) struct Lanes(Rc<Inner>);
 
 struct Inner {
     env: Env,
-    lanes: RefCell<BTreeMap<String, Lane>>,
+    lanes: RefCell<BTreeMap<LaneName, Lane>>,
     idle: Notify,
 }
 
@@ -55,24 +80,24 @@ impl Lanes {
         Self(Rc::new(Inner { env, lanes: RefCell::default(), idle: Notify::new() }))
     }
 
-    /// Queues a run; `work` is called with its id when its turn comes, and with a receiver that fires when it
+    /// Queues a run in its conversation's lane of that number; `work` is called with its id when its turn comes, and with a receiver that fires when it
     /// must stop early.
-    pub(crate) fn enqueue<W, F>(&self, session_key: &str, run_id: &str, work: W)
+    pub(crate) fn enqueue<W, F>(&self, session_key: &str, lane: u64, run_id: &str, work: W)
     where
         W: Fn(String, oneshot::Receiver<Interruption>) -> F + 'static,
         F: Future<Output = ()> + 'static,
     {
+        let name = (session_key.to_string(), lane);
         let start_worker = {
             let mut lanes = self.0.lanes.borrow_mut();
-            let is_new = !lanes.contains_key(session_key);
-            lanes.entry(session_key.to_string()).or_default().queue.push_back(run_id.to_string());
+            let is_new = !lanes.contains_key(&name);
+            lanes.entry(name.clone()).or_default().queue.push_back(run_id.to_string());
             is_new
         };
         if start_worker {
             let lanes = self.clone();
-            let session_key = session_key.to_string();
             drop(self.0.env.spawn("lane", async move {
-                while let Some((run_id, interrupted)) = lanes.next(&session_key) {
+                while let Some((run_id, interrupted)) = lanes.next(&name) {
                     work(run_id, interrupted).await;
                 }
             }));
@@ -80,11 +105,11 @@ impl Lanes {
     }
 
     /// The lane's next run; an empty lane ceases to exist.
-    fn next(&self, session_key: &str) -> Option<(String, oneshot::Receiver<Interruption>)> {
+    fn next(&self, name: &LaneName) -> Option<(String, oneshot::Receiver<Interruption>)> {
         let mut lanes = self.0.lanes.borrow_mut();
-        let lane = lanes.get_mut(session_key)?;
+        let lane = lanes.get_mut(name)?;
         let Some(run_id) = lane.queue.pop_front() else {
-            lanes.remove(session_key);
+            lanes.remove(name);
             if lanes.is_empty() {
                 self.0.idle.notify_waiters();
             }
@@ -98,28 +123,14 @@ impl Lanes {
     /// Stops one run of a conversation, or all of them when `run_id` is `None`.
     pub(crate) fn stop(&self, session_key: &str, run_id: Option<&str>, why: Interruption) -> Vec<Stopped> {
         let mut lanes = self.0.lanes.borrow_mut();
-        let Some(lane) = lanes.get_mut(session_key) else { return Vec::new() };
-        let wanted = |id: &str| run_id.is_none_or(|run_id| run_id == id);
-        let mut stopped = Vec::new();
-        if let Some(running) = &mut lane.running
-            && wanted(&running.run_id)
-            && let Some(interrupt) = running.interrupt.take()
-        {
-            // A worker that no longer listens has just finished the run.
-            if interrupt.send(why).is_ok() {
-                stopped.push(Stopped::Running(running.run_id.clone()));
-            }
-        }
-        let (taken, kept): (VecDeque<String>, _) = lane.queue.drain(..).partition(|id| wanted(id));
-        lane.queue = kept;
-        stopped.extend(taken.into_iter().map(Stopped::Queued));
-        stopped
+        let of_conversation = (session_key.to_string(), 0)..=(session_key.to_string(), u64::MAX);
+        let stop = |(_, lane): (_, &mut Lane)| lane.stop(run_id, why);
+        lanes.range_mut(of_conversation).flat_map(stop).collect()
     }
 
     /// Stops everything in every lane.
     pub(crate) fn stop_all(&self, why: Interruption) -> Vec<Stopped> {
-        let keys: Vec<String> = self.0.lanes.borrow().keys().cloned().collect();
-        keys.iter().flat_map(|key| self.stop(key, None, why)).collect()
+        self.0.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect()
     }
 
     /// How many runs are queued or at work.

@@ -87,6 +87,8 @@ pub enum Readiness {
     Truthful,
     /// Always 200: OpenClaw 2026.3.2.
     AlwaysReady,
+    /// 503 while starting, 200 from then on, drain or not: OpenClaw 2026.5.3-1.
+    IgnoresDrain,
 }
 
 /// Whether `connect` asks for the token.
@@ -171,10 +173,10 @@ pub enum Successor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartMode {
-    /// The process ends, and its supervisor starts another one.
+    /// As the choice of its successor says, which depends on who minds it.
     #[default]
-    Exit,
-    /// The same process begins again: `OPENCLAW_NO_RESPAWN`, containers.
+    BySuccessor,
+    /// The same process begins again, whoever minds it: `OPENCLAW_NO_RESPAWN`.
     InProcess,
 }
 

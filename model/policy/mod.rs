@@ -53,6 +53,8 @@ pub struct Policies {
     pub forced_exit: ForcedExit,
     /// How changes of the session store exclude each other.
     pub store_lock: StoreLock,
+    /// How many lanes a conversation has.
+    pub lanes: Lanes,
     /// Whether a run locks its transcript.
     pub transcript_lock: TranscriptLock,
     /// What becomes of a message whose run cannot have a lock in time.

@@ -10,7 +10,8 @@ pub(super) const PROFILES: &[NamedPolicies] = &[
     ("openclaw-2026.5.3-1", openclaw_2026_5_3),
 ];
 
-/// Era A of the gateway's history: SIGTERM never drains, SIGUSR1 drains for 30 s, nothing accepted is durable.
+/// Era A of the gateway's history: SIGTERM never drains, SIGUSR1 drains for 30 s, nothing accepted is durable, and
+/// one kind of lock file serves the store and the transcripts.
 fn openclaw_2026_3_2() -> Policies {
     Policies {
         stop_drain: StopDrain::Skip,
@@ -43,16 +44,36 @@ fn openclaw_2026_3_2() -> Policies {
 
 /// Era B of the gateway's history: a restart drains for as long as it is configured, a stop does not drain; the
 /// store is locked within the process only.
+///
+/// What was read in its code and differs from era A:
+/// - A restart's drain lasts 300 s or `gateway.reload.deferralTimeoutMs`; a plain SIGTERM still does not drain, and a
+///   second request is still dropped (`src/cli/gateway-cli/run-loop.ts`).
+/// - The close has 25 s of its own and an exit that is forced says 1. Each step of it is bounded: the WebSocket
+///   server waits 1 s, terminates every socket, and goes on (`src/gateway/server-close.ts`).
+/// - "Already running" is 78 under systemd. A supervised restart still exits with 0 (`src/infra/process-respawn.ts`).
+/// - `/readyz` says 503 until the start is done, and does not look at the drain.
+/// - `chat.send` still acknowledges before anything is durable (openclaw/openclaw#135880).
+/// - `sessions.json` is written with file and directory synced, and without a lock file; transcripts are appended to
+///   without a sync, under a lock that others wait 60 s for (`src/agents/session-write-lock.ts`).
+/// - Several lanes may write to one transcript (openclaw/openclaw#13744).
+/// - What does not parse is still an empty store (openclaw/openclaw#77783, seen with this version); a torn line is
+///   still repaired in memory only (openclaw/openclaw#65060); the sweep still looks at `*.jsonl.lock` alone.
+///
+/// Two of its ways have no choice of their own. It aborted embedded runs when a drain timed out, but their locks were
+/// seen to outlive them (openclaw/openclaw#77721, #86004, #86530), as those of runs left running do. And it resumed a
+/// main session whose lock it found stale, without delivery: nobody was told (openclaw/openclaw#127339).
 fn openclaw_2026_5_3() -> Policies {
     Policies {
         drain_budget: DrainBudget::Configured,
         state_write: StateWrite::ReplacementsSynced,
         peer_close: PeerClose::GraceThenReset,
+        readiness: Readiness::IgnoresDrain,
         start_conflict_exit: StartConflictExit::Config,
         successor: Successor::HandOffOrSpawn,
         close_budget: CloseBudget::OfItsOwn,
         forced_exit: ForcedExit::Failure,
         store_lock: StoreLock::InProcess,
+        lanes: Lanes::OnePerConnection,
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
         ..openclaw_2026_3_2()
     }
@@ -92,8 +113,38 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
+    ("planted:cron-forgets-interrupted", || Policies {
+        cron_interruption: CronInterruption::Forgotten,
+        ..Policies::default()
+    }),
+    ("planted:cron-outcome-late", || Policies { cron_outcome: CronOutcome::Late, ..Policies::default() }),
+    ("planted:cron-missed-at-once", || Policies {
+        cron_missed: CronMissed::AllAtOnce,
+        ..Policies::default()
+    }),
+    ("planted:torn-line-passed-over", || Policies { torn_line: TornLine::PassedOver, ..Policies::default() }),
     ("planted:restart-exits-with-config-error", || Policies {
         restart_exit: RestartExit::Config,
+        ..Policies::default()
+    }),
+    ("planted:writes-without-looking", || Policies {
+        store_lock: StoreLock::WritesWithoutLooking,
+        ..Policies::default()
+    }),
+    ("planted:respects-the-silent", || Policies {
+        store_lock: StoreLock::RespectsTheSilent,
+        ..Policies::default()
+    }),
+    ("planted:store-locked-in-process-only", || Policies {
+        store_lock: StoreLock::InProcess,
+        ..Policies::default()
+    }),
+    ("planted:store-lock-never-swept", || Policies {
+        lock_sweep: LockSweep::TranscriptsOnly,
+        ..Policies::default()
+    }),
+    ("planted:unreadable-store-is-empty", || Policies {
+        unreadable_store: UnreadableStore::TreatAsEmpty,
         ..Policies::default()
     }),
 ];

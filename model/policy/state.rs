@@ -58,6 +58,18 @@ pub enum StoreLock {
     WritesWithoutLooking,
 }
 
+/// How many lanes a conversation has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lanes {
+    /// One, so that whoever comes next waits in the process for as long as it takes.
+    #[default]
+    OnePerConversation,
+    /// One for each connection that takes part in it, so that two runs may want the same transcript: the lanes `main`
+    /// and `session:...` of OpenClaw 2026.4.26 to 2026.5.22 (openclaw/openclaw#13744, #86004, #86801).
+    OnePerConnection,
+}
+
 /// Whether a run locks its transcript.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -14,8 +15,9 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Locks;
 use crate::env::{Env, Fs};
-use crate::policy::StateWrite;
+use crate::policy::{StateWrite, TornLine};
 
 /// Why state on disk could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +43,18 @@ pub(crate) enum StateError {
     /// The lock that protects the file could not be had in time.
     #[error(transparent)]
     Lock(#[from] super::LockError),
+    /// A lock of history's kind could not be had.
+    #[error(transparent)]
+    Unfenced(#[from] super::unfenced::UnfencedError),
 }
 
 impl StateError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    /// Whether a lock was in the way.
+    pub(crate) const fn is_about_a_lock(&self) -> bool {
+        matches!(self, Self::Lock(_) | Self::Unfenced(_))
+    }
+
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }
     }
@@ -53,11 +63,14 @@ impl StateError {
 /// How every record of a JSONL file begins: the tag of its kind. What does not begin like this was never ours.
 const RECORD_START: &[u8] = br#"{"type":"#;
 
-/// Writes and reads files of the state directory, by policy. Clones share what they know of the files.
+/// Writes and reads files of the state directory, by policy. Clones share what they know of the files, and the
+/// locks on them.
 #[derive(Clone)]
 pub(crate) struct StateFiles {
     env: Env,
     policy: StateWrite,
+    torn_line: TornLine,
+    locks: Locks,
     known: Rc<RefCell<Known>>,
 }
 
@@ -65,14 +78,26 @@ pub(crate) struct StateFiles {
 #[derive(Default)]
 struct Known {
     /// Files whose names survive a power loss. What an earlier life created may not have got that far.
-    named: BTreeSet<PathBuf>,
+    named: BTreeSet<OsString>,
     /// Files that a failed append may have left with bytes that must go, and their length before it.
     damaged: BTreeMap<PathBuf, u64>,
 }
 
 impl StateFiles {
+    /// The files of one life. What it holds and knows ends with it.
     pub(crate) fn new(env: Env, policy: StateWrite) -> Self {
-        Self { env, policy, known: Rc::default() }
+        let locks = Locks::new(env.clone());
+        Self { env, policy, torn_line: TornLine::default(), locks, known: Rc::default() }
+    }
+
+    /// What becomes of a last line that a crash cut short.
+    pub(crate) fn with_torn_line(self, torn_line: TornLine) -> Self {
+        Self { torn_line, ..self }
+    }
+
+    /// The locks of this life.
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
     }
 
     fn fs(&self) -> &dyn Fs {
@@ -122,9 +147,9 @@ impl StateFiles {
             return Ok(());
         }
         self.make_content_durable(path)?;
-        if !self.known.borrow().named.contains(path) {
+        if !self.known.borrow().named.contains(path.as_os_str()) {
             self.make_name_durable(path)?;
-            self.known.borrow_mut().named.insert(path.to_path_buf());
+            self.known.borrow_mut().named.insert(path.into());
         }
         Ok(())
     }
@@ -142,19 +167,50 @@ impl StateFiles {
 
     /// Replaces the whole content; a crash leaves the old content or the new.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        let temporary = with_suffix(path, ".tmp");
+        self.stage(&temporary, bytes)?;
+        self.put_in_place(&temporary, path, bytes)?;
+        self.make_place_durable(path)
+    }
+
+    /// The first half of a replacement: a temporary file with the new content, durable. Leaves none when it fails.
+    pub(crate) fn stage(&self, temporary: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        if self.policy == StateWrite::InPlace {
+            return Ok(());
+        }
+        let written = self.fs().write(temporary, bytes).map_err(StateError::io(temporary));
+        let staged = written.and_then(|()| self.make_content_durable(temporary));
+        if staged.is_err() {
+            self.discard(temporary);
+        }
+        staged
+    }
+
+    /// The second half: from now on readers see the new content.
+    pub(crate) fn put_in_place(&self, temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         if self.policy == StateWrite::InPlace {
             return self.fs().write(path, bytes).map_err(StateError::io(path));
         }
-        let temporary = with_suffix(path, ".tmp");
-        self.fs().write(&temporary, bytes).map_err(StateError::io(&temporary))?;
-        self.make_content_durable(&temporary)?;
         // Until the directory is synced, a power loss brings the old file back, with none of what follows.
-        self.known.borrow_mut().named.remove(path);
-        self.fs().rename(&temporary, path).map_err(StateError::io(path))?;
+        self.known.borrow_mut().named.remove(path.as_os_str());
+        self.fs().rename(temporary, path).map_err(StateError::io(path))?;
         self.known.borrow_mut().damaged.remove(path);
-        self.make_name_durable(path)?;
-        self.known.borrow_mut().named.insert(path.to_path_buf());
         Ok(())
+    }
+
+    /// The end of a replacement: the new content survives a power loss.
+    pub(crate) fn make_place_durable(&self, path: &Path) -> Result<(), StateError> {
+        if self.policy == StateWrite::InPlace {
+            return Ok(());
+        }
+        self.make_name_durable(path)?;
+        self.known.borrow_mut().named.insert(path.into());
+        Ok(())
+    }
+
+    /// Removes a temporary file that is not needed any more. One that stays is in nobody's way.
+    pub(crate) fn discard(&self, temporary: &Path) {
+        let _ = self.fs().remove(temporary);
     }
 
     fn make_content_durable(&self, path: &Path) -> Result<(), StateError> {
@@ -181,6 +237,9 @@ impl StateFiles {
     pub(crate) fn read_records<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<T>, StateError> {
         self.repair(path)?;
         let Some(bytes) = self.read(path)? else { return Ok(Vec::new()) };
+        if self.torn_line == TornLine::PassedOver {
+            return Ok(readable_lines(&bytes));
+        }
         let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let (lines, tail) = bytes.split_at(complete);
         let records = parse_lines(path, lines)?;
@@ -237,6 +296,11 @@ fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>,
         })
     };
     lines.enumerate().map(parse).collect()
+}
+
+/// What history made of such a file: lines that cannot be read are skipped, and stay.
+fn readable_lines<T: DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
+    bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 /// A value as one JSONL line.

@@ -2,12 +2,24 @@
 //!
 //! Every file of the state directory goes through [`StateFiles`], the one place that knows how to write durably.
 
+use std::path::{Path, PathBuf};
+
 mod files;
 mod lock;
 mod store;
 mod transcript;
+mod transcript_lock;
+mod unfenced;
 
 pub(crate) use files::{StateError, StateFiles, json_line};
-pub(crate) use lock::{FileLock, LockError};
-pub(crate) use store::SessionStore;
+pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
+#[cfg(test)]
+pub(crate) use store::Sessions;
+pub(crate) use store::{Mended, ProcessWide, SessionEntry, SessionStore};
 pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
+pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
+
+/// Where the sessions of a state directory are.
+pub(crate) fn sessions_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("agents/main/sessions")
+}

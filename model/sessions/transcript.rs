@@ -3,7 +3,7 @@
 //! Entries name the run they belong to, so that a reply or notice can be recognised after a crash and is never
 //! written twice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,19 +56,46 @@ pub(crate) enum Outcome {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Line {
-    Session { version: u32 },
-    Message { role: Role, text: String, run_id: String, at: u64 },
+    Session {
+        version: u32,
+        /// The conversation it belongs to, from which a lost store is rebuilt. Older files do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_key: Option<String>,
+    },
+    Message {
+        role: Role,
+        text: String,
+        run_id: String,
+        at: u64,
+    },
 }
 
 /// One transcript file.
 pub(crate) struct Transcript {
     files: StateFiles,
     path: PathBuf,
+    session_key: String,
+}
+
+/// The conversation that the transcript in `path` says it belongs to, if it says so.
+pub(super) fn session_key_of(files: &StateFiles, path: &Path) -> Result<Option<String>, StateError> {
+    let Some(bytes) = files.read(path)? else { return Ok(None) };
+    let header = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice(header) {
+        Ok(Line::Session { session_key, .. }) => Ok(session_key),
+        Ok(Line::Message { .. }) | Err(_) => Ok(None),
+    }
 }
 
 impl Transcript {
-    pub(crate) fn new(files: StateFiles, path: PathBuf) -> Self {
-        Self { files, path }
+    /// The transcript of the conversation `session_key`, in `path`.
+    pub(crate) fn new(files: StateFiles, path: PathBuf, session_key: String) -> Self {
+        Self { files, path, session_key }
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Every entry, oldest first. A torn last line is repaired on disk.
@@ -94,7 +121,7 @@ impl Transcript {
         let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
         let message = Line::Message { role, text: text.clone(), run_id: run_id.clone(), at: at_ms };
         let mut bytes = if self.files.is_blank(&self.path)? {
-            json_line(&Line::Session { version: FORMAT_VERSION })
+            json_line(&Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) })
         } else {
             Vec::new()
         };

@@ -31,8 +31,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// How much a client may send before it is authenticated (OpenClaw: 64 KiB).
 const MAX_PREAUTH_BYTES: usize = 64 * 1024;
-/// tungstenite zero-fills its read buffer at each read; its default of 128 KiB costs more than all else.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// tungstenite zero-fills its read buffer at each read; its default of 128 KiB costs more than all else. Most
+/// frames fit.
+const READ_BUFFER_BYTES: usize = 1024;
 /// How long a client that was sent away gets to read why. Closing at once on unread bytes is a reset, for which
 /// many systems throw away what they have received and not yet read.
 const PARTING_TIME: Duration = Duration::from_secs(1);

@@ -3,8 +3,12 @@
 //! Parsing never fails silently: whatever a client sends gets a response that says what is wrong. Messages quote
 //! only so much of what was sent, or a large bad frame would be answered by a larger one.
 
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The id of a response to a frame that has none.
 const NO_ID: &str = "invalid";
@@ -13,13 +17,31 @@ const MAX_MESSAGE_BYTES: usize = 400;
 
 /// A request, as far as every method shares it.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Request {
-    #[serde(rename = "type")]
-    kind: String,
+pub(crate) struct Request<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
     pub(crate) id: String,
-    pub(crate) method: String,
-    #[serde(default)]
-    pub(crate) params: Value,
+    #[serde(borrow)]
+    pub(crate) method: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(crate) params: Params<'a>,
+}
+
+/// The parameters of a request: text until the method says what they should be.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Params<'a>(#[serde(borrow)] Option<&'a RawValue>);
+
+impl Params<'_> {
+    /// Reads them as the parameters of `method`.
+    pub(crate) fn read<T: DeserializeOwned>(self, method: &str) -> Result<T, RpcError> {
+        serde_json::from_str(self.0.map_or("null", RawValue::get)).map_err(|error| {
+            // The place is one in the parameters, which nobody could find in the frame.
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let error = error.to_string();
+            RpcError::invalid(format!("{method}: {}", error.strip_suffix(&place).unwrap_or(&error)))
+        })
+    }
 }
 
 /// A method's error, in the protocol's terms.
@@ -90,21 +112,38 @@ pub(crate) struct BadFrame {
 }
 
 /// Reads a request.
-pub(crate) fn parse_request(text: &str) -> Result<Request, BadFrame> {
-    let value: Value = serde_json::from_str(text).map_err(|error| BadFrame {
-        id: NO_ID.to_string(),
-        error: RpcError::invalid(format!("the frame is not JSON: {error}")),
-    })?;
-    let id = value.get("id").and_then(Value::as_str).unwrap_or(NO_ID).to_string();
-    let request: Request = serde_json::from_value(value).map_err(|error| BadFrame {
-        id: id.clone(),
-        error: RpcError::invalid(format!("the frame is not a request: {error}")),
-    })?;
+pub(crate) fn parse_request(text: &str) -> Result<Request<'_>, BadFrame> {
+    let request: Request<'_> = serde_json::from_str(text).map_err(|_| what_is_wrong(text))?;
     if request.kind != "req" {
         let error = RpcError::invalid(format!("expected type \"req\", not {:?}", request.kind));
-        return Err(BadFrame { id, error });
+        return Err(BadFrame { id: request.id, error });
     }
     Ok(request)
+}
+
+/// Takes a frame that is no request apart, to answer to its id if it has one.
+fn what_is_wrong(text: &str) -> BadFrame {
+    let bad = |id: &str, why| BadFrame { id: id.to_string(), error: RpcError::invalid(why) };
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => return bad(NO_ID, format!("the frame is not JSON: {error}")),
+    };
+    let id = value.get("id").and_then(Value::as_str).unwrap_or(NO_ID);
+    match serde_json::from_value::<AnyRequest>(value.clone()) {
+        Ok(AnyRequest { .. }) => bad(id, "the frame is not a request".to_string()),
+        Err(error) => bad(id, format!("the frame is not a request: {error}")),
+    }
+}
+
+/// A request as the text of an error knows it: without a place in the frame.
+#[derive(Deserialize)]
+struct AnyRequest {
+    #[serde(rename = "type")]
+    _kind: String,
+    #[serde(rename = "id")]
+    _id: String,
+    #[serde(rename = "method")]
+    _method: String,
 }
 
 #[derive(Serialize)]
@@ -190,6 +229,6 @@ mod tests {
     #[test]
     fn a_request_may_leave_out_its_parameters() {
         let request = parse_request(r#"{"type":"req","id":"1","method":"health"}"#).expect("is valid");
-        assert_eq!((request.id.as_str(), request.method.as_str()), ("1", "health"));
+        assert_eq!((request.id.as_str(), &*request.method), ("1", "health"));
     }
 }

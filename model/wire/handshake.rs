@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::frames::{RpcError, event};
+use super::frames::{Params, RpcError, event};
 use super::{MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES, PROTOCOL_VERSION, TICK_INTERVAL_MS};
 use crate::gateway::Gateway;
 use crate::policy::Authentication;
@@ -29,9 +29,8 @@ pub(super) fn challenge(gateway: &Gateway) -> String {
 }
 
 /// Judges a `connect` request.
-pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Value) -> Result<Value, RpcError> {
-    let params: ConnectParams =
-        serde_json::from_value(params).map_err(|error| RpcError::invalid(format!("connect: {error}")))?;
+pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Params<'_>) -> Result<Value, RpcError> {
+    let params: ConnectParams = params.read("connect")?;
     if !(params.min_protocol..=params.max_protocol).contains(&PROTOCOL_VERSION) {
         return Err(RpcError::invalid(format!(
             "this gateway speaks protocol {PROTOCOL_VERSION}, the client {} to {}",

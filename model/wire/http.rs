@@ -46,6 +46,7 @@ fn readiness(gateway: &Gateway) -> (StatusCode, Value) {
     let ready = match gateway.policies.readiness {
         Readiness::Truthful => gateway.phase.admits_messages(),
         Readiness::AlwaysReady => true,
+        Readiness::IgnoresDrain => gateway.phase.get() != Phase::Starting,
     };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, json!({"ready": ready, "uptimeMs": gateway.uptime().as_millis() as u64}))

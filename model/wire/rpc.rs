@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::frames::{RpcError, parse_request, response};
+use super::frames::{Params, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
+use crate::cron;
 use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
 use crate::sessions::TranscriptEntry;
@@ -57,19 +57,16 @@ pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str)
             return response(&bad.id, Err(bad.error));
         }
     };
-    let result = match request.method.as_str() {
+    let result = match &*request.method {
         "chat.send" => send(gateway, membership, request.params),
         "chat.abort" => abort(gateway, membership, request.params),
         "chat.history" => history(gateway, membership, request.params),
         "health" => Ok(gateway.health()),
+        "cron.list" => Ok(cron::list(gateway)),
         "connect" => Err(RpcError::invalid("already connected")),
         other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
     };
     response(&request.id, result)
-}
-
-fn parse<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, RpcError> {
-    serde_json::from_value(params).map_err(|error| RpcError::invalid(format!("{method}: {error}")))
 }
 
 fn check_key(name: &str, key: &str) -> Result<(), RpcError> {
@@ -90,9 +87,12 @@ fn follow(membership: &Membership, session_key: &str) -> Result<String, RpcError
     Ok(session_key)
 }
 
-fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
-    let params: SendParams = parse("chat.send", params)?;
+fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
+    let params: SendParams = params.read("chat.send")?;
     check_key("idempotencyKey", &params.idempotency_key)?;
+    if cron::is_run(&params.idempotency_key) {
+        return Err(RpcError::invalid("idempotencyKey: what begins with \"cron:\" names scheduled runs"));
+    }
     if params.message.trim().is_empty() {
         return Err(RpcError::invalid("message must not be empty"));
     }
@@ -102,7 +102,7 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result
     // Before the message is queued, so that not even its first event is missed.
     let session_key = follow(membership, &params.session_key)?;
     let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
-    let receipt = gateway.accept(&message).map_err(|refused| refusal(&refused))?;
+    let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
     let run_id = message.run_id;
     Ok(match receipt {
         Receipt::Started => json!({"runId": run_id, "status": "started"}),
@@ -119,8 +119,8 @@ fn refusal(refused: &SendRefused) -> RpcError {
     }
 }
 
-fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
-    let params: AbortParams = parse("chat.abort", params)?;
+fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
+    let params: AbortParams = params.read("chat.abort")?;
     let session_key = follow(membership, &params.session_key)?;
     if let Some(run_id) = &params.run_id
         && gateway.inbox.session_of(run_id).is_some_and(|session| session != session_key)
@@ -133,8 +133,8 @@ fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Resul
     Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids, "alreadyStopped": already}))
 }
 
-fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Value) -> Result<Value, RpcError> {
-    let params: HistoryParams = parse("chat.history", params)?;
+fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
+    let params: HistoryParams = params.read("chat.history")?;
     let session_key = follow(membership, &params.session_key)?;
     let entries = gateway.history(&session_key).map_err(|error| {
         RpcError::unavailable(format!("the transcript cannot be read: {error}"), DISK_RETRY_MS)

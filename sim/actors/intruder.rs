@@ -88,7 +88,8 @@ impl Attempt {
     /// The frames that the attempt sends over a WebSocket, one after the other.
     fn frames(self, text: &str) -> Vec<String> {
         let connect = |token| frames::request("connect", "connect", frames::connect_params(token));
-        let params = frames::send_params("agent:main:webchat:direct:intruder", text, text);
+        let session_key = "agent:main:webchat:direct:intruder";
+        let params = frames::SendParams { session_key, message: text, idempotency_key: text };
         let send = frames::request("send", "chat.send", params);
         match self {
             Self::WrongToken => vec![connect(Some("wrong token")), send],

@@ -13,6 +13,7 @@ pub mod intruder;
 pub mod prober;
 pub mod provider;
 mod socket;
+pub mod squatter;
 #[cfg(test)]
 mod tests;
 pub mod webchat;

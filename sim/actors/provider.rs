@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use gateway::env::{Env, Stream};
+use gateway::env::{Env, Stream, WallTime};
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -135,13 +137,14 @@ impl Provider {
         let Ok(body) = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await else {
             return error(StatusCode::BAD_REQUEST, "the request could not be read");
         };
-        let Ok(body) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
-            return error(StatusCode::BAD_REQUEST, "the request is not JSON");
+        let body = body.to_bytes();
+        let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&body) else {
+            return error(StatusCode::BAD_REQUEST, "the request is not JSON as it should be");
         };
-        if body.get("stream").and_then(Value::as_bool) != Some(true) {
+        if asked.stream != Some(true) {
             return error(StatusCode::BAD_REQUEST, "only stream: true is served");
         }
-        let answer = self.begin(&body);
+        let answer = self.begin(&asked);
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
         match response.await {
@@ -151,34 +154,43 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, body: &Value) -> Answer {
+    fn begin(&self, asked: &Asked<'_>) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let message = last_message(body);
-        match &message {
-            Some(message) => {
-                self.record(Fact::ProviderRequested { message: message.clone(), request });
+        let about = asked.about();
+        self.record(match about.clone() {
+            About::Message(message) => Fact::ProviderRequested { message, request },
+            About::Scheduled { job, slot_ms } => Fact::CronRunRequested { job, slot_ms, request },
+            About::Nothing => {
+                Fact::Injected { what: "provider got a request without a marked message".into() }
             }
-            None => {
-                let what = "provider got a request without a marked message".into();
-                self.record(Fact::Injected { what });
-            }
-        }
-        Answer { message, request }
+        });
+        Answer { about, request }
     }
 
     async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
         match self.write(&answer, respond).await {
-            Ok(tokens) => self.record_about(&answer, |message, request| Fact::ProviderAnswered {
-                message,
-                request,
-                tokens,
-            }),
-            Err(how) => self.record_about(&answer, |message, request| Fact::ProviderStopped {
-                message,
-                request,
-                how: how.into(),
-            }),
+            Ok(tokens) => self.finished(answer, tokens),
+            Err(how) => self.stopped(answer, how),
+        }
+    }
+
+    fn finished(&self, Answer { about, request }: Answer, tokens: u32) {
+        match about {
+            About::Message(message) => self.record(Fact::ProviderAnswered { message, request, tokens }),
+            About::Scheduled { job, slot_ms } => self.record(Fact::CronRunAnswered { job, slot_ms, request }),
+            About::Nothing => {}
+        }
+    }
+
+    fn stopped(&self, Answer { about, request }: Answer, how: &str) {
+        let how = how.into();
+        match about {
+            About::Message(message) => self.record(Fact::ProviderStopped { message, request, how }),
+            About::Scheduled { job, slot_ms } => {
+                self.record(Fact::CronRunStopped { job, slot_ms, request, how });
+            }
+            About::Nothing => {}
         }
     }
 
@@ -225,7 +237,6 @@ impl Provider {
             body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
         body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
-        body.send(Bytes::from_static(b"data: [DONE]\n\n")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
 
@@ -238,20 +249,26 @@ impl Provider {
         least + Duration::from_millis(self.env.random("provider-first-token") % span_ms.saturating_add(1))
     }
 
-    fn record_about(&self, answer: &Answer, fact: impl FnOnce(MessageId, u32) -> Fact) {
-        if let Some(message) = &answer.message {
-            self.record(fact(message.clone(), answer.request));
-        }
-    }
-
     fn record(&self, fact: Fact) {
         self.recorder.record(Source::Provider, fact);
     }
 }
 
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum About {
+    Message(MessageId),
+    /// A run that the gateway schedules itself, by its job and its time in milliseconds of the wall clock.
+    Scheduled {
+        job: String,
+        slot_ms: u64,
+    },
+    Nothing,
+}
+
 /// One answer in the making.
 struct Answer {
-    message: Option<MessageId>,
+    about: About,
     /// Counting from 1.
     request: u32,
 }
@@ -259,9 +276,9 @@ struct Answer {
 impl Answer {
     /// The `index`th piece of the text, counting from 0.
     fn token(&self, index: u32) -> String {
-        match (index, &self.message) {
-            (0, Some(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
-            (0, None) => "Well:".to_owned(),
+        match (index, &self.about) {
+            (0, About::Message(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
+            (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
                 format!(" {}", WORDS[word as usize])
@@ -274,8 +291,10 @@ impl Answer {
         self.event(&format!(r#"{{"index":0,"delta":{{"content":{content}}},"finish_reason":null}}"#))
     }
 
+    /// The last piece, and the word that it was the last.
     fn last_chunk(&self) -> Bytes {
-        self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#)
+        let last = self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#);
+        Bytes::from([&last, b"data: [DONE]\n\n".as_slice()].concat())
     }
 
     /// One server-sent event. Written by hand: a run sends hundreds, and building a tree for each was a
@@ -288,11 +307,32 @@ impl Answer {
     }
 }
 
-/// The message that a request is about: the last mark in the last user message.
-fn last_message(body: &Value) -> Option<MessageId> {
-    let messages = body.get("messages")?.as_array()?;
-    let last = messages.iter().rev().find(|message| string_at(message, "role") == Some("user"))?;
-    MessageId::marked_in(&text_of(last)).pop()
+/// The job and the time of a scheduled run, whose message begins with them: `[cron:report 2026-03-02T00:05:00.000Z]`.
+fn scheduled(text: &str) -> Option<(String, u64)> {
+    let (job, slot) = text.strip_prefix("[cron:")?.split_once(']')?.0.split_once(' ')?;
+    Some((job.to_owned(), WallTime::parse(slot)?.epoch_ms()))
+}
+
+/// A request, with the messages of the prompt as text: only the last one of the user's is looked at.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    stream: Option<bool>,
+    #[serde(borrow, default)]
+    messages: Vec<&'a RawValue>,
+}
+
+impl Asked<'_> {
+    /// What the request is about: what the last user message says at its beginning, or the last mark in it.
+    fn about(&self) -> About {
+        let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
+        let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
+        let text = last.as_ref().map(text_of).unwrap_or_default();
+        match (scheduled(&text), MessageId::marked_in(&text).pop()) {
+            (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
+            (None, Some(message)) => About::Message(message),
+            (None, None) => About::Nothing,
+        }
+    }
 }
 
 fn event_stream(chunks: mpsc::Receiver<Bytes>) -> Response<Body> {
@@ -321,6 +361,12 @@ fn error(status: StatusCode, message: &str) -> Response<Body> {
 mod tests {
     use super::*;
 
+    fn about(body: Value) -> About {
+        let body = body.to_string();
+        let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
+        asked.about()
+    }
+
     #[test]
     fn the_last_mark_of_the_last_user_message_is_what_a_request_is_about() {
         let body = json!({ "messages": [
@@ -329,16 +375,25 @@ mod tests {
             { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
             { "role": "assistant", "content": "Re [ann#9]" },
         ] });
-        assert_eq!(last_message(&body).map(|id| id.to_string()).as_deref(), Some("ann#2"));
-        assert_eq!(last_message(&json!({ "messages": [{ "role": "user", "content": "hi" }] })), None);
-        assert_eq!(last_message(&json!([])), None);
+        assert_eq!(about(body), About::Message(MessageId { sender: "ann".into(), number: 2 }));
+        assert_eq!(about(json!({ "messages": [{ "role": "user", "content": "hi" }] })), About::Nothing);
+        assert_eq!(about(json!({ "stream": true })), About::Nothing);
+    }
+
+    #[test]
+    fn a_scheduled_run_says_what_it_is_at_its_beginning() {
+        let about = |text: &str| about(json!({ "messages": [{ "role": "user", "content": text }] }));
+        let scheduled = About::Scheduled { job: "report".into(), slot_ms: 1_772_409_900_000 };
+        assert_eq!(about("[cron:report 2026-03-02T00:05:00.000Z] how are we?"), scheduled);
+        assert_eq!(about("see [cron:report 2026-03-02T00:05:00.000Z]"), About::Nothing);
+        assert_eq!(about("[cron:report soon]"), About::Nothing);
     }
 
     #[test]
     fn two_requests_about_one_message_get_different_words() {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
-            let answer = Answer { message: Some(message.clone()), request };
+            let answer = Answer { about: About::Message(message.clone()), request };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -18,8 +18,8 @@ use super::frames::Frame;
 /// How long a polite client waits for its close frame to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The size of the read buffer; tungstenite fills it with zeros at each read, so it is small.
-const READ_BUFFER_BYTES: usize = 4096;
+/// The size of the read buffer; tungstenite fills it with zeros at each read, so it is small. Most frames fit.
+const READ_BUFFER_BYTES: usize = 1024;
 
 /// An open WebSocket to the gateway.
 pub(super) type Socket = WebSocketStream<Stream>;

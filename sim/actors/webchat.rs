@@ -30,14 +30,21 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told at the start.
 #[derive(Clone, Debug)]
 pub struct WebchatSettings {
-    /// Its name: `ann` sends `ann#1`, `ann#2`, ... in the session `agent:main:webchat:direct:ann`.
+    /// Its name: `ann` sends `ann#1`, `ann#2`, ...
     pub name: String,
+    /// Whose conversation it is: `ann` for the session `agent:main:webchat:direct:ann`.
+    pub conversation_of: String,
     /// How it behaves.
     pub kind: SenderKind,
     /// The gateway's port.
     pub port: u16,
     /// The token it authenticates with.
     pub token: String,
+}
+
+/// The session in which the sender called `name` talks.
+pub fn session_key(name: &str) -> String {
+    format!("agent:main:webchat:direct:{name}")
 }
 
 /// How a sender behaves when things go wrong.
@@ -82,7 +89,7 @@ pub async fn run(
 ) {
     let jitter_env = env.clone();
     let jitter = Box::new(move || jitter_env.random("webchat-backoff"));
-    let conversation = Conversation::new(&settings.name, settings.kind, jitter);
+    let conversation = Conversation::new(&settings.name, &settings.conversation_of, settings.kind, jitter);
     let mut sender = Sender { env, recorder, settings, conversation, commands, more_commands: true };
     sender.live().await;
 }

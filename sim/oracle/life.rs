@@ -1,8 +1,9 @@
 //! The lives of the service's processes, as seen from outside.
 //!
 //! A life begins and ends in the process table; in between it may hold the port, change state files, be frozen,
-//! and receive signals that end it. Pids are reused, so a life is known by when it lived. Log records play no
-//! part here.
+//! and receive signals that end it. Pids are reused, so a life is known by when it lived. Where restarts happen in
+//! place, a life follows a request to restart by giving the port back and taking it again. Log records play no part
+//! here.
 
 use std::time::Duration;
 
@@ -20,11 +21,33 @@ pub(super) struct Life {
     pub(super) ended: Option<(Duration, DeathCause)>,
     /// Every time it held the service's port.
     pub(super) holds: Vec<Interval>,
-    /// Its first successful change of a state file: when and which.
-    pub(super) first_change: Option<(Duration, String)>,
+    /// The stretches in which it served: from a sign of serving until it ended, or gave the port back in order to
+    /// begin again.
+    pub(super) stints: Vec<Stint>,
     /// The signals it handled that ask a gateway to end, in order.
     pub(super) ending_signals: Vec<(Duration, Signal)>,
+    /// What it was asked for, in order: of several signals before it had followed, the first counts.
+    pub(super) requests: Vec<Request>,
     frozen: Vec<Interval>,
+}
+
+/// A request to end or to begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) at: Duration,
+    pub(super) signal: Signal,
+    /// When it had begun again; never, unless restarts happen in place and nothing but a restart was asked for.
+    pub(super) followed: Option<Duration>,
+    /// A later signal asked for a stop.
+    stops: bool,
+}
+
+/// A stretch of serving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stint {
+    pub(super) time: Interval,
+    /// What showed that it served: `bound the port`, `changed /state/inbox.jsonl`.
+    pub(super) sign: String,
 }
 
 /// A stretch of time; open when it has no end yet.
@@ -67,18 +90,16 @@ fn take(lives: &mut Vec<Life>, terms: &Terms, event: &Event) {
             with_life(lives, *pid, |life| life.end(at, *cause));
         }
         Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
-            with_life(lives, *pid, |life| life.holds.push(Interval { from: at, until: None }));
+            with_life(lives, *pid, |life| life.bind(at, terms.restarts_in_place));
         }
         Fact::PortReleased { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
-            with_life(lives, *pid, |life| close(&mut life.holds, at));
+            with_life(lives, *pid, |life| life.release(at, terms.restarts_in_place));
         }
         Fact::Disk { pid, op, path, error: None, .. } if changes_state(*op, path, &terms.state_dir) => {
-            with_life(lives, *pid, |life| {
-                life.first_change.get_or_insert_with(|| (at, path.clone()));
-            });
+            with_life(lives, *pid, |life| life.shows_service(at, || format!("changed {path}")));
         }
         Fact::SignalDelivered { pid, signal, handled: true } if ends_a_gateway(*signal) => {
-            with_life(lives, *pid, |life| life.ending_signals.push((at, *signal)));
+            with_life(lives, *pid, |life| life.is_asked(at, *signal));
         }
         Fact::ProcessFrozen { pid } => {
             with_life(lives, *pid, |life| life.frozen.push(Interval { from: at, until: None }));
@@ -118,6 +139,12 @@ fn changes_state(op: FsOp, path: &str, state_dir: &str) -> bool {
     changes && inside && !name.ends_with(".lock") && !name.contains(".lock.")
 }
 
+impl Request {
+    const fn asks_to_begin_again(&self) -> bool {
+        self.followed.is_none() && !self.stops
+    }
+}
+
 impl Life {
     const fn new(pid: Pid, started_at: Duration) -> Self {
         Self {
@@ -125,8 +152,9 @@ impl Life {
             started_at,
             ended: None,
             holds: Vec::new(),
-            first_change: None,
+            stints: Vec::new(),
             ending_signals: Vec::new(),
+            requests: Vec::new(),
             frozen: Vec::new(),
         }
     }
@@ -135,6 +163,45 @@ impl Life {
         self.ended = Some((at, cause));
         close(&mut self.holds, at);
         close(&mut self.frozen, at);
+        self.stop_serving(at);
+    }
+
+    fn bind(&mut self, at: Duration, in_place: bool) {
+        if in_place
+            && let Some(request) = self.requests.last_mut().filter(|request| request.asks_to_begin_again())
+        {
+            request.followed = Some(at);
+        }
+        self.holds.push(Interval { from: at, until: None });
+        self.shows_service(at, || "bound the port".to_string());
+    }
+
+    fn release(&mut self, at: Duration, in_place: bool) {
+        close(&mut self.holds, at);
+        if in_place && self.requests.last().is_some_and(Request::asks_to_begin_again) {
+            self.stop_serving(at);
+        }
+    }
+
+    fn shows_service(&mut self, at: Duration, sign: impl FnOnce() -> String) {
+        if self.stints.last().is_none_or(|stint| stint.time.until.is_some()) {
+            self.stints.push(Stint { time: Interval { from: at, until: None }, sign: sign() });
+        }
+    }
+
+    fn stop_serving(&mut self, at: Duration) {
+        if let Some(stint) = self.stints.last_mut() {
+            stint.time.until.get_or_insert(at);
+        }
+    }
+
+    fn is_asked(&mut self, at: Duration, signal: Signal) {
+        self.ending_signals.push((at, signal));
+        let stops = signal != Signal::User1;
+        match self.requests.last_mut().filter(|request| request.followed.is_none()) {
+            Some(open) => open.stops |= stops,
+            None => self.requests.push(Request { at, signal, followed: None, stops }),
+        }
     }
 
     /// `gateway pid 214`
@@ -160,9 +227,30 @@ impl Life {
         self.holds.iter().any(|hold| hold.contains(moment))
     }
 
-    /// The first signal that asked it to end.
-    pub(super) fn first_ending_signal(&self) -> Option<(Duration, Signal)> {
-        self.ending_signals.first().copied()
+    /// For how long it served between two moments: it held the port, was not frozen, and had not been asked to end
+    /// since it took the port.
+    pub(super) fn served_between(&self, from: Duration, until: Duration) -> Duration {
+        let served = |hold: &Interval| {
+            let asked = self.ending_signals.iter().map(|(at, _)| *at).find(|at| *at >= hold.from);
+            let ends = [hold.until, asked].into_iter().flatten().fold(until, Duration::min);
+            let begins = hold.from.max(from);
+            ends.saturating_sub(begins).saturating_sub(self.frozen_between(begins, ends))
+        };
+        self.holds.iter().map(served).sum()
+    }
+
+    /// The request that it was following at `moment`, if any.
+    pub(super) fn request_at(&self, moment: Duration) -> Option<Request> {
+        let is_open = |request: &&Request| {
+            request.at <= moment && request.followed.is_none_or(|followed| moment < followed)
+        };
+        self.requests.iter().find(is_open).copied()
+    }
+
+    /// When what serves at `moment` began: with the process, or when it last began again.
+    pub(super) fn began_before(&self, moment: Duration) -> Duration {
+        let followed = self.requests.iter().filter_map(|request| request.followed);
+        followed.filter(|at| *at <= moment).max().unwrap_or(self.started_at)
     }
 
     /// For how long it was frozen between two moments.
@@ -197,12 +285,54 @@ mod tests {
     }
 
     #[test]
+    fn a_life_follows_a_restart_in_place_when_it_binds_again_and_never_follows_a_stop() {
+        let at = Duration::from_millis;
+        let requests = |story: Story, restarts_in_place: bool| {
+            let events = story.events();
+            let terms = Terms { restarts_in_place, ..Terms::default() };
+            lives(&events, &terms).remove(0).requests
+        };
+        let twice = || {
+            let story = Story::new().at(0).serves(1).at(5).signal(Signal::User1).at(6).signal(Signal::User1);
+            story.at(7).releases().at(8).binds().at(20).signal(Signal::User1).at(21).releases().binds()
+        };
+        let request = |from, followed: Option<u64>| Request {
+            at: at(from),
+            signal: Signal::User1,
+            followed: followed.map(at),
+            stops: false,
+        };
+        assert_eq!(requests(twice(), true), [request(5, Some(8)), request(20, Some(21))]);
+        assert_eq!(requests(twice(), false), [request(5, None)], "it had to end");
+        let stopped =
+            Story::new().at(0).serves(1).at(5).signal(Signal::User1).at(6).signal(Signal::Terminate);
+        assert_eq!(
+            requests(stopped.at(7).releases().at(8).binds(), true),
+            [Request { stops: true, ..request(5, None) }]
+        );
+    }
+
+    #[test]
     fn only_changes_of_state_files_count_and_lock_files_do_not() {
         assert!(changes_state(FsOp::Append, "/state/inbox.jsonl", "/state"));
         assert!(!changes_state(FsOp::Read, "/state/inbox.jsonl", "/state"));
         assert!(!changes_state(FsOp::CreateNew, "/state/gateway.lock", "/state"));
         assert!(!changes_state(FsOp::Write, "/state/gateway.lock.tmp-3", "/state"));
         assert!(!changes_state(FsOp::Append, "/stateless/inbox.jsonl", "/state"));
+    }
+
+    #[test]
+    fn a_life_serves_while_it_has_the_port_and_nobody_asked_it_to_end() {
+        let first =
+            Story::new().at(100).serves(1).at(200).frozen().at(300).thawed().at(500).signal(Signal::User1);
+        let found = lives_of(first.at(600).releases().at(700).binds().at(900).exits(0));
+        let served = |from, until| {
+            found[0].served_between(Duration::from_millis(from), Duration::from_millis(until)).as_millis()
+        };
+        assert_eq!(
+            [served(0, 1_000), served(150, 250), served(500, 650), served(800, 850)],
+            [500, 50, 0, 50]
+        );
     }
 
     #[test]

@@ -6,8 +6,11 @@
 use crate::timeline::{Event, Ledger};
 use crate::verdict::Violation;
 
+mod cron_runs_once;
 mod expected_fates;
 mod life;
+mod lock_has_a_live_owner;
+mod never_two_writers;
 mod no_duplicate;
 mod no_restart_loop;
 mod no_silent_drop;
@@ -20,7 +23,7 @@ mod state_never_goes_back;
 mod terms;
 mod up_at_the_end;
 
-pub use terms::{RestartLoopLimit, Terms};
+pub use terms::{CronTerm, RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {
@@ -63,6 +66,9 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(no_restart_loop::NoRestartLoop),
         Box::new(up_at_the_end::UpAtTheEnd),
         Box::new(state_never_goes_back::StateNeverGoesBack),
+        Box::new(never_two_writers::NeverTwoWriters),
+        Box::new(lock_has_a_live_owner::LockHasALiveOwner),
+        Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(expected_fates::ExpectedFates),
@@ -77,6 +83,11 @@ pub fn judge(run: &Evidence<'_>) -> Vec<Violation> {
 /// A breach of `oracle` that is not about one message in particular.
 fn breach(oracle: &dyn Oracle, message: String, explanation: String) -> Violation {
     Violation { invariant: oracle.invariant().to_string(), message, explanation, last_seen: None }
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::life::{Life, end_of};
+use super::life::{Life, Request, end_of};
 use super::{Evidence, Oracle, Violation};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Entry, Fact, Fate, MessageId};
@@ -56,9 +56,14 @@ fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
 /// What befell the process that had the message: a signal and its consequence, or a sudden death.
 fn blow(lives: &[Life], since: Duration) -> Option<String> {
     let life = lives.iter().find(|life| life.ended_at().is_none_or(|ended| ended >= since))?;
-    match (life.first_ending_signal(), life.ended) {
-        (Some((at, signal)), _) => {
-            Some(format!("{signal} reached {} at {}; {}.", life.name(), moment(at), life.end_words()))
+    let open = |request: &&Request| request.followed.is_none_or(|followed| followed >= since);
+    match (life.requests.iter().find(open), life.ended) {
+        (Some(Request { at, signal, followed, .. }), _) => {
+            let then = match followed {
+                Some(followed) => format!("it began again at {}", moment(*followed)),
+                None => life.end_words(),
+            };
+            Some(format!("{signal} reached {} at {}; {then}.", life.name(), moment(*at)))
         }
         (None, Some((at, cause))) => {
             Some(format!("{} ended at {} ({cause}).", capital(&life.name()), moment(at)))

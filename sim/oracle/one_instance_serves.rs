@@ -3,9 +3,7 @@
 //! Seen from outside, a process serves from the moment it holds the port or changes a state file, whichever
 //! comes first, until it exits. A second instance may start, look at the lock and give way; it may not write.
 
-use std::time::Duration;
-
-use super::life::Life;
+use super::life::{Life, Stint};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
 
@@ -22,21 +20,27 @@ impl Oracle for OneInstanceServes {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let mut serving: Vec<_> =
-            run.lives.iter().filter_map(|life| Some((serves_from(life)?, life))).collect();
-        serving.sort_by_key(|((from, _), _)| *from);
+        let mut serving: Vec<(&Life, &Stint)> = Vec::new();
+        run.lives.iter().for_each(|life| serving.extend(life.stints.iter().map(|stint| (life, stint))));
+        serving.sort_by_key(|(_, stint)| stint.time.from);
         let mut found = Vec::new();
-        for (index, ((from, sign), later)) in serving.iter().enumerate() {
-            let overlaps = |earlier: &&(Sign, &Life)| earlier.1.ended_at().is_none_or(|ended| ended > *from);
-            for ((since, earlier_sign), earlier) in serving[..index].iter().filter(overlaps) {
+        for (index, (later, stint)) in serving.iter().enumerate() {
+            let from = stint.time.from;
+            let overlaps = |(earlier, served): &&(&Life, &Stint)| {
+                !std::ptr::eq(*earlier, *later) && served.time.until.is_none_or(|until| until > from)
+            };
+            for (earlier, served) in serving[..index].iter().filter(overlaps) {
+                let since = served.time.from;
                 let earlier_name = capital(&earlier.name());
                 let message = format!("{earlier_name} and {} served at the same time", later.name());
                 let explanation = format!(
-                    "{earlier_name} served since {} ({earlier_sign}). At {} {} served too ({sign}), {} after; {}.",
-                    moment(*since),
-                    moment(*from),
+                    "{earlier_name} served since {} ({}). At {} {} served too ({}), {} after; {}.",
+                    moment(since),
+                    served.sign,
+                    moment(from),
                     later.name(),
-                    span(from.saturating_sub(*since)),
+                    stint.sign,
+                    span(from.saturating_sub(since)),
                     first_end(earlier, later),
                 );
                 found.push(breach(self, message, explanation));
@@ -44,15 +48,6 @@ impl Oracle for OneInstanceServes {
         }
         found
     }
-}
-
-/// When a process began to serve, and what showed it.
-type Sign = (Duration, String);
-
-fn serves_from(life: &Life) -> Option<Sign> {
-    let bound = life.holds.first().map(|hold| (hold.from, "bound the port".to_string()));
-    let wrote = life.first_change.as_ref().map(|(at, path)| (*at, format!("changed {path}")));
-    [bound, wrote].into_iter().flatten().min_by_key(|(at, _)| *at)
 }
 
 fn first_end(one: &Life, other: &Life) -> String {
@@ -72,7 +67,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
-    use gateway::env::FsOp;
+    use gateway::env::{FsOp, Signal};
 
     fn second_instance() -> Story {
         Story::new().at(0).serves(214).at(1_000).gateway(215).starts()
@@ -100,6 +95,17 @@ mod tests {
             "Gateway pid 214 served since 0.000 s (bound the port). At 1.004 s gateway pid 215 served too \
              (changed /state/inbox.jsonl), 1.0 s after; this lasted until gateway pid 215 ended at 1.010 s (exit 78)."
         );
+    }
+
+    #[test]
+    fn who_begins_again_in_place_serves_until_it_gives_the_port_back_and_from_its_next_sign_on() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let released = || Story::new().at(0).serves(214).at(900).signal(Signal::User1).at(910).releases();
+        let another = |story: Story| story.at(920).gateway(215).starts().binds().at(930).exits(75);
+        assert_eq!(verdict(&OneInstanceServes, another(released()).at(940).gateway(214).binds(), &terms), []);
+        let ghost = another(released().at(915).disk(FsOp::Append, "/state/inbox.jsonl"));
+        assert_eq!(verdict(&OneInstanceServes, ghost, &terms).len(), 1, "its old tasks still write");
+        assert_eq!(complaints(&OneInstanceServes, another(released())).len(), 1, "it had to end");
     }
 
     #[test]

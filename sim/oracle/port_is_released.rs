@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
-use super::life::{Interval, Life, end_of};
+use super::life::{Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
@@ -28,17 +28,26 @@ impl Oracle for PortIsReleased {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
-        let mut found: Vec<_> = lives.iter().filter_map(|life| self.kept_too_long(run, life)).collect();
+        let mut found: Vec<_> = lives
+            .iter()
+            .flat_map(|life| {
+                life.requests.iter().filter_map(|request| self.kept_too_long(run, life, request))
+            })
+            .collect();
         found.extend(self.refused_successors(run, lives));
         found
     }
 }
 
 impl PortIsReleased {
-    fn kept_too_long(&self, run: &Evidence<'_>, life: &Life) -> Option<Violation> {
+    fn kept_too_long(&self, run: &Evidence<'_>, life: &Life, request: &Request) -> Option<Violation> {
         let terms = run.terms;
-        let (asked, signal) = life.first_ending_signal()?;
+        let Request { at: asked, signal, .. } = *request;
         let hold = life.holds.iter().find(|hold| hold.until.is_none_or(|until| until > asked))?;
+        // The port that it took in order to begin again is not the one it had to give back.
+        if request.followed.is_some_and(|followed| hold.from >= followed) {
+            return None;
+        }
         let released = hold.until.unwrap_or_else(|| end_of(run));
         let done = work_done(run, asked, released);
         let frozen = life.frozen_between(asked, released);
@@ -65,12 +74,12 @@ impl PortIsReleased {
             }
             let at = event.at;
             let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
-            let Some((holder, (asked, signal))) =
-                holder.and_then(|life| Some((life, life.first_ending_signal()?)))
+            let Some((holder, Request { at: asked, signal, .. })) =
+                holder.and_then(|life| Some((life, life.request_at(at)?)))
             else {
                 continue;
             };
-            if asked > at || !seen.insert((*pid, holder.pid, holder.started_at)) {
+            if !seen.insert((*pid, holder.pid, holder.started_at)) {
                 continue;
             }
             let message = format!("Gateway pid {pid} found the port {port} taken by {}", holder.name());
@@ -112,13 +121,15 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut asked = Vec::new();
     for event in run.events {
         match &event.fact {
-            Fact::ProviderRequested { message, request } => {
-                asked.push((message, request));
+            Fact::ProviderRequested { request, .. } | Fact::CronRunRequested { request, .. } => {
+                asked.push(request);
                 found.push(Interval { from: event.at, until: None });
             }
-            Fact::ProviderAnswered { message, request, .. }
-            | Fact::ProviderStopped { message, request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| *known == (message, request)) {
+            Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderStopped { request, .. }
+            | Fact::CronRunAnswered { request, .. }
+            | Fact::CronRunStopped { request, .. } => {
+                if let Some(index) = asked.iter().rposition(|known| *known == request) {
                     found[index].until = Some(event.at);
                 }
             }
@@ -211,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn a_scheduled_run_is_work_in_flight() {
+        let at_work = || Story::new().at(0).serves(214).at(9_000).cron_asked("report", 0, 1);
+        let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
+        assert_eq!(complaints(&PortIsReleased, done.at(15_000).releases()), [""; 0]);
+        let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
+        assert_eq!(complaints(&PortIsReleased, done.at(15_001).releases()).len(), 1);
+    }
+
+    #[test]
     fn a_request_to_the_model_is_work_even_when_the_acknowledgement_was_lost() {
         let story = Story::new().at(0).serves(214).at(9_000).sent(1).asked(1, 1).unacknowledged(1);
         let story =
@@ -238,6 +258,18 @@ mod tests {
     fn a_port_that_is_never_released_is_seen_at_the_end() {
         assert_eq!(complaints(&PortIsReleased, signalled().at(11_000).ended()), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, signalled().at(60_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn each_restart_in_place_has_its_own_budget() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let again = |released| {
+            let story = signalled().at(12_000).releases().at(12_010).binds();
+            story.at(60_000).signal(Signal::User1).at(released).releases().binds().at(600_000).ended()
+        };
+        assert_eq!(verdict(&PortIsReleased, again(62_000), &terms), []);
+        let found = verdict(&PortIsReleased, again(62_100), &terms);
+        assert_eq!(found[0].message, "The port 18789 was still bound 2.1 s after SIGUSR1 (budget 2.0 s)");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::life::{Interval, Life};
+use super::life::{Interval, Life, Request};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{AttemptOutcome, Entry, Fact, MessageId};
@@ -72,10 +72,11 @@ fn answerer<'a>(lives: &'a [Life], probe: &Probe) -> Option<&'a Life> {
 
 impl ReadinessTellsTheTruth {
     fn ready_while_ending(&self, lives: &[Life], life: &Life, probe: &Probe) -> Option<Violation> {
-        let (asked_to_end, signal) = life.first_ending_signal()?;
+        let Request { at: asked_to_end, signal, followed, .. } = life.request_at(probe.asked_at)?;
         let mine = answerer(lives, probe).is_some_and(|holder| std::ptr::eq(holder, life));
         let excused = !life.frozen_between(asked_to_end, probe.answered_at).is_zero();
-        if !mine || asked_to_end >= probe.asked_at || excused {
+        let began_again = followed.is_some_and(|followed| followed <= probe.answered_at);
+        if !mine || asked_to_end >= probe.asked_at || excused || began_again {
             return None;
         }
         let message = format!("{} said ready although it was ending", capital(&life.name()));
@@ -144,8 +145,9 @@ impl ReadinessTellsTheTruth {
             let Some(life) = lives.iter().find(|life| life.holds_port_at(at)) else { continue };
             // It counts only between two probes that both said no: what holds after the last is not known.
             let Some(after) = probes.iter().position(|probe| probe.asked_at >= at) else { continue };
-            // What an earlier life said says nothing about this one.
-            let no = |probe: &&Probe| !probe.ready && probe.asked_at >= life.started_at;
+            // What an earlier life said says nothing about this one, nor what this one said before it began again.
+            let began = life.began_before(at);
+            let no = |probe: &&Probe| !probe.ready && probe.asked_at >= began;
             let since = probes[..=after].iter().rev().take_while(no).last();
             let Some(since) = since.map(|probe| probe.answered_at) else { continue };
             if at.saturating_sub(since) <= SLOW_TO_ADMIT {
@@ -182,7 +184,8 @@ fn refused_at(run: &Evidence<'_>, message: &MessageId, sent_at: Duration) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::tests::complaints;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
     use gateway::env::{FsOp, Signal};
 
@@ -210,6 +213,21 @@ mod tests {
         assert_eq!(complaints(&ORACLE, story.starts().binds().at(2_610).ready(2_605, Some(true))), [""; 0]);
         let handover = served().at(2_000).signal(Signal::Terminate).at(2_500).exits(75).gateway(215).starts();
         assert_eq!(complaints(&ORACLE, handover.binds().at(2_510).ready(2_499, Some(true))), [""; 0]);
+    }
+
+    #[test]
+    fn who_began_again_in_place_may_say_ready_and_owes_nothing_for_what_it_said_before() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let again = || served().at(2_000).signal(Signal::User1).at(9_000).releases().at(9_010).binds();
+        let ready = |asked| again().at(9_020).ready(asked, Some(true));
+        assert_eq!(verdict(&ORACLE, ready(9_015), &terms), []);
+        assert_eq!(verdict(&ORACLE, ready(8_999), &terms), [], "the new generation may have answered");
+        let lie = served().at(2_000).signal(Signal::User1).at(2_010).ready(2_005, Some(true));
+        assert_eq!(verdict(&ORACLE, lie.at(9_000).releases().binds(), &terms).len(), 1);
+
+        let draining = served().at(2_000).signal(Signal::User1).at(2_020).ready(2_010, Some(false)).at(9_000);
+        let accepted = draining.releases().at(9_010).binds().at(9_020).sent(1).accepted(1);
+        assert_eq!(verdict(&ORACLE, accepted.at(9_031).ready(9_025, Some(false)), &terms), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::env::Signal;
 
-use super::life::{Life, end_of};
+use super::life::{Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
@@ -28,7 +28,10 @@ impl Oracle for ShutdownWithinStopTimeout {
         let lives = &run.lives;
         let timeouts: Vec<_> = timeouts(run);
         let mut found: Vec<_> = timeouts.iter().filter_map(|timeout| self.killed(lives, *timeout)).collect();
-        found.extend(lives.iter().filter_map(|life| self.too_long(run, life, &timeouts)));
+        found.extend(lives.iter().flat_map(|life| {
+            let too_long = |request| self.too_long(run, life, request, &timeouts);
+            life.requests.iter().filter_map(too_long)
+        }));
         found
     }
 }
@@ -62,8 +65,8 @@ impl ShutdownWithinStopTimeout {
         }
         let name = life.map_or_else(|| "the service".to_string(), Life::name);
         let message = format!("The supervisor had to kill {name} after {}", span(allowed));
-        let asked = match life.and_then(Life::first_ending_signal) {
-            Some((asked, signal)) => format!("{signal} reached it at {}", moment(asked)),
+        let asked = match life.and_then(|life| life.request_at(at)) {
+            Some(Request { at: asked, signal, .. }) => format!("{signal} reached it at {}", moment(asked)),
             None => "it handled no stop signal".to_string(),
         };
         let explanation = format!(
@@ -76,9 +79,15 @@ impl ShutdownWithinStopTimeout {
     }
 
     /// Nobody killed it, yet it took longer than a supervisor would have waited.
-    fn too_long(&self, run: &Evidence<'_>, life: &Life, timeouts: &[Timeout]) -> Option<Violation> {
-        let (asked, signal): (Duration, Signal) = life.first_ending_signal()?;
-        let ended = life.ended_at().unwrap_or_else(|| end_of(run));
+    fn too_long(
+        &self,
+        run: &Evidence<'_>,
+        life: &Life,
+        request: &Request,
+        timeouts: &[Timeout],
+    ) -> Option<Violation> {
+        let Request { at: asked, signal, .. } = *request;
+        let ended = request.followed.or(life.ended_at()).unwrap_or_else(|| end_of(run));
         if timeouts.iter().any(|(at, _)| (asked..=ended).contains(at)) {
             return None;
         }
@@ -134,6 +143,20 @@ mod tests {
             complaints(&ShutdownWithinStopTimeout, restarted().at(110_100).exits(75)),
             ["Gateway pid 214 took 100.1 s to end after SIGUSR1 (limit 100.0 s)"]
         );
+    }
+
+    #[test]
+    fn who_restarts_in_place_need_not_end_but_has_to_begin_again_in_time() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let begins = |at| {
+            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(at).releases();
+            verdict(&ShutdownWithinStopTimeout, story.binds().at(900_000).ended(), &terms).len()
+        };
+        assert_eq!((begins(110_000), begins(110_100)), (0, 1));
+        let stopped =
+            Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate).at(11_000).releases();
+        let found = verdict(&ShutdownWithinStopTimeout, stopped.binds().at(900_000).ended(), &terms);
+        assert_eq!(found.len(), 1, "a stop is a stop");
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Acknowledged state never goes back: the store always parses, and nothing that was acknowledged disappears.
 //!
 //! Judged whenever an outside observer looks into the state directory: after each death and at the end. What the
-//! gateway acknowledged before the look must be mentioned there, and a reply that a sender has must be recorded.
+//! gateway acknowledged before the look must be mentioned there, a reply that a sender has must be recorded, what a
+//! command-line tool said it had done must be found, and so must every session that an earlier look found; except, after
+//! a power loss, those of a store that a killed process had not come to make durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Evidence, Oracle, Violation, breach};
+use gateway::env::FsOp;
+
+use super::{Evidence, Oracle, Violation, breach, file_name};
 use crate::timeline::words::moment;
-use crate::timeline::{DeathCause, Fact, MessageId, StateSeen};
+use crate::timeline::{DeathCause, Fact, MessageId, STORE_FILE, StateSeen};
 
 /// The store always parses, and nothing that was acknowledged disappears from the state directory.
 pub(super) struct StateNeverGoesBack;
@@ -33,11 +37,16 @@ impl Oracle for StateNeverGoesBack {
                 Fact::ReplyReceived { message, .. } => {
                     watch.replied.insert(message.clone());
                 }
+                Fact::ToolFinished { message: Some(mark), done: true, .. } => {
+                    watch.done_by_tools.insert(mark.clone(), event.at);
+                }
+                Fact::Disk { op, path, error: None, .. } => watch.operate(*op, path, event.at),
+                Fact::PowerLost { .. } => watch.power_lost(),
                 Fact::ProcessExited { program, cause, .. } if *program == run.terms.program => {
                     watch.last_death = Some((event.at, *cause));
                 }
                 Fact::State(state) => {
-                    let losses = watch.look(state);
+                    let losses = watch.look(state, event.at);
                     found.extend(losses.into_iter().map(|loss| self.violation(run, &watch, event.at, loss)));
                 }
                 _ => {}
@@ -52,6 +61,14 @@ impl Oracle for StateNeverGoesBack {
 struct Watch {
     accepted: BTreeSet<MessageId>,
     replied: BTreeSet<MessageId>,
+    /// What tools said they had done, by the mark that they left, and when they said so.
+    done_by_tools: BTreeMap<MessageId, Duration>,
+    /// The sessions that were in the store, and when they were first and last seen there.
+    sessions: BTreeMap<String, (Duration, Duration)>,
+    /// When the store was first changed in a way that a power loss may undo.
+    unsynced_since: Option<Duration>,
+    /// The directory that the store is in.
+    store_dir: String,
     store_seen: bool,
     reported: BTreeSet<Loss>,
     last_death: Option<(Duration, DeathCause)>,
@@ -64,11 +81,33 @@ enum Loss {
     StoreGone,
     Message(MessageId),
     Reply(MessageId),
+    Session(String),
+    Tool(MessageId),
 }
 
 impl Watch {
+    /// Follows what becomes of the store on the disk.
+    fn operate(&mut self, op: FsOp, path: &str, at: Duration) {
+        match op {
+            FsOp::Write | FsOp::Rename if file_name(path) == STORE_FILE => {
+                self.unsynced_since.get_or_insert(at);
+                self.store_dir =
+                    path.strip_suffix(STORE_FILE).unwrap_or_default().trim_end_matches('/').to_string();
+            }
+            FsOp::SyncDir if path == self.store_dir => self.unsynced_since = None,
+            _ => {}
+        }
+    }
+
+    /// What was seen of the store only after it was last made durable may be gone.
+    fn power_lost(&mut self) {
+        if let Some(unsynced) = self.unsynced_since.take() {
+            self.sessions.retain(|_, (first, _)| *first < unsynced);
+        }
+    }
+
     /// What this look finds lost that no earlier look had found.
-    fn look(&mut self, state: &StateSeen) -> Vec<Loss> {
+    fn look(&mut self, state: &StateSeen, at: Duration) -> Vec<Loss> {
         let mut losses = Vec::new();
         match &state.store {
             Some(Err(why)) => losses.push(Loss::Unparsable(why.clone())),
@@ -78,6 +117,16 @@ impl Watch {
         self.store_seen |= state.store.is_some();
         losses.extend(self.accepted.difference(&state.mentioned).cloned().map(Loss::Message));
         losses.extend(self.replied.difference(&state.answered).cloned().map(Loss::Reply));
+        // What a store holds that does not parse, or is gone, nobody can tell.
+        if state.store == Some(Ok(())) {
+            let gone = self.sessions.keys().filter(|key| !state.sessions.contains(*key));
+            losses.extend(gone.cloned().map(Loss::Session));
+            let tools = self.done_by_tools.keys().filter(|mark| !state.mentioned.contains(mark));
+            losses.extend(tools.cloned().map(Loss::Tool));
+        }
+        for key in &state.sessions {
+            self.sessions.entry(key.clone()).or_insert((at, at)).1 = at;
+        }
         losses.retain(|loss| self.reported.insert(loss.clone()));
         losses
     }
@@ -93,6 +142,20 @@ impl StateNeverGoesBack {
             }
             Loss::Message(id) => (format!("{id} was acknowledged and is not in the state directory"), Ok(id)),
             Loss::Reply(id) => (format!("The reply to {id} was delivered and is not recorded"), Ok(id)),
+            Loss::Session(key) => {
+                let (_, last) = watch.sessions.get(&key).copied().unwrap_or_default();
+                let why = format!("It was there at {}", moment(last));
+                (format!("The session {key} is gone from the store"), Err(why))
+            }
+            Loss::Tool(mark) => {
+                let said = watch.done_by_tools.get(&mark).copied().unwrap_or_default();
+                let why = format!(
+                    "The tool that was to write {} said at {} that it had",
+                    mark.mark(),
+                    moment(said)
+                );
+                (format!("What {mark} wrote is not in the state directory"), Err(why))
+            }
         };
         let mut sentences = Vec::new();
         let entry = about.as_ref().ok().and_then(|id| run.ledger.entry(id));
@@ -157,6 +220,56 @@ mod tests {
         assert_eq!(found[0].message, "ann#1 was acknowledged and is not in the state directory");
         assert!(found[0].explanation.contains("The gateway had ended at 1.500 s (power lost)."));
         assert!(found[0].last_seen.is_some());
+    }
+
+    #[test]
+    fn a_session_that_was_seen_stays() {
+        let first = || Story::new().serves(214).at(1_000).sessions(&["ann", "bob"]).at(2_000);
+        let grown = first().sessions(&["ann", "bob", "eve"]).at(3_000).sessions(&["ann", "bob", "eve"]);
+        assert_eq!(complaints(&StateNeverGoesBack, grown), [""; 0]);
+        let emptied = first().sessions(&["ann"]).at(3_000).sessions(&["ann"]);
+        let found = verdict(&StateNeverGoesBack, emptied, &Terms::default());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].message, "The session bob is gone from the store");
+        assert!(found[0].explanation.starts_with("It was there at 1.000 s."), "{found:?}");
+        let torn = first().state(Some(Err("cut short".into())), &[], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, torn), ["The session store does not parse"]);
+    }
+
+    #[test]
+    fn a_session_that_was_never_durable_may_go_with_the_power() {
+        let durable = || {
+            Story::new()
+                .serves(214)
+                .at(500)
+                .disk(FsOp::Rename, "/state/sessions.json")
+                .disk(FsOp::SyncDir, "/state")
+        };
+        let seen =
+            durable().at(1_000).sessions(&["ann"]).at(2_000).disk(FsOp::Rename, "/state/sessions.json");
+        let killed = seen.dies(DeathCause::Killed).at(2_001).sessions(&["ann", "bob"]).at(3_000).power_lost();
+        let found = verdict(&StateNeverGoesBack, killed.at(4_000).sessions(&[]), &Terms::default());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].message, "The session ann is gone from the store");
+    }
+
+    #[test]
+    fn what_a_tool_says_it_wrote_is_found_from_then_on() {
+        let story =
+            || Story::new().sessions(&["ann"]).at(1_000).program("tool", 300).tool_done("tool#1").at(2_000);
+        assert_eq!(
+            complaints(&StateNeverGoesBack, story().state(Some(Ok(())), &["tool#1"], &[])),
+            ["The session ann is gone from the store"]
+        );
+        let found = verdict(&StateNeverGoesBack, story().sessions(&["ann"]), &Terms::default());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].message, "What tool#1 wrote is not in the state directory");
+        assert!(
+            found[0]
+                .explanation
+                .starts_with("The tool that was to write [tool#1] said at 1.000 s that it had."),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Terms {
     pub state_dir: String,
     /// Whether a supervisor starts the service again when it ends.
     pub supervised: bool,
+    /// Whether a restart that is asked for directly is to happen in the same process.
+    pub restarts_in_place: bool,
     /// How long a shutdown may take before the supervisor kills it.
     pub stop_timeout: Duration,
     /// How long work in flight may keep a shutdown from closing the port.
@@ -30,10 +32,30 @@ pub struct Terms {
     pub port_release_budget: Duration,
     /// How many starts may fail in a row.
     pub restart_loop_limit: RestartLoopLimit,
+    /// How long a gateway may serve beside a lock file whose owner is dead, or stands still, before it breaks it. To
+    /// judge a lock it may have to see it twice, and nobody asks it to look more often than once a minute.
+    pub orphan_lock_grace: Duration,
+    /// How long a gateway may hold a lock, other than the one on the whole state directory.
+    pub longest_lock_hold: Duration,
     /// Whether the service must be up when the run ends. A stop by the operator excuses it anyway.
     pub expected_up_at_end: bool,
     /// Fates that the scenario asks for: message name (`ann#1`) and the fates that are right for it.
     pub expected_fates: IndexMap<String, Vec<Fate>>,
+    /// The scheduled jobs.
+    pub cron_jobs: Vec<CronTerm>,
+    /// How long a life must have served after a job's time for the run to be over.
+    pub cron_grace: Duration,
+    /// What the machine's wall clock showed when the world began, in milliseconds since the Unix epoch.
+    pub wall_epoch_ms: u64,
+}
+
+/// A scheduled job: it is due at the multiples of `every` since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CronTerm {
+    /// Its name.
+    pub job: String,
+    /// From one time to the next.
+    pub every: Duration,
 }
 
 /// More failed starts than this within this time are a restart loop.
@@ -54,12 +76,19 @@ impl Default for Terms {
             port: 18789,
             state_dir: "/state".to_string(),
             supervised: true,
+            restarts_in_place: false,
             stop_timeout: Duration::from_secs(90),
             drain_budget: Duration::from_secs(85),
             port_release_budget: Duration::from_secs(2),
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
+            orphan_lock_grace: Duration::from_secs(150),
+            longest_lock_hold: Duration::from_secs(60),
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
+            cron_jobs: Vec::new(),
+            // A turn of ten minutes that has waited for its place.
+            cron_grace: Duration::from_secs(15 * 60),
+            wall_epoch_ms: 0,
         }
     }
 }

@@ -16,6 +16,8 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// Disk operations of one process that follow each other.
 pub(super) struct DiskWords {
     pid: Pid,
+    /// The program, where it is not the gateway.
+    by: Option<String>,
     last: Duration,
     files: Vec<FileDeeds>,
 }
@@ -34,10 +36,11 @@ enum Deed {
 }
 
 impl DiskWords {
-    /// Begins with a disk event; `None` when `event` is none, or one that `reads` leaves out.
-    pub(super) fn begin(event: &Event, reads: bool) -> Option<Self> {
+    /// Begins with a disk event; `None` when `event` is none, or one that `reads` leaves out. `by` names the
+    /// program of a process that is not the gateway's.
+    pub(super) fn begin(event: &Event, reads: bool, by: impl FnOnce(Pid) -> Option<String>) -> Option<Self> {
         let pid = shown(event, reads)?;
-        let mut words = Self { pid, last: event.at, files: Vec::new() };
+        let mut words = Self { pid, by: by(pid), last: event.at, files: Vec::new() };
         words.add(event);
         Some(words)
     }
@@ -96,7 +99,10 @@ impl DiskWords {
         if let Some(&synced) = synced.first().filter(|_| same) {
             text.push_str(sync_words(synced));
         }
-        text
+        match &self.by {
+            Some(program) if !text.is_empty() => format!("{program}: {text}"),
+            _ => text,
+        }
     }
 
     /// What happened to a file, and whether that was synced, if it was changed.
@@ -114,9 +120,8 @@ impl DiskWords {
         let told = file.deeds.iter().filter(|deed| !quiet.contains(deed)).map(Deed::words);
         let mut words = vec![file.short_name().to_string()];
         words.extend(told);
-        let temporary = format!("{}{TEMPORARY}", file.name);
         let synced = file.has(FsOp::SyncFile)
-            || self.files.iter().any(|other| other.name == temporary && other.has(FsOp::SyncFile));
+            || self.files.iter().any(|other| other.is_temporary_of(file) && other.has(FsOp::SyncFile));
         let changed = file.has(FsOp::Rename) || file.has(FsOp::Write) || file.has(FsOp::Append);
         Some((words.join(" "), changed.then_some(synced)))
     }
@@ -133,6 +138,12 @@ const TEMPORARY: &str = ".tmp";
 impl FileDeeds {
     fn is_lock(&self) -> bool {
         self.name.ends_with(LOCK)
+    }
+
+    /// Whether this is a temporary file for the new content of `file`; it may be named after its writer as well.
+    fn is_temporary_of(&self, file: &Self) -> bool {
+        let rest = self.name.strip_prefix(&file.name);
+        rest.is_some_and(|rest| rest.starts_with('.') && rest.ends_with(TEMPORARY))
     }
 
     fn has(&self, op: FsOp) -> bool {
@@ -212,7 +223,7 @@ mod tests {
         for event in story.events() {
             match cells.last_mut() {
                 Some(cell) if cell.takes(&event, reads) => cell.add(&event),
-                _ => cells.extend(DiskWords::begin(&event, reads)),
+                _ => cells.extend(DiskWords::begin(&event, reads, |_| None)),
             }
         }
         cells.iter().map(DiskWords::words).collect()

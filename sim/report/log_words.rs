@@ -25,7 +25,12 @@ impl Keys {
 
     /// What to call the message of the run whose id is `run`.
     fn name(&self, run: &str) -> String {
-        self.0.get(run).map_or_else(|| format!("run {}", cut(run, 5)), MessageId::to_string)
+        let scheduled = run.strip_prefix("cron:").and_then(|run| run.split(':').next());
+        match (self.0.get(run), scheduled) {
+            (Some(message), _) => message.to_string(),
+            (None, Some(job)) => job.to_string(),
+            (None, None) => format!("run {}", cut(run, 5)),
+        }
     }
 }
 
@@ -101,8 +106,32 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
         "gateway.start-failed" => {
             words(format!("cannot start: {}", record.field("error").unwrap_or("for no reason")))
         }
-        _ => Some(None),
+        _ => Some(record.field("job").and_then(|job| cron_words(record, job))),
     }
+}
+
+/// Records about a scheduled job. `None`: there is no phrase.
+fn cron_words(record: &LogRecord, job: &str) -> Option<String> {
+    // 2026-03-02T00:05:00.000Z
+    let at = |field| record.field(field).and_then(|slot| slot.get(11..19)).unwrap_or("?");
+    Some(match record.name.as_str() {
+        "cron.started" if record.field("attempt") == Some("1") => format!("{job} {} is due", at("slot")),
+        "cron.started" => format!("{job} {} is tried again", at("slot")),
+        "cron.finished" => format!("{job} {} is done", at("slot")),
+        "cron.not-done" => {
+            let outcome = record.field("outcome").unwrap_or("not done");
+            format!("{job} {}: {outcome}, {}", at("slot"), record.field("detail").unwrap_or("for no reason"))
+        }
+        "cron.interrupted" => format!("{job} {} interrupted", at("slot")),
+        "cron.skipped" if record.field("count") == Some("1") => {
+            format!("{job} {} skipped: {}", at("from"), record.field("why").unwrap_or("for no reason"))
+        }
+        "cron.skipped" => {
+            let (count, why) = (record.field("count").unwrap_or("some"), record.field("why"));
+            format!("{job} skipped {count} times: {}", why.unwrap_or("for no reason"))
+        }
+        _ => return None,
+    })
 }
 
 fn time(ms: u64) -> String {

@@ -9,7 +9,7 @@ use gateway::env::Pid;
 
 use super::log_words::{Keys, log_words};
 use crate::timeline::words::{counted, cut, quoted};
-use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, Via};
+use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, TOOL_PROGRAM, Via};
 
 /// Where a phrase is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,9 @@ fn model_words(fact: &Fact) -> Option<String> {
         Fact::ProviderRequested { message, .. } => format!("<- {message}"),
         Fact::ProviderAnswered { message, .. } => format!("-> {message}"),
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
+        Fact::CronRunRequested { job, slot_ms, .. } => format!("<- {job} {}", time_of_day(*slot_ms)),
+        Fact::CronRunAnswered { job, slot_ms, .. } => format!("-> {job} {}", time_of_day(*slot_ms)),
+        Fact::CronRunStopped { job, how, .. } => format!("{job} broke off: {how}"),
         _ => return None,
     })
 }
@@ -127,6 +130,9 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
         Fact::SignalDelivered { signal, handled: false, .. } => format!("<- {signal}, not handled"),
+        Fact::ToolFinished { message: Some(mark), done: true, .. } => format!("wrote {mark}"),
+        Fact::ToolFinished { done: true, .. } => "done".to_string(),
+        Fact::ToolFinished { done: false, said, .. } => format!("! gave up: {said}"),
         Fact::PortBound { .. } => "listens".to_string(),
         Fact::PortReleased { .. } => "port is free".to_string(),
         Fact::BindRefused { .. } => "port is taken".to_string(),
@@ -174,20 +180,31 @@ const fn ready_words(ready: Option<bool>) -> &'static str {
 }
 
 fn state_words(state: &StateSeen) -> String {
-    let mut words = match state.mentioned.len() {
+    let labels = state.mentioned.iter().filter(|mark| mark.sender == TOOL_PROGRAM).count();
+    let messages = state.mentioned.len() - labels;
+    let mut words = match messages {
         0 => "found: no message".to_string(),
         messages => format!("found: {}", counted(messages, "message")),
     };
-    if !state.mentioned.is_empty() && (state.noticed.is_empty() || !state.answered.is_empty()) {
+    if messages > 0 && (state.noticed.is_empty() || !state.answered.is_empty()) {
         words.push_str(&format!(", {} answered", state.answered.len()));
     }
     if !state.noticed.is_empty() {
         words.push_str(&format!(", {} told", state.noticed.len()));
     }
+    if labels > 0 {
+        words.push_str(&format!(", {}", counted(labels, "label")));
+    }
     if let Some(Err(why)) = &state.store {
         words.push_str(&format!("; store DAMAGED: {why}"));
     }
     words
+}
+
+/// A moment of the wall clock in milliseconds, as its time of day: `00:05:00`.
+pub(super) fn time_of_day(ms: u64) -> String {
+    let seconds = ms / 1_000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }
 
 /// The space between a number and its unit: no line breaks there.

@@ -121,6 +121,9 @@ struct Stage {
     /// By column: what it said last, and how often it has said that again since.
     repeating: BTreeMap<Column, (String, u32)>,
     titles: BTreeMap<Column, String>,
+    /// The gateway's machine, and other programs that ran on it.
+    machine: Option<String>,
+    neighbours: BTreeMap<Pid, String>,
 }
 
 impl Stage {
@@ -136,14 +139,19 @@ impl Stage {
             keys: Keys::default(),
             repeating: BTreeMap::new(),
             titles: BTreeMap::new(),
+            machine: None,
+            neighbours: BTreeMap::new(),
         }
     }
 
     fn take(&mut self, event: &Event) {
-        if let Fact::ProcessStarted { pid, program, .. } = &event.fact
-            && program == GATEWAY_PROGRAM
-        {
-            self.seat(*pid);
+        if let Fact::ProcessStarted { pid, machine, program } = &event.fact {
+            if program == GATEWAY_PROGRAM {
+                self.machine = Some(machine.clone());
+                self.seat(*pid);
+            } else if self.machine.as_ref() == Some(machine) {
+                self.neighbours.insert(*pid, program.clone());
+            }
         }
         self.keys.learn(event);
         if matches!(event.fact, Fact::Disk { .. }) {
@@ -178,14 +186,20 @@ impl Stage {
             .or_insert_with(|| format!("gateway {pid}"));
     }
 
-    fn show(&mut self, at: Duration, place: &Place, words: String) {
+    fn show(&mut self, at: Duration, place: &Place, mut words: String) {
         let column = match place {
             Place::Note => None,
             Place::Supervisor => Some(Column::Supervisor),
             Place::Process(pid) => match self.slot_of.get(pid) {
                 Some(slot) => Some(Column::Slot(*slot)),
-                // Actors are processes too; their columns tell more than their births.
-                None => return,
+                None => match self.neighbours.get(pid) {
+                    Some(program) => {
+                        words = format!("{program}: {words}");
+                        None
+                    }
+                    // Actors are processes too; their columns tell more than their births.
+                    None => return,
+                },
             },
             Place::Sender(name) => Some(self.sender(name)),
             Place::Prober => Some(Column::Prober),
@@ -264,7 +278,8 @@ impl Stage {
                 return disk.add(event);
             }
         }
-        if let Some(disk) = DiskWords::begin(event, reads) {
+        let by = |pid| self.neighbours.get(&pid).cloned();
+        if let Some(disk) = DiskWords::begin(event, reads, by) {
             self.open_disk = Some(self.entries.len());
             self.push(event.at, Some(Column::Disk), String::new(), Some(disk));
         }

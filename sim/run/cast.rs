@@ -114,6 +114,7 @@ fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> Web
     let Channel::Webchat = setup.channel;
     WebchatSettings {
         name: name.to_string(),
+        conversation_of: setup.joins.as_deref().unwrap_or(name).to_string(),
         kind: setup.kind,
         port: scenario.gateway.port,
         token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::oracle::{self, Evidence, Terms};
+use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
@@ -18,6 +18,10 @@ mod observer;
 mod script;
 mod service;
 mod stage;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod trouble;
 
 use script::{Script, Storm};
 use stage::Stage;
@@ -69,12 +73,13 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
     })
 }
 
-/// Provider, senders, prober, intruder, the gateway and a second instance, and room for lives whose last packets
+/// Provider, senders, prober, intruder, whom the steps bring, the gateway and a second instance, and room for lives
+/// whose last packets
 /// are still on their way.
 fn process_slots(scenario: &Scenario) -> usize {
     const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
-    2 + onlookers + LIVES
+    2 + onlookers + trouble::processes(scenario) + tools::count(scenario) + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
@@ -83,6 +88,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));
+    notes.extend(tools::never_ended(&events));
     let verdict = match (violations.is_empty(), notes.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
@@ -118,6 +124,10 @@ fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
     told.iter().filter_map(missing).collect()
 }
 
+fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
+    scenario.cron.iter().map(|(job, setup)| CronTerm { job: job.clone(), every: setup.every }).collect()
+}
+
 /// The numbers this scenario is judged by under a profile.
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let stop_timeout = service::stop_timeout(&scenario.gateway.supervisor);
@@ -131,10 +141,16 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         port: scenario.gateway.port,
         state_dir: stage::STATE_DIR.to_string(),
         supervised: scenario.gateway.supervisor != Supervisor::None,
+        restarts_in_place: scenario
+            .gateway
+            .policies_under(profile)
+            .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,
         expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,
         expected_fates: fates.collect(),
+        cron_jobs: cron_jobs(scenario),
+        wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }
 }

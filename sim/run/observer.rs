@@ -1,18 +1,19 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows one file of the gateway's (`sessions.json`, which must parse), that lock files end in `.lock`, and that
-//! a notice says it is one; otherwise only that messages carry marks: whatever format the gateway keeps them in,
-//! their text is somewhere.
+//! It knows two files of the gateway's (`sessions.json`, which must parse, and the journal of scheduled runs), that
+//! lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
+//! format the gateway keeps them in, their text is somewhere.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
 use crate::actors::REPLY_PREFIX;
-use crate::timeline::{Fact, GATEWAY_PROGRAM, MessageId, Source, StateSeen};
+use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, Source, StateSeen};
 
-const STORE_FILE: &str = "sessions.json";
+const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const LOCK_EXTENSION: &str = "lock";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
@@ -47,7 +48,11 @@ pub(super) fn observe(stage: &Stage) {
         {
             seen.locks.insert(inside.display().to_string());
         }
-        let text = String::from_utf8_lossy(bytes);
+        // The lossy reading takes ten times as long, and is for files that something destroyed.
+        let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
+        if path.ends_with(CRON_JOURNAL) {
+            seen.cron.extend(text.lines().filter_map(cron_record));
+        }
         seen.mentioned.extend(MessageId::marked_in(&text));
         for reply in text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('[')) {
             seen.answered.extend(MessageId::marked_in(reply).into_iter().next());
@@ -57,4 +62,43 @@ pub(super) fn observe(stage: &Stage) {
         }
     }
     stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
+}
+
+/// What a line of the journal says about a scheduled run; `None` when it is about something else, or torn.
+fn cron_record(line: &str) -> Option<CronRecord> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    let text = |key| record.get(key).and_then(Value::as_str);
+    let number = |key| record.get(key).and_then(Value::as_u64);
+    let status = match text("type")? {
+        word @ ("started" | "interrupted" | "skipped") => word,
+        "finished" | "remembered" => text("outcome")?,
+        _ => return None,
+    };
+    let slot_ms = number("slot")?;
+    let until_ms = number("until").unwrap_or(slot_ms);
+    Some(CronRecord { job: text("job")?.to_owned(), slot_ms, until_ms, status: status.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Option<(u64, u64, &str)>) {
+        let expected = expected.map(|(slot_ms, until_ms, status)| CronRecord {
+            job: "a".into(),
+            slot_ms,
+            until_ms,
+            status: status.into(),
+        });
+        assert_eq!(cron_record(line), expected, "{line}");
+    }
+
+    #[test]
+    fn a_line_of_the_journal_is_one_record_of_a_run() {
+        check(r#"{"type":"started","job":"a","slot":10,"attempt":1}"#, Some((10, 10, "started")));
+        check(r#"{"type":"finished","job":"a","slot":10,"outcome":"ok"}"#, Some((10, 10, "ok")));
+        check(r#"{"type":"skipped","job":"a","slot":10,"until":40,"count":4}"#, Some((10, 40, "skipped")));
+        check(r#"{"type":"declared","job":"a","at":5}"#, None);
+        check(r#"{"type":"finished","job":"a","slo"#, None);
+    }
 }

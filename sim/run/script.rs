@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::cast::Senders;
 use super::stage::Stage;
 use crate::actors::webchat::SenderCommand;
-use crate::scenario::{Anchor, DurationRange, Scenario, Step, Verb, When};
+use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
 use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
+use crate::world::disk::path_matches;
 
 /// A script that is being played.
 pub(super) struct Script {
@@ -36,10 +37,27 @@ pub(super) struct Storm {
 enum Played {
     /// Its moment has not come.
     Waiting,
+    /// It had its moment, and waits to meet something, without which it is no evidence: what is true till then.
+    Begun(&'static str),
     /// It had its moment.
     Done,
     /// It had its moment and could not be done, for a reason.
     Failed(String),
+}
+
+/// What a step says of itself while it is being played.
+pub(super) struct Progress(Rc<RefCell<Played>>);
+
+impl Progress {
+    /// The step waits to meet something; `without` says of it, in a few words, that it did not.
+    pub(super) fn begun(&self, without: &'static str) {
+        self.0.replace(Played::Begun(without));
+    }
+
+    /// The step has met what it waited for.
+    pub(super) fn done(&self) {
+        self.0.replace(Played::Done);
+    }
 }
 
 /// A step's moment, drawn and subscribed to before anything happens.
@@ -55,15 +73,16 @@ impl Script {
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let steps = scenario.steps.iter().map(|step| {
             let moment = moment(&stage.world, began, &step.when);
-            let lasting = draw_lasting(&stage.world, &step.verb);
+            let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
             let player = Player {
                 stage: stage.clone(),
                 sender: sender_of(&step.verb).and_then(|name| senders.get(name)).cloned(),
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
-                lasting,
+                drawn,
                 told_to_send: told_to_send.clone(),
+                progress: Progress(played.clone()),
             };
             let outcome = played.clone();
             let task = stage.world.spawn(async move {
@@ -90,8 +109,10 @@ impl Script {
                 unplayed.push(format!("{what} never happened: its moment did not come within {limit:?}"));
                 continue;
             }
-            if let Played::Failed(why) = &*played.borrow() {
-                unplayed.push(format!("{what} could not be done: {why}"));
+            match &*played.borrow() {
+                Played::Failed(why) => unplayed.push(format!("{what} could not be done: {why}")),
+                Played::Begun(without) => unplayed.push(format!("{what} {without}")),
+                Played::Waiting | Played::Done => {}
             }
         }
         Storm { unplayed, told_to_send: self.told_to_send.take() }
@@ -105,10 +126,12 @@ fn describe(step: &Step) -> String {
 fn moment(world: &World, began: Instant, when: &When) -> Moment {
     match when {
         When::At(range) => Moment::At(began + draw(world, range)),
-        When::On(Anchor { event, nth, of, after }) => {
-            let (event, of) = (event.clone(), of.clone());
+        When::On(Anchor { event, nth, of, path, after }) => {
+            let (event, of, path) = (event.clone(), of.clone(), path.clone());
             let matches = move |happened: &Event| {
-                happened.fact.name() == event && of.as_ref().is_none_or(|of| is_of(happened, of))
+                happened.fact.name() == event
+                    && of.as_ref().is_none_or(|of| is_of(happened, of))
+                    && path.as_ref().is_none_or(|path| is_on(happened, path))
             };
             Moment::After(nth_event(world, *nth, matches), draw(world, after))
         }
@@ -143,18 +166,49 @@ fn is_of(event: &Event, sender: &str) -> bool {
     is_source || is_session || event.fact.message().is_some_and(|message| message.sender == sender)
 }
 
+/// Whether an event is an operation on a file that matches a pattern.
+fn is_on(event: &Event, pattern: &str) -> bool {
+    matches!(&event.fact, Fact::Disk { path, .. } if path_matches(pattern, path))
+}
+
 fn draw(world: &World, range: &DurationRange) -> Duration {
     world.rng("script").with(|rng| range.draw(rng))
 }
 
-/// The duration of a step that lasts, drawn before anything happens so that no event shifts the draws.
-fn draw_lasting(world: &World, verb: &Verb) -> Duration {
-    match verb {
-        Verb::Freeze { lasting } | Verb::Partition { lasting, .. } | Verb::PowerLoss { off_for: lasting } => {
-            draw(world, lasting)
+/// What the seed decides of a step: how long it lasts or how far it goes, and which call it is about.
+#[derive(Clone, Copy)]
+struct Drawn {
+    lasting: Duration,
+    patience: Duration,
+    from_call: u32,
+}
+
+/// Drawn before anything happens, so that no event shifts the draws.
+fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
+    let lasting = match verb {
+        Verb::Freeze { lasting, .. }
+        | Verb::Partition { lasting, .. }
+        | Verb::PowerLoss { off_for: lasting } => Some(lasting),
+        Verb::DiskFault(trouble) => trouble.lasting.as_ref(),
+        Verb::CrashAt(crash) => Some(&crash.off_for),
+        Verb::ClockJump { by, .. } => Some(by),
+        Verb::SquatLock(squat) => Some(&squat.lasting),
+        Verb::LeaveLock(left) => Some(&left.age),
+        _ => None,
+    };
+    let patience = match verb {
+        Verb::SquatLock(squat) => Some(&squat.patience),
+        _ => None,
+    };
+    let drawn = |range: Option<&DurationRange>| range.map_or(Duration::ZERO, |range| draw(world, range));
+    let (lasting, patience) = (drawn(lasting), drawn(patience));
+    let from_call = match verb {
+        Verb::DiskFault(DiskTrouble { calls, .. }) | Verb::CrashAt(Crash { calls, .. }) => {
+            world.rng("script").with(|rng| calls.from_call.draw(rng))
         }
-        _ => Duration::ZERO,
-    }
+        _ => 1,
+    };
+    Drawn { lasting, patience, from_call }
 }
 
 impl Moment {
@@ -189,27 +243,37 @@ struct Player {
     sender: Option<mpsc::UnboundedSender<SenderCommand>>,
     port: u16,
     verb: Verb,
-    lasting: Duration,
+    drawn: Drawn,
     told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
+    progress: Progress,
 }
 
 impl Player {
     async fn play(self) -> Result<(), String> {
-        let (stage, port) = (&self.stage, self.port);
+        let (stage, port, progress) = (&self.stage, self.port, &self.progress);
+        let Drawn { lasting, patience, from_call } = self.drawn;
         match &self.verb {
             Verb::Send { from, text, count, every } => self.send(from, text, *count, *every).await,
             Verb::Abort { from } => self.tell(from, SenderCommand::Abort),
-            Verb::Signal(signal) => stage.signal(port, *signal),
-            Verb::Kill => stage.kill(port),
-            Verb::Freeze { .. } => stage.freeze(port, self.lasting).await,
-            Verb::PowerLoss { .. } => stage.power_loss(self.lasting).await,
-            Verb::Partition { between: (a, b), .. } => stage.partition(*a, *b, self.lasting).await,
+            Verb::Signal { signal, process } => stage.signal(*process, port, *signal),
+            Verb::Kill { process } => stage.kill(*process, port),
+            Verb::Freeze { process, .. } => stage.freeze(*process, port, lasting).await,
+            Verb::PowerLoss { .. } => stage.power_loss(lasting).await,
+            Verb::Partition { between: (a, b), .. } => stage.partition(*a, *b, lasting).await,
             Verb::ServiceStop => stage.service_stop(),
             Verb::ServiceStart => stage.service_start(),
             Verb::ServiceRestart => stage.service_restart(),
             Verb::StartSecondInstance => stage.start_second_instance(),
+            Verb::RunTool { session_of, label, count, every } => {
+                stage.run_tools(session_of, label, *count, *every).await
+            }
             Verb::WriteConfig { text } => stage.write_config(text),
             Verb::CorruptState { file, text } => stage.corrupt_state(file, text),
+            Verb::DiskFault(trouble) => stage.disk_fault(trouble, from_call, lasting, progress).await,
+            Verb::CrashAt(crash) => stage.crash_at(crash, from_call, lasting, progress).await,
+            Verb::ClockJump { direction, .. } => stage.clock_jump(lasting, *direction),
+            Verb::SquatLock(squat) => stage.squat_lock(&squat.lock, patience, lasting, progress).await,
+            Verb::LeaveLock(left) => stage.leave_lock(&left.lock, left.owner, lasting, port),
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use gateway::policy::{Policies, RestartMode, Successor};
+
 use crate::scenario::{ContainerRestartWhen, KillWhom, RestartWhen, Supervisor};
 use crate::world::supervisor::Manager;
 use crate::world::supervisor::container::{ContainerRestart, ContainerSettings};
@@ -23,6 +25,21 @@ pub(super) fn stop_timeout(supervisor: &Supervisor) -> Duration {
         Supervisor::Unsupported(plain) => plain.stop_timeout,
         Supervisor::TaskScheduler(_) | Supervisor::None => DEFAULT_STOP_TIMEOUT,
     }
+}
+
+/// Whether a restart of the gateway is to happen in the same process: it is told to, or nobody would start another
+/// one. Of a gateway that was started as the scenario says, and where its machine refuses nothing.
+pub(super) fn restarts_in_place(supervisor: &Supervisor, policies: &Policies) -> bool {
+    let nobody_else_would = match supervisor {
+        Supervisor::None => policies.successor == Successor::ByExitStatus,
+        // Whatever process 1 starts dies with it. OpenClaw 2026.3.2 did not know.
+        Supervisor::Container(_) => policies.successor != Successor::KickstartOrSpawn,
+        Supervisor::Systemd(_)
+        | Supervisor::Launchd(_)
+        | Supervisor::TaskScheduler(_)
+        | Supervisor::Unsupported(_) => false,
+    };
+    policies.restart_mode == RestartMode::InProcess || nobody_else_would
 }
 
 /// The manager that minds the gateway, if anybody does.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use gateway::Launch;
 use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::service;
-use crate::scenario::{DurationRange, Machine, Scenario};
-use crate::timeline::{Fact, GATEWAY_PROGRAM, Source};
+use crate::actors::{squatter, webchat};
+use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, Source, TOOL_PROGRAM};
 use crate::world::disk::Disk;
 use crate::world::supervisor::Service;
 use crate::world::{Executable, Main, World};
@@ -32,6 +33,7 @@ pub(super) struct Stage {
     disk: Disk,
     service: Option<Service>,
     gateway: Executable,
+    program: Program,
     /// Ends what steps began: run in order when the storm is over.
     undo: Rc<RefCell<Vec<Mend>>>,
 }
@@ -52,7 +54,8 @@ impl Stage {
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
         let program = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
-        let gateway = Executable::new(GATEWAY_PROGRAM, move || program.main());
+        let started = program.clone();
+        let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main());
         let service = match service::manager(&scenario.gateway.supervisor) {
             Some(manager) => {
                 let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
@@ -64,41 +67,52 @@ impl Stage {
                 None
             }
         };
-        Ok(Self { world: world.clone(), disk, service, gateway, undo: Rc::default() })
+        Ok(Self { world: world.clone(), disk, service, gateway, program, undo: Rc::default() })
     }
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port.
-    fn gateway_pid(&self, port: u16) -> Option<Pid> {
+    pub(super) fn gateway_pid(&self, port: u16) -> Option<Pid> {
         let main = self.service.as_ref().and_then(Service::main_pid);
         main.or_else(|| self.world.listening_on(GATEWAY_MACHINE, port))
     }
 
-    fn inject(&self, what: impl Into<String>) {
+    /// The process that a step acts on; says so when there is none.
+    fn pid_of(&self, target: Target, port: u16) -> Result<Pid, String> {
+        let pid = match target {
+            Target::Gateway => self.gateway_pid(port),
+            Target::Squatter => self.world.newest_process(GATEWAY_MACHINE, squatter::PROGRAM),
+            Target::Tool => self.world.newest_process(GATEWAY_MACHINE, TOOL_PROGRAM),
+        };
+        pid.ok_or_else(|| format!("there was no {} process at that moment", target.word()))
+    }
+
+    pub(super) fn inject(&self, what: impl Into<String>) {
         self.world.recorder().record(Source::Operator, Fact::Injected { what: what.into() });
     }
 
-    /// Acts on the gateway's process; says so when there is none.
-    fn on_gateway(&self, port: u16, act: impl FnOnce(&World, Pid) -> io::Result<()>) -> Result<(), String> {
-        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
-        act(&self.world, pid).map_err(|error| error.to_string())
+    /// Ends a fault when the storm is over.
+    pub(super) fn on_storm_end(&self, mend: impl FnOnce() + 'static) {
+        self.undo.borrow_mut().push(Box::new(mend));
     }
 
-    pub(super) fn signal(&self, port: u16, signal: Signal) -> Result<(), String> {
-        self.on_gateway(port, |world, pid| world.signal(pid, signal))
+    pub(super) fn signal(&self, target: Target, port: u16, signal: Signal) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
+        self.world.signal(pid, signal).map_err(|error| error.to_string())
     }
 
-    pub(super) fn kill(&self, port: u16) -> Result<(), String> {
-        self.on_gateway(port, |world, pid| world.kill(pid))
+    pub(super) fn kill(&self, target: Target, port: u16) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
+        self.world.kill(pid).map_err(|error| error.to_string())
     }
 
-    /// Freezes the gateway for a while.
-    pub(super) async fn freeze(&self, port: u16, lasting: Duration) -> Result<(), String> {
-        let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
+    /// Freezes a process for a while.
+    pub(super) async fn freeze(&self, target: Target, port: u16, lasting: Duration) -> Result<(), String> {
+        let pid = self.pid_of(target, port)?;
         self.world.freeze(pid).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         // It may be dead by then: nothing to thaw.
         let thaw = move || drop(world.thaw(pid));
-        self.undo.borrow_mut().push(Box::new(thaw.clone()));
+        self.on_storm_end(thaw.clone());
         tokio::time::sleep(lasting).await;
         thaw();
         Ok(())
@@ -106,12 +120,17 @@ impl Stage {
 
     pub(super) async fn power_loss(&self, off_for: Duration) -> Result<(), String> {
         self.world.power_off(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
+        self.power_returns(off_for).await;
+        Ok(())
+    }
+
+    /// The gateway's machine is dark; it has power again after a while.
+    pub(super) async fn power_returns(&self, off_for: Duration) {
         let world = self.world.clone();
         let power_on = move || drop(world.power_on(GATEWAY_MACHINE));
-        self.undo.borrow_mut().push(Box::new(power_on.clone()));
+        self.on_storm_end(power_on.clone());
         tokio::time::sleep(off_for).await;
         power_on();
-        Ok(())
     }
 
     pub(super) async fn partition(&self, a: Machine, b: Machine, lasting: Duration) -> Result<(), String> {
@@ -119,7 +138,7 @@ impl Stage {
         self.world.partition(a, b).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         let heal = move || drop(world.heal(a, b));
-        self.undo.borrow_mut().push(Box::new(heal.clone()));
+        self.on_storm_end(heal.clone());
         tokio::time::sleep(lasting).await;
         heal();
         Ok(())
@@ -146,6 +165,12 @@ impl Stage {
         self.inject("a second gateway is started by hand");
         let started = self.world.exec(GATEWAY_MACHINE, &self.gateway);
         started.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// What a tool of the gateway's is launched with, and how long it takes to its first own step.
+    pub(super) fn launch_of_tool(&self) -> (Launch, Duration) {
+        let startup = self.world.rng("tool startup").with(|rng| self.program.startup.draw(rng));
+        (self.program.launch(), startup)
     }
 
     pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
@@ -191,8 +216,12 @@ struct Program {
 }
 
 impl Program {
+    fn launch(&self) -> Launch {
+        Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() }
+    }
+
     fn main(&self) -> Main {
-        let launch = Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() };
+        let launch = self.launch();
         let startup = self.world.rng("startup").with(|rng| self.startup.draw(rng));
         Box::new(move |env| {
             Box::pin(async move {
@@ -205,7 +234,7 @@ impl Program {
 
 fn config_text(scenario: &Scenario) -> String {
     let gateway = &scenario.gateway;
-    let config = json!({
+    let mut config = json!({
         "gateway": {
             "port": gateway.port,
             "auth": {"token": gateway.token},
@@ -215,5 +244,21 @@ fn config_text(scenario: &Scenario) -> String {
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
     });
+    if !scenario.cron.is_empty() {
+        config["cron"] = json!({"jobs": scenario.cron.iter().map(cron_job).collect::<Vec<_>>()});
+    }
     format!("{config:#}\n")
+}
+
+fn cron_job((name, setup): (&String, &CronSetup)) -> Value {
+    let mut job = json!({
+        "id": name,
+        "everyMs": setup.every.as_millis() as u64,
+        "message": setup.text,
+        "onInterruption": setup.on_interruption.word(),
+    });
+    if let Some(sender) = &setup.session_of {
+        job["sessionKey"] = json!(webchat::session_key(sender));
+    }
+    job
 }

@@ -47,6 +47,8 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("provider.answered", Sender, "the model provider finished its answer"),
     ("provider.stopped", Sender, "the model provider did not finish its answer"),
     ("cron.requested", Nobody, "the model provider received the request of a scheduled run"),
+    ("cron.answered", Nobody, "the model provider finished its answer to a scheduled run"),
+    ("cron.stopped", Nobody, "the model provider did not finish its answer to a scheduled run"),
     ("tool.finished", Nobody, "a command-line tool ended"),
     ("process.started", Nobody, "a process started"),
     ("process.exited", Nobody, "a process ended, however it died"),
@@ -87,6 +89,11 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("run.settling", Nobody, "the storm is over: faults end, links heal"),
     ("run.ended", Nobody, "the run is over"),
     ("fault.injected", Nobody, "the world injected a fault"),
+    ("cron.started", Nobody, "the gateway says a scheduled run begins"),
+    ("cron.finished", Nobody, "the gateway says a scheduled run is done"),
+    ("cron.not-done", Nobody, "the gateway says a scheduled run is not done, and why"),
+    ("cron.skipped", Nobody, "the gateway says scheduled times pass without a run"),
+    ("cron.interrupted", Nobody, "the gateway says a scheduled run was interrupted and will be tried again"),
     ("drain.finished", Nobody, "the gateway says the wait is over"),
     ("drain.started", Nobody, "the gateway says it waits for work in flight"),
     ("drain.work-left", Nobody, "the gateway says interrupted work did not stop in time"),
@@ -94,10 +101,13 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("gateway.ready", Nobody, "the gateway says it serves"),
     ("gateway.start-failed", Nobody, "the gateway says why this life could not begin"),
     ("gateway.starting", Nobody, "the gateway says a life begins"),
+    ("generation.over", Nobody, "the gateway says another generation follows in the same process"),
     ("inbox.recorded", Sender, "the gateway says a message is durable"),
+    ("lock.held-too-long", Nobody, "the gateway says its watchdog released a lock that it held itself"),
     ("lock.lost", Nobody, "the gateway says a lock was not its own any more"),
     ("lock.release-failed", Nobody, "the gateway says it had to leave a lock behind"),
     ("lock.taken-over", Nobody, "the gateway says it removed a stale lock"),
+    ("message.forgotten", Sender, "the gateway says it drops a message without a word, as history did"),
     ("message.left-to-successor", Sender, "the gateway says an unsettled message is left to the next life"),
     ("message.notice-not-durable", Nobody, "the gateway says a notice could not be stored"),
     ("message.told", Sender, "the gateway says a message ends with a notice"),
@@ -122,6 +132,13 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("signal.during-drain", Nobody, "the gateway says a second signal came during the drain"),
     ("signal.received", Nobody, "the gateway says a signal asked it to end"),
     ("state.torn-line-cut", Nobody, "the gateway says it repaired a torn last line"),
+    ("cron.clock-went-back", Nobody, "the gateway says its wall clock was set back"),
+    ("cron.no-evidence", Nobody, "the gateway says it cannot tell what came of a scheduled run"),
+    ("cron.not-compacted", Nobody, "the gateway says its journal of scheduled runs stays as long as it is"),
+    ("cron.not-declared", Nobody, "the gateway says a scheduled job could not be recorded"),
+    ("cron.record-not-durable", Nobody, "the gateway says the end of a scheduled run could not be stored"),
+    ("cron.repair-failed", Nobody, "the gateway says it could not look after its session store"),
+    ("cron.start-not-durable", Nobody, "the gateway says the start of a scheduled run could not be stored"),
     ("inbox.not-compacted", Nobody, "the gateway says its journal stays as long as it is"),
     ("inbox.settlements-lost", Nobody, "the gateway says the next life will not know of all ends"),
     ("message.notice-durable", Nobody, "the gateway says a notice could be stored at last"),
@@ -135,6 +152,19 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ),
     ("run.start-not-durable", Nobody, "the gateway says the start of a run could not be stored"),
     ("state.damaged", Nobody, "the gateway says a failed append may have left bytes behind"),
+    ("lock.sweep-failed", Nobody, "the gateway says it could not look for locks, or remove one"),
+    ("message.waiting", Sender, "the gateway says a message waits for a lock or for the disk, and is kept"),
+    ("session.not-touched", Sender, "the gateway says a session is used while its store cannot be changed"),
+    ("store.copy-failed", Nobody, "the gateway says the store's last good copy stays as it was"),
+    ("store.damaged", Nobody, "the gateway says the session store cannot be read"),
+    ("store.kept-aside", Nobody, "the gateway says where it keeps a broken session store"),
+    ("store.leftover-removed", Nobody, "the gateway says it removed what an interrupted store change left"),
+    ("store.restored", Nobody, "the gateway says the session store is restored"),
+    (
+        "store.transcript-unlisted",
+        Nobody,
+        "the gateway says a transcript does not say which session it is of",
+    ),
 ];
 
 /// Whether a step may wait for `name`. The error holds the known name it comes close to, if it does.
@@ -155,6 +185,11 @@ pub(super) fn check(name: &str) -> Result<(), Option<&'static str>> {
 /// Whether `of` can narrow down events called `name`. Names that are not known are log records without a sender.
 pub(super) fn has_sender(name: &str) -> bool {
     EVENTS.iter().any(|(known, about, _)| *known == name && *about == Sender)
+}
+
+/// Whether `path` can narrow down events called `name`: they are operations of the disk.
+pub(super) fn has_path(name: &str) -> bool {
+    name.starts_with("disk.")
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 use gateway::env::Signal;
 
+use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
+use gateway::config::OnInterruption;
 
 /// One key of a table.
 pub(super) struct Key {
@@ -24,7 +26,7 @@ impl Key {
     /// What its value can look like, in TOML: the default, or an example.
     pub(super) fn sample(&self) -> String {
         match (self.need, self.shape) {
-            (Default(default), Shape::Whole(..) | Shape::Statuses) => default.into(),
+            (Default(default), Shape::Whole(..) | Shape::WholeRange(..) | Shape::Statuses) => default.into(),
             (Default(default), _) => format!("{default:?}"),
             (_, shape) => shape.sample(),
         }
@@ -46,6 +48,8 @@ pub(super) enum Shape {
     Text,
     /// A whole number within bounds, both included.
     Whole(u64, u64),
+    /// A whole number within bounds, or a range of two in quotes.
+    WholeRange(u64, u64),
     Duration,
     /// A duration longer than zero.
     Period,
@@ -74,7 +78,7 @@ impl Shape {
     fn sample(self) -> String {
         match self {
             Self::Text => r#""...""#.into(),
-            Self::Whole(min, _) => min.to_string(),
+            Self::Whole(min, _) | Self::WholeRange(min, _) => min.to_string(),
             Self::Duration | Self::Period => r#""5s""#.into(),
             Self::Range => r#""1s..5s""#.into(),
             Self::Choice(words) => format!("{:?}", words().first().map_or("", |(word, _)| word)),
@@ -99,6 +103,9 @@ use Need::{Default, Optional, Required};
 /// The most messages that a scenario may send, all steps together.
 pub(super) const MOST_MESSAGES: u64 = 10_000;
 
+/// The most command-line tools that a scenario may start, all steps together: each is a process.
+pub(super) const MOST_TOOLS: u64 = 100;
+
 pub(super) const FILE: &[Key] = &[
     key("name", Shape::Text, Required, "What the scenario shows, in a few words"),
     key("about", Shape::Text, Optional, "Why it matters, in sentences"),
@@ -119,6 +126,7 @@ pub(super) const FILE: &[Key] = &[
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
+    key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key(
@@ -199,6 +207,35 @@ pub(super) const SENDER: &[Key] = &[
         "How the sender behaves as a peer, and when something breaks",
     ),
     key("token", Shape::Text, Optional, "The token it presents, if not the gateway's"),
+    key(
+        "joins",
+        Shape::Sender,
+        Optional,
+        "The sender in whose conversation it takes part; without it, it has one of its own",
+    ),
+];
+
+pub(super) const CRON: &[Key] = &[
+    key(
+        "every",
+        Shape::Period,
+        Required,
+        "From one run to the next, at least a second; the wall clock shows midnight when the world begins, so the first \
+         run of a job that divides a day is due after this time",
+    ),
+    key("text", Shape::Text, Default("report"), "What the model is asked"),
+    key(
+        "on-interruption",
+        Shape::Choice(OnInterruption::meanings),
+        Default("retry"),
+        "What becomes of a run that a restart interrupts",
+    ),
+    key(
+        "session-of",
+        Shape::Sender,
+        Optional,
+        "The sender in whose conversation it is asked; by default in one of the job's own",
+    ),
 ];
 
 pub(super) const NETWORK: &[Key] = &[key(
@@ -242,6 +279,12 @@ pub(super) const STEP: &[Key] = &[
     key("on", Shape::Event, Optional, "Instead of `at`: the event to wait for"),
     key("nth", Shape::Whole(1, 1_000_000), Default("1"), "With `on`: which of these events, counted from 1"),
     key("of", Shape::Sender, Optional, "With `on`: only events of this sender, or about its messages, count"),
+    key(
+        "path",
+        Shape::Text,
+        Optional,
+        "With `on = \"disk. ...\"`: only files that match this [pattern](#files-and-patterns) count",
+    ),
     key("after", Shape::Range, Default("0s"), "With `on`: so long after the event"),
     key("do", Shape::Choice(verbs), Required, "What is done"),
 ];
@@ -253,7 +296,7 @@ pub(super) struct VerbKeys {
     pub(super) doc: &'static str,
 }
 
-const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> VerbKeys {
+pub(super) const fn verb(word: &'static str, keys: &'static [Key], doc: &'static str) -> VerbKeys {
     VerbKeys { word, keys, doc }
 }
 
@@ -280,13 +323,13 @@ pub(super) const VERBS: &[VerbKeys] = &[
     ),
     verb(
         "signal",
-        &[key("signal", Shape::Choice(Signal::meanings), Required, "Which signal")],
+        &[key("signal", Shape::Choice(Signal::meanings), Required, "Which signal"), PROCESS],
         "The gateway's process gets a signal, past its supervisor",
     ),
-    verb("kill", &[], "The gateway's process gets SIGKILL: its memory is gone, its files are not"),
+    verb("kill", &[PROCESS], "The gateway's process gets SIGKILL: its memory is gone, its files are not"),
     verb(
         "freeze",
-        &[key("for", Shape::Range, Required, "How long it stands still")],
+        &[key("for", Shape::Range, Required, "How long it stands still"), PROCESS],
         "The gateway's process is not scheduled for a while: SIGSTOP, a long pause, a blocked loop",
     ),
     verb(
@@ -312,6 +355,23 @@ pub(super) const VERBS: &[VerbKeys] = &[
         "A second gateway is started by hand on the same machine, with the same configuration and state folder",
     ),
     verb(
+        "run-tool",
+        &[
+            key("session-of", Shape::Sender, Required, "Whose conversation it labels"),
+            key(
+                "label",
+                Shape::Text,
+                Required,
+                "The label; a mark is added to it, as in `[tool#1]`, by which observers find it in the state",
+            ),
+            key("count", Shape::Whole(1, MOST_TOOLS), Default("1"), "How many tools, one process each"),
+            key("every", Shape::Duration, Default("0ms"), "From one start to the next"),
+        ],
+        "Somebody runs the gateway's command-line tool on its machine, `gateway sessions label`, beside the gateway \
+         and under the same policies: the second writer of the session store. A tool that has not ended when the \
+         run does makes it inconclusive",
+    ),
+    verb(
         "write-config",
         &[key("text", Shape::Text, Required, "The new contents")],
         "The gateway's configuration file is overwritten; its next life reads it",
@@ -324,6 +384,11 @@ pub(super) const VERBS: &[VerbKeys] = &[
         ],
         "A file of the gateway's state is overwritten behind its back",
     ),
+    DISK_FAULT,
+    CRASH_AT,
+    CLOCK_JUMP,
+    SQUAT_LOCK,
+    LEAVE_LOCK,
 ];
 
 fn verbs() -> Vec<(&'static str, &'static str)> {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::error::{Problem, Read};
-use super::keys::MOST_MESSAGES;
+use super::keys::{MOST_MESSAGES, MOST_TOOLS};
 use super::table::Table;
-use super::{ProviderSetup, SenderSetup, Step, Supervisor, Verb};
+use super::{CronSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
 use crate::timeline::MessageId;
 
 /// The longest file that is read, in bytes.
@@ -29,6 +29,9 @@ const MOST_TEXT: u64 = 8 << 20;
 const MOST_TOKENS: u64 = 1_000_000;
 /// How often the prober or the intruder may ask in one run.
 const MOST_PROBES: u128 = 1_000_000;
+/// How many scheduled jobs there may be, and how often each may run.
+const MOST_JOBS: usize = 100;
+const MOST_CRON_RUNS: u128 = 2_000;
 /// How often a service may be started in one run.
 const MOST_STARTS: u128 = 100_000;
 
@@ -50,24 +53,31 @@ pub(super) fn senders(file: &Table<'_>, senders: &IndexMap<String, SenderSetup>)
 /// The steps are not too many, and neither is what they send.
 pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) -> Read<()> {
     at_most(MOST_STEPS, steps.len(), "steps", file)?;
-    let (mut messages, mut bytes) = (0, 0);
+    let (mut messages, mut bytes, mut tools) = (0, 0, 0);
     for step in steps {
-        let Verb::Send { text, count, .. } = &step.verb else { continue };
-        let count = u64::from(*count);
-        messages += count;
-        bytes += text.len() as u64 * count;
+        match &step.verb {
+            Verb::Send { text, count, .. } => {
+                messages += u64::from(*count);
+                bytes += text.len() as u64 * u64::from(*count);
+            }
+            Verb::RunTool { count, .. } => tools += u64::from(*count),
+            _ => {}
+        }
     }
     let tokens = messages * u64::from(provider.tokens);
     let refuse = |what: &str, most: u64, help: &str| {
         Err(Problem::at(
             file.span_of_key("steps").unwrap_or_default(),
-            format!("the steps send too much: {what}"),
+            format!("the steps do too much: {what}"),
         )
         .label(format!("at most {most} in all"))
         .help(help))
     };
     if messages > MOST_MESSAGES {
         return refuse(&format!("{messages} messages"), MOST_MESSAGES, "lower `count`, or leave out steps.");
+    }
+    if tools > MOST_TOOLS {
+        return refuse(&format!("{tools} tools"), MOST_TOOLS, "lower `count`, or leave out steps.");
     }
     if bytes > MOST_TEXT {
         return refuse(&format!("{bytes} bytes of text"), MOST_TEXT, "lower `count`, or shorten `text`.");
@@ -99,6 +109,22 @@ pub(super) fn probes(table: &Table<'_>, every: Duration, storm_limit: Duration) 
     Err(Problem::at(table.span_of("every"), format!("this may ask {asked} times in one run"))
         .label(format!("at most {MOST_PROBES} times"))
         .help("make the interval longer, or lower `storm-limit` at the top of the file."))
+}
+
+/// A scheduled job does not run too often.
+pub(super) fn scheduled(table: &Table<'_>, every: Duration, run: Duration) -> Read<()> {
+    let runs = run.as_millis() / every.as_millis().max(1);
+    if every >= Duration::from_secs(1) && runs <= MOST_CRON_RUNS {
+        return Ok(());
+    }
+    Err(Problem::at(table.span_of("every"), format!("this may run {runs} times"))
+        .label(format!("at most {MOST_CRON_RUNS} times, and not more than once a second"))
+        .help("make the interval longer, or lower `storm-limit` or `settle` at the top of the file."))
+}
+
+/// There are not too many scheduled jobs.
+pub(super) fn jobs(file: &Table<'_>, jobs: &IndexMap<String, CronSetup>) -> Read<()> {
+    at_most(MOST_JOBS, jobs.len(), "cron", file)
 }
 
 /// A service that fails at every start is given up, or takes long enough for each.
@@ -161,10 +187,19 @@ mod tests {
     #[test]
     fn the_steps_share_one_bound_for_messages_and_tokens() {
         assert_eq!(complaint(&sends(9_999, "")), None);
-        let too_many = "the steps send too much: 10001 messages";
+        let too_many = "the steps do too much: 10001 messages";
         assert_eq!(complaint(&sends(10_000, "")).as_deref(), Some(too_many));
         assert_eq!(complaint(&sends(99, "[provider]\ntokens = 10000")), None);
         assert!(complaint(&sends(100, "[provider]\ntokens = 10000")).is_some());
+    }
+
+    #[test]
+    fn the_steps_share_one_bound_for_tools() {
+        let step =
+            "[[steps]]\nat = \"1s\"\ndo = \"run-tool\"\nsession-of = \"ann\"\nlabel = \"x\"\ncount = 60\n";
+        let file = |steps: usize| complaint(&format!("name = \"x\"\n[senders.ann]\n{}", step.repeat(steps)));
+        assert_eq!(file(1), None);
+        assert_eq!(file(2).as_deref(), Some("the steps do too much: 120 tools"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod read;
 mod read_expect;
 mod read_steps;
 mod read_supervisor;
+mod read_trouble;
 #[cfg(test)]
 mod reference;
 mod schema;
@@ -31,6 +32,8 @@ mod supervisor_keys;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trouble;
+mod trouble_keys;
 
 pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
@@ -38,13 +41,17 @@ pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
-    Channel, Choice, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
+    Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
     ProviderSetup, SenderKind, SenderSetup, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
 pub use supervisor::{
     ContainerRestartWhen, ContainerSetup, KillWhom, LaunchdJob, PlainSupervisor, RestartWhen, ScheduledTask,
     Supervisor, SystemdUnit,
+};
+pub use trouble::{
+    CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
+    LockOwner, Squat, Target,
 };
 
 /// A scenario: what the world is, what happens in it, and what should come of it.
@@ -68,6 +75,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The gateway's scheduled jobs, by name, in the order of the file.
+    pub cron: IndexMap<String, CronSetup>,
     /// The gateway's disk while nothing is broken.
     pub disk: DiskSetup,
     /// The network while nothing is broken.

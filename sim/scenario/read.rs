@@ -18,10 +18,11 @@ use super::table::{
     Table, choice, duration, entries, in_file_order, period, range, some_text, text, whole, wrong_type,
 };
 use super::{
-    DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup, limits,
-    read_expect, read_steps, read_supervisor,
+    CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
+    limits, read_expect, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
+use crate::timeline::TOOL_PROGRAM;
 
 /// Reads a whole file.
 pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
@@ -33,6 +34,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     let provider = provider(&file.table("provider", "[provider]")?)?;
     let senders = senders(&file)?;
     limits::senders(&file, &senders)?;
+    let cron = cron(&file, &senders, storm_limit + settle)?;
     let world = read_steps::World { source, senders: &senders, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
     limits::steps(&file, &steps, &provider)?;
@@ -51,6 +53,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
         intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,
         gateway,
         senders,
+        cron,
         steps,
         expect,
     })
@@ -100,6 +103,7 @@ fn interval(file: &Table<'_>, name: &str, what: &str, storm_limit: Duration) -> 
 fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
     let Some(value) = file.value("senders") else { return Ok(IndexMap::new()) };
     let mut senders = IndexMap::new();
+    let mut joins = Vec::new();
     for (name, value) in in_file_order(entries(value, "senders")?) {
         if let Some(why) = unfit_name(name.get_ref()) {
             return Err(Problem::at(name.span(), format!("`{name}` cannot be a sender's name"))
@@ -112,10 +116,50 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
             channel: table.get("channel", choice)?,
             kind: table.get("kind", choice)?,
             token: table.optional("token", text)?,
+            joins: table.optional("joins", text)?,
         };
+        joins.extend(setup.joins.clone().zip(table.span_of_key("joins")));
         senders.insert(name.get_ref().to_string(), setup);
     }
+    for (whose, span) in joins {
+        let has_one = |setup: &SenderSetup| setup.joins.as_ref().is_none_or(|joined| *joined == whose);
+        if !senders.get(&whose).is_some_and(has_one) {
+            return Err(Problem::at(span, format!("nobody called `{whose}` has a conversation to join"))
+                .label("this names no sender with a conversation of its own")
+                .help("name a sender of this file that joins nobody else's."));
+        }
+    }
     Ok(senders)
+}
+
+/// `run` is how long the longest run takes.
+fn cron(
+    file: &Table<'_>,
+    senders: &IndexMap<String, SenderSetup>,
+    run: Duration,
+) -> Read<IndexMap<String, CronSetup>> {
+    let Some(value) = file.value("cron") else { return Ok(IndexMap::new()) };
+    let mut jobs = IndexMap::new();
+    for (name, value) in in_file_order(entries(value, "cron")?) {
+        if let Some(why) = unfit_name(name.get_ref()) {
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be a job's name")).label(why));
+        }
+        let what = format!("[cron.{name}]");
+        let table = Table::open(what, value.span(), entries(value, name.get_ref())?, keys::CRON)?;
+        let setup = CronSetup {
+            every: table.get("every", period)?,
+            text: table.get("text", some_text)?,
+            on_interruption: table.get("on-interruption", choice)?,
+            session_of: table.optional("session-of", text)?,
+        };
+        if let Some(sender) = setup.session_of.as_ref().filter(|sender| !senders.contains_key(*sender)) {
+            return Err(read_steps::unknown_sender(sender, table.span_of("session-of"), senders));
+        }
+        limits::scheduled(&table, setup.every, run)?;
+        jobs.insert(name.get_ref().to_string(), setup);
+    }
+    limits::jobs(file, &jobs)?;
+    Ok(jobs)
 }
 
 /// What keeps `name` from being a sender's name.
@@ -126,6 +170,9 @@ fn unfit_name(name: &str) -> Option<String> {
     }
     if name.len() > limits::LONGEST_NAME {
         return Some(format!("a name has at most {} letters", limits::LONGEST_NAME));
+    }
+    if name == TOOL_PROGRAM {
+        return Some("the marks of command-line tools have this name, see `run-tool`".into());
     }
     (name == intruder::NAME).then(|| "somebody else has this name, see `[intruder]`".into())
 }

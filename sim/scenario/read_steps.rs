@@ -3,21 +3,21 @@
 //! Steps refer to senders, to the supervisor and to the storm's end, all of which have been read before; a step
 //! that could never do anything is refused here rather than found out in a run.
 
-use std::path::{Component, Path};
 use std::time::Duration;
 
-use gateway::env::Signal;
+use gateway::env::{FsOp, Signal};
 use indexmap::IndexMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Problem, Read};
 use super::keys::{self, STEP, VERBS, VerbKeys};
+use super::read_trouble::{self, pattern, state_file};
 use super::table::{
     Input, Table, choice, duration, entries, in_file_order, range, some_text, text, whole, wrong_type,
 };
 use super::{
-    Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Verb, When, events, limits,
+    Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Target, Verb, When, events, limits,
 };
 
 /// What steps may refer to.
@@ -98,6 +98,7 @@ fn foreign_key(name: &str, span: std::ops::Range<usize>, verb: &VerbKeys) -> Box
     let problem = Problem::at(span, format!("`{name}` is not a key of `do = \"{}\"`", verb.word))
         .label(format!("this belongs to {}", super::error::list(having)));
     match (name, verb.keys) {
+        ("file", _) => problem.help("to wait for an operation on one file only, write `path`."),
         ("from", _) => problem.help("to wait for an event of one sender only, write `of`."),
         (_, []) => problem.help(format!("leave it out: `{}` needs nothing but a time.", verb.word)),
         (_, keys) => problem.help(format!(
@@ -117,7 +118,7 @@ fn when(table: &Table<'_>, world: &World<'_>) -> Read<When> {
             .label("when?")
             .help("add `at = \"5s\"`, or an event to wait for, as in `on = \"run.started\"`.")),
         (Some(_), None) => {
-            for name in ["nth", "of", "after"] {
+            for name in ["nth", "of", "path", "after"] {
                 if let Some(span) = table.span_of_key(name) {
                     return Err(Problem::at(span, format!("`{name}` has no meaning in a step with `at`"))
                         .label("this goes with `on`")
@@ -148,6 +149,14 @@ fn anchor(table: &Table<'_>, world: &World<'_>) -> Read<Anchor> {
         Some(_) => Some(sender(table, "of", world)?),
         None => None,
     };
+    let path = match table.span_of_key("path") {
+        Some(span) if !events::has_path(&event) => {
+            return Err(Problem::at(span, format!("`path` can never be met by `{event}`"))
+                .label("these events do not name a file")
+                .help("leave it out, or wait for an operation of the disk, such as `disk.append`."));
+        }
+        _ => table.optional("path", pattern)?,
+    };
     let after = table.get("after", range)?;
     if after.max > world.storm_limit {
         let limit = humantime::format_duration(world.storm_limit);
@@ -155,7 +164,7 @@ fn anchor(table: &Table<'_>, world: &World<'_>) -> Read<Anchor> {
             .label(format!("steps that have not fired by {limit} never fire"))
             .help("wait less, or raise `storm-limit` at the top of the file."));
     }
-    Ok(Anchor { event, nth: table.get("nth", whole)?, of, after })
+    Ok(Anchor { event, nth: table.get("nth", whole)?, of, path, after })
 }
 
 fn event(input: &Input<'_>) -> Read<String> {
@@ -186,9 +195,13 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
             every: table.get("every", duration)?,
         },
         "abort" => Verb::Abort { from: from()? },
-        "signal" => Verb::Signal(table.get("signal", signal)?),
-        "kill" => Verb::Kill,
-        "freeze" => Verb::Freeze { lasting: table.get("for", range)? },
+        "signal" => {
+            Verb::Signal { signal: table.get("signal", signal)?, process: table.get("process", choice)? }
+        }
+        "kill" => Verb::Kill { process: table.get("process", choice)? },
+        "freeze" => {
+            Verb::Freeze { process: table.get("process", choice)?, lasting: table.get("for", range)? }
+        }
         "power-loss" => Verb::PowerLoss { off_for: table.get("off-for", range)? },
         "partition" => Verb::Partition {
             between: table.get("between", two_machines)?,
@@ -198,11 +211,20 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "service-start" => supervised(table, word, world, Verb::ServiceStart)?,
         "service-restart" => supervised(table, word, world, Verb::ServiceRestart)?,
         "start-second-instance" => Verb::StartSecondInstance,
+        "run-tool" => Verb::RunTool {
+            session_of: sender(table, "session-of", world)?,
+            label: table.get("label", message)?,
+            count: table.get("count", whole)?,
+            every: table.get("every", duration)?,
+        },
         "write-config" => Verb::WriteConfig { text: table.get("text", text)? },
         "corrupt-state" => {
             Verb::CorruptState { file: table.get("file", state_file)?, text: table.get("text", text)? }
         }
-        _ => unreachable!("{word} is in VERBS"),
+        _ => match read_trouble::verb(table, word, world)? {
+            Some(verb) => verb,
+            None => unreachable!("{word} is in VERBS"),
+        },
     })
 }
 
@@ -211,14 +233,26 @@ fn label(verb: &Verb, word: &str) -> String {
         Verb::Send { from, count: 1, .. } => format!("{from} sends"),
         Verb::Send { from, count, .. } => format!("{from} sends {count} messages"),
         Verb::Abort { from } => format!("{from} aborts"),
-        Verb::Signal(signal) => signal.name().into(),
+        Verb::Signal { signal, process: Target::Gateway } => signal.name().into(),
+        Verb::Signal { signal, process } => format!("{signal} to the {}", process.word()),
+        Verb::Kill { process } | Verb::Freeze { process, .. } if *process != Target::Gateway => {
+            format!("{word} the {}", process.word())
+        }
         Verb::Partition { between: (a, b), .. } => format!("partition {} and {}", a.word(), b.word()),
+        Verb::RunTool { session_of, count: 1, .. } => format!("label {session_of}'s session"),
+        Verb::RunTool { session_of, count, .. } => format!("label {session_of}'s session {count} times"),
         Verb::CorruptState { file, .. } => format!("corrupt {file}"),
+        Verb::DiskFault(trouble) => format!("{} on {}", trouble.error.name(), trouble.calls.file),
+        Verb::CrashAt(crash) => {
+            let operation = crash.calls.operation.map_or("anything", FsOp::name);
+            format!("crash at {operation} of {}", crash.calls.file)
+        }
+        Verb::ClockJump { direction, .. } => format!("clock jumps {}", direction.word()),
         _ => word.replace('-', " "),
     }
 }
 
-fn sender(table: &Table<'_>, key: &str, world: &World<'_>) -> Read<String> {
+pub(super) fn sender(table: &Table<'_>, key: &str, world: &World<'_>) -> Read<String> {
     let name = table.get(key, text)?;
     match world.senders.contains_key(&name) {
         true => Ok(name),
@@ -296,16 +330,5 @@ fn two_machines(input: &Input<'_>) -> Read<(Machine, Machine)> {
     match (machine(a)?, machine(b)?) {
         (a, b) if a == b => Err(refuse("a machine cannot be cut off from itself")),
         pair => Ok(pair),
-    }
-}
-
-fn state_file(input: &Input<'_>) -> Read<String> {
-    let file = some_text(input)?;
-    let stays_inside = Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
-    match stays_inside && !file.ends_with('/') {
-        true => Ok(file),
-        false => Err(Problem::at(input.span.clone(), format!("`{file}` is not a file of the state folder"))
-            .label("this leaves the state folder")
-            .help("name a file inside it, without a leading `/` and without `..`.")),
     }
 }

@@ -6,14 +6,18 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 
 use super::keys::{self, Key, Need, STEP, Shape, VERBS};
 use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
 use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind};
 use super::supervisor_keys::{KIND, KINDS};
-use super::{About, EVENTS, FATES, Machine, events, expect, policies};
+use super::{
+    About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
+};
 use crate::oracle;
+use crate::world::disk::Errno;
 
 /// Compares the file at `path`, from the root of the project, with what `make` makes of it; with `UPDATE_DOCS=1`
 /// it is written instead.
@@ -71,6 +75,8 @@ fn table(name: &str) -> String {
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
         "network" => of_keys(keys::NETWORK),
+        "cron" => of_keys(keys::CRON),
+        "interruptions" => of_words("on-interruption", &OnInterruption::meanings()),
         "disk" => of_keys(keys::DISK),
         "probe" => of_keys(keys::PROBE),
         "intruder" => of_keys(keys::INTRUDER),
@@ -86,6 +92,12 @@ fn table(name: &str) -> String {
         "channels" => of_words("channel", &Channel::meanings()),
         "sender-kinds" => of_words("kind", &SenderKind::meanings()),
         "signals" => of_words("signal", &gateway::env::Signal::meanings()),
+        "processes" => of_words("process", &Target::meanings()),
+        "errors" => of_words("error", &Errno::meanings()),
+        "operations" => of_words("operation", &gateway::env::FsOp::meanings()),
+        "crash-moments" => of_words("moment", &CrashMoment::meanings()),
+        "crash-deaths" => of_words("death", &CrashDeath::meanings()),
+        "lock-owners" => of_words("owner", &LockOwner::meanings()),
         "machines" => of_words("Machine", &Machine::meanings()),
         "seen-events" => of_events(false),
         "said-events" => of_events(true),
@@ -127,6 +139,9 @@ fn value(shape: &Shape) -> String {
     match shape {
         Shape::Text => "text".into(),
         Shape::Whole(min, max) => format!("whole number, {min} to {max}"),
+        Shape::WholeRange(min, max) => {
+            format!("whole number, {min} to {max}, or a range such as `\"1..20\"`")
+        }
         Shape::Duration => "duration".into(),
         Shape::Period => "duration, not zero".into(),
         Shape::Range => "duration or range".into(),

@@ -36,7 +36,9 @@ fn property(key: &Key) -> Value {
     property["description"] = json!(description(key));
     if let Need::Default(default) = key.need {
         property["default"] = match key.shape {
-            Shape::Whole(..) | Shape::Statuses => default.parse().unwrap_or(Value::Null),
+            Shape::Whole(..) | Shape::WholeRange(..) | Shape::Statuses => {
+                default.parse().unwrap_or(Value::Null)
+            }
             _ => json!(default),
         };
     }
@@ -54,6 +56,10 @@ fn shape(shape: &Shape) -> Value {
     match shape {
         Shape::Text | Shape::Sender => json!({ "type": "string" }),
         Shape::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::WholeRange(min, max) => json!({ "anyOf": [
+            { "type": "integer", "minimum": min, "maximum": max },
+            { "type": "string", "pattern": "^ *[0-9]+ *[.][.] *[0-9]+ *$", "examples": ["1..20"] },
+        ] }),
         Shape::Duration | Shape::Period => json!({ "type": "string", "examples": ["5s", "250ms", "1m 30s"] }),
         Shape::Range => json!({ "type": "string", "examples": ["5s", "1s..5s"] }),
         Shape::Choice(words) => {
@@ -98,7 +104,7 @@ fn step(verb: &VerbKeys) -> Value {
     step["description"] = json!(verb.doc);
     step["properties"]["do"] = json!({ "const": verb.word });
     step["oneOf"] = json!([{ "required": ["at"] }, { "required": ["on"] }]);
-    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "after": ["on"] });
+    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "path": ["on"], "after": ["on"] });
     step
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 use serde_json::{Map, Value};
 
@@ -155,6 +156,28 @@ pub struct SenderSetup {
     pub kind: SenderKind,
     /// The token it presents, where that is not the gateway's.
     pub token: Option<String>,
+    /// The sender whose conversation it takes part in, where it has none of its own.
+    pub joins: Option<String>,
+}
+
+/// One scheduled job of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CronSetup {
+    /// From one time to the next; the times are the multiples of it, counted from the world's beginning.
+    pub every: Duration,
+    /// What the model is asked.
+    pub text: String,
+    /// What becomes of a run that a restart interrupts.
+    pub on_interruption: OnInterruption,
+    /// The sender in whose conversation it is asked; `None`: in one of the job's own.
+    pub session_of: Option<String>,
+}
+
+impl Choice for OnInterruption {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("retry", Self::Retry, "it is made again, up to three times in all"),
+        ("skip", Self::Skip, "it is recorded as skipped"),
+    ];
 }
 
 /// A chat channel.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::env::Signal;
 
-use super::{Choice, DurationRange};
+use super::{Choice, Crash, Direction, DiskTrouble, DurationRange, LeftLock, Squat, Target};
 
 /// One entry of the script.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Anchor {
     pub nth: u32,
     /// Only events of this sender, or about one of its messages, count.
     pub of: Option<String>,
+    /// Of disk operations only those on files that match this pattern count.
+    pub path: Option<String>,
     /// So long after the event.
     pub after: DurationRange,
 }
@@ -63,12 +65,22 @@ pub enum Verb {
         /// The sender.
         from: String,
     },
-    /// The operator sends the gateway a signal.
-    Signal(Signal),
+    /// The operator sends a process a signal.
+    Signal {
+        /// Which one.
+        signal: Signal,
+        /// Who gets it.
+        process: Target,
+    },
     /// SIGKILL.
-    Kill,
-    /// The gateway's process is not scheduled for a while (SIGSTOP, a long pause).
+    Kill {
+        /// Who gets it.
+        process: Target,
+    },
+    /// A process is not scheduled for a while (SIGSTOP, a long pause).
     Freeze {
+        /// Which one.
+        process: Target,
         /// For so long.
         lasting: DurationRange,
     },
@@ -92,6 +104,17 @@ pub enum Verb {
     ServiceRestart,
     /// Somebody starts a second gateway by hand on the same machine, with the same configuration.
     StartSecondInstance,
+    /// Somebody runs the gateway's command-line tool, which labels a conversation.
+    RunTool {
+        /// Whose conversation.
+        session_of: String,
+        /// The label; a mark is added.
+        label: String,
+        /// How many tools.
+        count: u32,
+        /// From one start to the next.
+        every: Duration,
+    },
     /// Somebody overwrites the gateway's configuration file.
     WriteConfig {
         /// The new contents.
@@ -104,6 +127,21 @@ pub enum Verb {
         /// The new contents.
         text: String,
     },
+    /// The disk of the gateway's machine fails.
+    DiskFault(DiskTrouble),
+    /// The gateway dies in the middle of its work.
+    CrashAt(Crash),
+    /// The wall clock of the gateway's machine jumps.
+    ClockJump {
+        /// So far.
+        by: DurationRange,
+        /// Where to.
+        direction: Direction,
+    },
+    /// Somebody takes a lock of the gateway's and keeps it.
+    SquatLock(Squat),
+    /// A lock is there that nobody holds.
+    LeaveLock(LeftLock),
 }
 
 /// A machine of the world.

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::duration::{parse_duration, parse_range};
 use super::error::{Problem, Read};
 use super::keys::{Key, Need, Shape};
-use super::{Choice, DurationRange};
+use super::{Choice, CountRange, DurationRange};
 
 /// A table whose keys are all known and which has all it must have.
 pub(super) struct Table<'t> {
@@ -86,7 +86,9 @@ impl<'t> Table<'t> {
         }
         let Need::Default(default) = key.need else { return Err(self.missing(key)) };
         let value = match key.shape {
-            Shape::Whole(..) | Shape::Statuses => DeValue::parse(default).map(Spanned::into_inner),
+            Shape::Whole(..) | Shape::WholeRange(..) | Shape::Statuses => {
+                DeValue::parse(default).map(Spanned::into_inner)
+            }
             _ => Ok(DeValue::String(Cow::Borrowed(default))),
         };
         match value {
@@ -219,7 +221,9 @@ pub(super) fn range(input: &Input<'_>) -> Read<DurationRange> {
 
 /// Reads a whole number within the bounds of its key.
 pub(super) fn whole<T: TryFrom<u64>>(input: &Input<'_>) -> Read<T> {
-    let Shape::Whole(min, max) = input.key.shape else { unreachable!("{} is a number", input.key.name) };
+    let (Shape::Whole(min, max) | Shape::WholeRange(min, max)) = input.key.shape else {
+        unreachable!("{} is a number", input.key.name)
+    };
     let number = input.value.as_integer().ok_or_else(|| input.wrong_type("a whole number"))?;
     let number = i128::from_str_radix(number.as_str(), number.radix()).ok();
     number
@@ -231,6 +235,29 @@ pub(super) fn whole<T: TryFrom<u64>>(input: &Input<'_>) -> Read<T> {
                 .label(format!("this has to be from {min} to {max}"))
                 .help(format!("{}.", input.key.gist()))
         })
+}
+
+/// Reads a whole number or a range of two, within the bounds of its key.
+pub(super) fn whole_range(input: &Input<'_>) -> Read<CountRange> {
+    let Some(text) = input.value.as_str() else {
+        return whole(input).map(|number| CountRange { min: number, max: number });
+    };
+    let Shape::WholeRange(min, max) = input.key.shape else {
+        unreachable!("{} is a range of numbers", input.key.name)
+    };
+    let number = |text: &str| {
+        let number = text.trim().parse().ok();
+        number.filter(|number| (min..=max).contains(&u64::from(*number)))
+    };
+    match text.split_once("..").map(|(first, last)| (number(first), number(last))) {
+        Some((Some(first), Some(last))) if first <= last => Ok(CountRange { min: first, max: last }),
+        Some((Some(first), Some(last))) => {
+            Err(input.refuse("a range of numbers", format!("did you mean `{last}..{first}`?")))
+        }
+        _ => Err(Problem::at(input.span.clone(), format!("`{}` is not a range of numbers", input.key.name))
+            .label(format!("both ends have to be from {min} to {max}"))
+            .help(format!("write it as in `{0} = 3` or `{0} = \"1..20\"`.", input.key.name))),
+    }
 }
 
 /// Reads one of a few words.

@@ -83,6 +83,7 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("unknown channel", "[senders.ann]\nchannel = \"feishu\""),
     ("name that cannot be marked", "[senders.\"ann#1\"]\nkind = \"patient\""),
     ("name of somebody else", "[senders.intruder]"),
+    ("name of the tools", "[senders.tool]"),
     ("name that fills the line", "[senders.an-uncommonly-long-name-for-a-sender]"),
     ("restarts without end", "[gateway.supervisor]\nrestart-delay = \"0s\"\nstart-limit-burst = 0"),
     ("unknown kind of sender", "[senders.ann]\nkind = \"never-read\""),
@@ -135,6 +136,39 @@ const BAD_STEPS: &[(&str, &str)] = &[
         "unknown fate",
         "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = [\"told\", \"reply\"]",
     ),
+    ("path of no disk event", "on = \"run.started\"\npath = \"*.jsonl\"\ndo = \"kill\""),
+    ("path with a time", "at = \"1s\"\npath = \"*.jsonl\"\ndo = \"kill\""),
+    ("path that no file has", "on = \"disk.append\"\npath = \"../*\"\ndo = \"kill\""),
+    ("file as a filter", "on = \"disk.append\"\nfile = \"*.jsonl\"\ndo = \"kill\""),
+    ("unknown process", "at = \"1s\"\ndo = \"kill\"\nprocess = \"squater\""),
+    ("fault without end", "at = \"1s\"\ndo = \"disk-fault\"\nerror = \"EIO\""),
+    ("unknown error", "at = \"1s\"\ndo = \"disk-fault\"\nerror = \"ENOSPACE\"\nfor = \"1s\""),
+    (
+        "unknown operation",
+        "at = \"1s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\nfor = \"1s\"\noperation = \"apend\"",
+    ),
+    ("no calls", "at = \"1s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\noperation = \"append\"\ncalls = 0"),
+    ("negative bytes", "at = \"1s\"\ndo = \"crash-at\"\noperation = \"append\"\ntorn = -1"),
+    ("torn sync", "at = \"1s\"\ndo = \"crash-at\"\noperation = \"sync-file\"\ntorn = 5"),
+    ("torn anything", "at = \"1s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\ncalls = 1\ntorn = 5"),
+    (
+        "torn and whole",
+        "at = \"1s\"\ndo = \"crash-at\"\noperation = \"append\"\ntorn = 5\nmoment = \"after\"",
+    ),
+    ("power that stays", "at = \"1s\"\ndo = \"crash-at\"\noff-for = \"5s\""),
+    ("calls backwards", "at = \"1s\"\ndo = \"crash-at\"\nfrom-call = \"20..1\""),
+    ("calls from nothing", "at = \"1s\"\ndo = \"crash-at\"\nfrom-call = \"0..9\""),
+    ("calls without end", "at = \"1s\"\ndo = \"crash-at\"\nfrom-call = \"3..\""),
+    ("jump to nowhere", "at = \"1s\"\ndo = \"clock-jump\"\nby = \"-1h\"\ndirection = \"back\""),
+    ("jump aside", "at = \"1s\"\ndo = \"clock-jump\"\nby = \"1h\"\ndirection = \"backward\""),
+    ("lock outside", "at = \"1s\"\ndo = \"squat-lock\"\nfor = \"1m\"\nfile = \"../x.lock\""),
+    ("squatter without time", "at = \"1s\"\ndo = \"squat-lock\""),
+    (
+        "two locks",
+        "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"dead\"\nfile = \"x.lock\"\ntranscript-of = \"ann\"",
+    ),
+    ("transcript of nobody", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"dead\"\ntranscript-of = \"bob\""),
+    ("unknown owner", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"alive\""),
     ("no fate", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = []"),
 ];
 
@@ -244,11 +278,12 @@ fates = { "ann#2" = ["replied", "told"] }
         When::At(DurationRange { min: Duration::from_secs(1), max: Duration::from_secs(5) })
     );
     assert_eq!((stop.label.as_str(), stop.line), ("the stop", 21));
-    assert_eq!(stop.verb, Verb::Signal(Signal::Terminate));
+    assert_eq!(stop.verb, Verb::Signal { signal: Signal::Terminate, process: Target::Gateway });
     let anchor = Anchor {
         event: "message.accepted".into(),
         nth: 2,
         of: Some("ann".into()),
+        path: None,
         after: DurationRange::exactly(Duration::from_millis(5)),
     };
     assert_eq!(stop.when, When::On(anchor));
@@ -288,6 +323,7 @@ fn every_documented_key_is_accepted() {
         let rest = match key.name {
             "name" => String::new(),
             "expect" => format!("name = \"x\"\n{send}\nsenders = {{ ann = {{}} }}"),
+            "cron" => "name = \"x\"\nsenders = { ann = {} }".into(),
             _ => "name = \"x\"".into(),
         };
         good(&format!("{rest}\n{line}"));
@@ -299,12 +335,42 @@ fn every_documented_key_is_accepted() {
     }
     for verb in VERBS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
-        let own: String = verb.keys.iter().map(line).collect();
-        let anchored = keys::STEP.iter().filter(|key| !matches!(key.name, "at" | "do")).map(line);
+        let is_alone =
+            |key: &Key| EITHER_OR.iter().any(|(word, name, _)| (*word, *name) == (verb.word, key.name));
+        let own: String = verb.keys.iter().filter(|key| !is_alone(key)).map(line).collect();
+        let anchored = keys::STEP.iter().filter(|key| !matches!(key.name, "at" | "do" | "path")).map(line);
         let anchored: String = anchored.collect();
         good(&step(&format!("at = \"1s..5s\"\ndo = {:?}\n{own}", verb.word)));
         good(&step(&format!("do = {:?}\n{anchored}{own}", verb.word)));
+        good(&step(&format!("do = {:?}\non = \"disk.append\"\npath = \"*\"\n{own}", verb.word)));
     }
+    for (word, key, alone) in EITHER_OR {
+        assert!(alone.contains(key));
+        good(&step(&format!("at = \"1s\"\ndo = {word:?}\n{alone}")));
+    }
+}
+
+/// Keys that cannot stand beside all others of their verb, each in a step that can have it.
+const EITHER_OR: &[(&str, &str, &str)] = &[
+    ("crash-at", "moment", "moment = \"after\""),
+    ("crash-at", "off-for", "death = \"power-loss\"\noff-for = \"1s..2s\""),
+    ("squat-lock", "transcript-of", "for = \"1m\"\ntranscript-of = \"ann\""),
+    ("leave-lock", "transcript-of", "owner = \"nobody\"\ntranscript-of = \"ann\""),
+];
+
+#[test]
+fn scheduled_jobs_get_their_defaults_and_know_their_senders() {
+    let text = "name = \"x\"\n[senders.ann]\n[cron.report]\nevery = \"5m\"\n";
+    let report = good(text).cron["report"].clone();
+    assert_eq!((report.every.as_secs(), report.text.as_str()), (300, "report"));
+    assert_eq!((report.on_interruption.word(), report.session_of), ("retry", None));
+    let own =
+        good(&format!("{text}on-interruption = \"skip\"\nsession-of = \"ann\"\n")).cron["report"].clone();
+    assert_eq!((own.on_interruption.word(), own.session_of.as_deref()), ("skip", Some("ann")));
+    let refused = |line: &str| parse(&format!("{text}{line}\n")).map(drop).map_err(|error| render(&error));
+    assert!(refused("session-of = \"bob\"").expect_err("nobody").contains("unknown sender `bob`"));
+    let often = "name = \"x\"\n[cron.report]\nevery = \"500ms\"\n";
+    assert!(render(&parse(often).expect_err("too often")).contains("not more than once a second"));
 }
 
 #[test]

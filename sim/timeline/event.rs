@@ -151,6 +151,10 @@ impl LogRecord {
 /// kept for such a sender counts as delivered.
 pub const LEFT_FOR_GOOD: &str = "left for good";
 
+/// The file that keeps the sessions, inside the state directory: the one file of the gateway's that outside observers
+/// know by name.
+pub(crate) const STORE_FILE: &str = "sessions.json";
+
 /// What an outside observer finds in a machine's state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StateSeen {
@@ -177,7 +181,9 @@ pub struct CronRecord {
     pub job: String,
     /// The time it was scheduled for, in milliseconds of the machine's wall clock.
     pub slot_ms: u64,
-    /// What became of it, in the gateway's word: `started`, `ok`, `error`, `skipped`.
+    /// The last of the times that the record is about; the same unless many were skipped together.
+    pub until_ms: u64,
+    /// What became of it, in the gateway's word: `started`, `interrupted`, `ok`, `error`, `skipped`.
     pub status: String,
 }
 
@@ -223,6 +229,10 @@ pub enum Fact {
 
     /// The provider received the request of a scheduled run.
     CronRunRequested { job: String, slot_ms: u64, request: u32 },
+    /// The provider finished its answer to a scheduled run.
+    CronRunAnswered { job: String, slot_ms: u64, request: u32 },
+    /// The provider did not finish its answer to a scheduled run; `how` in words.
+    CronRunStopped { job: String, slot_ms: u64, request: u32, how: String },
 
     // -- command-line tools
     /// A command-line tool ended. `message` is the mark that it was to leave in the state, `done` whether it says
@@ -329,6 +339,8 @@ impl Fact {
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
             Self::CronRunRequested { .. } => "cron.requested",
+            Self::CronRunAnswered { .. } => "cron.answered",
+            Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",

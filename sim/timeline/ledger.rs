@@ -17,6 +17,9 @@ use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, 
 
 /// The program name under which gateway processes stand in the process table.
 pub const GATEWAY_PROGRAM: &str = "gateway";
+/// The program name of command-line tools, and the sender's name in the marks that they leave. They are nobody's
+/// messages.
+pub const TOOL_PROGRAM: &str = "tool";
 
 /// What became of every message of a run, in the order of first sending.
 #[derive(Clone, Debug, Default)]
@@ -156,15 +159,15 @@ impl Ledger {
 
 /// What has been seen of all messages so far.
 #[derive(Default)]
-struct Fold {
+struct Fold<'a> {
     tallies: Vec<Tally>,
     index: BTreeMap<MessageId, usize>,
-    sightings: Sightings,
+    sightings: Sightings<'a>,
     gateway_deaths: Vec<Duration>,
     /// The senders that will never look again, and why.
     absent: BTreeMap<String, Listener>,
     /// What the latest look into the state directory found.
-    state: Option<StateSeen>,
+    state: Option<&'a StateSeen>,
 }
 
 /// What has been seen of one message so far.
@@ -207,8 +210,8 @@ enum Listener {
     Deaf,
 }
 
-impl Fold {
-    fn take(&mut self, event: &Event) {
+impl<'a> Fold<'a> {
+    fn take(&mut self, event: &'a Event) {
         self.sightings.see(event);
         let at = event.at;
         match &event.fact {
@@ -223,7 +226,7 @@ impl Fold {
             }
             Fact::SenderStoppedListening => self.looks_no_more(&event.source, Listener::Deaf),
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
-            Fact::State(state) => self.state = Some(state.clone()),
+            Fact::State(state) => self.state = Some(state),
             fact => {
                 if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
                     self.tallies[index].take(at, fact);
@@ -258,14 +261,15 @@ impl Fold {
 
     fn close(self) -> Ledger {
         let Self { tallies, index, sightings, gateway_deaths, absent, state } = self;
-        let state = state.unwrap_or_default();
+        let nothing = StateSeen::default();
+        let state = state.unwrap_or(&nothing);
         let entries = tallies
             .into_iter()
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let (fate, why) = tally.fate(&gateway_deaths, listener, &state);
-                let last_seen = sightings.last(&tally.message).cloned();
+                let (fate, why) = tally.fate(&gateway_deaths, listener, state);
+                let last_seen = sightings.last(&tally.message);
                 tally.close(fate, why, last_seen)
             })
             .collect();

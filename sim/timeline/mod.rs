@@ -12,9 +12,10 @@ mod sighting;
 pub(crate) mod story;
 pub(crate) mod words;
 
+pub(crate) use event::STORE_FILE;
 pub use event::{
-    DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting, Source,
-    StateSeen, Via,
+    CronRecord, DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting,
+    Source, StateSeen, Via,
 };
-pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger};
+pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use recorder::{EventHash, Recorder};

@@ -14,58 +14,98 @@ use super::{Event, Fact, LogRecord, MessageId, Sighting, Via};
 
 /// Follows all messages of a run through its events.
 #[derive(Default)]
-pub(super) struct Sightings {
-    last: BTreeMap<MessageId, Sighting>,
-    by_key: BTreeMap<String, MessageId>,
-    run_of: BTreeMap<MessageId, RunPlace>,
+pub(super) struct Sightings<'a> {
+    last: BTreeMap<&'a MessageId, Seen<'a>>,
+    by_key: BTreeMap<&'a str, &'a MessageId>,
+    run_of: BTreeMap<&'a MessageId, RunPlace<'a>>,
 }
 
 /// The process, and the run in it, that works or worked last for a message.
-#[derive(Clone)]
-struct RunPlace {
+#[derive(Clone, Copy)]
+struct RunPlace<'a> {
     pid: Pid,
-    run: Option<String>,
+    run: Option<&'a str>,
 }
 
-impl RunPlace {
+impl RunPlace<'_> {
     fn words(&self) -> String {
-        match &self.run {
+        match self.run {
             Some(run) => format!("run {} on gateway pid {}", cut(run, 9), self.pid),
             None => format!("gateway pid {}", self.pid),
         }
     }
 }
 
-impl Sightings {
+/// One sighting, not yet in words: only the last one of each message is ever read.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    at: Duration,
+    fact: &'a Fact,
+    /// Who worked for the message then.
+    run: Option<RunPlace<'a>>,
+}
+
+impl<'a> Sightings<'a> {
     /// Takes note of one event.
-    pub(super) fn see(&mut self, event: &Event) {
+    pub(super) fn see(&mut self, event: &'a Event) {
         if let Fact::Log { pid, record } = &event.fact {
-            return self.see_record(event.at, *pid, record);
+            return self.see_record(event, *pid, record);
         }
         let Some(message) = event.fact.message() else { return };
         if let Fact::MessageSent { key, .. } = &event.fact {
-            self.by_key.insert(key.clone(), message.clone());
+            self.by_key.insert(key, message);
         }
-        if let Some(place) = self.place(message, &event.fact) {
-            self.note(message.clone(), event.at, place);
-        }
+        let run = self.run_of.get(message).copied();
+        self.last.insert(message, Seen { at: event.at, fact: &event.fact, run });
     }
 
     /// Where `message` was last seen, if ever.
-    pub(super) fn last(&self, message: &MessageId) -> Option<&Sighting> {
-        self.last.get(message)
+    pub(super) fn last(&self, message: &MessageId) -> Option<Sighting> {
+        let seen = self.last.get(message)?;
+        let at_ms = u64::try_from(seen.at.as_millis()).unwrap_or(u64::MAX);
+        Some(Sighting { at_ms, place: seen.place(message) })
     }
 
-    fn note(&mut self, message: MessageId, at: Duration, place: String) {
-        let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-        self.last.insert(message, Sighting { at_ms, place });
+    fn see_record(&mut self, event: &'a Event, pid: Pid, record: &'a LogRecord) {
+        for message in self.messages_of(record) {
+            let known = self.run_of.get(message).and_then(|place| place.run);
+            let place = RunPlace { pid, run: record.field("run").or(known) };
+            self.run_of.insert(message, place);
+            self.last.insert(message, Seen { at: event.at, fact: &event.fact, run: Some(place) });
+        }
     }
 
-    /// The place that an outside observation puts its message in.
-    fn place(&self, message: &MessageId, fact: &Fact) -> Option<String> {
+    /// The messages whose mark stands in `value`, or whose name it is.
+    fn named_in(value: &str) -> Vec<MessageId> {
+        let mut named = MessageId::marked_in(value);
+        named.extend(MessageId::marked_in(&format!("[{value}]")));
+        named
+    }
+
+    /// The messages that a record names, each once.
+    fn messages_of(&self, record: &LogRecord) -> Vec<&'a MessageId> {
+        let mut found = Vec::new();
+        for (_, value) in &record.fields {
+            // Most values name nothing; looking closely at each was a fortieth of a run's time.
+            let named = if value.contains('#') { Self::named_in(value) } else { Vec::new() };
+            for message in named.iter().chain(self.by_key.get(value.as_str()).copied()) {
+                if let Some((&message, _)) = self.last.get_key_value(message)
+                    && !found.contains(&message)
+                {
+                    found.push(message);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Seen<'_> {
+    /// The place that the observation puts its message in.
+    fn place(&self, message: &MessageId) -> String {
         let sender = &message.sender;
-        let run = self.run_of.get(message).map_or_else(|| "the gateway".to_string(), RunPlace::words);
-        Some(match fact {
+        let run = self.run.as_ref().map_or_else(|| "the gateway".to_string(), RunPlace::words);
+        match self.fact {
             Fact::MessageSent { attempt: 1, .. } => format!("{sender} had handed it over"),
             Fact::MessageSent { attempt, .. } => format!("{sender} had handed it over, attempt {attempt}"),
             Fact::MessageAccepted { .. } => format!("the gateway had acknowledged it to {sender}"),
@@ -85,39 +125,8 @@ impl Sightings {
             Fact::ProviderStopped { how, .. } => {
                 format!("{run} was reading the model's answer when it broke off: {how}")
             }
-            _ => return None,
-        })
-    }
-
-    fn see_record(&mut self, at: Duration, pid: Pid, record: &LogRecord) {
-        for message in self.messages_of(record) {
-            let known = self.run_of.get(&message).and_then(|place| place.run.clone());
-            let place = RunPlace { pid, run: record.field("run").map(str::to_string).or(known) };
-            let words = format!("{} logged {}", place.words(), record.name);
-            self.run_of.insert(message.clone(), place);
-            self.note(message, at, words);
+            Fact::Log { record, .. } => format!("{run} logged {}", record.name),
+            other => format!("{run} showed {}", other.name()),
         }
-    }
-
-    /// The messages whose mark stands in `value`, or whose name it is.
-    fn named_in(value: &str) -> Vec<MessageId> {
-        let mut named = MessageId::marked_in(value);
-        named.extend(MessageId::marked_in(&format!("[{value}]")));
-        named
-    }
-
-    /// The messages that a record names, each once.
-    fn messages_of(&self, record: &LogRecord) -> Vec<MessageId> {
-        let mut found = Vec::new();
-        for (_, value) in &record.fields {
-            // Most values name nothing; looking closely at each was a fortieth of a run's time.
-            let named = if value.contains('#') { Self::named_in(value) } else { Vec::new() };
-            for message in named.into_iter().chain(self.by_key.get(value).cloned()) {
-                if self.last.contains_key(&message) && !found.contains(&message) {
-                    found.push(message);
-                }
-            }
-        }
-        found
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use gateway::env::{ExitCode, FsOp, Pid, Signal};
 
 use super::{
-    DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source, StateSeen,
-    Via,
+    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source,
+    StateSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -20,6 +20,7 @@ pub(crate) const PORT: u16 = 18789;
 pub(crate) struct Story {
     now: Duration,
     sender: String,
+    program: String,
     pid: Pid,
     events: Vec<Event>,
 }
@@ -40,7 +41,8 @@ fn ids(names: &[&str]) -> BTreeSet<MessageId> {
 
 impl Story {
     pub(crate) fn new() -> Self {
-        Self { now: Duration::ZERO, sender: "ann".into(), pid: Pid(214), events: Vec::new() }
+        let program = GATEWAY_PROGRAM.to_string();
+        Self { now: Duration::ZERO, sender: "ann".into(), program, pid: Pid(214), events: Vec::new() }
     }
 
     pub(crate) fn events(self) -> Vec<Event> {
@@ -161,9 +163,36 @@ impl Story {
         self.fact(Source::Provider, Fact::ProviderStopped { message, request, how: how.into() })
     }
 
-    // -- a gateway process
+    // -- scheduled runs
 
-    pub(crate) fn gateway(mut self, pid: u32) -> Self {
+    pub(crate) fn cron_asked(self, job: &str, slot_ms: u64, request: u32) -> Self {
+        self.fact(Source::Provider, Fact::CronRunRequested { job: job.into(), slot_ms, request })
+    }
+
+    pub(crate) fn cron_answered(self, job: &str, slot_ms: u64, request: u32) -> Self {
+        self.fact(Source::Provider, Fact::CronRunAnswered { job: job.into(), slot_ms, request })
+    }
+
+    /// A look into the state directory that found these records: job, first and last time, status.
+    pub(crate) fn books(self, records: &[(&str, u64, u64, &str)]) -> Self {
+        let record = |(job, slot_ms, until_ms, status): &(&str, u64, u64, &str)| CronRecord {
+            job: (*job).into(),
+            slot_ms: *slot_ms,
+            until_ms: *until_ms,
+            status: (*status).into(),
+        };
+        let seen = StateSeen { cron: records.iter().map(record).collect(), ..StateSeen::default() };
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+    }
+
+    // -- a process, mostly a gateway's
+
+    pub(crate) fn gateway(self, pid: u32) -> Self {
+        self.program(GATEWAY_PROGRAM, pid)
+    }
+
+    pub(crate) fn program(mut self, program: &str, pid: u32) -> Self {
+        self.program = program.into();
         self.pid = Pid(pid);
         self
     }
@@ -175,7 +204,7 @@ impl Story {
 
     pub(crate) fn starts(self) -> Self {
         let pid = self.pid;
-        let program = GATEWAY_PROGRAM.to_string();
+        let program = self.program.clone();
         self.by_process(Fact::ProcessStarted { pid, machine: MACHINE.into(), program })
     }
 
@@ -196,7 +225,7 @@ impl Story {
 
     pub(crate) fn dies(self, cause: DeathCause) -> Self {
         let pid = self.pid;
-        let program = GATEWAY_PROGRAM.to_string();
+        let program = self.program.clone();
         self.by_process(Fact::ProcessExited { pid, machine: MACHINE.into(), program, cause })
     }
 
@@ -240,6 +269,12 @@ impl Story {
         })
     }
 
+    /// The tool that is to leave `mark` ends and says that it did.
+    pub(crate) fn tool_done(self, mark: &str) -> Self {
+        let (message, said) = (Some(id(mark)), "labelled".to_string());
+        self.by_process(Fact::ToolFinished { tool: "tool".into(), message, done: true, said })
+    }
+
     /// A whole start: the supervisor starts it, the process begins and binds.
     pub(crate) fn serves(self, pid: u32) -> Self {
         self.starting(1).gateway(pid).starts().binds()
@@ -268,6 +303,30 @@ impl Story {
         self.fact(Source::Prober, Fact::ReadySeen { ready, asked_at })
     }
 
+    pub(crate) fn power_lost(self) -> Self {
+        self.fact(Source::Machine(MACHINE.into()), Fact::PowerLost { lost_operations: 0 })
+    }
+
+    pub(crate) fn injected(self, what: &str) -> Self {
+        self.fact(Source::Operator, Fact::Injected { what: what.into() })
+    }
+
+    /// A look into a state directory with a store that has these sessions.
+    pub(crate) fn sessions(self, keys: &[&str]) -> Self {
+        let sessions = keys.iter().map(|key| (*key).to_string()).collect();
+        self.seen(StateSeen { store: Some(Ok(())), sessions, ..StateSeen::default() })
+    }
+
+    /// A look into a state directory with these lock files.
+    pub(crate) fn locks(self, paths: &[&str]) -> Self {
+        let locks = paths.iter().map(|path| (*path).to_string()).collect();
+        self.seen(StateSeen { locks, ..StateSeen::default() })
+    }
+
+    fn seen(self, state: StateSeen) -> Self {
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(state))
+    }
+
     pub(crate) fn state(
         self,
         store: Option<Result<(), String>>,
@@ -286,8 +345,7 @@ impl Story {
         noticed: &[&str],
     ) -> Self {
         let [mentioned, answered, noticed] = [mentioned, answered, noticed].map(ids);
-        let seen = StateSeen { store, mentioned, answered, noticed, ..StateSeen::default() };
-        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+        self.seen(StateSeen { store, mentioned, answered, noticed, ..StateSeen::default() })
     }
 
     pub(crate) fn ended(self) -> Self {

@@ -12,8 +12,9 @@ use gateway::env::{
     Pid, Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
+use super::crash::{CrashDeath, CrashMoment};
 use super::process::Process;
-use crate::timeline::{DeathCause, Fact};
+use crate::timeline::{DeathCause, Fact, Source};
 
 /// The doors of `process`, bundled.
 pub(super) fn open_doors(process: &Rc<Process>) -> Env {
@@ -101,30 +102,73 @@ impl Random for Doors {
 }
 
 impl Doors {
-    /// One disk operation of this process, recorded with the number of bytes it moved.
+    /// One disk operation of this process, recorded with the number of bytes it moved, unless the process dies
+    /// before it. `operation` is told how many bytes may reach the file at most.
     fn operate<T>(
         &self,
         op: FsOp,
-        path: &Path,
+        paths: &[&Path],
         moved: impl FnOnce(&T) -> usize,
-        operation: impl FnOnce(&dyn Fs) -> io::Result<T>,
+        operation: impl FnOnce(&dyn Fs, usize) -> io::Result<T>,
     ) -> io::Result<T> {
         let process = &self.0;
         if process.is_dead() {
-            return Err(io::Error::other("the process has ended"));
+            return Err(ended());
         }
-        let result = operation(&process.machine.seen_disk);
+        let path = paths.last().map_or_else(String::new, |path| path.display().to_string());
+        let crash = process.machine.crash_points.meet(&process.program, op, paths);
+        if let Some((CrashMoment::Before, death)) = crash {
+            return Err(self.crash(CrashMoment::Before, death, op, &path));
+        }
+        let most = match crash {
+            Some((CrashMoment::Torn(bytes), _)) => bytes,
+            _ => usize::MAX,
+        };
+        let result = operation(&process.machine.seen_disk, most);
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
             let error = result.as_ref().err().map(in_portable_words);
-            let path = path.to_str().map_or_else(|| path.display().to_string(), str::to_owned);
-            process.record(Fact::Disk { pid: process.pid, op, path, bytes, error });
+            process.record(Fact::Disk { pid: process.pid, op, path: path.clone(), bytes, error });
+        }
+        if let Some((moment, death)) = crash {
+            return Err(self.crash(moment, death, op, &path));
         }
         if matches!(op, FsOp::SyncFile | FsOp::SyncDir) {
             process.wait_for_disk(process.world.draw_disk_sync(&process.machine));
         }
         result
     }
+
+    /// Dies here, in the middle of the process's own work. What the program makes of the error is never seen.
+    fn crash(&self, moment: CrashMoment, death: CrashDeath, op: FsOp, path: &str) -> io::Error {
+        let process = &self.0;
+        let what = format!("{death} {moment} {op} of {path}");
+        process.world.record(Source::World, Fact::Injected { what });
+        match death {
+            CrashDeath::Killed => process.die(DeathCause::Killed),
+            CrashDeath::PowerLoss => process.world.lose_power(&process.machine),
+        }
+        ended()
+    }
+
+    /// Writes `bytes` with `put`, or as much of them as reach the file before a crash.
+    fn put(
+        &self,
+        op: FsOp,
+        path: &Path,
+        bytes: &[u8],
+        put: impl FnOnce(&dyn Fs, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let operation = |fs: &dyn Fs, most: usize| {
+            let reaching = &bytes[..most.min(bytes.len())];
+            put(fs, reaching).map(|()| reaching.len())
+        };
+        self.operate(op, &[path], |reached| *reached, operation).map(drop)
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the process has ended")
 }
 
 /// An error without the C library's words for it, which differ from system to system.
@@ -142,56 +186,56 @@ fn none<T>(_: &T) -> usize {
 
 impl Fs for Doors {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.operate(FsOp::Read, path, Vec::len, |fs| fs.read(path))
+        self.operate(FsOp::Read, &[path], Vec::len, |fs, _| fs.read(path))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.operate(FsOp::Write, path, |_| bytes.len(), |fs| fs.write(path, bytes))
+        self.put(FsOp::Write, path, bytes, |fs, bytes| fs.write(path, bytes))
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.operate(FsOp::Append, path, |_| bytes.len(), |fs| fs.append(path, bytes))
+        self.put(FsOp::Append, path, bytes, |fs, bytes| fs.append(path, bytes))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
-        self.operate(FsOp::CreateNew, path, none, |fs| fs.create_new(path))
+        self.operate(FsOp::CreateNew, &[path], none, |fs, _| fs.create_new(path))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        self.operate(FsOp::Truncate, path, none, |fs| fs.truncate(path, len))
+        self.operate(FsOp::Truncate, &[path], none, |fs, _| fs.truncate(path, len))
     }
 
     /// Recorded under the name that is written to.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operate(FsOp::Rename, to, none, |fs| fs.rename(from, to))
+        self.operate(FsOp::Rename, &[from, to], none, |fs, _| fs.rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.operate(FsOp::Remove, path, none, |fs| fs.remove(path))
+        self.operate(FsOp::Remove, &[path], none, |fs, _| fs.remove(path))
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.operate(FsOp::SyncFile, path, none, |fs| fs.sync_file(path))
+        self.operate(FsOp::SyncFile, &[path], none, |fs, _| fs.sync_file(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.operate(FsOp::SyncDir, path, none, |fs| fs.sync_dir(path))
+        self.operate(FsOp::SyncDir, &[path], none, |fs, _| fs.sync_dir(path))
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        self.operate(FsOp::Stat, path, none, |fs| fs.stat(path))
+        self.operate(FsOp::Stat, &[path], none, |fs, _| fs.stat(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.operate(FsOp::List, path, none, |fs| fs.list(path))
+        self.operate(FsOp::List, &[path], none, |fs, _| fs.list(path))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.operate(FsOp::CreateDir, path, none, |fs| fs.create_dir_all(path))
+        self.operate(FsOp::CreateDir, &[path], none, |fs, _| fs.create_dir_all(path))
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<KernelLock> {
-        let lock = self.operate(FsOp::Lock, path, none, |fs| fs.try_lock(path))?;
+        let lock = self.operate(FsOp::Lock, &[path], none, |fs, _| fs.try_lock(path))?;
         Ok(self.0.hold(lock))
     }
 }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use gateway::env::{Liveness, Pid, StartTime, WallTime};
 use tokio::sync::watch;
 
+use super::crash::CrashPoints;
 use super::disk::{Disk, FaultyDisk};
 use super::executable::ServiceManager;
 use super::network::MachineId;
@@ -26,6 +27,8 @@ pub(super) struct Machine {
     pub(super) disk: Disk,
     /// The disk as its processes see it: with faults, when there are any.
     pub(super) seen_disk: FaultyDisk,
+    /// Where processes die in the middle of their work.
+    pub(super) crash_points: CrashPoints,
     /// How long each sync takes.
     pub(super) sync_draw: RandomStream,
     pub(super) wall_offset_ms: Rc<Cell<i64>>,
@@ -77,6 +80,7 @@ impl Machine {
             id,
             seen_disk: FaultyDisk::new(Rc::new(disk.clone())),
             disk,
+            crash_points: CrashPoints::default(),
             sync_draw,
             wall_offset_ms,
             power: watch::Sender::new(true),
@@ -166,6 +170,13 @@ impl Machine {
 
     pub(super) fn processes(&self) -> Vec<Rc<Process>> {
         self.processes.borrow().values().cloned().collect()
+    }
+
+    /// The living process of `program` that was started last.
+    pub(super) fn newest_process(&self, program: &str) -> Option<Rc<Process>> {
+        let processes = self.processes.borrow();
+        let of_program = processes.values().filter(|process| process.program == program);
+        of_program.max_by_key(|process| process.start.0).cloned()
     }
 
     /// What this machine can say of a process that somebody names.

@@ -23,9 +23,11 @@ use crate::timeline::{DeathCause, Fact, Recorder, Source};
 pub mod disk;
 pub mod supervisor;
 
+mod crash;
 mod current;
 mod doors;
 mod executable;
+mod flow;
 mod log;
 mod machine;
 mod network;
@@ -38,6 +40,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+pub use crash::{CrashDeath, CrashGuard, CrashMoment, CrashPoint};
 pub use current::{CurrentProcess, current_process};
 pub use executable::{Executable, Main};
 pub use random::RandomStream;
@@ -69,6 +72,9 @@ struct Inner {
 
 /// The first machine's first process id, about what a small Linux host gives its services.
 const FIRST_PID: u32 = 200;
+
+/// A process id from before the world began: nobody has it, and nobody ever will.
+pub const PID_OF_NOBODY: Pid = Pid(FIRST_PID - 1);
 
 impl World {
     /// Makes a world on this thread, runs `body` in it and takes it down, also when `body` panics. Tasks of
@@ -165,16 +171,18 @@ impl World {
     /// `NotFound` when there is no such machine.
     pub fn power_off(&self, name: &str) -> io::Result<()> {
         let machine = self.machine(name)?;
-        if !machine.has_power() {
-            return Ok(());
+        if machine.has_power() {
+            self.lose_power(&machine);
         }
-        self.0.network.go_dark(machine.id);
-        machine.processes().iter().for_each(|process| process.die(DeathCause::PowerLoss));
-        self.0.network.forget_sockets(machine.id);
-        let lost_operations = self.rng("power loss").with(|draw| machine.disk.power_loss(draw));
-        self.record(Source::Machine(machine.name.clone()), Fact::PowerLost { lost_operations });
-        machine.set_power(false);
         Ok(())
+    }
+
+    /// Sets a point of a program's work on a machine at which it dies.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such machine.
+    pub fn crash_at(&self, name: &str, point: CrashPoint) -> io::Result<CrashGuard> {
+        Ok(self.machine(name)?.crash_points.set(point))
     }
 
     /// The machine has power again. Nothing runs on it until somebody starts something.
@@ -333,6 +341,19 @@ impl World {
         self.machine(machine).ok()?.port_owner(port).map(|owner| owner.pid)
     }
 
+    /// When a living process was started, as its machine counts.
+    ///
+    /// # Errors
+    /// `NotFound` when no living process has that id.
+    pub fn start_time_of(&self, pid: Pid) -> io::Result<StartTime> {
+        Ok(self.process(pid)?.start)
+    }
+
+    /// The living process of `program` on a machine that was started last.
+    pub fn newest_process(&self, machine: &str, program: &str) -> Option<Pid> {
+        Some(self.machine(machine).ok()?.newest_process(program)?.pid)
+    }
+
     /// The names of a process's tasks, in spawn order: where it is stuck when it is stuck.
     pub fn tasks_of(&self, pid: Pid) -> Vec<&'static str> {
         self.process(pid).map(|process| process.task_names()).unwrap_or_default()
@@ -418,6 +439,17 @@ impl World {
                 process.vanish();
             }
         }
+    }
+
+    /// Takes the power of a machine that has it; may be called in the middle of a poll of one of its processes,
+    /// which is then buried when that poll returns.
+    fn lose_power(&self, machine: &Machine) {
+        self.0.network.go_dark(machine.id);
+        machine.processes().iter().for_each(|process| process.die(DeathCause::PowerLoss));
+        self.0.network.forget_sockets(machine.id);
+        let lost_operations = self.rng("power loss").with(|draw| machine.disk.power_loss(draw));
+        self.record(Source::Machine(machine.name.clone()), Fact::PowerLost { lost_operations });
+        machine.set_power(false);
     }
 
     fn record(&self, source: Source, fact: Fact) {

@@ -1,12 +1,12 @@
 //! The wires: packets in flight between the socket kernels of processes.
 //!
 //! `turmoil-net` keeps one clock-free TCP kernel per host; every process gets a host of its own from a small
-//! pool (`slots`). Whenever all tasks are idle, [`Network::flush`] collects what the kernels want to send and
-//! gives each packet its time of arrival; the [`Pump`] sleeps until the earliest one and delivers it. Packets are never
-//! lost on a wire: a cut link parks them, a machine without power swallows them. The wires know machines and
-//! addresses, not processes, ports or files.
+//! pool (`slots`). Whenever all tasks are idle, [`Network::flush`] collects what the kernels want to send, gives
+//! each packet its time of arrival and sets the alarm of the [`Pump`], which delivers. Packets are never lost on a
+//! wire: a cut link parks them, a machine without power swallows them. The wires know machines and addresses, not
+//! processes, ports or files.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -20,12 +20,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
+use super::flow::Flow;
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
 
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// How long an acknowledgement waits for company (Linux: 40 ms).
+const LONGEST_ACK_DELAY_MS: u64 = 40;
 
 thread_local! {
     /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
@@ -39,6 +43,7 @@ pub(super) struct MachineId(pub(super) u16);
 /// The wires of one world.
 pub(super) struct Network {
     state: RefCell<State>,
+    alarm: RefCell<Option<Alarm>>,
     /// Something happened that may have given a kernel packets to send.
     dirty: Cell<bool>,
     /// Shared by all streams: what one read takes out of a kernel before it is handed on.
@@ -63,6 +68,9 @@ struct State {
     in_flight: BTreeMap<Arrival, Packet>,
     next_sequence: u64,
     flows: BTreeMap<u64, Flow>,
+    /// Acknowledgements that wait for something to travel with, by their flow; a later one takes the place of an
+    /// earlier one.
+    delayed: BTreeMap<u64, Delayed>,
     latency: RangeInclusive<Duration>,
     latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
     latency_draw: RandomStream,
@@ -71,7 +79,8 @@ struct State {
     cut: BTreeMap<Link, Vec<Parked>>,
     /// Connections whose stream was dropped while the peer may still send (local end, remote end).
     orphans: BTreeSet<(SocketAddr, SocketAddr)>,
-    pump: Option<Waker>,
+    /// Something arrives sooner than anything did when the alarm was last looked at.
+    is_early: bool,
     egress: Vec<Packet>,
 }
 
@@ -83,11 +92,12 @@ struct Arrival {
     sequence: u64,
 }
 
-/// One direction of a connection.
-#[derive(Clone, Copy)]
-struct Flow {
-    rank: u64,
-    last_arrival_ms: u64,
+/// An acknowledgement that nobody waits for.
+struct Delayed {
+    /// From then on it is delivered when the pump has something to do anyway.
+    due_ms: u64,
+    arrival: Arrival,
+    packet: Packet,
 }
 
 /// A packet that waits at a cut link.
@@ -123,6 +133,7 @@ impl Network {
             in_flight: BTreeMap::new(),
             next_sequence: 0,
             flows: BTreeMap::new(),
+            delayed: BTreeMap::new(),
             latency: settings.latency.clone(),
             latency_of: BTreeMap::new(),
             latency_draw: random.stream("network latency"),
@@ -130,11 +141,12 @@ impl Network {
             dark: BTreeSet::new(),
             cut: BTreeMap::new(),
             orphans: BTreeSet::new(),
-            pump: None,
+            is_early: false,
             egress: Vec::new(),
         };
         let network = Rc::new(Self {
             state: RefCell::new(state),
+            alarm: RefCell::new(None),
             dirty: Cell::new(false),
             scratch: RefCell::new(vec![0; RECEIVE_BUFFER].into_boxed_slice()),
             epoch: Instant::now(),
@@ -149,6 +161,7 @@ impl Network {
     pub(super) fn close(&self) {
         RUNNING.with(|running| running.borrow_mut().take());
         self.state.borrow_mut().guard = None;
+        self.alarm.borrow_mut().take();
     }
 
     /// Whether sockets may still be used.
@@ -231,7 +244,10 @@ impl Network {
             // The sequence of sending is kept, so later packets of the connection stay behind.
             state.in_flight.insert(Arrival { at_ms: now_ms, ..parked.arrival }, parked.packet);
         }
-        state.wake_pump();
+        drop(state);
+        if let Some(alarm) = &*self.alarm.borrow() {
+            alarm.pump.wake_by_ref();
+        }
     }
 
     /// Whether the link is cut.
@@ -258,6 +274,7 @@ impl Network {
         state.send(reset_segment(local, remote), now_ms);
         state.deliver(reset_segment(remote, local));
         drop(state);
+        // The next flush also sets the alarm to the reset.
         self.touch();
     }
 
@@ -287,6 +304,21 @@ impl Network {
             state.send(packet, now_ms);
         }
         state.egress = egress;
+        if std::mem::take(&mut state.is_early) {
+            let next_ms = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
+            drop(state);
+            self.advance_alarm(next_ms);
+        }
+    }
+
+    /// Sets the alarm to `at_ms` if it would ring later. From here, and not from the pump's next poll, since that
+    /// would cost the runtime another round for nearly every packet.
+    fn advance_alarm(&self, at_ms: Option<u64>) {
+        let mut alarm = self.alarm.borrow_mut();
+        let (Some(alarm), Some(at_ms)) = (&mut *alarm, at_ms) else { return };
+        if alarm.at_ms.is_none_or(|set| at_ms < set) && alarm.set(self.epoch, at_ms).is_ready() {
+            alarm.pump.wake_by_ref();
+        }
     }
 
     /// Makes the kernel at `slot` forget every connection, in silence.
@@ -303,6 +335,7 @@ impl Network {
             }
         }
         state.orphans.retain(|(local, _)| local.ip() != address);
+        state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -320,6 +353,7 @@ impl Network {
             state.arrive(arrival, packet, now_ms);
             self.touch();
         }
+        state.release_delayed(now_ms);
         let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
         if state.expire_parked(give_up_before) {
             self.touch();
@@ -327,10 +361,6 @@ impl Network {
         let next_arrival = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
         let next_expiry = state.oldest_parked().map(|since_ms| since_ms + self.tcp_user_timeout_ms);
         next_arrival.into_iter().chain(next_expiry).min()
-    }
-
-    fn pump_slot(&self) -> RefMut<'_, Option<Waker>> {
-        RefMut::map(self.state.borrow_mut(), |state| &mut state.pump)
     }
 }
 
@@ -344,7 +374,7 @@ pub(super) fn on_thread_park() {
 }
 
 impl State {
-    /// Gives a packet its time of arrival.
+    /// Gives a packet its time of arrival, also one that waits for company: what else travels keeps its time.
     fn send(&mut self, packet: Packet, now_ms: u64) {
         let Some((from, to)) = self.ends(&packet) else { return };
         if self.dark.contains(&from) {
@@ -352,20 +382,42 @@ impl State {
         }
         let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
         let latency_ms = self.draw_latency(from, to).as_millis() as u64;
-        let key = self.flow_key(&packet);
+        let Transport::Tcp(segment) = &packet.payload else { return };
+        let (key, way_back) = self.flow_keys(&packet, segment);
         if !self.flows.contains_key(&key) {
             self.forget_old_flows(now_ms);
         }
+        let other = self.flows.get(&way_back).copied();
         let order_draw = &self.order_draw;
-        let flow =
-            self.flows.entry(key).or_insert_with(|| Flow { rank: order_draw.next_u64(), last_arrival_ms: 0 });
+        let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
         self.next_sequence += 1;
+        if flow.may_delay(segment, other.as_ref()) && self.cut.is_empty() {
+            let due_ms = arrival.at_ms + LONGEST_ACK_DELAY_MS;
+            self.delayed.insert(key, Delayed { due_ms, arrival, packet });
+            return;
+        }
+        flow.follow(segment);
+        // It says all that those said which waited, and whoever ends the connection waits for nothing more.
+        self.delayed.remove(&key);
+        if flow.is_ending {
+            self.delayed.remove(&way_back);
+        }
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
         self.in_flight.insert(arrival, packet);
-        if is_next {
-            self.wake_pump();
+        self.is_early |= is_next;
+    }
+
+    /// Delivers the acknowledgements that have waited long enough.
+    fn release_delayed(&mut self, now_ms: u64) {
+        while let Some(key) = self.delayed.iter().find(|(_, d)| d.due_ms <= now_ms).map(|(key, _)| *key)
+            && let Some(Delayed { arrival, packet, .. }) = self.delayed.remove(&key)
+        {
+            if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
+                flow.follow(segment);
+            }
+            self.arrive(arrival, packet, now_ms);
         }
     }
 
@@ -434,13 +486,13 @@ impl State {
         Some((self.slots.machine_at(packet.src)?, self.slots.machine_at(packet.dst)?))
     }
 
-    fn flow_key(&self, packet: &Packet) -> u64 {
-        let Transport::Tcp(segment) = &packet.payload else { return 0 };
-        let slot = |address| u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0));
-        slot(packet.src) << 48
-            | u64::from(segment.src_port) << 32
-            | slot(packet.dst) << 16
-            | u64::from(segment.dst_port)
+    /// What names this direction of the packet's connection, and what the other.
+    fn flow_keys(&self, packet: &Packet, segment: &TcpSegment) -> (u64, u64) {
+        let end = |address, port| {
+            u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0)) << 16 | u64::from(port)
+        };
+        let (from, to) = (end(packet.src, segment.src_port), end(packet.dst, segment.dst_port));
+        (from << 32 | to, to << 32 | from)
     }
 
     /// A flow without packets in flight has nothing to keep in order.
@@ -450,51 +502,68 @@ impl State {
             self.flows.retain(|_, flow| flow.last_arrival_ms >= now_ms);
         }
     }
+}
 
-    fn wake_pump(&self) {
-        if let Some(pump) = &self.pump {
-            pump.wake_by_ref();
+/// Wakes the pump when the next packet is due.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// When it rings; `None` once it has rung.
+    at_ms: Option<u64>,
+    pump: Waker,
+}
+
+impl Alarm {
+    /// Sets it to `at_ms`; ready when that is over already.
+    fn set(&mut self, epoch: Instant, at_ms: u64) -> Poll<()> {
+        if self.at_ms != Some(at_ms) {
+            self.at_ms = Some(at_ms);
+            self.sleep.as_mut().reset(epoch + Duration::from_millis(at_ms));
         }
+        let rung = self.sleep.as_mut().poll(&mut Context::from_waker(&self.pump));
+        if rung.is_ready() {
+            // A finished sleep must be armed again, even for the same millisecond.
+            self.at_ms = None;
+        }
+        rung
     }
 }
 
 /// The task that delivers packets when they are due. It never ends.
 pub(super) struct Pump {
     network: Rc<Network>,
-    sleep: Pin<Box<Sleep>>,
-    armed_ms: Option<u64>,
 }
 
 impl Pump {
     pub(super) fn new(network: Rc<Network>) -> Self {
-        let sleep = Box::pin(tokio::time::sleep_until(network.epoch));
-        Self { network, sleep, armed_ms: None }
+        Self { network }
     }
 }
 
 impl Future for Pump {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        {
-            let mut slot = this.network.pump_slot();
-            if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *slot = Some(cx.waker().clone());
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let network = &self.network;
+        if network.alarm.borrow().is_none() {
+            let sleep = Box::pin(tokio::time::sleep_until(network.epoch));
+            *network.alarm.borrow_mut() = Some(Alarm { sleep, at_ms: None, pump: cx.waker().clone() });
+        }
+        loop {
+            let due_ms = network.deliver_due();
+            let mut alarm = network.alarm.borrow_mut();
+            let Some(alarm) = &mut *alarm else { return Poll::Pending };
+            if !alarm.pump.will_wake(cx.waker()) {
+                alarm.pump.clone_from(cx.waker());
+            }
+            match due_ms {
+                Some(due_ms) if alarm.set(network.epoch, due_ms).is_ready() => {}
+                Some(_) => return Poll::Pending,
+                None => {
+                    alarm.at_ms = None;
+                    return Poll::Pending;
+                }
             }
         }
-        while let Some(due_ms) = this.network.deliver_due() {
-            if this.armed_ms != Some(due_ms) {
-                this.armed_ms = Some(due_ms);
-                this.sleep.as_mut().reset(this.network.epoch + Duration::from_millis(due_ms));
-            }
-            if this.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            // A finished sleep must be armed again, even for the same millisecond.
-            this.armed_ms = None;
-        }
-        Poll::Pending
     }
 }
 

@@ -46,8 +46,8 @@ pub(super) struct Process {
     death: watch::Sender<Option<DeathCause>>,
     is_dead: Cell<bool>,
     is_frozen: Cell<bool>,
-    /// It waits for its disk until then and runs nothing, as a program with one thread does.
-    busy_until: Cell<Instant>,
+    /// It waits for its disk until then, if at all, and runs nothing, as a program with one thread does.
+    busy_until: Cell<Option<Instant>>,
     /// Tasks whose turn came while it was busy.
     deferred: RefCell<Vec<Rc<TaskSlot>>>,
     /// A task of this process is being polled or dropped further up the stack.
@@ -96,7 +96,7 @@ impl Process {
             death: watch::Sender::new(None),
             is_dead: Cell::new(false),
             is_frozen: Cell::new(false),
-            busy_until: Cell::new(Instant::now()),
+            busy_until: Cell::new(None),
             deferred: RefCell::default(),
             is_running: Cell::new(false),
             is_buried: Cell::new(false),
@@ -224,19 +224,29 @@ impl Process {
             return;
         }
         let now = Instant::now();
-        let was_busy = self.busy_until.get() > now;
-        let until = self.busy_until.get().max(now) + lasting;
-        self.busy_until.set(until);
+        let was_busy = self.is_busy();
+        let until = self.busy_until.get().map_or(now, |until| until.max(now)) + lasting;
+        self.busy_until.set(Some(until));
         self.world.network().hold(self.slot, until);
         if !was_busy {
             let process = self.clone();
             self.world.spawn(async move {
-                while process.busy_until.get() > Instant::now() {
-                    sleep_until(process.busy_until.get()).await;
+                while let Some(until) = process.busy_until.get().filter(|until| *until > Instant::now()) {
+                    sleep_until(until).await;
                 }
                 process.deferred.take().iter().for_each(|task| task.wake());
             });
         }
+    }
+
+    /// Whether it waits for its disk. Asked at every poll, so the clock is only read when it may.
+    fn is_busy(&self) -> bool {
+        let Some(until) = self.busy_until.get() else { return false };
+        let is_busy = until > Instant::now();
+        if !is_busy {
+            self.busy_until.set(None);
+        }
+        is_busy
     }
 
     /// Ends the process. What it listens on is free at once; its tasks are dropped now, or when the poll of its
@@ -316,7 +326,7 @@ impl Process {
         if self.is_frozen.get() {
             return Poll::Pending;
         }
-        if self.busy_until.get() > Instant::now() {
+        if self.is_busy() {
             self.deferred.borrow_mut().push(task.clone());
             return Poll::Pending;
         }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
 use super::machine::{Machine, PortOwner};
+use super::network::RECEIVE_BUFFER;
 use super::process::Process;
 use crate::timeline::Fact;
 
@@ -27,13 +28,12 @@ use crate::timeline::Fact;
 const FIRST_SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl Process {
-    /// Makes this process's kernel the one that socket calls act on; false when the world is over.
+    /// Makes this process's kernel the one that socket calls act on; false when the world is over. Who makes it
+    /// send something says so with [`Network::touch`](super::network::Network::touch).
     fn enter_kernel(&self) -> bool {
-        let network = self.world.network();
-        let is_open = network.is_open();
+        let is_open = self.world.network().is_open();
         if is_open {
             turmoil_net::set_current(self.host);
-            network.touch();
         }
         is_open
     }
@@ -184,6 +184,7 @@ impl Future for Handshake {
         if self.process.is_dead() || !self.process.enter_kernel() {
             return Poll::Pending;
         }
+        self.process.world.network().touch();
         match self.inner.as_mut() {
             Some(inner) => inner.as_mut().poll(cx),
             None => Poll::Pending,
@@ -200,6 +201,7 @@ impl Drop for Handshake {
 /// Drops a socket in its own kernel; after the end of the world there is none to drop it in.
 fn close<T>(process: &Process, socket: Option<T>) {
     if process.enter_kernel() {
+        process.world.network().touch();
         drop(socket);
     } else {
         std::mem::forget(socket);
@@ -260,6 +262,10 @@ impl AsyncRead for ConnectedSocket {
                 other => return other,
             }
             let taken = taken.filled();
+            if taken.len() >= RECEIVE_BUFFER / 2 {
+                // Now the kernel tells its peer that there is room again.
+                network.touch();
+            }
             let (now, later) = taken.split_at(taken.len().min(buf.remaining()));
             buf.put_slice(now);
             this.saw_end = taken.is_empty();
@@ -282,6 +288,7 @@ impl AsyncRead for ConnectedSocket {
 
 impl AsyncWrite for ConnectedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire.process.world.network().touch();
         self.enter().map_or(Poll::Pending, |inner| inner.poll_write(cx, buf))
     }
 
@@ -290,6 +297,7 @@ impl AsyncWrite for ConnectedSocket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.process.world.network().touch();
         self.enter().map_or(Poll::Pending, |inner| inner.poll_shutdown(cx))
     }
 }

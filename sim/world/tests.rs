@@ -5,13 +5,14 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::env::{Env, ExitCode, Fs, LocalBoxFuture, Pid, Signal, Stream};
+use gateway::env::{Env, ExitCode, Fs, FsOp, LocalBoxFuture, Pid, Signal, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{World, WorldSettings};
 use crate::timeline::{DeathCause, Fact};
 
+mod crashes;
 mod deaths;
 mod determinism;
 mod disks;

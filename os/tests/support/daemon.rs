@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{self, Stdio};
+use std::process::{self, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -67,7 +67,26 @@ impl Home {
         self.launch_with(self.port, text)
     }
 
+    /// Runs the command-line tool `gateway sessions` on this state to its end.
+    #[allow(dead_code, reason = "not every test binary that shares this runs the tool")]
+    pub async fn sessions(&self, arguments: &[&str]) -> Output {
+        let config_path = self.room.path().join("config-of-the-tool.json");
+        fs::write(&config_path, self.config(self.port)).expect("the configuration is written");
+        let ended = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .arg("sessions")
+            .args(arguments)
+            .arg("--config")
+            .arg(&config_path)
+            .kill_on_drop(true)
+            .output();
+        soon("the tool to end", ended).await.expect("the tool starts")
+    }
+
     fn launch_on(&self, port: u16) -> Daemon {
+        self.launch_with(port, &self.config(port))
+    }
+
+    fn config(&self, port: u16) -> String {
         let config = json!({
             "gateway": {
                 "port": port,
@@ -78,7 +97,7 @@ impl Home {
             },
             "model": {"baseUrl": format!("http://127.0.0.1:{}/v1", self.provider_port), "name": "stub"},
         });
-        self.launch_with(port, &config.to_string())
+        config.to_string()
     }
 
     fn launch_with(&self, port: u16, config: &str) -> Daemon {

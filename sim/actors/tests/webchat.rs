@@ -30,7 +30,13 @@ where
     F: Future<Output = ()> + 'static,
 {
     stage::play(Duration::from_secs(300), gateway, move |env, recorder| async move {
-        let settings = WebchatSettings { name: "ann".into(), kind, port: PORT, token: TOKEN.into() };
+        let settings = WebchatSettings {
+            name: "ann".into(),
+            conversation_of: "ann".into(),
+            kind,
+            port: PORT,
+            token: TOKEN.into(),
+        };
         let (give, take) = mpsc::unbounded_channel();
         env.clone().spawn("script", async move {
             for (pause, command) in commands {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::SenderKind;
 use super::history::Transcript;
+use super::{SenderKind, session_key};
 use crate::actors::backoff;
 use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
 use crate::timeline::{Fact, MessageId, Via};
@@ -23,6 +23,8 @@ const HISTORY_POLL: Duration = Duration::from_secs(60);
 const HISTORY_LIMIT: u32 = 200;
 /// How often a retrying sender hands over the same message.
 const MAX_ATTEMPTS: u32 = 20;
+/// How the ids of runs begin that a gateway schedules for itself.
+const SCHEDULED: &str = "cron:";
 /// The interval of tick events, unless the gateway names another.
 const TICK_INTERVAL: Duration = Duration::from_secs(30);
 /// What is allowed on top of two missed ticks.
@@ -94,12 +96,13 @@ enum Standing {
 }
 
 impl Conversation {
-    /// An empty conversation of the sender called `name`. `jitter` gives numbers for the waits between retries.
-    pub(super) fn new(name: &str, kind: SenderKind, jitter: Box<dyn Fn() -> u64>) -> Self {
+    /// An empty conversation of the sender called `name`, as it knows it; it is `whose`. `jitter` gives numbers for the
+    /// waits between retries.
+    pub(super) fn new(name: &str, whose: &str, kind: SenderKind, jitter: Box<dyn Fn() -> u64>) -> Self {
         Self {
             name: name.to_owned(),
             kind,
-            session_key: format!("agent:main:webchat:direct:{name}"),
+            session_key: session_key(whose),
             messages: Vec::new(),
             outgoing: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -170,23 +173,26 @@ impl Conversation {
         self.queue_due_retries(now);
         loop {
             let ask = self.outgoing.pop_front()?;
-            let (method, params) = match ask {
+            let id = format!("{}-{}", self.name, self.requests + 1);
+            let session_key = self.session_key.as_str();
+            let frame = match ask {
                 Ask::Send(index) => {
                     let message = &self.messages[index];
                     if message.standing != Standing::Held {
                         // Its fate arrived while it waited to be sent again.
                         continue;
                     }
-                    ("chat.send", frames::send_params(&self.session_key, &message.text, &message.key))
+                    let (text, key) = (&message.text, &message.key);
+                    let params = frames::SendParams { session_key, message: text, idempotency_key: key };
+                    frames::request(&id, "chat.send", params)
                 }
-                Ask::Abort => ("chat.abort", json!({ "sessionKey": self.session_key })),
+                Ask::Abort => frames::request(&id, "chat.abort", json!({ "sessionKey": session_key })),
                 Ask::History => {
-                    ("chat.history", json!({ "sessionKey": self.session_key, "limit": HISTORY_LIMIT }))
+                    let params = json!({ "sessionKey": session_key, "limit": HISTORY_LIMIT });
+                    frames::request(&id, "chat.history", params)
                 }
             };
             self.requests += 1;
-            let id = format!("{}-{}", self.name, self.requests);
-            let frame = frames::request(&id, method, params);
             return Some(Request { id, ask, frame });
         }
     }
@@ -401,6 +407,10 @@ impl Conversation {
             return Vec::new();
         }
         let run_id = string_at(payload, "runId");
+        if run_id.is_some_and(|run_id| run_id.starts_with(SCHEDULED)) {
+            // The gateway's own, whatever comes of it.
+            return Vec::new();
+        }
         match string_at(payload, "state") {
             Some("final") => {
                 let text = payload.get("message").map(text_of).unwrap_or_default();

@@ -36,6 +36,11 @@ impl Content {
         self.modified
     }
 
+    /// Gives the content another age, live and durable.
+    pub(super) fn set_modified(&mut self, when: WallTime) {
+        (self.modified, self.synced_modified) = (when, when);
+    }
+
     /// Replaces the content in place: truncation, then the new bytes.
     pub(super) fn write(&mut self, bytes: &[u8], now: WallTime) {
         self.truncate(0, now);

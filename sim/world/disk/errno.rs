@@ -4,6 +4,8 @@
 
 use std::io;
 
+use gateway::env::FsOp;
+
 /// What went wrong, by its name in `errno.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Errno {
@@ -31,6 +33,8 @@ pub enum Errno {
     Enotdir,
     /// The directory has entries.
     Enotempty,
+    /// The filesystem is mounted read-only, as after an error that the kernel did not trust.
+    Erofs,
 }
 
 impl Errno {
@@ -49,6 +53,17 @@ impl Errno {
             Self::Enospc => "ENOSPC",
             Self::Enotdir => "ENOTDIR",
             Self::Enotempty => "ENOTEMPTY",
+            Self::Erofs => "EROFS",
+        }
+    }
+
+    /// Whether a call of this kind can meet the error on a disk that is full, or read-only, as a whole.
+    pub(super) const fn befalls(self, op: FsOp) -> bool {
+        let makes_room = matches!(op, FsOp::Write | FsOp::Append | FsOp::CreateNew | FsOp::CreateDir);
+        match self {
+            Self::Enospc | Self::Efbig => makes_room,
+            Self::Erofs => makes_room || matches!(op, FsOp::Truncate | FsOp::Rename | FsOp::Remove),
+            _ => true,
         }
     }
 
@@ -68,6 +83,7 @@ impl Errno {
             Self::Einval => 22,
             Self::Efbig => 27,
             Self::Enospc => 28,
+            Self::Erofs => 30,
             Self::Enotempty if LINUX => 39,
             Self::Enotempty => 66,
         }
@@ -99,6 +115,7 @@ mod tests {
             (Errno::Enospc, io::ErrorKind::StorageFull),
             (Errno::Enotdir, io::ErrorKind::NotADirectory),
             (Errno::Enotempty, io::ErrorKind::DirectoryNotEmpty),
+            (Errno::Erofs, io::ErrorKind::ReadOnlyFilesystem),
         ];
         for (errno, kind) in cases {
             assert_eq!(io::Error::from(errno).kind(), kind, "{}", errno.name());

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{FileStat, Fs, FsOp, KernelLock};
+use tokio::sync::watch;
 
-use super::Errno;
+use super::{Errno, path_matches};
 
 /// Which calls fail, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskFault {
-    /// The operation; `None` means every one.
+    /// The operation; `None` means every one that can meet the error: a full disk can be read.
     pub op: Option<FsOp>,
-    /// A path pattern in which `*` stands for any text, slashes included. Without a leading slash it matches the
-    /// end of a path from any of its names on: `sessions.json`, `locks/*`, `*.tmp`. A rename matches by either path.
+    /// A path pattern, see [`path_matches`]. A rename matches by either path.
     pub path: String,
     /// The first matching call that fails, counted from 1 since the fault was injected; `None` means the first.
     pub nth: Option<u32>,
@@ -38,8 +38,8 @@ impl DiskFault {
     }
 
     fn matches(&self, op: FsOp, paths: &[&Path]) -> bool {
-        self.op.is_none_or(|wanted| wanted == op)
-            && paths.iter().any(|path| pattern_matches(&self.path, &path.to_string_lossy()))
+        self.op.map_or_else(|| self.error.befalls(op), |wanted| wanted == op)
+            && paths.iter().any(|path| path_matches(&self.path, &path.to_string_lossy()))
     }
 }
 
@@ -56,7 +56,7 @@ struct Active {
     id: u64,
     fault: DiskFault,
     matched: u32,
-    hits: u32,
+    hits: watch::Sender<u32>,
 }
 
 impl FaultyDisk {
@@ -70,7 +70,7 @@ impl FaultyDisk {
         let mut faults = self.faults.borrow_mut();
         // Ids only need to differ among the faults that still stand.
         let id = faults.last().map_or(0, |last| last.id + 1);
-        faults.push(Active { id, fault, matched: 0, hits: 0 });
+        faults.push(Active { id, fault, matched: 0, hits: watch::Sender::new(0) });
         DiskFaultGuard { faults: Rc::clone(&self.faults), id }
     }
 
@@ -84,9 +84,10 @@ impl FaultyDisk {
         for active in self.faults.borrow_mut().iter_mut().filter(|active| active.fault.matches(op, paths)) {
             active.matched = active.matched.saturating_add(1);
             let Active { fault, matched, hits, .. } = active;
-            let due = *matched >= fault.nth.unwrap_or(1) && fault.count.is_none_or(|count| *hits < count);
+            let so_far = *hits.borrow();
+            let due = *matched >= fault.nth.unwrap_or(1) && fault.count.is_none_or(|count| so_far < count);
             if due && hit.is_none() {
-                *hits = hits.saturating_add(1);
+                hits.send_replace(so_far.saturating_add(1));
                 hit = Some((fault.error, fault.torn));
             }
         }
@@ -123,7 +124,15 @@ pub struct DiskFaultGuard {
 impl DiskFaultGuard {
     /// How many calls the fault has made fail so far. Zero means that a run proved nothing about it.
     pub fn hits(&self) -> u32 {
-        self.faults.borrow().iter().find(|active| active.id == self.id).map_or(0, |active| active.hits)
+        *self.watch_hits().borrow()
+    }
+
+    /// Follows [`DiskFaultGuard::hits`], to the end of the fault.
+    pub fn watch_hits(&self) -> watch::Receiver<u32> {
+        let faults = self.faults.borrow();
+        let active = faults.iter().find(|active| active.id == self.id);
+        // A fault is in the list for as long as its guard lives.
+        active.map_or_else(|| watch::channel(0).1, |active| active.hits.subscribe())
     }
 
     /// Leaves the fault in place for good.
@@ -203,28 +212,6 @@ impl Fs for FaultyDisk {
     }
 }
 
-/// Whether `path` matches, as [`DiskFault::path`] says.
-fn pattern_matches(pattern: &str, path: &str) -> bool {
-    if pattern.starts_with('/') {
-        return glob_matches(pattern, path);
-    }
-    path.match_indices('/').any(|(slash, _)| glob_matches(pattern, &path[slash + 1..]))
-}
-
-fn glob_matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    let Some(mut middle) = rest.strip_suffix(last) else { return false };
-    for part in parts {
-        match middle.find(part) {
-            Some(at) => middle = &middle[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
@@ -242,28 +229,6 @@ mod tests {
         let disk = Disk::new(Rc::new(|| WallTime::from_epoch_ms(0)));
         disk.preload(path("/state/store.json"), b"old").unwrap();
         FaultyDisk::new(Rc::new(disk))
-    }
-
-    #[test]
-    fn patterns_match_whole_names_from_the_end() {
-        let cases = [
-            ("*", "/a/b", true),
-            ("*", "/", true),
-            ("store.json", "/state/store.json", true),
-            ("store.json", "/state/old-store.json", false),
-            ("tore.json", "/state/store.json", false),
-            ("state/*", "/var/state/deep/x", true),
-            ("state", "/state/x", false),
-            ("*.tmp", "/state/a.b.tmp", true),
-            ("*.tmp", "/state/a.tmp.bak", false),
-            ("/state/*.lock", "/state/a.lock", true),
-            ("/state/*.lock", "/var/state/a.lock", false),
-            ("a*b*c", "/axxbyybzc", true),
-            ("a*a", "/a", false),
-        ];
-        for (pattern, path, expected) in cases {
-            assert_eq!(pattern_matches(pattern, path), expected, "{pattern} on {path}");
-        }
     }
 
     #[test]
@@ -324,6 +289,31 @@ mod tests {
         disk.append(path("/state/store.json"), b"+").unwrap_err();
         drop(guard);
         assert_eq!(disk.read(path("/state/store.json")).unwrap(), b"NE+");
+    }
+
+    #[test]
+    fn a_full_disk_can_be_read_and_a_read_only_one_cannot_be_changed() {
+        let disk = faulty();
+        let store = path("/state/store.json");
+        let full = disk.inject(DiskFault::everywhere(Errno::Enospc));
+        assert!(disk.read(store).is_ok() && disk.stat(store).is_ok() && disk.sync_file(store).is_ok());
+        assert!(disk.append(store, b"x").is_err() && disk.create_new(path("/state/new")).is_err());
+        assert_eq!(full.hits(), 2);
+        drop(full);
+        let _read_only = disk.inject(DiskFault::everywhere(Errno::Erofs));
+        assert!(disk.read(store).is_ok());
+        assert_eq!(disk.remove(store).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    }
+
+    #[test]
+    fn whoever_follows_a_fault_learns_of_its_hits_and_of_its_end() {
+        let disk = faulty();
+        let guard = disk.inject(DiskFault::everywhere(Errno::Eio));
+        let mut hits = guard.watch_hits();
+        assert!(disk.list(path("/")).is_err() && hits.has_changed().unwrap());
+        assert_eq!(*hits.borrow_and_update(), 1);
+        drop(guard);
+        assert!(hits.has_changed().is_err(), "nothing can come any more");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod content;
 mod errno;
 mod faults;
 mod journal;
+mod pattern;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tree;
 
 pub use errno::Errno;
 pub use faults::{DiskFault, DiskFaultGuard, FaultyDisk};
+pub use pattern::path_matches;
 use tree::{Tree, View};
 
 /// No file grows beyond this by `truncate`, so that a wrong length is an error and not the end of the simulator.
@@ -56,6 +58,14 @@ impl Disk {
         self.write(path, bytes)?;
         self.sync_file(path)?;
         path.ancestors().skip(1).try_for_each(|dir| self.sync_dir(dir))
+    }
+
+    /// Gives a file another modification time, live and durable, as `touch -d` does.
+    ///
+    /// # Errors
+    /// As [`Fs::stat`]: there is no such file.
+    pub fn set_modified(&self, path: &Path, when: WallTime) -> io::Result<()> {
+        self.tree.borrow_mut().file_mut(path).map(|file| file.set_modified(when))
     }
 
     /// The machine loses power. Of the pending directory operations the first so many survive, and of each file's

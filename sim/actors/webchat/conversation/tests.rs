@@ -16,7 +16,7 @@ struct Talk {
 
 impl Talk {
     fn new(kind: SenderKind) -> Self {
-        let mut conversation = Conversation::new("ann", kind, Box::new(|| 0));
+        let mut conversation = Conversation::new("ann", "ann", kind, Box::new(|| 0));
         conversation.connected(&json!({}), Duration::ZERO);
         Self { conversation, now: Duration::ZERO }
     }

@@ -1,0 +1,318 @@
+//! A scheduled run is neither skipped silently nor made twice, and late ones do not come all at once.
+//!
+//! Which times are due follows from the scenario. What was made is what the model answered; what was left out must
+//! stand in the gateway's books by the end, as skipped or as failed. A time counts once some life has served for long
+//! enough after it to do the one or the other. Made twice is asked again after an answer; only a record of an
+//! interruption excuses that, since the answer may have been lost on its way into the books.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::life::{Interval, Life, end_of};
+use super::terms::CronTerm;
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{counted, moment};
+use crate::timeline::{CronRecord, Fact};
+
+/// How many late runs may begin at the same time, and what counts as that.
+const LATE_AT_ONCE: usize = 2;
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a gateway that serves for the first time may take to learn of its jobs.
+const FIRST_START: Duration = Duration::from_secs(1);
+
+/// A scheduled run is neither skipped silently nor made twice, and late ones do not come all at once.
+pub(super) struct CronRunsOnce;
+
+impl Oracle for CronRunsOnce {
+    fn invariant(&self) -> &'static str {
+        "cron-runs-once"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A scheduled run is neither skipped silently nor made twice, and late ones do not come all at once."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        if run.terms.cron_jobs.is_empty() {
+            return Vec::new();
+        }
+        let seen = Seen::of(run);
+        let mut found = Vec::new();
+        for job in &run.terms.cron_jobs {
+            found.extend(due_times(run, job).filter_map(|due| self.skipped(run, &seen, job, due)));
+        }
+        let twice =
+            seen.requests.iter().filter_map(|(of, requests)| self.made_twice(run, &seen, of, requests));
+        found.extend(twice);
+        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(run, &seen, life)));
+        found
+    }
+}
+
+/// A job and one of its times, in milliseconds of the machine's wall clock.
+type Of = (String, u64);
+
+/// One request to the model on behalf of a scheduled run.
+struct Request {
+    at: Duration,
+    number: u32,
+    answered_at: Option<Duration>,
+}
+
+/// What was seen of scheduled runs.
+struct Seen {
+    requests: BTreeMap<Of, Vec<Request>>,
+    /// What stood in the books at any look: they may forget what is old.
+    books: Vec<CronRecord>,
+}
+
+impl Seen {
+    fn of(run: &Evidence<'_>) -> Self {
+        let mut seen = Self { requests: BTreeMap::new(), books: Vec::new() };
+        for event in run.events {
+            match &event.fact {
+                Fact::CronRunRequested { job, slot_ms, request } => {
+                    let request = Request { at: event.at, number: *request, answered_at: None };
+                    seen.requests.entry((job.clone(), *slot_ms)).or_default().push(request);
+                }
+                Fact::CronRunAnswered { job, slot_ms, request } => {
+                    let requests = seen.requests.entry((job.clone(), *slot_ms)).or_default();
+                    requests
+                        .iter_mut()
+                        .filter(|known| known.number == *request)
+                        .for_each(|known| known.answered_at = Some(event.at));
+                }
+                Fact::State(state) => seen.books.extend(state.cron.iter().cloned()),
+                _ => {}
+            }
+        }
+        seen
+    }
+
+    /// Whether the books say `status` of this time.
+    fn says(&self, (job, slot_ms): &Of, status: &str) -> bool {
+        self.books.iter().any(|record| {
+            record.job == *job
+                && (record.slot_ms..=record.until_ms).contains(slot_ms)
+                && record.status == status
+        })
+    }
+}
+
+/// The job's times at which it was due while or after a gateway served, since the world began.
+fn due_times<'a>(run: &'a Evidence<'_>, job: &CronTerm) -> impl Iterator<Item = Duration> + use<'a> {
+    let first = run.lives.iter().flat_map(|life| &life.holds).map(|hold| hold.from).min();
+    let every = job.every;
+    // The first multiple of the interval on the wall clock, as a time of the world.
+    let every_ms = (every.as_millis() as u64).max(1);
+    let offset = Duration::from_millis((every_ms - run.terms.wall_epoch_ms % every_ms) % every_ms);
+    let times = (0_u32..).map(move |n| offset + every * n);
+    let end = end_of(run);
+    let from = first.unwrap_or(end) + FIRST_START;
+    times.take_while(move |due| *due < end).filter(move |due| *due > from)
+}
+
+/// Whether some life served for so long after `due` that the run must have come to an end.
+fn had_its_time(run: &Evidence<'_>, due: Duration) -> bool {
+    let enough = |life: &Life, hold: &Interval| {
+        let (from, until) = (hold.from.max(due), hold.until.unwrap_or(end_of(run)));
+        let awake = until.saturating_sub(from).saturating_sub(life.frozen_between(from, until));
+        awake >= run.terms.cron_grace
+    };
+    run.lives.iter().any(|life| life.holds.iter().any(|hold| enough(life, hold)))
+}
+
+impl CronRunsOnce {
+    fn skipped(&self, run: &Evidence<'_>, seen: &Seen, job: &CronTerm, due: Duration) -> Option<Violation> {
+        let of = (job.job.clone(), run.terms.wall_epoch_ms + due.as_millis() as u64);
+        let requests = seen.requests.get(&of).map_or(&[][..], Vec::as_slice);
+        let answered = requests.iter().any(|request| request.answered_at.is_some());
+        if answered || seen.says(&of, "skipped") || seen.says(&of, "error") || !had_its_time(run, due) {
+            return None;
+        }
+        let what = format!("The run of {} that was due at {}", of.0, moment(due));
+        let message = match requests.len() {
+            _ if seen.says(&of, "ok") => format!("{what} is booked as done, and the model never answered it"),
+            0 => format!("{what} was never made, and nothing says that it was skipped"),
+            _ => format!("{what} was begun and never finished, and nothing says that it was skipped"),
+        };
+        let asked: Vec<_> = requests.iter().map(|request| moment(request.at)).collect();
+        let asked = match asked.as_slice() {
+            [] => "The model was never asked for it".to_string(),
+            times => format!("The model was asked for it at {} and did not finish", times.join(" and ")),
+        };
+        Some(breach(self, message, format!("{asked}. {}", ends_after(run, due))))
+    }
+
+    fn made_twice(
+        &self,
+        run: &Evidence<'_>,
+        seen: &Seen,
+        of: &Of,
+        requests: &[Request],
+    ) -> Option<Violation> {
+        let first = requests.iter().find(|request| request.answered_at.is_some())?;
+        let answered_at = first.answered_at?;
+        let again = requests.iter().find(|request| request.at > answered_at)?;
+        if seen.says(of, "interrupted") {
+            return None;
+        }
+        let due = Duration::from_millis(of.1.saturating_sub(run.terms.wall_epoch_ms));
+        let message = format!("The run of {} that was due at {} was made twice", of.0, moment(due));
+        let explanation = format!(
+            "The model had answered it at {} and was asked for it again at {}. {}",
+            moment(answered_at),
+            moment(again.at),
+            ends_after(run, answered_at)
+        );
+        Some(breach(self, message, explanation))
+    }
+
+    /// Whether a life began too many runs at once whose time had passed before it served.
+    fn all_at_once(&self, run: &Evidence<'_>, seen: &Seen, life: &Life) -> Option<Violation> {
+        let served_from = life.holds.first()?.from;
+        let in_life = |at: Duration| at >= served_from && life.ended_at().is_none_or(|end| at < end);
+        let is_late =
+            |slot_ms: u64| slot_ms < run.terms.wall_epoch_ms.saturating_add(served_from.as_millis() as u64);
+        let mut late: Vec<Duration> = seen
+            .requests
+            .iter()
+            .filter(|((_, slot_ms), _)| is_late(*slot_ms))
+            .filter_map(|(_, requests)| requests.iter().map(|request| request.at).find(|at| in_life(*at)))
+            .collect();
+        late.sort_unstable();
+        let crowd = late.windows(LATE_AT_ONCE + 1).find(|runs| runs[LATE_AT_ONCE] - runs[0] < AT_ONCE)?;
+        let size = late.iter().filter(|at| **at >= crowd[0] && **at - crowd[0] < AT_ONCE).count();
+        let message = format!("{} that were late began all at once", counted(size, "scheduled run"));
+        let explanation = format!(
+            "{} served from {} on and began them within a second of {}; more than {LATE_AT_ONCE} at once are a \
+             crowd.",
+            life.name(),
+            moment(served_from),
+            moment(crowd[0])
+        );
+        Some(breach(self, message, explanation))
+    }
+}
+
+/// What ended the gateway after `at`, if anything, for an explanation.
+fn ends_after(run: &Evidence<'_>, at: Duration) -> String {
+    let ended = run.lives.iter().find(|life| life.ended_at().is_some_and(|end| end >= at));
+    match ended {
+        Some(life) => format!("Of {}: {}.", life.name(), life.end_words()),
+        None => "No gateway ended in between.".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::verdict;
+    use crate::timeline::story::Story;
+
+    const MINUTE: u64 = 60_000;
+
+    fn terms() -> Terms {
+        let job = |job: &str| CronTerm { job: job.into(), every: Duration::from_secs(300) };
+        let cron_grace = Duration::from_secs(600);
+        Terms { cron_jobs: vec![job("report")], cron_grace, wall_epoch_ms: 3_000_000, ..Terms::default() }
+    }
+
+    fn check(story: Story, expected: &[&str]) {
+        let found = verdict(&CronRunsOnce, story, &terms());
+        assert_eq!(found.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>(), expected);
+    }
+
+    /// A gateway that serves from the beginning, with the slot of five minutes answered.
+    fn serving() -> Story {
+        Story::new().at(100).serves(214)
+    }
+
+    /// The slot of five minutes, on the wall clock.
+    const FIVE: u64 = 3_300_000;
+
+    #[test]
+    fn a_run_that_the_model_answered_is_made() {
+        let story = serving().at(5 * MINUTE).cron_asked("report", FIVE, 1).cron_answered("report", FIVE, 1);
+        check(story.at(19 * MINUTE).ended(), &[]);
+    }
+
+    #[test]
+    fn a_run_that_never_came_needs_a_record() {
+        let missing =
+            ["The run of report that was due at 300.000 s was never made, and nothing says that it was \
+                        skipped"];
+        check(serving().at(19 * MINUTE).ended(), &missing);
+        check(serving().at(19 * MINUTE).books(&[("report", FIVE, FIVE, "skipped")]).ended(), &[]);
+        let range = [("report", 3_000_000, 4_000_000, "skipped")];
+        check(serving().at(19 * MINUTE).books(&range).ended(), &[]);
+        check(serving().at(19 * MINUTE).books(&[("other", FIVE, FIVE, "skipped")]).ended(), &missing);
+        check(serving().at(14 * MINUTE).ended(), &[]);
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_needs_an_end() {
+        let story = serving().at(5 * MINUTE).cron_asked("report", FIVE, 1).at(5 * MINUTE + 500).exits(0);
+        let again = story.at(5 * MINUTE + 900).serves(215);
+        let forgotten = again.at(19 * MINUTE).books(&[("report", FIVE, FIVE, "started")]).ended();
+        check(
+            forgotten,
+            &[
+                "The run of report that was due at 300.000 s was begun and never finished, and nothing says that it \
+               was skipped",
+            ],
+        );
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_gateway_that_has_no_time() {
+        let story = serving().at(5 * MINUTE).cron_asked("report", FIVE, 1).at(5 * MINUTE + 500).exits(0);
+        check(story.at(60 * MINUTE).ended(), &[]);
+        let frozen = serving().at(4 * MINUTE).frozen().at(19 * MINUTE).thawed().ended();
+        check(frozen, &[]);
+    }
+
+    fn asked_again() -> Story {
+        let first = serving().at(5 * MINUTE).cron_asked("report", FIVE, 1).cron_answered("report", FIVE, 1);
+        let again = first.at(5 * MINUTE + 500).exits(0).at(5 * MINUTE + 900).serves(215);
+        again.at(5 * MINUTE + 950).cron_asked("report", FIVE, 2).cron_answered("report", FIVE, 2)
+    }
+
+    #[test]
+    fn a_run_is_made_twice_when_it_is_asked_for_after_its_answer() {
+        check(asked_again(), &["The run of report that was due at 300.000 s was made twice"]);
+        check(asked_again().books(&[("report", FIVE, FIVE, "interrupted")]), &[]);
+    }
+
+    #[test]
+    fn asking_again_after_a_failure_is_no_second_run() {
+        let story = serving().at(5 * MINUTE).cron_asked("report", FIVE, 1);
+        let again = story.at(5 * MINUTE + 900).cron_asked("report", FIVE, 2).cron_answered("report", FIVE, 2);
+        check(again, &[]);
+    }
+
+    #[test]
+    fn booked_as_done_without_an_answer_is_a_lie() {
+        let story = serving().at(19 * MINUTE).books(&[("report", FIVE, FIVE, "ok")]).ended();
+        check(
+            story,
+            &[
+                "The run of report that was due at 300.000 s is booked as done, and the model never answered it",
+            ],
+        );
+    }
+
+    #[test]
+    fn late_runs_must_not_come_as_a_crowd() {
+        let late = |jobs: &[&str], apart: u64| {
+            let served = Story::new().at(100).serves(214).at(200).exits(0).at(6 * MINUTE).serves(215);
+            jobs.iter().zip(0..).fold(served, |story, (job, turn)| {
+                story.at(6 * MINUTE + turn * apart).cron_asked(job, FIVE, turn as u32)
+            })
+        };
+        check(late(&["a", "b"], 1), &[]);
+        check(late(&["a", "b", "c", "d"], 1), &["4 scheduled runs that were late began all at once"]);
+        check(late(&["a", "b", "c", "d"], 5_000), &[]);
+    }
+}

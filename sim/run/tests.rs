@@ -1,0 +1,198 @@
+//! Troubles that steps bring: what they leave on the disk, when they end, and that one which met nothing is said.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gateway::env::{Fs, Pid};
+use gateway::policy::HARDENED;
+use serde_json::Value;
+
+use super::stage::Stage;
+use super::{Verdict, run};
+use crate::scenario::{LockFile, LockOwner, Scenario};
+use crate::timeline::{Event, Fact};
+use crate::verdict::RunResult;
+use crate::world::{World, WorldSettings};
+
+const STORE_LOCK: &str = "agents/main/sessions/sessions.json.lock";
+
+fn scenario(steps: &str) -> Scenario {
+    let text = format!("name = \"x\"\nstorm-limit = \"1m\"\nsettle = \"2m\"\n[senders.ann]\n{steps}");
+    Scenario::parse(Path::new("case.toml"), &text).expect("a good file")
+}
+
+fn played(steps: &str) -> RunResult {
+    run(&scenario(steps), HARDENED, 1)
+}
+
+/// What a run says that shows nothing.
+#[track_caller]
+fn inconclusive(steps: &str) -> String {
+    let run = played(steps);
+    assert_eq!(run.verdict, Verdict::Inconclusive, "{:?}", run.violations);
+    run.notes.join("; ")
+}
+
+fn happened(run: &RunResult, what: impl Fn(&Fact) -> bool) -> Vec<&Event> {
+    run.timeline.iter().filter(|event| what(&event.fact)).collect()
+}
+
+/// The lock files that an observer finds at the end.
+fn locks_at_the_end(run: &RunResult) -> Vec<String> {
+    let seen = run.timeline.iter().rev().find_map(|event| match &event.fact {
+        Fact::State(state) => Some(state.locks.iter().cloned().collect()),
+        _ => None,
+    });
+    seen.expect("somebody looks at the end")
+}
+
+fn exits_of_squatters(run: &RunResult) -> Vec<(Duration, String)> {
+    let exit = |event: &Event| match &event.fact {
+        Fact::ProcessExited { program, cause, .. } if program == "squatter" => {
+            Some((event.at, cause.to_string()))
+        }
+        _ => None,
+    };
+    run.timeline.iter().filter_map(exit).collect()
+}
+
+#[test]
+fn what_met_nothing_is_no_evidence() {
+    let fault =
+        "[[steps]]\nat = \"1s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\nfile = \"nowhere\"\nfor = \"5s\"";
+    assert_eq!(inconclusive(fault), "the step \"EIO on nowhere\" (line 5) never hit anything");
+    let calls = fault.replace("for = \"5s\"", "calls = 1");
+    assert_eq!(inconclusive(&calls), "the step \"EIO on nowhere\" (line 5) never hit anything");
+    let crash = "[[steps]]\nat = \"1s\"\ndo = \"crash-at\"\noperation = \"rename\"\nfile = \"nowhere\"";
+    let note = "the step \"crash at rename of nowhere\" (line 5) never met its disk operation";
+    assert_eq!(inconclusive(crash), note);
+    let nobody = "[[steps]]\nat = \"1s\"\ndo = \"kill\"\nprocess = \"squatter\"";
+    assert!(inconclusive(nobody).ends_with("there was no squatter process at that moment"));
+    let transcript = "[[steps]]\nat = \"1s\"\ndo = \"leave-lock\"\nowner = \"dead\"\ntranscript-of = \"ann\"";
+    assert!(inconclusive(transcript).ends_with("the session store knows no transcript of ann"));
+}
+
+#[test]
+fn a_fault_that_hit_once_has_had_its_moment_although_its_calls_never_all_failed() {
+    let run = played(
+        "[[steps]]\nat = \"0s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\noperation = \"append\"\ncalls = 100\n\
+         [[steps]]\nat = \"2s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hello\"",
+    );
+    assert_eq!((run.verdict, run.notes.len()), (Verdict::Pass, 0));
+    let failed = happened(&run, |fact| fact.name() == "disk.failed");
+    assert!(!failed.is_empty() && failed.iter().all(|event| event.at < Duration::from_secs(60)));
+}
+
+#[test]
+fn one_lock_has_one_squatter_and_the_other_gives_up() {
+    let squat = |more: &str| format!("[[steps]]\nat = \"1s\"\ndo = \"squat-lock\"\nfor = \"30s\"\n{more}\n");
+    let both = squat("") + &squat("patience = \"5s\"");
+    let note = "the step \"squat lock\" (line 10) never had its lock";
+    assert_eq!(inconclusive(&both), note);
+    let patient = played(&(squat("") + &squat("patience = \"50s\"")));
+    assert_eq!(patient.verdict, Verdict::Pass, "{:?}", patient.notes);
+    assert!(locks_at_the_end(&patient).iter().all(|lock| lock != STORE_LOCK));
+    let [first, second] = &exits_of_squatters(&patient)[..] else { panic!("two squatters") };
+    // The second one takes over from the first, and the storm ends before its time is over.
+    assert_eq!(first, &(Duration::from_secs(31), "exit 0".to_string()));
+    assert_eq!(second, &(Duration::from_secs(60), "exit 0".to_string()));
+}
+
+#[test]
+fn a_squatter_gives_back_at_the_end_of_the_storm_even_if_it_stands_still() {
+    let run = played(
+        "[[steps]]\nat = \"1s\"\ndo = \"squat-lock\"\nfor = \"10m\"\n\
+         [[steps]]\nat = \"2s\"\ndo = \"freeze\"\nprocess = \"squatter\"\nfor = \"10m\"",
+    );
+    assert_eq!(exits_of_squatters(&run), [(Duration::from_secs(60), "exit 0".to_string())]);
+    assert!(locks_at_the_end(&run).iter().all(|lock| lock != STORE_LOCK));
+}
+
+#[test]
+fn a_squatter_that_is_killed_leaves_its_lock_to_the_gateway() {
+    let run = played(
+        "[[steps]]\nat = \"1s\"\ndo = \"squat-lock\"\nfor = \"10m\"\n\
+         [[steps]]\nat = \"2s\"\ndo = \"signal\"\nprocess = \"squatter\"\nsignal = \"SIGTERM\"",
+    );
+    assert_eq!(exits_of_squatters(&run), [(Duration::from_secs(2), "killed by SIGTERM".to_string())]);
+    let removals = happened(&run, |fact| match fact {
+        Fact::Disk { path, .. } => fact.name() == "disk.remove" && path.ends_with(STORE_LOCK),
+        _ => false,
+    });
+    let [removal] = &removals[..] else { panic!("one removal: {removals:?}") };
+    assert!(removal.at > Duration::from_secs(2), "not by the squatter");
+}
+
+#[test]
+fn an_anchor_on_the_disk_can_name_its_file() {
+    let run = played(
+        "[[steps]]\nat = \"2s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hello\"\n\
+         [[steps]]\non = \"disk.append\"\npath = \"sessions/*.jsonl\"\ndo = \"kill\"",
+    );
+    let kills = happened(&run, |fact| fact.name() == "process.exited");
+    let transcript = happened(&run, |fact| match fact {
+        Fact::Disk { path, .. } => fact.name() == "disk.append" && path.contains("/sessions/"),
+        _ => false,
+    });
+    assert_eq!(kills[0].at, transcript[0].at);
+}
+
+#[test]
+fn a_lock_that_is_left_names_whom_it_should() {
+    let scenario = scenario("");
+    World::run(WorldSettings::seeded(1), async |world| {
+        let stage = Stage::build(&world, &scenario, HARDENED).expect("a stage");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let port = scenario.gateway.port;
+        let gateway = stage.gateway_pid(port).expect("it runs");
+        let left = |file: &str, owner, age| {
+            let done = stage.leave_lock(&LockFile::At(file.into()), owner, age, port);
+            let path = Path::new(super::stage::STATE_DIR).join(file);
+            (done, stage.disk().read(&path).expect("a file"), stage.disk().stat(&path).expect("a file"))
+        };
+        let named = |bytes: &[u8]| {
+            let payload: Value = serde_json::from_slice(bytes).expect("a payload");
+            let number = |key: &str| payload[key].as_u64().expect("a number");
+            (Pid(u32::try_from(number("pid")).expect("a pid")), number("startTime"))
+        };
+        let hour = Duration::from_secs(3_600);
+        let now = world.wall_clock("gateway")();
+
+        let (done, bytes, stat) = left("a.lock", LockOwner::Dead, hour);
+        assert!(done.is_ok() && !world.is_alive(named(&bytes).0));
+        assert_eq!(stat.modified.epoch_ms(), now.epoch_ms() - 3_600_000);
+        let payload: Value = serde_json::from_slice(&bytes).expect("a payload");
+        assert_eq!(payload["createdAt"], stat.modified.to_string());
+
+        let (_, bytes, _) = left("b.lock", LockOwner::Reused, Duration::ZERO);
+        let (pid, start) = named(&bytes);
+        assert!(pid != gateway && world.start_time_of(pid).expect("it lives").0 > start);
+
+        let (_, bytes, stat) = left("c.lock", LockOwner::Gateway, Duration::ZERO);
+        assert_eq!(named(&bytes), (gateway, world.start_time_of(gateway).expect("it lives").0));
+        assert_eq!(stat.modified, now);
+
+        assert!(left("d.lock", LockOwner::Nobody, hour).1.is_empty());
+        let garbage = left("e.lock", LockOwner::Garbage, hour).1;
+        assert!(!garbage.is_empty() && serde_json::from_slice::<Value>(&garbage).is_err());
+
+        let (done, ..) = left("gateway.lock", LockOwner::Dead, hour);
+        assert!(done.expect_err("it is held").ends_with("gateway.lock is there already"));
+    });
+}
+
+#[test]
+fn the_clock_stays_where_it_jumped_to() {
+    let scenario = scenario("");
+    World::run(WorldSettings::seeded(1), async |world| {
+        let stage = Stage::build(&world, &scenario, HARDENED).expect("a stage");
+        let clock = world.wall_clock("gateway");
+        let before = clock().epoch_ms();
+        let hour = Duration::from_secs(3_600);
+        stage.clock_jump(hour, crate::scenario::Direction::Back).expect("it jumps");
+        stage.end_faults();
+        assert_eq!(clock().epoch_ms(), before - 3_600_000);
+        stage.clock_jump(2 * hour, crate::scenario::Direction::Forward).expect("it jumps");
+        assert_eq!(clock().epoch_ms(), before + 3_600_000);
+    });
+}

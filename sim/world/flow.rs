@@ -1,0 +1,121 @@
+//! One direction of a connection, as the wires see it: the order of its packets, and which acknowledgements nobody
+//! waits for.
+//!
+//! A kernel acknowledges every segment at once. Real receivers delay an acknowledgement in the hope of something to
+//! send it with; so do the wires, where it cannot be noticed. It halves their work. Knows segments, not kernels,
+//! machines or time.
+
+use turmoil_net::{TcpFlags, TcpSegment};
+
+/// One direction of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Flow {
+    /// Decides among packets that arrive in the same millisecond.
+    pub(super) rank: u64,
+    /// Later packets arrive no sooner.
+    pub(super) last_arrival_ms: u64,
+    /// The sequence number after everything sent so far.
+    sent: u32,
+    /// The latest acknowledgement that travelled, of what the other direction sent, and the window it gave.
+    acked: Option<(u32, u16)>,
+    /// Somebody has begun to end the connection.
+    pub(super) is_ending: bool,
+}
+
+impl Flow {
+    /// One that nothing was sent on yet.
+    pub(super) fn ranked(rank: u64) -> Self {
+        Self { rank, last_arrival_ms: 0, sent: 0, acked: None, is_ending: false }
+    }
+
+    /// Takes note of a segment that leaves.
+    pub(super) fn follow(&mut self, segment: &TcpSegment) {
+        let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
+        if syn {
+            // The same addresses may have been used before.
+            (self.acked, self.is_ending) = (None, false);
+        }
+        if ack {
+            self.acked = Some((segment.ack, segment.window));
+        }
+        self.is_ending |= fin || rst;
+        let len = segment.payload.len() as u32 + u32::from(syn) + u32::from(fin);
+        self.sent = segment.seq.wrapping_add(len);
+    }
+
+    /// Whether a segment of this direction can wait for the next one, as with a receiver that delays its
+    /// acknowledgements: it does nothing but acknowledge so little of what `other` sent that nobody waits for it.
+    pub(super) fn may_delay(&self, segment: &TcpSegment, other: Option<&Self>) -> bool {
+        const LITTLE: u32 = 8 * 1024;
+        const WIDE: u16 = 32 * 1024;
+        let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
+        let (Some(other), Some((acked, window))) = (other, self.acked) else { return false };
+        let unacknowledged = other.sent.wrapping_sub(acked);
+        ack && !(syn || fin || rst)
+            && segment.payload.is_empty()
+            && (1..=LITTLE).contains(&unacknowledged)
+            && window.min(segment.window) >= WIDE
+            && !self.is_ending
+            && !other.is_ending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn segment(seq: u32, payload: usize, ack: u32, window: u16) -> TcpSegment {
+        let flags = TcpFlags { ack: true, ..TcpFlags::default() };
+        let payload = Bytes::from(vec![0; payload]);
+        TcpSegment { src_port: 1, dst_port: 2, seq, ack, flags, window, payload }
+    }
+
+    fn with_flags(flags: TcpFlags) -> TcpSegment {
+        TcpSegment { flags: TcpFlags { ack: true, ..flags }, ..segment(0, 0, 0, u16::MAX) }
+    }
+
+    /// Both directions of a fresh connection; `sent` bytes are on their way back.
+    fn connected(sent: usize) -> (Flow, Flow) {
+        let (mut there, mut back) = (Flow::ranked(1), Flow::ranked(2));
+        there.follow(&segment(0, 0, 0, u16::MAX));
+        back.follow(&segment(0, sent, 0, u16::MAX));
+        (there, back)
+    }
+
+    #[test]
+    fn only_a_small_acknowledgement_may_wait() {
+        let (there, back) = connected(500);
+        let plain = segment(0, 0, 500, u16::MAX);
+        assert!(there.may_delay(&plain, Some(&back)));
+        assert!(!there.may_delay(&plain, None), "the other direction is unknown");
+        assert!(!there.may_delay(&segment(0, 1, 500, u16::MAX), Some(&back)), "it carries something");
+        let fin = TcpFlags { fin: true, ..TcpFlags::default() };
+        assert!(!there.may_delay(&with_flags(fin), Some(&back)), "it ends the connection");
+        assert!(!there.may_delay(&segment(0, 0, 500, 1_000), Some(&back)), "the window gets narrow");
+        let (there, back) = connected(20_000);
+        assert!(!there.may_delay(&plain, Some(&back)), "a writer may wait for it");
+    }
+
+    #[test]
+    fn a_wider_window_and_the_handshake_are_told_at_once() {
+        let (mut there, back) = connected(500);
+        there.follow(&segment(0, 0, 500, u16::MAX));
+        assert!(!there.may_delay(&segment(0, 0, 500, u16::MAX), Some(&back)), "it acknowledges nothing new");
+        there.follow(&segment(0, 0, 400, 10));
+        assert!(!there.may_delay(&segment(0, 0, 500, u16::MAX), Some(&back)), "the window was narrow");
+        assert!(!Flow::ranked(3).may_delay(&segment(0, 0, 500, u16::MAX), Some(&back)), "the first one");
+    }
+
+    #[test]
+    fn nothing_waits_once_somebody_hangs_up_until_the_next_connection() {
+        let (mut there, mut back) = connected(500);
+        back.follow(&with_flags(TcpFlags { fin: true, ..TcpFlags::default() }));
+        assert!(!there.may_delay(&segment(0, 0, 1, u16::MAX), Some(&back)));
+        for flow in [&mut there, &mut back] {
+            flow.follow(&with_flags(TcpFlags { syn: true, ..TcpFlags::default() }));
+            assert!(!flow.is_ending);
+        }
+    }
+}
