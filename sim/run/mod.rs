@@ -147,7 +147,6 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
             .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,
-        expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),

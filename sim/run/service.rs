@@ -93,3 +93,67 @@ pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gateway::env::Signal;
+    use gateway::policy::HARDENED;
+
+    use super::*;
+    use crate::run;
+    use crate::scenario::Scenario;
+    use crate::timeline::{Event, Fact};
+
+    const KINDS: [&str; 6] = ["systemd", "launchd", "task-scheduler", "container", "unsupported", "none"];
+    const POLICIES: [&str; 5] = [
+        r#"successor = "by-exit-status""#,
+        r#"successor = "kickstart-or-spawn""#,
+        r#"successor = "hand-off-or-spawn""#,
+        r#"successor = "ask-manager""#,
+        r#"restart-mode = "in-process""#,
+    ];
+
+    /// A gateway that is asked to restart, once.
+    fn scenario(kind: &str, policies: &str) -> Scenario {
+        let text = format!(
+            "name = \"x\"\nstorm-limit = \"30s\"\nsettle = \"30s\"\n\
+             [gateway]\nsupervisor = {{ kind = \"{kind}\" }}\npolicies = {{ {policies} }}\n\
+             [[steps]]\nat = \"5s\"\ndo = \"signal\"\nsignal = \"SIGUSR1\""
+        );
+        Scenario::parse(Path::new("case.toml"), &text).expect("a good file")
+    }
+
+    /// Whether the process that was asked took the port again before it ended.
+    fn began_again(events: &[Event]) -> bool {
+        let asked = events.iter().enumerate().find_map(|(index, event)| match event.fact {
+            Fact::SignalDelivered { pid, signal: Signal::User1, handled: true } => Some((index, pid)),
+            _ => None,
+        });
+        let (index, asked) = asked.expect("it was asked");
+        let next = events[index..].iter().find_map(|event| match event.fact {
+            Fact::PortBound { pid, .. } if pid == asked => Some(true),
+            Fact::ProcessExited { pid, .. } if pid == asked => Some(false),
+            _ => None,
+        });
+        next.expect("it began again or ended")
+    }
+
+    #[test]
+    fn the_terms_say_in_place_exactly_where_it_is() {
+        for kind in KINDS {
+            for policies in POLICIES {
+                let scenario = scenario(kind, policies);
+                let setup = &scenario.gateway;
+                let chosen = setup.policies_under(HARDENED).expect("exists");
+                let ran = run::run(&scenario, HARDENED, 1);
+                assert_eq!(
+                    began_again(&ran.timeline),
+                    restarts_in_place(&setup.supervisor, &chosen),
+                    "{kind}, {policies}"
+                );
+            }
+        }
+    }
+}
