@@ -25,6 +25,7 @@ use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
     self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
+    Successor,
 };
 use crate::sessions::{
     LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
@@ -299,12 +300,12 @@ async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = 
 
 /// What follows a generation that was asked to end and did.
 fn after(env: &Env, policies: &Policies, ending: Ending) -> Next {
+    let by_successor = || Next::Successor(respawn::decide(respawn::Facts::of(env), policies.successor));
     match (ending, policies.restart_mode) {
+        (Ending::Stop, _) if policies.successor == Successor::SpawnAfterAnyEnd => by_successor(),
         (Ending::Stop, _) => Next::Exit(ExitCode::CLEAN),
         (Ending::Restart, RestartMode::InProcess) => Next::Successor(Respawn::InProcess),
-        (Ending::Restart, RestartMode::BySuccessor) => {
-            Next::Successor(respawn::decide(respawn::Facts::of(env), policies.successor))
-        }
+        (Ending::Restart, RestartMode::BySuccessor) => by_successor(),
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) fn decide(facts: Facts, policy: Successor) -> Respawn {
         return Respawn::InProcess;
     }
     match (policy, facts.minded_by) {
+        (Successor::SpawnAfterAnyEnd, _) => Respawn::SpawnDetached,
         (Successor::KickstartOrSpawn, Launchd) => Respawn::AskServiceManager,
         (Successor::AskManager, Systemd | Launchd | TaskScheduler | Unknown) => Respawn::AskServiceManager,
         (Successor::KickstartOrSpawn, TaskScheduler) => Respawn::SupervisedExit,

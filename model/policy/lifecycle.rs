@@ -167,6 +167,8 @@ pub enum Successor {
     /// Every service manager is asked to restart the service, and only who cannot be asked gets the exit status:
     /// openclaw/openclaw#33149.
     AskManager,
+    /// Planted defect: the process starts a detached successor whoever minds it, and after a stop too.
+    SpawnAfterAnyEnd,
 }
 
 /// How the gateway gets a successor when it is asked to restart.

@@ -127,6 +127,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         restart_exit: RestartExit::Config,
         ..Policies::default()
     }),
+    ("planted:stop-has-a-successor", || Policies {
+        successor: Successor::SpawnAfterAnyEnd,
+        ..Policies::default()
+    }),
     ("planted:writes-without-looking", || Policies {
         store_lock: StoreLock::WritesWithoutLooking,
         ..Policies::default()

@@ -142,6 +142,7 @@ fn process_words(fact: &Fact) -> Option<String> {
 
 fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
+        Fact::Ordered { order } => order.words().to_string(),
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
         Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),
         Fact::ServiceStopping { stop_timeout } => format!("stop within {}", length_of_time(*stop_timeout)),

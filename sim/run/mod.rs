@@ -145,6 +145,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
             .gateway
             .policies_under(profile)
             .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
+        boot_starts_what_was_stopped: service::boot_starts_what_was_stopped(&scenario.gateway.supervisor),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,
         expected_fates: fates.collect(),

@@ -27,13 +27,27 @@ pub(super) fn stop_timeout(supervisor: &Supervisor) -> Duration {
     }
 }
 
+/// Whether a boot starts the service although it had been stopped.
+pub(super) fn boot_starts_what_was_stopped(supervisor: &Supervisor) -> bool {
+    match supervisor {
+        Supervisor::Container(container) => container.restart == ContainerRestartWhen::Always,
+        Supervisor::None => false,
+        Supervisor::Systemd(_)
+        | Supervisor::Launchd(_)
+        | Supervisor::TaskScheduler(_)
+        | Supervisor::Unsupported(_) => true,
+    }
+}
+
 /// Whether a restart of the gateway is to happen in the same process: it is told to, or nobody would start another
 /// one. Of a gateway that was started as the scenario says, and where its machine refuses nothing.
 pub(super) fn restarts_in_place(supervisor: &Supervisor, policies: &Policies) -> bool {
     let nobody_else_would = match supervisor {
         Supervisor::None => policies.successor == Successor::ByExitStatus,
         // Whatever process 1 starts dies with it. OpenClaw 2026.3.2 did not know.
-        Supervisor::Container(_) => policies.successor != Successor::KickstartOrSpawn,
+        Supervisor::Container(_) => {
+            !matches!(policies.successor, Successor::KickstartOrSpawn | Successor::SpawnAfterAnyEnd)
+        }
         Supervisor::Systemd(_)
         | Supervisor::Launchd(_)
         | Supervisor::TaskScheduler(_)
@@ -107,11 +121,12 @@ mod tests {
     use crate::timeline::{Event, Fact};
 
     const KINDS: [&str; 6] = ["systemd", "launchd", "task-scheduler", "container", "unsupported", "none"];
-    const POLICIES: [&str; 5] = [
+    const POLICIES: [&str; 6] = [
         r#"successor = "by-exit-status""#,
         r#"successor = "kickstart-or-spawn""#,
         r#"successor = "hand-off-or-spawn""#,
         r#"successor = "ask-manager""#,
+        r#"successor = "spawn-after-any-end""#,
         r#"restart-mode = "in-process""#,
     ];
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::service;
 use crate::actors::{squatter, webchat};
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
-use crate::timeline::{Fact, GATEWAY_PROGRAM, Source, TOOL_PROGRAM};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
 use crate::world::disk::Disk;
 use crate::world::supervisor::Service;
 use crate::world::{Executable, Main, World};
@@ -148,21 +148,32 @@ impl Stage {
         self.service.as_ref().ok_or_else(|| "nobody supervises the gateway here".to_string())
     }
 
+    fn order(&self, order: OperatorOrder, give: impl FnOnce(&Service)) -> Result<(), String> {
+        let service = self.service()?;
+        self.wants(order);
+        give(service);
+        Ok(())
+    }
+
+    fn wants(&self, order: OperatorOrder) {
+        self.world.recorder().record(Source::Operator, Fact::Ordered { order });
+    }
+
     pub(super) fn service_stop(&self) -> Result<(), String> {
-        self.service().map(Service::stop)
+        self.order(OperatorOrder::Stop, Service::stop)
     }
 
     pub(super) fn service_start(&self) -> Result<(), String> {
-        self.service().map(Service::start)
+        self.order(OperatorOrder::Start, Service::start)
     }
 
     pub(super) fn service_restart(&self) -> Result<(), String> {
-        self.service().map(Service::restart)
+        self.order(OperatorOrder::Restart, Service::restart)
     }
 
     /// Starts a second gateway by hand, with the same configuration and state directory.
     pub(super) fn start_second_instance(&self) -> Result<(), String> {
-        self.inject("a second gateway is started by hand");
+        self.wants(OperatorOrder::StartByHand);
         let started = self.world.exec(GATEWAY_MACHINE, &self.gateway);
         started.map(drop).map_err(|error| error.to_string())
     }

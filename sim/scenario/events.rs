@@ -58,6 +58,11 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("port.bound", Nobody, "a process listens on a port"),
     ("port.released", Nobody, "a process does not listen on a port any more"),
     ("port.refused", Nobody, "a process could not listen: the address is in use"),
+    (
+        "service.ordered",
+        Nobody,
+        "the operator asks for a start, a stop or a restart, or starts another gateway by hand",
+    ),
     ("service.starting", Nobody, "the supervisor starts the service"),
     ("service.stopping", Nobody, "the supervisor was asked to stop the service"),
     ("service.stop-timed-out", Nobody, "the stop timeout passed; SIGKILL follows"),

@@ -187,6 +187,32 @@ pub struct CronRecord {
     pub status: String,
 }
 
+/// What an operator can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorOrder {
+    /// A start, of the supervisor.
+    Start,
+    /// A stop, of the supervisor.
+    Stop,
+    /// A restart, of the supervisor.
+    Restart,
+    /// None: another gateway is started by hand.
+    StartByHand,
+}
+
+impl OperatorOrder {
+    /// In words: `the operator wants a stop`.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Start => "the operator wants a start",
+            Self::Stop => "the operator wants a stop",
+            Self::Restart => "the operator wants a restart",
+            Self::StartByHand => "another gateway is started by hand",
+        }
+    }
+}
+
 /// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
 #[derive(Clone, Debug, PartialEq, Hash)]
 #[allow(missing_docs, reason = "fields are named for what they hold")]
@@ -258,6 +284,8 @@ pub enum Fact {
     BindRefused { pid: Pid, machine: String, port: u16 },
 
     // -- supervisor
+    /// The operator wants something of the service.
+    Ordered { order: OperatorOrder },
     /// The supervisor starts the service; `attempt` counts starts of this run from 1.
     ServiceStarting { attempt: u32 },
     /// The supervisor was asked to stop the service and sends its stop signal.
@@ -350,6 +378,7 @@ impl Fact {
             Self::PortBound { .. } => "port.bound",
             Self::PortReleased { .. } => "port.released",
             Self::BindRefused { .. } => "port.refused",
+            Self::Ordered { .. } => "service.ordered",
             Self::ServiceStarting { .. } => "service.starting",
             Self::ServiceStopping { .. } => "service.stopping",
             Self::StopTimedOut => "service.stop-timed-out",
