@@ -202,13 +202,13 @@ pub enum OperatorOrder {
 }
 
 impl OperatorOrder {
-    /// In words: `the operator wants a stop`.
+    /// In words, of the service: `asked to stop`.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Start => "the operator wants a start",
-            Self::Stop => "the operator wants a stop",
-            Self::Restart => "the operator wants a restart",
-            Self::StartByHand => "another gateway is started by hand",
+            Self::Start => "asked to start",
+            Self::Stop => "asked to stop",
+            Self::Restart => "asked to restart",
+            Self::StartByHand => "started by hand",
         }
     }
 }
