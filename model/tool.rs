@@ -1,6 +1,6 @@
 //! The command-line tool: looks at the sessions of a state directory and labels them, in a process of its own.
 //!
-//! It is the second writer of the session store. It goes through the same [`SessionStore`], under the same
+//! It is the second writer of the session store. It goes through the same `SessionStore`, under the same
 //! policies, as a gateway that may be serving meanwhile, and does not take the instance lock: two programs use one
 //! state directory here, and the store's own protocol has to keep them apart. It prints nothing; what it has to say
 //! is its [`ToolReport`].

@@ -42,7 +42,7 @@ pub(super) enum Flaw {
 
 /// A program that is running.
 enum Writer {
-    Store(SessionStore),
+    Store(Box<SessionStore>),
     Naive(Env, Flaw),
 }
 
@@ -53,7 +53,7 @@ impl Writer {
                 let policies = Policies { store_lock, ..Policies::default() };
                 let files = StateFiles::new(env.clone(), policies.state_write);
                 let store = SessionStore::open(env, files, Path::new(FOLDER), &policies);
-                store.map(Self::Store).map_err(|error| error.to_string())
+                store.map(|store| Self::Store(Box::new(store))).map_err(|error| error.to_string())
             }
             Program::Naive(flaw) => Ok(Self::Naive(env, flaw)),
         }

@@ -309,7 +309,6 @@ fn state_that_cannot_be_read_is_named_and_never_overwritten() {
         for (file, text) in [
             ("inbox.jsonl", "not ours, without an end of line"),
             ("inbox.jsonl", "not ours\n"),
-            ("agents/main/sessions/sessions.json", ""),
             ("agents/main/sessions/sessions.json", "{\"main\": {"),
         ] {
             let home = Home::new(&provider);
