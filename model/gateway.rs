@@ -20,11 +20,13 @@ use crate::health;
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
+use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
     self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
+    Successor,
 };
 use crate::sessions::{
     LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
@@ -132,8 +134,10 @@ pub(crate) struct Gateway {
 enum Next {
     /// Nothing: the process ends.
     Exit(ExitCode),
-    /// Another one, in the same process.
-    Generation,
+    /// The same start again.
+    Again,
+    /// A successor, which comes about like this.
+    Successor(Respawn),
 }
 
 /// One process life of the gateway: start, serve, drain, close, and again when it restarts in place. Returns the
@@ -152,10 +156,21 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
             }
             Err(error) => {
                 generation.end().await;
-                after_failure(&error, &launch.policies, &mut patience, &mut signals).await
+                after_failure(&env, &error, &launch.policies, &mut patience, &mut signals).await
             }
         };
-        let Next::Exit(code) = next else { continue };
+        let code = match next {
+            Next::Exit(code) => code,
+            Next::Again => continue,
+            Next::Successor(decided) => match respawn::carry_out(&env, decided).await {
+                Respawn::InProcess => continue,
+                Respawn::Failed => {
+                    generation_over(generation.tasks());
+                    continue;
+                }
+                respawn => exit_code(&launch.policies, respawn),
+            },
+        };
         tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
         process_wide.locks.release_all();
         return code;
@@ -165,6 +180,7 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
 
 /// What follows a generation that could not begin: another attempt, after a pause, as long as there is patience.
 async fn after_failure(
+    env: &Env,
     error: &StartError,
     policies: &Policies,
     patience: &mut Patience,
@@ -176,14 +192,15 @@ async fn after_failure(
         let pause_ms = pause.as_millis() as u64;
         tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
         return match unless_asked(signals, sleep(pause)).await {
-            Ok(()) => Next::Generation,
-            Err(ending) => after(policies, ending),
+            Ok(()) => Next::Again,
+            Err(ending) => after(env, policies, ending),
         };
     }
     tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
     Next::Exit(error.exit_code(policies.start_conflict_exit))
 }
 
+/// One generation, from its start to its end. Who starts a successor is seen to when its lock is free.
 async fn live(
     generation: &Generation,
     launch: &Launch,
@@ -204,29 +221,38 @@ async fn live(
     let locked = unless_asked(signals, instance::lock(&files, &state_dir, policies.instance_lock)).await;
     let lock = match locked {
         Ok(locked) => locked?,
-        Err(ending) => return Ok(after(policies, ending)),
+        Err(ending) => return Ok(after(env, policies, ending)),
     };
     let started = unless_asked(signals, start(env, config.gateway.port, open)).await;
     let next = match started {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
         Ok(Err(error)) => Err(error),
-        Err(ending) => Ok(after(policies, ending)),
+        Err(ending) => Ok(after(env, policies, ending)),
     };
-    if let Ok(Next::Generation) = next {
-        retire(generation, policies.old_generation).await;
+    if let Ok(Next::Successor(decided)) = next {
+        retire(generation, policies.old_generation, decided).await;
     }
     files.locks().close(lock).await;
     next
 }
 
-/// Takes leave of a generation that another one follows. Its port is free; what it still does ends here.
-async fn retire(generation: &Generation, policy: OldGeneration) {
+/// Takes leave of a generation that is followed. Its port is free; what it still does ends here, before its lock is
+/// free too, unless it ends with the process.
+async fn retire(generation: &Generation, policy: OldGeneration, decided: Respawn) {
     let tasks = generation.tasks();
-    tracing::info!(name: "generation.over", tasks, "another one follows in this process");
+    match decided {
+        Respawn::SupervisedExit => return,
+        Respawn::InProcess => generation_over(tasks),
+        Respawn::AskServiceManager | Respawn::HandOff | Respawn::SpawnDetached | Respawn::Failed => {}
+    }
     match policy {
         OldGeneration::Ended => generation.end().await,
         OldGeneration::LeftRunning => {}
     }
+}
+
+fn generation_over(tasks: usize) {
+    tracing::info!(name: "generation.over", tasks, "another one follows in this process");
 }
 
 type Accepting = Task<()>;
@@ -285,7 +311,7 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         watch.abort();
     }
     if closed {
-        return after(&gateway.policies, ending);
+        return after(&gateway.env, &gateway.policies, ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
     // Nor is there another generation on top of one that is half closed.
@@ -315,12 +341,22 @@ async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = 
 }
 
 /// What follows a generation that was asked to end and did.
-fn after(policies: &Policies, ending: Ending) -> Next {
-    match (ending, policies.restart_mode, policies.restart_exit) {
-        (Ending::Restart, RestartMode::InProcess, _) => Next::Generation,
-        (Ending::Stop, ..) | (Ending::Restart, _, RestartExit::Clean) => Next::Exit(ExitCode::CLEAN),
-        (Ending::Restart, _, RestartExit::AskForSuccessor) => Next::Exit(ExitCode::RESTART),
-        (Ending::Restart, _, RestartExit::Config) => Next::Exit(ExitCode::CONFIG),
+fn after(env: &Env, policies: &Policies, ending: Ending) -> Next {
+    let by_successor = || Next::Successor(respawn::decide(respawn::Facts::of(env), policies.successor));
+    match (ending, policies.restart_mode) {
+        (Ending::Stop, _) if policies.successor == Successor::SpawnAfterAnyEnd => by_successor(),
+        (Ending::Stop, _) => Next::Exit(ExitCode::CLEAN),
+        (Ending::Restart, RestartMode::InProcess) => Next::Successor(Respawn::InProcess),
+        (Ending::Restart, RestartMode::BySuccessor) => by_successor(),
+    }
+}
+
+/// The status of a process that gives way to its successor. Whoever has started one itself leaves nothing to ask for.
+const fn exit_code(policies: &Policies, respawn: Respawn) -> ExitCode {
+    match (respawn, policies.restart_exit) {
+        (Respawn::SpawnDetached, _) | (_, RestartExit::Clean) => ExitCode::CLEAN,
+        (_, RestartExit::AskForSuccessor) => ExitCode::RESTART,
+        (_, RestartExit::Config) => ExitCode::CONFIG,
     }
 }
 

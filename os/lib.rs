@@ -16,6 +16,7 @@ mod net;
 mod panics;
 mod process;
 mod random;
+mod service;
 
 pub use clock::OsClock;
 pub use fs::OsFs;

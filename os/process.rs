@@ -3,6 +3,7 @@
 //! A process id alone proves nothing, since ids are reused; on Linux the start time from `/proc` makes it unique.
 //! Elsewhere there is none, and the liveness of a living id stays unknown.
 
+use std::env;
 use std::fs;
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -10,13 +11,15 @@ use std::process;
 use std::task::Poll;
 
 use gateway::env::{
-    ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime, TaskControl,
+    Detached, ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime, TaskControl,
 };
 use rustix::io::Errno;
 use rustix::process::test_kill_process;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
+
+use crate::service;
 
 /// The door to this process of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +70,21 @@ impl Process for OsProcess {
             Poll::Pending
         }));
         SignalStream::new(receive)
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        env::var(name).ok()
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        Box::pin(service::ask_for_restart())
+    }
+
+    fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
+        match what {
+            Detached::Successor => service::spawn_successor(),
+            Detached::StartScript => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn exit(&self, code: ExitCode) {

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::process::Process;
 use super::sockets;
 use gateway::env::{
-    Clock, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal, SignalStream,
-    StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal,
+    SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 /// Opens the doors of a process.
@@ -54,6 +54,18 @@ impl gateway::env::Process for Doors {
     /// Other signals than those handled do not occur here.
     fn handle_signals(&self, _: &[Signal]) -> SignalStream {
         self.0.handle_signals()
+    }
+
+    fn env_var(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn spawn_detached(&self, _what: Detached) -> io::Result<Pid> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn exit(&self, code: ExitCode) {

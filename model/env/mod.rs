@@ -21,7 +21,9 @@ pub(crate) mod test_env;
 pub use clock::{Clock, WallTime};
 pub use fs::{FileStat, Fs, FsOp, KernelLock};
 pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Net, Stream};
-pub use process::{ExitCode, Liveness, Pid, Process, Signal, SignalStream, StartTime, Task, TaskControl};
+pub use process::{
+    Detached, ExitCode, Liveness, Pid, Process, Signal, SignalStream, StartTime, Task, TaskControl,
+};
 pub use random::Random;
 
 /// A boxed future that stays on its thread.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,10 +21,31 @@ pub trait Process {
     /// Installs handlers for `signals` and delivers them from now on. Until then, and for every other signal,
     /// the default action applies (for all of [`Signal`]: the process dies).
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream;
+    /// The value of an environment variable; `None` when there is none, or it is no text.
+    fn env_var(&self, name: &str) -> Option<String>;
+    /// Asks the service manager that started this process to restart its service. Resolves when the manager has
+    /// taken the order, which may be never; this process is stopped like any other of the service.
+    ///
+    /// Errors: `Unsupported` when there is no manager that can be asked; others when it refuses.
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>>;
+    /// Starts another process that outlives this one.
+    ///
+    /// Errors: `Unsupported` where there is no such thing; others when the machine refuses.
+    fn spawn_detached(&self, what: Detached) -> io::Result<Pid>;
     /// Ends the process now.
     fn exit(&self, code: ExitCode);
     /// Runs a task as part of this process; use [`Env::spawn`](super::Env::spawn).
     fn spawn(&self, name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl>;
+}
+
+/// What a process can leave behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detached {
+    /// This program once more, with the same arguments and environment.
+    Successor,
+    /// A script that asks the service manager to start this service until it does, or in the end starts the program
+    /// itself: for managers that ignore a start while the service runs.
+    StartScript,
 }
 
 /// A process id.

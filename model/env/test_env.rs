@@ -48,10 +48,23 @@ struct Inner {
     living: RefCell<BTreeSet<Pid>>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
+    environment: RefCell<BTreeMap<&'static str, String>>,
+    manager: Cell<TestManager>,
+    left_behind: RefCell<Vec<Detached>>,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
     /// What an unseen hand writes into which file after which operation on it.
     replacement: RefCell<Option<(FsOp, &'static str, Vec<u8>)>>,
+}
+
+/// What comes of asking the service manager.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum TestManager {
+    #[default]
+    Missing,
+    Takes,
+    Refuses,
+    NeverAnswers,
 }
 
 /// Calls of one operation, on files whose path ends in `file`, that fail.
@@ -149,6 +162,20 @@ impl World {
     /// From now on the disk does as it is told.
     pub(crate) fn heal(&self) {
         self.0.faults.borrow_mut().clear();
+    }
+
+    /// Every process finds this in its environment.
+    pub(crate) fn set_env_var(&self, name: &'static str, value: &str) {
+        self.0.environment.borrow_mut().insert(name, value.to_string());
+    }
+
+    pub(crate) fn set_manager(&self, manager: TestManager) {
+        self.0.manager.set(manager);
+    }
+
+    /// What processes have left behind.
+    pub(crate) fn left_behind(&self) -> Vec<Detached> {
+        self.0.left_behind.borrow().clone()
     }
 
     /// Another process lives on the machine.
@@ -323,6 +350,31 @@ impl Process for Doors {
 
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {
         SignalStream::new(self.signals.take().expect("handlers are installed once"))
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.world.0.environment.borrow().get(name).cloned()
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        let manager = self.world.0.manager.get();
+        Box::pin(async move {
+            match manager {
+                TestManager::Missing => Err(io::ErrorKind::Unsupported.into()),
+                TestManager::Takes => Ok(()),
+                TestManager::Refuses => Err(io::Error::other("no")),
+                TestManager::NeverAnswers => std::future::pending().await,
+            }
+        })
+    }
+
+    /// Where nobody can be asked, nothing can be left behind either.
+    fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
+        if let TestManager::Missing = self.world.0.manager.get() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.world.0.left_behind.borrow_mut().push(what);
+        Ok(Pid(self.pid.0 + 1))
     }
 
     fn exit(&self, _code: ExitCode) {

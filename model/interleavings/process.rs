@@ -227,6 +227,18 @@ impl Process for Doors {
         unreachable!("nothing here ends its process");
     }
 
+    fn env_var(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        unreachable!("nothing here restarts");
+    }
+
+    fn spawn_detached(&self, _what: Detached) -> io::Result<Pid> {
+        unreachable!("nothing here has a successor");
+    }
+
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     fn spawn(&self, _name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {
         Box::new(Spawned(tokio::task::spawn_local(task).abort_handle()))

@@ -6,12 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
 
 use crate::env::{
-    Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime, TaskControl,
+    Detached, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime,
+    TaskControl,
 };
 
 /// One generation.
@@ -90,6 +92,18 @@ impl Process for Doors {
 
     fn exit(&self, code: ExitCode) {
         self.process.exit(code);
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.process.env_var(name)
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        self.process.ask_service_manager_to_restart()
+    }
+
+    fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
+        self.process.spawn_detached(what)
     }
 
     fn spawn(&self, name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {

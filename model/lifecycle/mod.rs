@@ -7,4 +7,5 @@ pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod recovery;
+pub(crate) mod respawn;
 pub(crate) mod shutdown;

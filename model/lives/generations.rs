@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{House, Life, Model, PORT, SESSIONS, TOKEN, run};
-use crate::env::{ExitCode, Signal};
-use crate::policy::{DrainBudget, OldGeneration, Policies, RestartMode, profile};
+use super::{House, Life, MARKER, Model, PORT, SESSIONS, TOKEN, run};
+use crate::env::test_env::TestManager;
+use crate::env::{Detached, ExitCode, Signal};
+use crate::policy::{DrainBudget, OldGeneration, Policies, RestartMode, Successor, profile};
 
 const SECOND: Duration = Duration::from_secs(1);
 const STORE_LOCK: &str = "/state/agents/main/sessions/sessions.json.lock";
@@ -15,6 +16,13 @@ const STORE_LOCK: &str = "/state/agents/main/sessions/sessions.json.lock";
 fn in_place(profile_name: &str) -> House {
     let policies = profile(profile_name).expect("exists");
     House::with_policies(Policies { restart_mode: RestartMode::InProcess, ..policies })
+}
+
+/// Where nobody would start a successor.
+fn unminded(successor: Successor) -> House {
+    let house = House::with_policies(Policies { successor, ..Policies::default() });
+    house.world.set_env_var(MARKER, "");
+    house
 }
 
 /// Asks for a restart and waits until the next generation serves.
@@ -190,5 +198,49 @@ fn history_left_the_stores_lock_of_a_run_that_was_torn_down() {
         sleep(SECOND).await;
         assert_eq!(house.asked(), ["third"], "after 30 s the lock counts as stale");
         drop(life);
+    });
+}
+
+#[test]
+fn a_gateway_that_nobody_minds_begins_again_in_place() {
+    run(async {
+        let house = unminded(Successor::ByExitStatus);
+        let life = house.live().await;
+        let mut client = house.client().await;
+        client.accepted("first", "k1").await;
+        restart(&house, &life).await;
+        let mut client = house.client().await;
+        assert_eq!(client.history().await.len(), 2);
+        assert_eq!(house.world.left_behind(), []);
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+    });
+}
+
+#[test]
+fn who_cannot_start_a_successor_serves_on_with_nothing_of_the_old_generation() {
+    run(async {
+        let house = unminded(Successor::KickstartOrSpawn);
+        house.world.set_manager(TestManager::Missing);
+        let life = house.live().await;
+        let idle = tasks(&life);
+        restart(&house, &life).await;
+        assert_eq!(tasks(&life), idle);
+        assert_eq!(house.world.left_behind(), []);
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+        assert_eq!(house.world.text("/state/gateway.lock"), "");
+    });
+}
+
+#[test]
+fn who_has_started_a_successor_asks_for_none_and_holds_nothing() {
+    run(async {
+        let house = unminded(Successor::KickstartOrSpawn);
+        house.world.set_manager(TestManager::Takes);
+        let life = house.live().await;
+        let binds = house.world.binds();
+        assert_eq!(life.end(Signal::User1).await, ExitCode::CLEAN);
+        assert_eq!(house.world.left_behind(), [Detached::Successor]);
+        assert_eq!(house.world.text("/state/gateway.lock"), "");
+        assert_eq!(house.world.binds(), binds);
     });
 }

@@ -55,7 +55,10 @@ enum Model {
     Says(&'static str),
 }
 
-/// Where one gateway after another may live.
+/// Set where somebody minds a gateway.
+const MARKER: &str = "OPENCLAW_SERVICE_MARKER";
+
+/// Where one gateway after another may live. Somebody minds them, and nothing tells who.
 struct House {
     world: World,
     policies: Policies,
@@ -76,6 +79,7 @@ impl House {
 
     fn with_policies(policies: Policies) -> Self {
         let world = World::default();
+        world.set_env_var(MARKER, "openclaw");
         let outside = world.process(1);
         let config = json!({
             "gateway": {"auth": {"token": TOKEN}, "stateDir": "/state"},

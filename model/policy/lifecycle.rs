@@ -161,14 +161,35 @@ pub enum ForcedExit {
     Clean,
 }
 
+/// Who starts the successor of a gateway that restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Successor {
+    /// Whoever minds it, by the exit status; the Task Scheduler, which minds no end, gets a script that asks for a
+    /// start. Where nobody minds it, the same process begins again.
+    #[default]
+    ByExitStatus,
+    /// systemd by the exit status; launchd is asked to kickstart; else, in containers too, the process starts a
+    /// detached successor: OpenClaw 2026.3.2.
+    KickstartOrSpawn,
+    /// systemd and launchd by the exit status, the Task Scheduler by a script; a container's process begins again,
+    /// any other starts a detached successor: OpenClaw 2026.5.3-1.
+    HandOffOrSpawn,
+    /// Every service manager is asked to restart the service, and only who cannot be asked gets the exit status:
+    /// openclaw/openclaw#33149.
+    AskManager,
+    /// Planted defect: the process starts a detached successor whoever minds it, and after a stop too.
+    SpawnAfterAnyEnd,
+}
+
 /// How the gateway gets a successor when it is asked to restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartMode {
-    /// The process ends, and its supervisor starts another one.
+    /// As the choice of its successor says, which depends on who minds it.
     #[default]
-    Exit,
-    /// The same process begins again: `OPENCLAW_NO_RESPAWN`, containers.
+    BySuccessor,
+    /// The same process begins again, whoever minds it: `OPENCLAW_NO_RESPAWN`.
     InProcess,
 }
 

@@ -47,6 +47,8 @@ pub struct Policies {
     pub failed_start: FailedStart,
     /// How a restart ends this process.
     pub restart_exit: RestartExit,
+    /// Who starts the successor of a gateway that restarts.
+    pub successor: Successor,
     /// How long closing may take before the exit is forced.
     pub close_budget: CloseBudget,
     /// With what status a shutdown that had to be forced ends.

@@ -26,6 +26,7 @@ fn openclaw_2026_3_2() -> Policies {
         start_conflict_exit: StartConflictExit::Failure,
         failed_start: FailedStart::Ends,
         restart_exit: RestartExit::Clean,
+        successor: Successor::KickstartOrSpawn,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,
@@ -69,6 +70,7 @@ fn openclaw_2026_5_3() -> Policies {
         peer_close: PeerClose::GraceThenReset,
         readiness: Readiness::IgnoresDrain,
         start_conflict_exit: StartConflictExit::Config,
+        successor: Successor::HandOffOrSpawn,
         close_budget: CloseBudget::OfItsOwn,
         forced_exit: ForcedExit::Failure,
         store_lock: StoreLock::InProcess,
@@ -124,6 +126,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     ("planted:torn-line-passed-over", || Policies { torn_line: TornLine::PassedOver, ..Policies::default() }),
     ("planted:restart-exits-with-config-error", || Policies {
         restart_exit: RestartExit::Config,
+        ..Policies::default()
+    }),
+    ("planted:stop-has-a-successor", || Policies {
+        successor: Successor::SpawnAfterAnyEnd,
         ..Policies::default()
     }),
     ("planted:writes-without-looking", || Policies {

@@ -20,6 +20,7 @@ mod port_is_released;
 mod readiness_tells_the_truth;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
+mod stays_down_after_a_stop;
 mod terms;
 mod up_at_the_end;
 mod wall_clock;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(shutdown_within_stop_timeout::ShutdownWithinStopTimeout),
         Box::new(no_restart_loop::NoRestartLoop),
         Box::new(up_at_the_end::UpAtTheEnd),
+        Box::new(stays_down_after_a_stop::StaysDownAfterAStop),
         Box::new(state_never_goes_back::StateNeverGoesBack),
         Box::new(never_two_writers::NeverTwoWriters),
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),

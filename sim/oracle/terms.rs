@@ -22,6 +22,8 @@ pub struct Terms {
     pub state_dir: String,
     /// Whether a supervisor starts the service again when it ends.
     pub supervised: bool,
+    /// Whether a boot of the machine starts the service although it had been stopped.
+    pub boot_starts_what_was_stopped: bool,
     /// Whether a restart that is asked for directly is to happen in the same process.
     pub restarts_in_place: bool,
     /// How long a shutdown may take before the supervisor kills it.
@@ -76,6 +78,7 @@ impl Default for Terms {
             port: 18789,
             state_dir: "/state".to_string(),
             supervised: true,
+            boot_starts_what_was_stopped: true,
             restarts_in_place: false,
             stop_timeout: Duration::from_secs(90),
             drain_budget: Duration::from_secs(85),

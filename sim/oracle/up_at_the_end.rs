@@ -51,7 +51,14 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
         !matches!(run.events[index].fact, Fact::ServiceStarting { .. })
             && run.events[index..].iter().any(inactive)
     });
-    by_supervisor || lives.last().is_some_and(|life| stopped_by_hand(life, run.terms.supervised))
+    let supervised = run.terms.supervised;
+    by_supervisor || last_of(lives, supervised).is_some_and(|life| stopped_by_hand(life, supervised))
+}
+
+/// The life after which somebody was missing. Where nobody supervises, those may outlive who was started after them
+/// and gave way.
+fn last_of(lives: &[Life], supervised: bool) -> Option<&Life> {
+    if supervised { lives.last() } else { lives.iter().max_by_key(|life| life.ended_at()) }
 }
 
 /// The last life got a stop signal and obeyed. Without a supervisor any violent end is the operator's too, since
@@ -164,6 +171,15 @@ mod tests {
         assert_eq!(verdict(&UpAtTheEnd, killed, &terms), []);
         let crashed = served().dies(DeathCause::Panicked).at(9_000).ended();
         assert_eq!(verdict(&UpAtTheEnd, crashed, &terms).len(), 1);
+    }
+
+    #[test]
+    fn without_a_supervisor_a_restart_is_no_stop_and_who_gave_way_does_not_count() {
+        let terms = Terms { supervised: false, ..Terms::default() };
+        let restarted = served().signal(Signal::User1).exits(75).at(9_000).ended();
+        assert_eq!(verdict(&UpAtTheEnd, restarted, &terms).len(), 1);
+        let beside = served().gateway(215).starts().at(2_000).exits(78).at(3_000).gateway(214);
+        assert_eq!(verdict(&UpAtTheEnd, beside.dies(DeathCause::Killed).at(9_000).ended(), &terms), []);
     }
 
     #[test]

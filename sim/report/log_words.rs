@@ -72,6 +72,9 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
     match record.name.as_str() {
         // The process table, the signal and the exit status say it.
         "gateway.starting" | "gateway.exiting" | "signal.received" | "signal.during-drain" => None,
+        // The exit status and the supervisor say it.
+        "respawn.chosen" if record.field("how") == Some("supervised exit") => None,
+        "respawn.chosen" => words(format!("successor: {}", record.field("how").unwrap_or("?"))),
         "gateway.ready" => words("ready".to_string()),
         "recovery.finished" if number("resumed") + number("told") == 0 => None,
         "recovery.finished" => {

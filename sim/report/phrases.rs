@@ -148,6 +148,7 @@ fn process_words(fact: &Fact) -> Option<String> {
 
 fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
+        Fact::Ordered { order } => order.words().to_string(),
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
         Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),
         Fact::ServiceStopping { stop_timeout } => format!("stop within {}", length_of_time(*stop_timeout)),
@@ -155,6 +156,7 @@ fn supervisor_words(fact: &Fact) -> Option<String> {
         Fact::ServiceInactive { why } => format!("stays down: {why}"),
         Fact::RestartScheduled { after } => format!("restart in {}", length_of_time(*after)),
         Fact::StartLimitHit => "gives up: start limit".to_string(),
+        Fact::ServiceOrderRefused { order, why } => format!("refuses {order}: {why}"),
         Fact::PowerLost { lost_operations: 0 } => "power lost".to_string(),
         Fact::PowerLost { lost_operations } => {
             format!("power lost, {} gone", counted(*lost_operations as usize, "write"))

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use gateway::policy::RestartMode;
-
 use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
@@ -18,6 +16,7 @@ mod cast;
 mod isolation;
 mod observer;
 mod script;
+mod service;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -133,7 +132,7 @@ fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
 
 /// The numbers this scenario is judged by under a profile.
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
-    let stop_timeout = stage::stop_timeout(scenario);
+    let stop_timeout = service::stop_timeout(&scenario.gateway.supervisor);
     // Fates are what a good gateway gives; where a profile is to fail, its invariants say how.
     let asks_for_fates = scenario.expect.under(profile) == Expected::Pass;
     let fates = scenario.expect.fates.iter().filter(|_| asks_for_fates).map(|(message, names)| {
@@ -147,10 +146,10 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         restarts_in_place: scenario
             .gateway
             .policies_under(profile)
-            .is_some_and(|policies| policies.restart_mode == RestartMode::InProcess),
+            .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
+        boot_starts_what_was_stopped: service::boot_starts_what_was_stopped(&scenario.gateway.supervisor),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,
-        expected_up_at_end: scenario.gateway.supervisor != Supervisor::None,
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),

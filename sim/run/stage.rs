@@ -11,15 +11,13 @@ use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
 use serde_json::{Value, json};
 
+use super::service;
 use crate::actors::{squatter, webchat};
-use crate::scenario::{
-    Choice, CronSetup, DurationRange, Machine, RestartWhen, Scenario, Supervisor, SystemdUnit, Target,
-};
-use crate::timeline::{Fact, GATEWAY_PROGRAM, Source, TOOL_PROGRAM};
-use crate::world::World;
+use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
 use crate::world::disk::Disk;
-use crate::world::supervisor::systemd::{RestartPolicy, Unit};
-use crate::world::supervisor::{Main, Service};
+use crate::world::supervisor::Service;
+use crate::world::{Executable, Main, World};
 
 pub(super) const GATEWAY_MACHINE: &str = "gateway";
 pub(super) const CLIENTS_MACHINE: &str = "clients";
@@ -28,30 +26,20 @@ pub(super) const PROVIDER_PORT: u16 = 8080;
 pub(super) const STATE_DIR: &str = "/var/lib/gateway";
 const CONFIG_FILE: &str = "/etc/gateway/config.json";
 
-/// What the gateway assumes of a machine without a supervisor: systemd's default stop timeout.
-const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(90);
-
 /// The world's machines and the service on them.
 #[derive(Clone)]
 pub(super) struct Stage {
     pub(super) world: World,
     disk: Disk,
     service: Option<Service>,
-    gateway: Program,
+    gateway: Executable,
+    program: Program,
     /// Ends what steps began: run in order when the storm is over.
     undo: Rc<RefCell<Vec<Mend>>>,
 }
 
 /// Ends one fault.
 type Mend = Box<dyn FnOnce()>;
-
-/// How long the supervisor waits for a stop.
-pub(super) fn stop_timeout(scenario: &Scenario) -> Duration {
-    match &scenario.gateway.supervisor {
-        Supervisor::Systemd(unit) => unit.stop_timeout,
-        Supervisor::None => DEFAULT_STOP_TIMEOUT,
-    }
-}
 
 impl Stage {
     /// Builds the machines and starts the gateway.
@@ -65,30 +53,27 @@ impl Stage {
         let disk = world.disk(GATEWAY_MACHINE)?;
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
-        let gateway = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
-        let service = match &scenario.gateway.supervisor {
-            Supervisor::Systemd(unit) => {
-                let program = gateway.clone();
-                let main = move || program.main();
-                let service =
-                    Service::load(world, GATEWAY_MACHINE, systemd_unit(unit), GATEWAY_PROGRAM, main)?;
+        let program = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
+        let started = program.clone();
+        let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main());
+        let service = match service::manager(&scenario.gateway.supervisor) {
+            Some(manager) => {
+                let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
                 service.start();
                 Some(service)
             }
-            Supervisor::None => {
-                world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, gateway.main())?;
+            None => {
+                world.exec(GATEWAY_MACHINE, &gateway)?;
                 None
             }
         };
-        Ok(Self { world: world.clone(), disk, service, gateway, undo: Rc::default() })
+        Ok(Self { world: world.clone(), disk, service, gateway, program, undo: Rc::default() })
     }
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port.
     pub(super) fn gateway_pid(&self, port: u16) -> Option<Pid> {
-        match &self.service {
-            Some(service) => service.main_pid(),
-            None => self.world.listening_on(GATEWAY_MACHINE, port),
-        }
+        let main = self.service.as_ref().and_then(Service::main_pid);
+        main.or_else(|| self.world.listening_on(GATEWAY_MACHINE, port))
     }
 
     /// The process that a step acts on; says so when there is none.
@@ -163,29 +148,40 @@ impl Stage {
         self.service.as_ref().ok_or_else(|| "nobody supervises the gateway here".to_string())
     }
 
+    fn order(&self, order: OperatorOrder, give: impl FnOnce(&Service)) -> Result<(), String> {
+        let service = self.service()?;
+        self.wants(order);
+        give(service);
+        Ok(())
+    }
+
+    fn wants(&self, order: OperatorOrder) {
+        self.world.recorder().record(Source::Operator, Fact::Ordered { order });
+    }
+
     pub(super) fn service_stop(&self) -> Result<(), String> {
-        self.service().map(Service::stop)
+        self.order(OperatorOrder::Stop, Service::stop)
     }
 
     pub(super) fn service_start(&self) -> Result<(), String> {
-        self.service().map(Service::start)
+        self.order(OperatorOrder::Start, Service::start)
     }
 
     pub(super) fn service_restart(&self) -> Result<(), String> {
-        self.service().map(Service::restart)
+        self.order(OperatorOrder::Restart, Service::restart)
     }
 
     /// Starts a second gateway by hand, with the same configuration and state directory.
     pub(super) fn start_second_instance(&self) -> Result<(), String> {
-        self.inject("a second gateway is started by hand");
-        let started = self.world.start_process(GATEWAY_MACHINE, GATEWAY_PROGRAM, self.gateway.main());
+        self.wants(OperatorOrder::StartByHand);
+        let started = self.world.exec(GATEWAY_MACHINE, &self.gateway);
         started.map(drop).map_err(|error| error.to_string())
     }
 
     /// What a tool of the gateway's is launched with, and how long it takes to its first own step.
     pub(super) fn launch_of_tool(&self) -> (Launch, Duration) {
-        let startup = self.world.rng("tool startup").with(|rng| self.gateway.startup.draw(rng));
-        (self.gateway.launch(), startup)
+        let startup = self.world.rng("tool startup").with(|rng| self.program.startup.draw(rng));
+        (self.program.launch(), startup)
     }
 
     pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
@@ -255,7 +251,7 @@ fn config_text(scenario: &Scenario) -> String {
             "auth": {"token": gateway.token},
             "stateDir": STATE_DIR,
             "drainBudgetMs": gateway.drain_budget.as_millis() as u64,
-            "stopTimeoutMs": stop_timeout(scenario).as_millis() as u64,
+            "stopTimeoutMs": service::stop_timeout(&gateway.supervisor).as_millis() as u64,
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
     });
@@ -276,20 +272,4 @@ fn cron_job((name, setup): (&String, &CronSetup)) -> Value {
         job["sessionKey"] = json!(webchat::session_key(sender));
     }
     job
-}
-
-fn systemd_unit(unit: &SystemdUnit) -> Unit {
-    Unit {
-        restart: match unit.restart {
-            RestartWhen::Always => RestartPolicy::Always,
-            RestartWhen::OnFailure => RestartPolicy::OnFailure,
-            RestartWhen::No => RestartPolicy::No,
-        },
-        restart_delay: unit.restart_delay,
-        stop_timeout: unit.stop_timeout,
-        prevent_restart_exit_status: unit.prevent_restart_on.clone(),
-        start_limit_burst: unit.start_limit_burst,
-        start_limit_interval: unit.start_limit_interval,
-        ..Unit::openclaw()
-    }
 }

@@ -16,6 +16,7 @@ pub const INVARIANTS: &[&str] = &[
     "port-is-released",
     "no-restart-loop",
     "up-at-the-end",
+    "stays-down-after-a-stop",
     "shutdown-within-stop-timeout",
     "state-never-goes-back",
     "never-two-writers",

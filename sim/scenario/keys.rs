@@ -5,9 +5,8 @@
 
 use gateway::env::Signal;
 
-use super::setup::SupervisorKind;
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
-use super::{Channel, Choice, Machine, ProviderBehaviour, RestartWhen, SenderKind};
+use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
 
 /// One key of a table.
@@ -75,6 +74,7 @@ pub(super) enum Shape {
     /// A table of tables under names of the author's choice.
     Named(&'static [Key]),
     Steps,
+    Supervisor,
     Policies,
     Outcomes,
     Fates,
@@ -92,7 +92,7 @@ impl Shape {
             Self::TwoMachines => r#"["clients", "gateway"]"#.into(),
             Self::Event => r#""run.started""#.into(),
             Self::Sender => r#""ann""#.into(),
-            Self::Table(_) | Self::Named(_) | Self::Policies => "{ ... }".into(),
+            Self::Table(_) | Self::Named(_) | Self::Supervisor | Self::Policies => "{ ... }".into(),
             Self::Steps => "[{ ... }]".into(),
             Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
             Self::Fates => r#"{ "ann#1" = "replied" }"#.into(),
@@ -167,52 +167,12 @@ pub(super) const GATEWAY: &[Key] = &[
         Default("50ms..150ms"),
         "From exec to the program's first own step, such as handling signals; drawn for each start",
     ),
-    key("supervisor", Shape::Table(SUPERVISOR), Optional, "Who starts it again"),
+    key("supervisor", Shape::Supervisor, Optional, "Who starts it again"),
     key(
         "policies",
         Shape::Policies,
         Optional,
         "Single policies that differ from the profile's, as in `{ stop-drain = \"skip\" }`",
-    ),
-];
-
-pub(super) const SUPERVISOR: &[Key] = &[
-    key(
-        "kind",
-        Shape::Choice(SupervisorKind::meanings),
-        Default("systemd"),
-        "Which supervisor, if any; the other keys are for `systemd` only",
-    ),
-    key(
-        "restart",
-        Shape::Choice(RestartWhen::meanings),
-        Default("always"),
-        "`Restart=`: when it is started again",
-    ),
-    key("restart-delay", Shape::Duration, Default("1s"), "`RestartSec=`: from an end to the next start"),
-    key(
-        "stop-timeout",
-        Shape::Period,
-        Default("90s"),
-        "`TimeoutStopSec=`: from the stop signal to SIGKILL; the gateway knows it from its configuration",
-    ),
-    key(
-        "start-limit-burst",
-        Shape::Whole(0, 10_000),
-        Default("5"),
-        "`StartLimitBurst=`: starts allowed in the interval; 0: any number",
-    ),
-    key(
-        "start-limit-interval",
-        Shape::Duration,
-        Default("10s"),
-        "`StartLimitIntervalSec=`: the interval in which starts are counted; `0s`: no limit",
-    ),
-    key(
-        "prevent-restart-on",
-        Shape::Statuses,
-        Default("[78]"),
-        "`RestartPreventExitStatus=`: exit statuses after which it stays down",
     ),
 ];
 

@@ -139,17 +139,31 @@ pub(super) fn jobs(file: &Table<'_>, jobs: &IndexMap<String, CronSetup>) -> Read
 
 /// A service that fails at every start is given up, or takes long enough for each.
 pub(super) fn starts(table: &Table<'_>, supervisor: &Supervisor, run: Duration) -> Read<()> {
-    let Supervisor::Systemd(unit) = supervisor else { return Ok(()) };
-    let counted = unit.start_limit_interval.as_micros().checked_div(u128::from(unit.start_limit_burst));
-    let slowest = unit.restart_delay.as_micros().max(counted.unwrap_or(0));
+    let (key, slowest) = match supervisor {
+        Supervisor::Systemd(unit) => {
+            let burst = u128::from(unit.start_limit_burst);
+            let counted = unit.start_limit_interval.as_micros().checked_div(burst).unwrap_or(0);
+            ("restart-delay", unit.restart_delay.as_micros().max(counted))
+        }
+        Supervisor::Launchd(job) => ("throttle", job.throttle.as_micros()),
+        Supervisor::Unsupported(plain) => ("restart-delay", plain.restart_delay.as_micros()),
+        // A container is restarted more and more slowly, and a task a number of times.
+        Supervisor::Container(_) | Supervisor::TaskScheduler(_) | Supervisor::None => return Ok(()),
+    };
     match run.as_micros().checked_div(slowest) {
         Some(starts) if starts <= MOST_STARTS => Ok(()),
         starts => {
             let times = starts.map_or("without end".into(), |starts| format!("{starts} times"));
-            let span = table.span_of_key("restart-delay").unwrap_or_else(|| table.span_of("restart-delay"));
+            let span = table.span_of_key(key).unwrap_or_else(|| table.span_of(key));
+            let or_given_up = match supervisor {
+                Supervisor::Systemd(_) => {
+                    ", or let `start-limit-burst` and `start-limit-interval` give it up"
+                }
+                _ => "",
+            };
             Err(Problem::at(span, format!("a service that cannot start would be started {times} in one run"))
                 .label(format!("at most {MOST_STARTS} times"))
-                .help("raise `restart-delay`, or let `start-limit-burst` and `start-limit-interval` give it up."))
+                .help(format!("raise `{key}`{or_given_up}.")))
         }
     }
 }
@@ -212,6 +226,9 @@ mod tests {
             Some("a service that cannot start would be started 1800000 times in one run")
         );
         assert!(unit("restart-delay = \"0s\"\nstart-limit-interval = \"1ms\"").is_some());
+        assert_eq!(unit("kind = \"launchd\"\nthrottle = \"100ms\""), None);
+        assert!(unit("kind = \"launchd\"\nthrottle = \"1ms\"").is_some());
+        assert!(unit("kind = \"unsupported\"\nrestart-delay = \"1ms\"").is_some());
     }
 
     #[test]

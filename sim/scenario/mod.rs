@@ -20,12 +20,15 @@ mod policies;
 mod read;
 mod read_expect;
 mod read_steps;
+mod read_supervisor;
 mod read_trouble;
 #[cfg(test)]
 mod reference;
 mod schema;
 mod setup;
 mod steps;
+mod supervisor;
+mod supervisor_keys;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -39,9 +42,13 @@ pub use expect::{Expectations, FATES, INVARIANTS};
 pub use schema::schema;
 pub use setup::{
     Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
-    ProviderSetup, RestartWhen, SenderKind, SenderSetup, Supervisor, SystemdUnit, differences,
+    ProviderSetup, SenderKind, SenderSetup, differences,
 };
 pub use steps::{Anchor, Machine, Step, Verb, When};
+pub use supervisor::{
+    ContainerRestartWhen, ContainerSetup, KillWhom, LaunchdJob, PlainSupervisor, RestartWhen, ScheduledTask,
+    Supervisor, SystemdUnit,
+};
 pub use trouble::{
     CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
     LockOwner, Squat, Target,

@@ -14,14 +14,13 @@ use toml::{Spanned, de};
 use super::error::{Problem, Read, list};
 use super::keys;
 use super::read_steps::asked;
-use super::setup::{SupervisorKind, merge, policy_choices, policy_names};
+use super::setup::{merge, policy_choices, policy_names};
 use super::table::{
-    Table, choice, duration, entries, in_file_order, period, range, some_text, statuses, text, whole,
-    wrong_type,
+    Table, choice, duration, entries, in_file_order, period, range, some_text, text, whole, wrong_type,
 };
 use super::{
     CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
-    Supervisor, SystemdUnit, limits, read_expect, read_steps,
+    limits, read_expect, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
@@ -75,8 +74,7 @@ fn not_toml(error: &de::Error, source: &str) -> Box<Problem> {
 
 /// `run` is how long the longest run takes.
 fn gateway(table: &Table<'_>, run: Duration) -> Read<GatewaySetup> {
-    let supervised = table.table("supervisor", "`supervisor`")?;
-    let supervisor = supervisor(&supervised)?;
+    let (supervised, supervisor) = read_supervisor::supervisor(table)?;
     limits::starts(&supervised, &supervisor, run)?;
     Ok(GatewaySetup {
         port: table.get("port", whole)?,
@@ -86,26 +84,6 @@ fn gateway(table: &Table<'_>, run: Duration) -> Read<GatewaySetup> {
         supervisor,
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
     })
-}
-
-fn supervisor(table: &Table<'_>) -> Read<Supervisor> {
-    if table.get("kind", choice::<SupervisorKind>)? == SupervisorKind::None {
-        let others = keys::SUPERVISOR.iter().map(|key| key.name).filter(|name| *name != "kind");
-        if let Some((name, span)) = others.filter_map(|name| Some((name, table.span_of_key(name)?))).next() {
-            return Err(Problem::at(span, format!("`{name}` has no meaning without a supervisor"))
-                .label("nobody is there to follow this")
-                .help("leave it out, or write `kind = \"systemd\"`."));
-        }
-        return Ok(Supervisor::None);
-    }
-    Ok(Supervisor::Systemd(SystemdUnit {
-        restart: table.get("restart", choice)?,
-        restart_delay: table.get("restart-delay", duration)?,
-        stop_timeout: table.get("stop-timeout", period)?,
-        start_limit_burst: table.get("start-limit-burst", whole)?,
-        start_limit_interval: table.get("start-limit-interval", duration)?,
-        prevent_restart_on: table.get("prevent-restart-on", statuses)?,
-    }))
 }
 
 fn provider(table: &Table<'_>) -> Read<ProviderSetup> {

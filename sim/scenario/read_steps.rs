@@ -276,12 +276,12 @@ pub(super) fn unknown_sender(
 
 fn supervised(table: &Table<'_>, word: &str, world: &World<'_>, verb: Verb) -> Read<Verb> {
     match world.gateway.supervisor {
-        Supervisor::Systemd(_) => Ok(verb),
         Supervisor::None => {
             Err(Problem::at(table.span_of("do"), format!("`{word}` needs a supervisor, and there is none"))
                 .label("nobody is there to be asked")
                 .help("signal the process instead, or give `[gateway]` a supervisor."))
         }
+        _ => Ok(verb),
     }
 }
 

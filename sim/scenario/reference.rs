@@ -10,9 +10,9 @@ use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 
 use super::keys::{self, Key, Need, STEP, Shape, VERBS};
-use super::setup::{
-    Channel, Choice, ProviderBehaviour, RestartWhen, SenderKind, SupervisorKind, policy_names,
-};
+use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
+use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind};
+use super::supervisor_keys::{KIND, KINDS};
 use super::{
     About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
 };
@@ -72,7 +72,6 @@ fn table(name: &str) -> String {
     match name {
         "file" => of_keys(keys::FILE),
         "gateway" => of_keys(keys::GATEWAY),
-        "supervisor" => of_keys(keys::SUPERVISOR),
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
         "network" => of_keys(keys::NETWORK),
@@ -84,7 +83,10 @@ fn table(name: &str) -> String {
         "expect" => of_keys(keys::EXPECT),
         "step" => of_keys(STEP),
         "verbs" => of_verbs(),
+        "supervisors" => of_supervisors(),
         "supervisor-kinds" => of_words("kind", &SupervisorKind::meanings()),
+        "container-restarts" => of_words("restart", &ContainerRestartWhen::meanings()),
+        "kill-modes" => of_words("kill-mode", &KillWhom::meanings()),
         "restarts" => of_words("restart", &RestartWhen::meanings()),
         "behaviours" => of_words("behaviour", &ProviderBehaviour::meanings()),
         "channels" => of_words("channel", &Channel::meanings()),
@@ -153,11 +155,20 @@ fn value(shape: &Shape) -> String {
         Shape::Sender => "a sender's name".into(),
         Shape::Table(_) => "table".into(),
         Shape::Named(_) => "tables by name".into(),
+        Shape::Supervisor => "table".into(),
         Shape::Steps => "list of tables".into(),
         Shape::Policies => "table: policy = choice".into(),
         Shape::Outcomes => "table: profile = outcome".into(),
         Shape::Fates => "table: message = fate, or a list of fates".into(),
     }
+}
+
+fn of_supervisors() -> String {
+    let mut text = of_keys(&[KIND]);
+    for of in KINDS.iter().filter(|of| !of.keys.is_empty()) {
+        let _ = write!(text, "\n#### `kind = \"{}\"`\n\n{}", of.kind.word(), of_keys(of.keys));
+    }
+    text
 }
 
 fn of_verbs() -> String {

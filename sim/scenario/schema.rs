@@ -6,7 +6,8 @@ use gateway::policy;
 use serde_json::{Map, Value, json};
 
 use super::keys::{FILE, Key, Need, STEP, Shape, VERBS, VerbKeys, machine_words};
-use super::{EVENTS, FATES, policies};
+use super::supervisor_keys::{KIND, KINDS, KindKeys};
+use super::{Choice, EVENTS, FATES, policies};
 
 /// The JSON Schema (draft 7, which editors of TOML understand) of scenario files.
 pub fn schema() -> Value {
@@ -77,6 +78,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Steps => {
             json!({ "type": "array", "items": { "oneOf": VERBS.iter().map(step).collect::<Vec<_>>() } })
         }
+        Shape::Supervisor => supervisor(),
         Shape::Policies => policies(),
         Shape::Outcomes => outcomes(),
         Shape::Fates => json!({
@@ -104,6 +106,20 @@ fn step(verb: &VerbKeys) -> Value {
     step["oneOf"] = json!([{ "required": ["at"] }, { "required": ["on"] }]);
     step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "path": ["on"], "after": ["on"] });
     step
+}
+
+/// One alternative for each kind; the kind may be left out of the first.
+fn supervisor() -> Value {
+    let of_kind = |(number, of): (usize, &KindKeys)| {
+        let mut kind = object(&[&KIND].into_iter().chain(of.keys).collect::<Vec<_>>());
+        kind["title"] = json!(of.kind.word());
+        kind["properties"]["kind"] = json!({ "const": of.kind.word(), "description": description(&KIND) });
+        if number > 0 {
+            kind["required"] = json!(["kind"]);
+        }
+        kind
+    };
+    json!({ "oneOf": KINDS.iter().enumerate().map(of_kind).collect::<Vec<_>>() })
 }
 
 fn policies() -> Value {

@@ -9,7 +9,7 @@ use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 use serde_json::{Map, Value};
 
-use super::DurationRange;
+use super::{DurationRange, Supervisor};
 pub use crate::actors::provider::Behaviour as ProviderBehaviour;
 pub use crate::actors::webchat::SenderKind;
 
@@ -122,69 +122,6 @@ pub(super) fn policy_choices(name: &str) -> Vec<String> {
             message.split('`').skip(1).step_by(2).filter(|word| *word != "?").map(Into::into).collect()
         }
     }
-}
-
-/// Who watches over the gateway's process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Supervisor {
-    /// Nobody: a process that ends stays down unless it starts its own successor.
-    None,
-    /// A systemd unit.
-    Systemd(SystemdUnit),
-}
-
-/// The settings of a systemd unit that matter for a service's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemdUnit {
-    /// `Restart=`
-    pub restart: RestartWhen,
-    /// `RestartSec=`
-    pub restart_delay: Duration,
-    /// `TimeoutStopSec=`
-    pub stop_timeout: Duration,
-    /// `StartLimitBurst=`
-    pub start_limit_burst: u32,
-    /// `StartLimitIntervalSec=`
-    pub start_limit_interval: Duration,
-    /// `RestartPreventExitStatus=`
-    pub prevent_restart_on: Vec<u8>,
-}
-
-/// `Restart=` of a systemd unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestartWhen {
-    /// However the process ended.
-    Always,
-    /// When it ended with a failure status or by a signal.
-    OnFailure,
-    /// Never.
-    No,
-}
-
-impl Choice for RestartWhen {
-    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
-        ("always", Self::Always, "however the process ended"),
-        (
-            "on-failure",
-            Self::OnFailure,
-            "when it ended with a status other than 0, or by a signal other than SIGHUP, SIGINT or SIGTERM",
-        ),
-        ("no", Self::No, "never"),
-    ];
-}
-
-/// The two kinds of [`Supervisor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SupervisorKind {
-    Systemd,
-    None,
-}
-
-impl Choice for SupervisorKind {
-    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
-        ("systemd", Self::Systemd, "a unit of systemd, with the settings below"),
-        ("none", Self::None, "nobody: the gateway is started once, and a process that ends stays down"),
-    ];
 }
 
 /// How the model provider behaves.

@@ -46,13 +46,22 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// An empty table in the place of one that the file does not have.
+    pub(super) fn empty(
+        what: impl Into<String>,
+        span: Range<usize>,
+        keys: impl IntoIterator<Item = &'static Key>,
+    ) -> Self {
+        Self { what: what.into(), span, keys: keys.into_iter().collect(), entries: None }
+    }
+
     /// The table under `name`, or an empty one in its place.
     pub(super) fn table(&self, name: &str, what: impl Into<String>) -> Read<Self> {
         let what = what.into();
         let Shape::Table(keys) = self.key(name).shape else { unreachable!("{name} is a table") };
         match self.value(name) {
             Some(value) => Self::open(what, value.span(), entries(value, name)?, keys),
-            None => Ok(Self { what, span: self.span.clone(), keys: keys.iter().collect(), entries: None }),
+            None => Ok(Self::empty(what, self.span.clone(), keys)),
         }
     }
 

@@ -9,6 +9,7 @@ use gateway::policy::{HARDENED, Readiness};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use super::keys::{self, Key, Shape, VERBS};
+use super::supervisor_keys::KINDS;
 use super::*;
 use crate::verdict::Expected;
 
@@ -65,6 +66,14 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("paths are not configurable", "[gateway]\nstate-dir = \"/tmp\""),
     ("unknown supervisor", "[gateway]\nsupervisor = { kind = \"runit\" }"),
     ("restart without supervisor", "[gateway]\nsupervisor = { kind = \"none\", restart = \"always\" }"),
+    ("key of another supervisor", "[gateway]\nsupervisor = { kind = \"systemd\", throttle = \"1s\" }"),
+    ("key of other supervisors", "[gateway]\nsupervisor = { kind = \"launchd\", stop-timeout = \"1s\" }"),
+    ("key of no supervisor", "[gateway]\nsupervisor = { kind = \"container\", throtle = \"1s\" }"),
+    ("throttle of no length", "[gateway]\nsupervisor = { kind = \"launchd\", throttle = \"0s\" }"),
+    (
+        "word of another supervisor",
+        "[gateway]\nsupervisor = { kind = \"systemd\", restart = \"unless-stopped\" }",
+    ),
     ("exit status out of bounds", "[gateway.supervisor]\nprevent-restart-on = [78, 300]"),
     ("unknown policy", "[gateway.policies]\nstop-drian = \"skip\""),
     ("unknown value of a policy", "[gateway]\npolicies = { stop-drain = \"skipp\" }"),
@@ -210,7 +219,7 @@ fn a_name_is_enough() {
     assert_eq!(scenario.gateway.port, 18_789);
     assert_eq!(scenario.gateway.token, "sim-token");
     let Supervisor::Systemd(unit) = &scenario.gateway.supervisor else { panic!("systemd") };
-    assert_eq!((unit.restart, unit.start_limit_burst), (RestartWhen::Always, 5));
+    assert_eq!((unit.restart, unit.start_limit_burst), (RestartWhen::Always, 10));
     assert_eq!(unit.prevent_restart_on, [78]);
     assert_eq!(scenario.provider.first_token, DurationRange::exactly(Duration::from_millis(800)));
     assert_eq!(scenario.network.latency.to_string(), "1ms..3ms");
@@ -294,6 +303,7 @@ fn value_for(key: &Key) -> String {
         Shape::Outcomes => r#"{ "planted:always-ready" = "inconclusive" }"#.into(),
         Shape::Policies => r#"{ recovery = "skip" }"#.into(),
         Shape::Steps => "[]".into(),
+        Shape::Supervisor => r#"{ kind = "none" }"#.into(),
         Shape::Named(keys) | Shape::Table(keys) => {
             let inner: Vec<_> = keys.iter().map(|key| format!("{} = {}", key.name, value_for(key))).collect();
             match key.shape {
@@ -317,6 +327,11 @@ fn every_documented_key_is_accepted() {
             _ => "name = \"x\"".into(),
         };
         good(&format!("{rest}\n{line}"));
+    }
+    for of in KINDS {
+        let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
+        let own: String = of.keys.iter().map(line).collect();
+        good(&format!("name = \"x\"\n[gateway.supervisor]\nkind = {:?}\n{own}", of.kind.word()));
     }
     for verb in VERBS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));

@@ -187,6 +187,32 @@ pub struct CronRecord {
     pub status: String,
 }
 
+/// What an operator can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorOrder {
+    /// A start, of the supervisor.
+    Start,
+    /// A stop, of the supervisor.
+    Stop,
+    /// A restart, of the supervisor.
+    Restart,
+    /// None: another gateway is started by hand.
+    StartByHand,
+}
+
+impl OperatorOrder {
+    /// In words, of the service: `asked to stop`.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Start => "asked to start",
+            Self::Stop => "asked to stop",
+            Self::Restart => "asked to restart",
+            Self::StartByHand => "started by hand",
+        }
+    }
+}
+
 /// The facts. Names (`Fact::name`) are what a scenario's `on = "..."` anchors to.
 #[derive(Clone, Debug, PartialEq, Hash)]
 #[allow(missing_docs, reason = "fields are named for what they hold")]
@@ -258,6 +284,8 @@ pub enum Fact {
     BindRefused { pid: Pid, machine: String, port: u16 },
 
     // -- supervisor
+    /// The operator wants something of the service.
+    Ordered { order: OperatorOrder },
     /// The supervisor starts the service; `attempt` counts starts of this run from 1.
     ServiceStarting { attempt: u32 },
     /// The supervisor was asked to stop the service and sends its stop signal.
@@ -270,6 +298,8 @@ pub enum Fact {
     RestartScheduled { after: Duration },
     /// Too many starts in the interval: the supervisor gives up.
     StartLimitHit,
+    /// The supervisor was asked for something and does not do it; both in its own words.
+    ServiceOrderRefused { order: String, why: String },
 
     // -- machines
     /// The machine lost power; so many pending disk operations were lost with it.
@@ -350,12 +380,14 @@ impl Fact {
             Self::PortBound { .. } => "port.bound",
             Self::PortReleased { .. } => "port.released",
             Self::BindRefused { .. } => "port.refused",
+            Self::Ordered { .. } => "service.ordered",
             Self::ServiceStarting { .. } => "service.starting",
             Self::ServiceStopping { .. } => "service.stopping",
             Self::StopTimedOut => "service.stop-timed-out",
             Self::ServiceInactive { .. } => "service.inactive",
             Self::RestartScheduled { .. } => "service.restart-scheduled",
             Self::StartLimitHit => "service.start-limit-hit",
+            Self::ServiceOrderRefused { .. } => "service.order-refused",
             Self::PowerLost { .. } => "power.lost",
             Self::PowerRestored => "power.restored",
             Self::LinkPartitioned { .. } => "link.partitioned",

@@ -14,8 +14,8 @@ pub(crate) mod words;
 
 pub(crate) use event::STORE_FILE;
 pub use event::{
-    CronRecord, DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Sighting,
-    Source, StateSeen, Via,
+    CronRecord, DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
+    OperatorOrder, Sighting, Source, StateSeen, Via,
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use recorder::{EventHash, Recorder};

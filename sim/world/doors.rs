@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net, Pid,
-    Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net,
+    Pid, Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::crash::{CrashDeath, CrashMoment};
@@ -59,6 +59,29 @@ impl gateway::env::Process for Doors {
 
     fn exit(&self, code: ExitCode) {
         self.0.die(DeathCause::Exited(code));
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.0.executable.as_ref()?.variable(name)
+    }
+
+    fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        let asked = match self.0.machine.service_manager() {
+            Some(manager) if !self.0.is_dead() => manager.restart(),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        };
+        Box::pin(async {
+            // Whoever is killed by what it asked for never hears the answer.
+            tokio::task::yield_now().await;
+            asked
+        })
+    }
+
+    fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
+        if self.0.is_dead() {
+            return Err(io::Error::other("the process has ended"));
+        }
+        self.0.spawn_detached(what)
     }
 
     fn spawn(&self, name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::crash::CrashPoints;
 use super::disk::{Disk, FaultyDisk};
+use super::executable::ServiceManager;
 use super::network::MachineId;
 use super::process::Process;
 use super::random::RandomStream;
@@ -35,6 +36,9 @@ pub(super) struct Machine {
     processes: RefCell<BTreeMap<Pid, Rc<Process>>>,
     ports: RefCell<BTreeMap<u16, PortOwner>>,
     pids: Cell<PidSpace>,
+    /// It is a container: its process 1 is special.
+    is_container: Cell<bool>,
+    service_manager: RefCell<Option<Rc<dyn ServiceManager>>>,
 }
 
 /// The process ids of a machine: `space` of them from `first` on, handed out in turn.
@@ -53,6 +57,11 @@ pub(super) struct PortOwner {
     /// Where the listener really listens, in the kernel of its process.
     pub(super) kernel: SocketAddr,
 }
+
+/// The first process of a container.
+const INIT: Pid = Pid(1);
+/// How many process ids a container has before it uses them again; below those of every other machine.
+const CONTAINER_PIDS: u32 = 32;
 
 /// The first port handed out for "any port".
 const FIRST_EPHEMERAL_PORT: u16 = 32_768;
@@ -78,7 +87,30 @@ impl Machine {
             processes: RefCell::default(),
             ports: RefCell::default(),
             pids: Cell::new(pids),
+            is_container: Cell::new(false),
+            service_manager: RefCell::default(),
         }
+    }
+
+    pub(super) fn install_manager(&self, manager: Rc<dyn ServiceManager>) {
+        *self.service_manager.borrow_mut() = Some(manager);
+    }
+
+    /// Who minds the service that runs here.
+    pub(super) fn service_manager(&self) -> Option<Rc<dyn ServiceManager>> {
+        self.service_manager.borrow().clone()
+    }
+
+    /// Whether this is the first process of a container: its end is that of all others, and signals without a
+    /// handler do not reach it.
+    pub(super) fn is_init(&self, pid: Pid) -> bool {
+        self.is_container.get() && pid == INIT
+    }
+
+    /// The next process is the first of a new container.
+    pub(super) fn enter_container(&self) {
+        self.is_container.set(true);
+        self.pids.set(PidSpace { first: INIT.0, space: CONTAINER_PIDS, next: 0 });
     }
 
     /// The address that peers see.

@@ -26,6 +26,7 @@ pub mod supervisor;
 mod crash;
 mod current;
 mod doors;
+mod executable;
 mod flow;
 mod log;
 mod machine;
@@ -41,10 +42,12 @@ mod tests;
 
 pub use crash::{CrashDeath, CrashGuard, CrashMoment, CrashPoint};
 pub use current::{CurrentProcess, current_process};
+pub use executable::{Executable, Main};
 pub use random::RandomStream;
 pub use settings::WorldSettings;
 
 use disk::{Disk, FaultyDisk};
+use executable::{Family, Origin, ServiceManager};
 use machine::{Machine, PidSpace};
 use network::{MachineId, Network};
 use process::{Birth, Process};
@@ -63,6 +66,7 @@ struct Inner {
     machines: RefCell<Vec<Rc<Machine>>>,
     wall_offsets: RefCell<BTreeMap<String, Rc<Cell<i64>>>>,
     deaths: RefCell<BTreeMap<Pid, DeathCause>>,
+    families: Cell<u64>,
     is_over: Cell<bool>,
 }
 
@@ -258,7 +262,7 @@ impl World {
         program: &str,
         main: impl FnOnce(Env) -> LocalBoxFuture<'static, ExitCode> + 'static,
     ) -> io::Result<Pid> {
-        self.start(machine, program, false, main)
+        self.start(machine, program, Origin::default(), main)
     }
 
     /// As [`World::start_process`], for the world's own people (senders, the provider): their disk operations
@@ -272,7 +276,7 @@ impl World {
         name: &str,
         main: impl FnOnce(Env) -> LocalBoxFuture<'static, ExitCode> + 'static,
     ) -> io::Result<Pid> {
-        self.start(machine, name, true, main)
+        self.start(machine, name, Origin { is_actor: true, ..Origin::default() }, main)
     }
 
     /// Sends a signal: to the process's handler, or with its default action, which is death.
@@ -361,7 +365,7 @@ impl World {
         &self,
         machine: &str,
         program: &str,
-        is_actor: bool,
+        origin: Origin,
         main: impl FnOnce(Env) -> LocalBoxFuture<'static, ExitCode> + 'static,
     ) -> io::Result<Pid> {
         let machine = self.machine(machine)?;
@@ -379,7 +383,9 @@ impl World {
             pid,
             start: self.start_time(),
             program: program.to_string(),
-            is_actor,
+            is_actor: origin.is_actor,
+            executable: origin.executable.map(|executable| executable.started_as(pid)),
+            family: origin.family.unwrap_or_else(|| self.new_family()),
             machine: machine.clone(),
             world: self.clone(),
             slot,
@@ -421,6 +427,7 @@ impl World {
             machines: RefCell::default(),
             wall_offsets: RefCell::default(),
             deaths: RefCell::default(),
+            families: Cell::new(0),
             is_over: Cell::new(false),
         }))
     }
@@ -473,6 +480,24 @@ impl World {
     fn process(&self, pid: Pid) -> io::Result<Rc<Process>> {
         let found = self.0.machines.borrow().iter().find_map(|machine| machine.process(pid));
         found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no process {pid}")))
+    }
+
+    fn new_family(&self) -> Family {
+        self.0.families.set(self.0.families.get() + 1);
+        Family(self.0.families.get())
+    }
+
+    /// From now on, processes of the machine can ask `manager`.
+    fn install_manager(&self, machine: &str, manager: Rc<dyn ServiceManager>) -> io::Result<()> {
+        self.machine(machine)?.install_manager(manager);
+        Ok(())
+    }
+
+    /// The next process of the machine is the first of a new container: it gets process id 1.
+    fn enter_container(&self, machine: &str) {
+        if let Ok(machine) = self.machine(machine) {
+            machine.enter_container();
+        }
     }
 
     fn note_death(&self, pid: Pid, cause: DeathCause) {

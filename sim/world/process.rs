@@ -22,6 +22,7 @@ use turmoil_net::HostId;
 
 use super::World;
 use super::current::{run_as, take_panic_message};
+use super::executable::{Executable, Family};
 use super::machine::Machine;
 use super::random::RandomStream;
 use super::slots::SlotId;
@@ -34,6 +35,9 @@ pub(super) struct Process {
     pub(super) program: String,
     /// An actor of the world rather than something under test: its disk operations are not recorded.
     pub(super) is_actor: bool,
+    /// What it runs, as far as it can be run again.
+    pub(super) executable: Option<Executable>,
+    pub(super) family: Family,
     pub(super) machine: Rc<Machine>,
     pub(super) world: World,
     pub(super) slot: SlotId,
@@ -65,6 +69,9 @@ pub(super) struct Birth {
     pub(super) start: StartTime,
     pub(super) program: String,
     pub(super) is_actor: bool,
+    /// What it runs, as far as it can be run again.
+    pub(super) executable: Option<Executable>,
+    pub(super) family: Family,
     pub(super) machine: Rc<Machine>,
     pub(super) world: World,
     pub(super) slot: SlotId,
@@ -73,12 +80,14 @@ pub(super) struct Birth {
 
 impl Process {
     pub(super) fn new(birth: Birth) -> Rc<Self> {
-        let Birth { pid, start, program, is_actor, machine, world, slot, host } = birth;
+        let Birth { pid, start, program, is_actor, executable, family, machine, world, slot, host } = birth;
         Rc::new(Self {
             pid,
             start,
             program,
             is_actor,
+            executable,
+            family,
             machine,
             world,
             slot,
@@ -163,7 +172,8 @@ impl Process {
         SignalStream::new(stream)
     }
 
-    /// A signal arrives: handlers get it, or its default action applies, which is death.
+    /// A signal arrives: handlers get it, or its default action applies, which is death; only a container's first
+    /// process is spared.
     pub(super) fn signal(self: &Rc<Self>, signal: Signal) {
         if self.is_dead() {
             return;
@@ -177,6 +187,9 @@ impl Process {
         for taker in &takers {
             // A stream that was dropped is a handler that does nothing.
             let _ = taker.send(signal);
+        }
+        if takers.is_empty() && self.machine.is_init(self.pid) {
+            return;
         }
         match (takers.is_empty(), self.is_frozen.get()) {
             (true, false) => self.die(DeathCause::Signal(signal)),
@@ -255,6 +268,9 @@ impl Process {
         self.world.note_death(self.pid, cause);
         self.bury_if_idle();
         self.death.send_replace(Some(cause));
+        if self.machine.is_init(self.pid) && cause != DeathCause::PowerLoss {
+            self.machine.processes().iter().for_each(|process| process.die(DeathCause::Killed));
+        }
     }
 
     /// Drops everything without a word, at the end of the world.

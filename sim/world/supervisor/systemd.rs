@@ -1,13 +1,14 @@
-//! systemd's care for one service, as a pure policy: what happened and when goes in, what to do comes out.
+//! systemd's care for one service.
 //!
-//! The unit's settings bear their meanings in systemd.service(5) and systemd.unit(5), for `Type=exec` and one main
-//! process. Time is given with every call and timers are asked for by token, so this file knows no clock, no
-//! process and no world.
+//! The unit's settings bear their meanings in systemd.service(5), systemd.kill(5) and systemd.unit(5), for
+//! `Type=exec` and an enabled unit. A job asked for from inside the service (`systemctl restart`) is the manager's
+//! and outlives who asked: the asking process gets the stop signal like the rest of the service.
 
 use std::time::Duration;
 
 use gateway::env::{ExitCode, Signal};
 
+use super::policy::{Action, Input, Starts, Supervisor, TimerToken, Timers, is_endless, stays_down};
 use crate::timeline::{DeathCause, Fact};
 
 /// The settings of a service unit. [`Unit::default`] has systemd's own defaults.
@@ -22,6 +23,8 @@ pub struct Unit {
     pub stop_timeout: Duration,
     /// `KillSignal=`: the signal that asks the service to stop.
     pub stop_signal: Signal,
+    /// `KillMode=`: what becomes of the main process's descendants.
+    pub kill_mode: KillMode,
     /// `SuccessExitStatus=`: exit statuses that count as clean besides 0.
     pub success_exit_status: Vec<u8>,
     /// `RestartPreventExitStatus=`: exit statuses that rule out an automatic restart, whatever `Restart=` says.
@@ -44,6 +47,17 @@ pub enum RestartPolicy {
     Always,
 }
 
+/// `KillMode=` of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillMode {
+    /// The stop signal goes to all processes of the service; who is left when the stop timeout passes gets SIGKILL.
+    ControlGroup,
+    /// The stop signal goes to the main process, and when that has ended, SIGKILL to the others.
+    Mixed,
+    /// Only the main process is ever signalled; the others live on.
+    Process,
+}
+
 impl Default for Unit {
     fn default() -> Self {
         Self {
@@ -51,6 +65,7 @@ impl Default for Unit {
             restart_delay: Duration::from_millis(100),
             stop_timeout: Duration::from_secs(90),
             stop_signal: Signal::Terminate,
+            kill_mode: KillMode::ControlGroup,
             success_exit_status: Vec::new(),
             prevent_restart_exit_status: Vec::new(),
             start_limit_burst: 5,
@@ -60,61 +75,34 @@ impl Default for Unit {
 }
 
 impl Unit {
-    /// The unit that OpenClaw installs: always restarted after 5 s, 143 is clean, 78 is final. Everything else is
-    /// systemd's default.
+    /// The unit that OpenClaw 2026.9.6 installs, but for its stop timeout of 330 s, which stays systemd's: always
+    /// restarted after 5 s, ten times in 300 s; 143 is clean, 78 is final; descendants are killed after the end.
     pub fn openclaw() -> Self {
         Self {
             restart: RestartPolicy::Always,
             restart_delay: Duration::from_secs(5),
+            kill_mode: KillMode::Mixed,
             success_exit_status: vec![128 + Signal::Terminate.number()],
             prevent_restart_exit_status: vec![ExitCode::CONFIG.0],
+            start_limit_burst: 10,
+            start_limit_interval: Duration::from_secs(300),
+            ..Self::default()
+        }
+    }
+
+    /// What a plain supervisor amounts to that systemd's words can describe: it starts again whatever ends, without
+    /// counting, and knows one process.
+    pub fn plain(restart_delay: Duration, stop_timeout: Duration) -> Self {
+        Self {
+            restart: RestartPolicy::Always,
+            restart_delay,
+            stop_timeout,
+            kill_mode: KillMode::Process,
+            start_limit_burst: 0,
             ..Self::default()
         }
     }
 }
-
-/// What happens to the service manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// `systemctl start`
-    StartRequested,
-    /// `systemctl stop`
-    StopRequested,
-    /// `systemctl restart`: a stop, then a start.
-    RestartRequested,
-    /// The service's main process ended.
-    MainExited(DeathCause),
-    /// A timer that was asked for has run out.
-    TimerFired(TimerToken),
-    /// The machine lost power, and the manager with it.
-    PowerLost,
-    /// The machine came up; the unit is enabled, so it starts.
-    Booted,
-}
-
-/// What the world has to do, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Start the main process.
-    Start,
-    /// Send a signal to the main process.
-    Signal(Signal),
-    /// Send SIGKILL to the main process.
-    Kill,
-    /// Answer with [`Input::TimerFired`] when so much time has passed.
-    SetTimer {
-        /// What the answer carries.
-        token: TimerToken,
-        /// From now on.
-        after: Duration,
-    },
-    /// Put this on the timeline.
-    Record(Fact),
-}
-
-/// Names one timer. A token that is not awaited any more is ignored, so timers need no cancelling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimerToken(u64);
 
 /// The service manager of one machine, minding one unit.
 #[derive(Clone, Debug)]
@@ -122,9 +110,8 @@ pub struct Systemd {
     unit: Unit,
     state: State,
     start_limit: StartLimit,
-    /// Starts since the world began, for reports.
-    starts: u32,
-    timers: u64,
+    starts: Starts,
+    timers: Timers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,20 +127,43 @@ enum State {
         then_start: bool,
         timed_out: bool,
     },
+    /// The main process is gone, by `cause`; its descendants were asked to go, too, and are killed when `timer`
+    /// fires. What comes then is what would have come without them.
+    Sweeping {
+        cause: DeathCause,
+        timer: Option<TimerToken>,
+        after: After,
+    },
     /// Waiting until `timer` fires to start again.
     AutoRestart {
         timer: TimerToken,
     },
 }
 
+/// What the end of a main process was the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Nobody had asked for it.
+    Unasked,
+    /// A stop.
+    Stop { then_start: bool, timed_out: bool },
+}
+
 impl Systemd {
     /// A manager on a machine that is up, with the unit loaded and not started yet.
     pub fn new(unit: Unit) -> Self {
-        Self { unit, state: State::Inactive, start_limit: StartLimit::default(), starts: 0, timers: 0 }
+        Self {
+            unit,
+            state: State::Inactive,
+            start_limit: StartLimit::default(),
+            starts: Starts::default(),
+            timers: Timers::default(),
+        }
     }
+}
 
-    /// Takes note of what happened at `now` (virtual time since the world began) and says what to do about it.
-    pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
+impl Supervisor for Systemd {
+    fn handle(&mut self, now: Duration, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
             Input::PowerLost | Input::MainExited(DeathCause::PowerLoss) => self.state = State::Off,
@@ -163,38 +173,40 @@ impl Systemd {
             Input::StopRequested => self.stop_requested(false, &mut actions),
             Input::RestartRequested => self.restart_requested(now, &mut actions),
             Input::MainExited(cause) => self.main_exited(now, cause, &mut actions),
+            Input::MainExitedLeaving(cause) => self.main_exited_leaving(now, cause, &mut actions),
+            Input::GroupEmptied => self.group_emptied(now, &mut actions),
             Input::TimerFired(token) => self.timer_fired(now, token, &mut actions),
         }
         actions
     }
 
-    /// Whether the service runs or is about to, as far as the manager knows: it has been started, nobody asked for a
-    /// stop, and it has not been given up.
-    pub fn is_up_expected(&self) -> bool {
+    fn is_up_expected(&self) -> bool {
         match self.state {
             State::Active | State::AutoRestart { .. } => true,
-            State::Stopping { then_start, .. } => then_start,
+            State::Sweeping { after: After::Unasked, cause, .. } => {
+                self.unit.no_restart_after(cause).is_none()
+            }
+            State::Stopping { then_start, .. }
+            | State::Sweeping { after: After::Stop { then_start, .. }, .. } => then_start,
             State::Off | State::Inactive | State::Failed => false,
         }
     }
 
-    /// The state as `systemctl status` would call it; `off` while the machine has no power.
-    pub fn state_name(&self) -> &'static str {
+    /// As `systemctl status` would call it.
+    fn state_name(&self) -> &'static str {
         match self.state {
             State::Off => "off",
             State::Inactive => "inactive",
             State::Failed => "failed",
             State::Active => "active",
-            State::Stopping { .. } => "deactivating",
+            State::Stopping { .. } | State::Sweeping { .. } => "deactivating",
             State::AutoRestart { .. } => "auto-restart",
         }
     }
+}
 
-    /// The unit's settings.
-    pub fn unit(&self) -> &Unit {
-        &self.unit
-    }
-
+/// What is asked of it.
+impl Systemd {
     fn boot(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if matches!(self.state, State::Off | State::Inactive | State::Failed) {
             self.start_limit = StartLimit::default();
@@ -206,6 +218,7 @@ impl Systemd {
         match &mut self.state {
             State::Inactive | State::Failed => self.start(now, actions),
             State::Stopping { then_start, .. } => *then_start = true,
+            State::Sweeping { after, .. } => after.is_followed_by_start(true),
             // A start job cannot cut the pause short; it waits for the automatic restart and is done with it.
             State::Active | State::AutoRestart { .. } | State::Off => {}
         }
@@ -215,12 +228,15 @@ impl Systemd {
         match &mut self.state {
             State::Active => {
                 actions.push(Action::Record(Fact::ServiceStopping { stop_timeout: self.unit.stop_timeout }));
-                actions.push(Action::Signal(self.unit.stop_signal));
-                let endless = self.unit.stop_timeout.is_zero() || self.unit.stop_timeout == Duration::MAX;
-                let timer = (!endless).then(|| self.set_timer(self.unit.stop_timeout, actions));
+                actions.push(match self.unit.kill_mode {
+                    KillMode::ControlGroup => Action::SignalGroup(self.unit.stop_signal),
+                    KillMode::Mixed | KillMode::Process => Action::Signal(self.unit.stop_signal),
+                });
+                let timer = self.set_stop_timer(actions);
                 self.state = State::Stopping { timer, then_start: restart, timed_out: false };
             }
             State::Stopping { then_start, .. } => *then_start = restart,
+            State::Sweeping { after, .. } => after.is_followed_by_start(restart),
             State::AutoRestart { .. } => {
                 self.rest(State::Inactive, "stopped while it waited for its restart".to_string(), actions);
             }
@@ -230,22 +246,71 @@ impl Systemd {
 
     fn restart_requested(&mut self, now: Duration, actions: &mut Vec<Action>) {
         match self.state {
-            State::Active | State::Stopping { .. } => self.stop_requested(true, actions),
+            State::Active | State::Stopping { .. } | State::Sweeping { .. } => {
+                self.stop_requested(true, actions);
+            }
             State::Inactive | State::Failed | State::AutoRestart { .. } => self.start(now, actions),
             State::Off => {}
         }
     }
+}
 
+/// What becomes of the service's processes.
+impl Systemd {
     fn main_exited(&mut self, now: Duration, cause: DeathCause, actions: &mut Vec<Action>) {
         match self.state {
-            State::Active => self.ended_unasked(cause, actions),
-            State::Stopping { then_start: true, .. } => self.start(now, actions),
-            State::Stopping { timed_out, .. } => {
+            State::Active => self.ended(now, cause, After::Unasked, actions),
+            State::Stopping { then_start, timed_out, .. } => {
+                self.ended(now, cause, After::Stop { then_start, timed_out }, actions);
+            }
+            State::Off
+            | State::Inactive
+            | State::Failed
+            | State::Sweeping { .. }
+            | State::AutoRestart { .. } => {}
+        }
+    }
+
+    fn main_exited_leaving(&mut self, now: Duration, cause: DeathCause, actions: &mut Vec<Action>) {
+        let (after, running) = match self.state {
+            State::Active => (After::Unasked, None),
+            State::Stopping { timer, then_start, timed_out } => {
+                (After::Stop { then_start, timed_out }, Some(timer))
+            }
+            _ => return,
+        };
+        match self.unit.kill_mode {
+            KillMode::Process => self.main_exited(now, cause, actions),
+            KillMode::Mixed => {
+                actions.push(Action::KillGroup);
+                self.main_exited(now, cause, actions);
+            }
+            KillMode::ControlGroup => {
+                if running.is_none() {
+                    actions.push(Action::SignalGroup(self.unit.stop_signal));
+                }
+                let timer = running.unwrap_or_else(|| self.set_stop_timer(actions));
+                self.state = State::Sweeping { cause, timer, after };
+            }
+        }
+    }
+
+    fn group_emptied(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        if let State::Sweeping { cause, after, .. } = self.state {
+            self.ended(now, cause, after, actions);
+        }
+    }
+
+    /// All of it has ended.
+    fn ended(&mut self, now: Duration, cause: DeathCause, after: After, actions: &mut Vec<Action>) {
+        match after {
+            After::Unasked => self.ended_unasked(cause, actions),
+            After::Stop { then_start: true, .. } => self.start(now, actions),
+            After::Stop { timed_out, .. } => {
                 let clean = self.unit.is_clean(cause) && !timed_out;
                 let state = if clean { State::Inactive } else { State::Failed };
                 self.rest(state, format!("stopped on request: {cause}"), actions);
             }
-            State::Off | State::Inactive | State::Failed | State::AutoRestart { .. } => {}
         }
     }
 
@@ -254,7 +319,7 @@ impl Systemd {
             None => {
                 let after = self.unit.restart_delay;
                 actions.push(Action::Record(Fact::RestartScheduled { after }));
-                self.state = State::AutoRestart { timer: self.set_timer(after, actions) };
+                self.state = State::AutoRestart { timer: self.timers.set(after, actions) };
             }
             Some(why) => {
                 let state = if self.unit.is_clean(cause) { State::Inactive } else { State::Failed };
@@ -270,7 +335,15 @@ impl Systemd {
                 *timer = None;
                 *timed_out = true;
                 actions.push(Action::Record(Fact::StopTimedOut));
-                actions.push(Action::Kill);
+                actions.push(match self.unit.kill_mode {
+                    KillMode::Process => Action::Kill,
+                    KillMode::Mixed | KillMode::ControlGroup => Action::KillGroup,
+                });
+            }
+            // The main process has kept to its time; that others had to be killed makes the unit no failure.
+            State::Sweeping { timer, .. } if *timer == Some(token) => {
+                *timer = None;
+                actions.push(Action::KillGroup);
             }
             _ => {}
         }
@@ -283,22 +356,28 @@ impl Systemd {
             actions.push(Action::Record(Fact::StartLimitHit));
             return;
         }
-        self.starts += 1;
         self.state = State::Active;
-        actions.push(Action::Record(Fact::ServiceStarting { attempt: self.starts }));
-        actions.push(Action::Start);
+        self.starts.start(actions);
     }
 
     fn rest(&mut self, state: State, why: String, actions: &mut Vec<Action>) {
         self.state = state;
-        actions.push(Action::Record(Fact::ServiceInactive { why }));
+        actions.push(stays_down(why));
     }
 
-    fn set_timer(&mut self, after: Duration, actions: &mut Vec<Action>) -> TimerToken {
-        self.timers += 1;
-        let token = TimerToken(self.timers);
-        actions.push(Action::SetTimer { token, after });
-        token
+    fn set_stop_timer(&mut self, actions: &mut Vec<Action>) -> Option<TimerToken> {
+        let timeout = self.unit.stop_timeout;
+        (!is_endless(timeout)).then(|| self.timers.set(timeout, actions))
+    }
+}
+
+impl After {
+    /// Somebody asks for a start, or for none, while what is left of the service ends.
+    fn is_followed_by_start(&mut self, start: bool) {
+        *self = match *self {
+            Self::Stop { timed_out, .. } => Self::Stop { then_start: start, timed_out },
+            Self::Unasked => Self::Stop { then_start: start, timed_out: false },
+        };
     }
 }
 

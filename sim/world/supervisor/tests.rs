@@ -5,11 +5,28 @@ use std::time::Duration;
 use gateway::env::Signal;
 use tokio::time::sleep;
 
+use super::container::ContainerRestart;
+use super::launchd::KeepAlive;
 use super::systemd::RestartPolicy;
 use super::*;
-use crate::world::WorldSettings;
+use crate::world::{Main, WorldSettings};
+
+mod inside;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A program that handles SIGTERM, by doing nothing, or does not.
+fn lives_for_ever(handles_stop: bool) -> Executable {
+    let make_main = move || -> Main {
+        Box::new(move |env| {
+            Box::pin(async move {
+                let _ignored = handles_stop.then(|| env.process().handle_signals(&[Signal::Terminate]));
+                std::future::pending().await
+            })
+        })
+    };
+    Executable::new("gateway", make_main)
+}
 
 /// Runs `body` with a service of 10 ms restart delay and 2 s stop timeout that handles SIGTERM or does not.
 fn with_service(handles_stop: bool, body: impl AsyncFnOnce(World, Service)) -> Vec<String> {
@@ -21,15 +38,8 @@ fn with_service(handles_stop: bool, body: impl AsyncFnOnce(World, Service)) -> V
             stop_timeout: 2 * SECOND,
             ..Unit::default()
         };
-        let service = Service::load(&world, "box", unit, "gateway", move || {
-            Box::new(move |env| {
-                Box::pin(async move {
-                    let _ignored = handles_stop.then(|| env.process().handle_signals(&[Signal::Terminate]));
-                    std::future::pending().await
-                })
-            })
-        })
-        .expect("machine exists");
+        let service = Service::load(&world, "box", Manager::Systemd(unit), &lives_for_ever(handles_stop))
+            .expect("machine exists");
         service.start();
         sleep(SECOND).await;
         body(world.clone(), service).await;
@@ -92,4 +102,53 @@ fn a_restart_stops_and_starts() {
         assert_eq!(service.state_name(), "active");
     });
     assert_eq!(names[2..], ["service.stopping", "process.exited", "service.starting", "process.started"]);
+}
+
+/// Managers that start again whatever ends, as far as they can.
+fn eager() -> [Manager; 6] {
+    let restart = ContainerRestart::UnlessStopped;
+    let unit = Unit { restart: RestartPolicy::Always, start_limit_burst: 0, ..Unit::default() };
+    [
+        Manager::Systemd(unit),
+        Manager::Launchd(Job { keep_alive: KeepAlive::Always, ..Job::default() }),
+        Manager::TaskScheduler(Task { restart_count: 999, ..Task::default() }),
+        Manager::Container(ContainerSettings { restart, ..ContainerSettings::default() }),
+        Manager::Container(ContainerSettings {
+            restart: ContainerRestart::Always,
+            ..ContainerSettings::default()
+        }),
+        Manager::Unknown(Unit::plain(SECOND, 90 * SECOND)),
+    ]
+}
+
+/// Runs `body` with a service of `manager` on a machine called `box`.
+fn under<R>(manager: Manager, executable: &Executable, body: impl AsyncFnOnce(World, Service) -> R) -> R {
+    World::run(WorldSettings::seeded(1), async move |world| {
+        world.add_machine("box").expect("new name");
+        let service = Service::load(&world, "box", manager, executable).expect("machine exists");
+        service.start();
+        sleep(SECOND).await;
+        body(world, service).await
+    })
+}
+
+#[test]
+fn whoever_is_killed_comes_back_and_whoever_is_stopped_stays_away() {
+    for manager in eager() {
+        let what = format!("{manager:?}");
+        under(manager, &lives_for_ever(true), async |world, service| {
+            let first = world.family_of(service.main_pid().expect("runs"));
+            world.kill(service.main_pid().expect("runs")).expect("lives");
+            sleep(61 * SECOND).await;
+            let second = service.main_pid().and_then(|pid| world.family_of(pid));
+            assert!(second.is_some() && second != first, "{what}");
+
+            service.stop();
+            sleep(3_600 * SECOND).await;
+            assert_eq!((service.main_pid(), service.is_up_expected()), (None, false), "{what}");
+            service.start();
+            sleep(SECOND).await;
+            assert!(service.main_pid().is_some(), "{what}");
+        });
+    }
 }

@@ -1,50 +1,15 @@
-//! One row per rule: what happens at which second, what systemd does about it, and the state it is in then.
+//! systemd's rules, against systemd.service(5), systemd.kill(5) and systemd.unit(5).
 
 use super::Input::*;
 use super::RestartPolicy::{Always, No, OnFailure};
 use super::*;
-
-type Row = (u64, Input, &'static str, &'static str);
+use crate::world::supervisor::rows::{self, KILLED, Row, TERMINATED, exited, timer};
 
 const STARTED: Row = (0, Booted, "starting 1, start", "active");
 
-/// Plays `rows` of (second, input, actions, state) and compares.
 fn check(what: &str, unit: Unit, rows: &[Row]) {
-    let mut systemd = Systemd::new(unit);
-    for (at, input, actions, state) in rows {
-        let done = systemd.handle(Duration::from_secs(*at), *input);
-        let done: Vec<_> = done.iter().map(in_short).collect();
-        assert_eq!(done.join(", "), *actions, "{what}: {input:?} at {at} s");
-        assert_eq!(systemd.state_name(), *state, "{what}: {input:?} at {at} s");
-    }
+    rows::check(what, Systemd::new(unit), rows);
 }
-
-fn in_short(action: &Action) -> String {
-    match action {
-        Action::Start => "start".into(),
-        Action::Signal(signal) => signal.to_string(),
-        Action::Kill => "kill".into(),
-        Action::SetTimer { token, after } => format!("timer {} in {after:?}", token.0),
-        Action::Record(Fact::ServiceStarting { attempt }) => format!("starting {attempt}"),
-        Action::Record(Fact::ServiceStopping { stop_timeout }) => format!("stopping within {stop_timeout:?}"),
-        Action::Record(Fact::StopTimedOut) => "timed out".into(),
-        Action::Record(Fact::ServiceInactive { why }) => format!("inactive: {why}"),
-        Action::Record(Fact::RestartScheduled { after }) => format!("restart after {after:?}"),
-        Action::Record(Fact::StartLimitHit) => "start limit hit".into(),
-        Action::Record(fact) => panic!("not a supervisor's fact: {fact:?}"),
-    }
-}
-
-fn exited(code: u8) -> Input {
-    MainExited(DeathCause::Exited(ExitCode(code)))
-}
-
-fn timer(token: u64) -> Input {
-    TimerFired(TimerToken(token))
-}
-
-const KILLED: Input = MainExited(DeathCause::Killed);
-const TERMINATED: Input = MainExited(DeathCause::Signal(Signal::Terminate));
 
 #[test]
 fn which_end_leads_to_a_restart() {
@@ -128,7 +93,7 @@ fn a_stop() {
         &[
             STARTED,
             stop,
-            (95, timer(1), "timed out, kill", "deactivating"),
+            (95, timer(1), "timed out, kill all", "deactivating"),
             (95, KILLED, "inactive: stopped on request: killed by SIGKILL", "failed"),
         ],
     );
@@ -165,7 +130,7 @@ fn a_manual_restart() {
         &[
             STARTED,
             restart,
-            (95, timer(1), "timed out, kill", "deactivating"),
+            (95, timer(1), "timed out, kill all", "deactivating"),
             (95, KILLED, "starting 2, start", "active"),
         ],
     );
@@ -338,7 +303,6 @@ fn a_power_loss() {
 
 #[test]
 fn whether_the_service_should_be_up() {
-    let mut systemd = Systemd::new(Unit::openclaw());
     let rows = [
         (Booted, true),
         (exited(1), true),
@@ -352,8 +316,108 @@ fn whether_the_service_should_be_up() {
         (PowerLost, false),
         (Booted, true),
     ];
-    for (input, expected) in rows {
-        systemd.handle(Duration::ZERO, input);
-        assert_eq!(systemd.is_up_expected(), expected, "after {input:?}");
-    }
+    rows::check_up_expected(Systemd::new(Unit::openclaw()), &rows);
+}
+
+#[test]
+fn what_becomes_of_the_others() {
+    use KillMode::{ControlGroup, Mixed, Process};
+    const LEAVING: Input = MainExitedLeaving(DeathCause::Exited(ExitCode(75)));
+    let unit = |kill_mode| Unit { kill_mode, ..Unit::openclaw() };
+    check(
+        "mixed: killed when the main process has ended by itself",
+        unit(Mixed),
+        &[STARTED, (5, LEAVING, "kill all, restart after 5s, timer 1 in 5s", "auto-restart")],
+    );
+    check(
+        "mixed: and after a stop that was for the main process only",
+        unit(Mixed),
+        &[
+            STARTED,
+            (5, StopRequested, "stopping within 90s, SIGTERM, timer 1 in 90s", "deactivating"),
+            (6, LEAVING, "kill all, inactive: stopped on request: exit 75", "failed"),
+        ],
+    );
+    check(
+        "process: they live on, also next to the next start",
+        unit(Process),
+        &[
+            STARTED,
+            (5, LEAVING, "restart after 5s, timer 1 in 5s", "auto-restart"),
+            (10, timer(1), "starting 2, start", "active"),
+            (11, StopRequested, "stopping within 90s, SIGTERM, timer 2 in 90s", "deactivating"),
+            (101, timer(2), "timed out, kill", "deactivating"),
+        ],
+    );
+    check(
+        "control-group: asked like the main process, and waited for",
+        unit(ControlGroup),
+        &[
+            STARTED,
+            (5, RestartRequested, "stopping within 90s, SIGTERM to all, timer 1 in 90s", "deactivating"),
+            (6, LEAVING, "", "deactivating"),
+            (9, GroupEmptied, "starting 2, start", "active"),
+        ],
+    );
+    check(
+        "control-group: asked when the main process ends by itself, and killed in the end",
+        unit(ControlGroup),
+        &[
+            STARTED,
+            (5, LEAVING, "SIGTERM to all, timer 1 in 90s", "deactivating"),
+            (95, timer(1), "kill all", "deactivating"),
+            (95, GroupEmptied, "restart after 5s, timer 2 in 5s", "auto-restart"),
+        ],
+    );
+    check(
+        "control-group: a stop meanwhile is final",
+        unit(ControlGroup),
+        &[
+            STARTED,
+            (5, LEAVING, "SIGTERM to all, timer 1 in 90s", "deactivating"),
+            (6, StopRequested, "", "deactivating"),
+            (7, GroupEmptied, "inactive: stopped on request: exit 75", "failed"),
+        ],
+    );
+}
+
+#[test]
+fn a_restart_asked_for_from_inside() {
+    check(
+        "stops the asking process, whose end the job outlives whatever the policy and its status",
+        Unit { restart: No, ..Unit::openclaw() },
+        &[
+            STARTED,
+            (5, RestartRequested, "stopping within 90s, SIGTERM, timer 1 in 90s", "deactivating"),
+            (5, exited(0), "starting 2, start", "active"),
+        ],
+    );
+}
+
+#[test]
+fn success_exit_statuses() {
+    let unit = Unit { restart: OnFailure, success_exit_status: vec![75], ..Unit::openclaw() };
+    check(
+        "are clean ends, which on-failure does not restart",
+        unit,
+        &[STARTED, (5, exited(75), "inactive: exit 75, a clean end, with Restart=on-failure", "inactive")],
+    );
+}
+
+#[test]
+fn a_plain_supervisor_restarts_whatever_ends() {
+    let second = Duration::from_secs(1);
+    check(
+        "without counting",
+        Unit::plain(second, 90 * second),
+        &[
+            STARTED,
+            (1, exited(78), "restart after 1s, timer 1 in 1s", "auto-restart"),
+            (2, timer(1), "starting 2, start", "active"),
+            (3, exited(0), "restart after 1s, timer 2 in 1s", "auto-restart"),
+            (4, timer(2), "starting 3, start", "active"),
+            (5, StopRequested, "stopping within 90s, SIGTERM, timer 3 in 90s", "deactivating"),
+            (6, exited(0), "inactive: stopped on request: exit 0", "inactive"),
+        ],
+    );
 }

@@ -1,0 +1,162 @@
+//! Who was stopped stays down until somebody asks for a start.
+//!
+//! A stop is an order to the supervisor that it does not refuse; where nobody supervises, a stop signal to the only
+//! gateway there is. From then on no process of the service starts, whoever would start it, until the operator wants
+//! one again or the machine boots where a boot starts what had been stopped.
+
+use std::time::Duration;
+
+use gateway::env::{Pid, Signal};
+
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{moment, span};
+use crate::timeline::{Event, Fact, OperatorOrder};
+
+/// Who was stopped stays down until somebody asks for a start.
+pub(super) struct StaysDownAfterAStop;
+
+impl Oracle for StaysDownAfterAStop {
+    fn invariant(&self) -> &'static str {
+        "stays-down-after-a-stop"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "Who was stopped stays down until somebody asks for a start."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut has_power = true;
+        let mut stop: Option<(Duration, String)> = None;
+        for (index, event) in run.events.iter().enumerate() {
+            match &event.fact {
+                Fact::PowerLost { .. } if is_of_machine(run, event) => has_power = false,
+                Fact::PowerRestored if is_of_machine(run, event) => {
+                    has_power = true;
+                    stop.take_if(|_| run.terms.boot_starts_what_was_stopped);
+                }
+                Fact::Ordered { order } if has_power && !is_refused(run.events, index) => {
+                    let is_stop = *order == OperatorOrder::Stop;
+                    stop = is_stop.then(|| (event.at, "through its supervisor".to_string()));
+                }
+                Fact::SignalDelivered { pid, signal, handled: true }
+                    if is_stop_by_hand(run, event, *pid, *signal) =>
+                {
+                    stop = Some((event.at, format!("with {signal}, and nobody supervises it")));
+                }
+                Fact::ProcessStarted { pid, machine, program }
+                    if *machine == run.terms.machine && *program == run.terms.program =>
+                {
+                    // Once is enough: what follows from it is no news.
+                    let Some((at, how)) = stop.take() else { continue };
+                    let message =
+                        format!("Gateway pid {pid} started after a stop that nobody had taken back");
+                    let explanation = format!(
+                        "The service was stopped at {} {how}. Gateway pid {pid} started at {}, {} later, and nobody \
+                         had asked for a start.",
+                        moment(at),
+                        moment(event.at),
+                        span(event.at.saturating_sub(at)),
+                    );
+                    found.push(breach(self, message, explanation));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+fn is_of_machine(run: &Evidence<'_>, event: &Event) -> bool {
+    event.source == crate::timeline::Source::Machine(run.terms.machine.clone())
+}
+
+/// A manager refuses at once.
+fn is_refused(events: &[Event], order: usize) -> bool {
+    events.get(order + 1).is_some_and(|event| matches!(event.fact, Fact::ServiceOrderRefused { .. }))
+}
+
+/// Whether a signal leaves nobody who should serve: nobody supervises, and no other gateway lives.
+fn is_stop_by_hand(run: &Evidence<'_>, event: &Event, pid: Pid, signal: Signal) -> bool {
+    let lives_now = |life: &&super::life::Life| {
+        life.started_at <= event.at && life.ended_at().is_none_or(|ended| ended > event.at)
+    };
+    let mut living = run.lives.iter().filter(lives_now);
+    let is_the_only_one = living.next().is_some_and(|life| life.pid == pid) && living.next().is_none();
+    !run.terms.supervised && matches!(signal, Signal::Terminate | Signal::Interrupt) && is_the_only_one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::Source;
+    use crate::timeline::story::Story;
+
+    const AGAIN: [&str; 1] = ["Gateway pid 215 started after a stop that nobody had taken back"];
+
+    fn served() -> Story {
+        Story::new().at(0).serves(214).at(1_000)
+    }
+
+    fn ordered(story: Story, order: OperatorOrder) -> Story {
+        story.fact(Source::Operator, Fact::Ordered { order })
+    }
+
+    fn stopped() -> Story {
+        ordered(served(), OperatorOrder::Stop).signal(Signal::Terminate).at(2_000).exits(0)
+    }
+
+    fn another(story: Story) -> Story {
+        story.at(3_000).gateway(215).starts()
+    }
+
+    #[test]
+    fn a_start_that_nobody_asked_for_is_caught_and_one_that_was_asked_for_is_not() {
+        assert_eq!(complaints(&StaysDownAfterAStop, stopped()), [""; 0]);
+        assert_eq!(complaints(&StaysDownAfterAStop, another(stopped().starting(2))), AGAIN);
+        for order in [OperatorOrder::Start, OperatorOrder::Restart, OperatorOrder::StartByHand] {
+            assert_eq!(complaints(&StaysDownAfterAStop, another(ordered(stopped(), order))), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_successor_that_starts_before_the_stopped_one_has_ended_is_one_too_many() {
+        let story = ordered(served(), OperatorOrder::Stop).gateway(215).starts().gateway(214).exits(0);
+        assert_eq!(complaints(&StaysDownAfterAStop, story), AGAIN);
+    }
+
+    #[test]
+    fn an_order_that_is_refused_changes_nothing() {
+        let refused = |story: Story| {
+            story.supervisor(Fact::ServiceOrderRefused { order: "it".into(), why: "no".into() })
+        };
+        let stop = refused(ordered(served(), OperatorOrder::Stop)).at(2_000).exits(1);
+        assert_eq!(complaints(&StaysDownAfterAStop, another(stop)), [""; 0]);
+        let start = refused(ordered(stopped(), OperatorOrder::Start));
+        assert_eq!(complaints(&StaysDownAfterAStop, another(start)), AGAIN);
+    }
+
+    #[test]
+    fn a_boot_starts_what_was_stopped_unless_the_manager_remembers() {
+        let booted = || {
+            let dark = stopped().power_lost();
+            another(dark.fact(Source::Machine(Terms::default().machine), Fact::PowerRestored))
+        };
+        assert_eq!(complaints(&StaysDownAfterAStop, booted()), [""; 0]);
+        let terms = Terms { boot_starts_what_was_stopped: false, ..Terms::default() };
+        assert_eq!(verdict(&StaysDownAfterAStop, booted(), &terms).len(), 1);
+    }
+
+    #[test]
+    fn a_stop_signal_counts_where_nobody_supervises_and_nobody_else_serves() {
+        let terms = Terms { supervised: false, ..Terms::default() };
+        let signalled = |signal| another(served().signal(signal).at(2_000).exits(0));
+        assert_eq!(verdict(&StaysDownAfterAStop, signalled(Signal::Terminate), &terms).len(), 1);
+        assert_eq!(verdict(&StaysDownAfterAStop, signalled(Signal::User1), &terms), []);
+        assert_eq!(complaints(&StaysDownAfterAStop, signalled(Signal::Terminate)), [""; 0], "Restart=always");
+        let beside = served().gateway(99).starts().gateway(214).signal(Signal::Terminate).at(2_000).exits(0);
+        assert_eq!(verdict(&StaysDownAfterAStop, another(beside), &terms), []);
+    }
+}

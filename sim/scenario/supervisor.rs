@@ -1,0 +1,201 @@
+//! What a scenario says about who minds the gateway: one value for each kind of supervisor.
+//!
+//! Plain validated values, each named as the supervisor itself names it. Defaults are written in `supervisor_keys`.
+
+use std::time::Duration;
+
+use super::Choice;
+
+/// Who watches over the gateway's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Supervisor {
+    /// Nobody: a process that ends stays down unless it starts its own successor.
+    None,
+    /// A systemd unit.
+    Systemd(SystemdUnit),
+    /// An agent of launchd.
+    Launchd(LaunchdJob),
+    /// A task of the Windows Task Scheduler.
+    TaskScheduler(ScheduledTask),
+    /// The gateway's machine is a container, and the gateway its first process.
+    Container(ContainerSetup),
+    /// Some supervisor that the gateway knows of and does not know.
+    Unsupported(PlainSupervisor),
+}
+
+/// The settings of a systemd unit that matter for a service's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemdUnit {
+    /// `Restart=`
+    pub restart: RestartWhen,
+    /// `RestartSec=`
+    pub restart_delay: Duration,
+    /// `TimeoutStopSec=`
+    pub stop_timeout: Duration,
+    /// `KillMode=`
+    pub kill_mode: KillWhom,
+    /// `StartLimitBurst=`
+    pub start_limit_burst: u32,
+    /// `StartLimitIntervalSec=`
+    pub start_limit_interval: Duration,
+    /// `SuccessExitStatus=`, besides 0
+    pub success_on: Vec<u8>,
+    /// `RestartPreventExitStatus=`
+    pub prevent_restart_on: Vec<u8>,
+}
+
+/// The keys of a launchd job that matter for a service's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchdJob {
+    /// `KeepAlive`
+    pub keep_alive: RestartWhen,
+    /// `ThrottleInterval`
+    pub throttle: Duration,
+    /// `ExitTimeOut`
+    pub exit_timeout: Duration,
+}
+
+/// The settings of a scheduled task that matter for a service's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledTask {
+    /// `RestartOnFailure` `Count`
+    pub restart_count: u32,
+    /// `RestartOnFailure` `Interval`
+    pub restart_interval: Duration,
+}
+
+/// The settings of a container that matter for a service's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerSetup {
+    /// `--restart`
+    pub restart: ContainerRestartWhen,
+    /// `--restart on-failure:N`
+    pub max_retries: u32,
+    /// `--stop-timeout`
+    pub stop_timeout: Duration,
+}
+
+/// The settings of a supervisor that starts again whatever ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainSupervisor {
+    /// From an end to the next start.
+    pub restart_delay: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+/// After which ends of its process a service is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// However the process ended.
+    Always,
+    /// When it ended with a failure status or by a signal.
+    OnFailure,
+    /// Never.
+    No,
+}
+
+impl Choice for RestartWhen {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("always", Self::Always, "however the process ended"),
+        (
+            "on-failure",
+            Self::OnFailure,
+            "when it ended with a status other than 0, or by a signal (for systemd, one other than SIGHUP, SIGINT or \
+             SIGTERM)",
+        ),
+        ("no", Self::No, "never"),
+    ];
+}
+
+/// After which ends of its first process a container is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerRestartWhen {
+    /// However the process ended, and after a boot unless it had been stopped.
+    UnlessStopped,
+    /// However the process ended, and after every boot.
+    Always,
+    /// When it ended with a status other than 0.
+    OnFailure,
+    /// Never.
+    No,
+}
+
+impl Choice for ContainerRestartWhen {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "unless-stopped",
+            Self::UnlessStopped,
+            "however the process ended, and after a boot unless it had been stopped",
+        ),
+        ("always", Self::Always, "however the process ended, and after every boot"),
+        ("on-failure", Self::OnFailure, "when it ended with a status other than 0 or by a signal"),
+        ("no", Self::No, "never"),
+    ];
+}
+
+/// `KillMode=` of a systemd unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillWhom {
+    /// SIGTERM, and when time is over SIGKILL, for all.
+    ControlGroup,
+    /// SIGTERM for the main process, then SIGKILL for the others.
+    Mixed,
+    /// The main process only.
+    Process,
+}
+
+impl Choice for KillWhom {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("mixed", Self::Mixed, "SIGTERM for the main process, and when it has ended, SIGKILL for the others"),
+        (
+            "control-group",
+            Self::ControlGroup,
+            "SIGTERM for all processes, and SIGKILL for who stays too long",
+        ),
+        ("process", Self::Process, "the main process only; the others live on"),
+    ];
+}
+
+/// The kinds of [`Supervisor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SupervisorKind {
+    Systemd,
+    Launchd,
+    TaskScheduler,
+    Container,
+    None,
+    Unsupported,
+}
+
+impl Choice for SupervisorKind {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("systemd", Self::Systemd, "a unit of systemd"),
+        (
+            "launchd",
+            Self::Launchd,
+            "an agent of launchd: stopped by `bootout`, started by `bootstrap`, restarted by `kickstart -k`",
+        ),
+        (
+            "task-scheduler",
+            Self::TaskScheduler,
+            "a task of the Windows Task Scheduler: `/Run` is ignored while it runs, `/End` terminates it without a \
+             signal, and nobody minds how it ends",
+        ),
+        (
+            "container",
+            Self::Container,
+            "the gateway is process 1 of a container, which ends with it; an engine starts it again",
+        ),
+        (
+            "none",
+            Self::None,
+            "nobody: the gateway is started once, and a process that ends stays down unless it sees to a successor itself",
+        ),
+        (
+            "unsupported",
+            Self::Unsupported,
+            "some supervisor that starts again whatever ends, and that the gateway cannot ask for anything",
+        ),
+    ];
+}
