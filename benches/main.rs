@@ -17,7 +17,7 @@ use gatesim::timeline::{Event, Fact, Fate, GATEWAY_PROGRAM, Ledger};
 use gatesim::verdict::{RunResult, Verdict};
 use gateway::policy::HARDENED;
 
-use measure::{best, median, peak_resident_bytes, samples, time};
+use measure::{Resident, best, median, samples, time};
 use table::{Line, Quantity};
 use umbrella::Hosts;
 
@@ -241,9 +241,9 @@ fn weigh_in_a_fresh_process() -> Outcome<Option<Quantity>> {
 }
 
 fn weigh_one_world(scenario: &Scenario) -> Outcome<()> {
-    let before = peak_resident_bytes();
+    let before = Resident::now();
     lifecycle(scenario, 0)?;
-    let grown = peak_resident_bytes().zip(before).map(|(after, before)| after - before);
+    let grown = Resident::now().zip(before).map(|(after, before)| after.taken_since(&before));
     println!("{}", grown.map_or("unknown".to_string(), |bytes| bytes.to_string()));
     Ok(())
 }

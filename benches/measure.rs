@@ -37,10 +37,30 @@ pub(crate) fn samples<T>(budget: Duration, at_least: usize, mut sample: impl FnM
     taken
 }
 
-/// The largest resident set this process has had so far, in bytes; `None` where the system does not tell.
-pub(crate) fn peak_resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// How much of the machine's memory a process has, in bytes.
+pub(crate) struct Resident {
+    /// The most it has had so far.
+    pub(crate) peak: u64,
+    /// What of it are pages of files now: its program's code, for the most part.
+    pub(crate) of_files: u64,
+}
+
+impl Resident {
+    /// Of this process; `None` where the system does not tell.
+    pub(crate) fn now() -> Option<Self> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        Some(Self { peak: bytes_of(&status, "VmHWM:")?, of_files: bytes_of(&status, "RssFile:")? })
+    }
+
+    /// What this process has taken since `before`, at its peak. Code that was used for the first time is no part of it:
+    /// all worlds of a process share it.
+    pub(crate) fn taken_since(&self, before: &Self) -> u64 {
+        (self.peak - before.peak).saturating_sub(self.of_files.saturating_sub(before.of_files))
+    }
+}
+
+fn bytes_of(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     Some(kib * 1024)
 }

@@ -128,11 +128,6 @@ impl StateFiles {
         if_exists(self.fs().read(path)).map_err(StateError::io(path))
     }
 
-    /// Whether there is nothing in the file, or no file.
-    pub(crate) fn is_blank(&self, path: &Path) -> Result<bool, StateError> {
-        Ok(self.size(path)?.is_none_or(|size| size == 0))
-    }
-
     fn size(&self, path: &Path) -> Result<Option<u64>, StateError> {
         let stat = if_exists(self.fs().stat(path)).map_err(StateError::io(path))?;
         Ok(stat.map(|stat| stat.size))
@@ -148,9 +143,22 @@ impl StateFiles {
     /// Appends bytes; when this returns they survive whatever comes. When it fails the file is as it was: a
     /// record that was refused must not be found by the next life, nor half of one spoil the record after it.
     pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+        self.append_headed(path, Vec::new, bytes)
+    }
+
+    /// [`append`](Self::append), with `header` before it where there is nothing in the file yet, or no file.
+    pub(crate) fn append_headed(
+        &self,
+        path: &Path,
+        header: impl FnOnce() -> Vec<u8>,
+        bytes: &[u8],
+    ) -> Result<(), StateError> {
         self.repair(path)?;
         let before = self.size(path)?.unwrap_or(0);
-        let appended = self.append_durably(path, bytes);
+        let appended = match before {
+            0 => self.append_durably(path, &[header().as_slice(), bytes].concat()),
+            _ => self.append_durably(path, bytes),
+        };
         if appended.is_err() {
             self.known.borrow_mut().damaged.insert(path.to_path_buf(), before);
             if let Err(error) = self.repair(path) {

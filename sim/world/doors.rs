@@ -3,6 +3,7 @@
 //! Each door is a few lines: it asks whether the process still lives and hands the call to the machine, the
 //! wires or the process itself. A dead process's calls do nothing.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -115,7 +116,7 @@ impl Doors {
         if process.is_dead() {
             return Err(ended());
         }
-        let path = paths.last().map_or_else(String::new, |path| path.display().to_string());
+        let path = paths.last().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
         let crash = process.machine.crash_points.meet(&process.program, op, paths);
         if let Some((CrashMoment::Before, death)) = crash {
             return Err(self.crash(CrashMoment::Before, death, op, &path));
@@ -128,7 +129,8 @@ impl Doors {
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
             let error = result.as_ref().err().map(in_portable_words);
-            process.record(Fact::Disk { pid: process.pid, op, path: path.clone(), bytes, error });
+            let path = path.clone().into_owned();
+            process.record(Fact::Disk { pid: process.pid, op, path, bytes, error });
         }
         if let Some((moment, death)) = crash {
             return Err(self.crash(moment, death, op, &path));
