@@ -155,6 +155,10 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         drain_budget: scenario.gateway.drain_budget,
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
+        never_reading: peers::never_reading(scenario)
+            .map(|(group, sender)| (group.to_string(), sender.to_string()))
+            .collect(),
+        max_buffered: scenario.gateway.max_buffered,
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }
