@@ -76,7 +76,12 @@ impl Peers {
             SlowConsumer::ToldAndClosed => usize::try_from(config.max_buffered_bytes).unwrap_or(usize::MAX),
             SlowConsumer::Kept => usize::MAX,
         };
-        Self(Rc::new(Inner { limit, next_id: Cell::default(), peers: RefCell::default(), changed: Notify::new() }))
+        Self(Rc::new(Inner {
+            limit,
+            next_id: Cell::default(),
+            peers: RefCell::default(),
+            changed: Notify::new(),
+        }))
     }
 
     /// Registers a connection that has just been accepted.

@@ -50,10 +50,8 @@ impl BuffersAreBounded {
     /// One violation for a whole group: what happens to one of them happens to all.
     fn judge(&self, run: &Evidence<'_>, group: &str, sender: &str) -> Option<Violation> {
         let heard: Vec<_> = run.events.iter().filter_map(|event| heard(event, sender)).collect();
-        let creditors: Vec<_> = stays(run.events, group)
-            .into_iter()
-            .filter_map(|stay| creditor(run, &heard, &stay))
-            .collect();
+        let creditors: Vec<_> =
+            stays(run.events, group).into_iter().filter_map(|stay| creditor(run, &heard, &stay)).collect();
         let first = creditors.iter().min_by_key(|creditor| (creditor.full_at, creditor.peer))?;
         let limit = run.terms.max_buffered;
         let message = format!(
@@ -198,7 +196,10 @@ mod tests {
     fn who_is_owed_too_much_has_to_go() {
         assert_eq!(complaints(is_reset(is_reset(full().at(10_500), 1), 2).at(60_000).ended()), [""; 0]);
         let kept_one = is_reset(full().at(10_500), 2).at(60_000).ended();
-        assert_eq!(complaints(kept_one), ["1 of the peers deaf was kept although each was owed more than 256 KiB"]);
+        assert_eq!(
+            complaints(kept_one),
+            ["1 of the peers deaf was kept although each was owed more than 256 KiB"]
+        );
         let found = verdict(&BuffersAreBounded, heard(full().at(20_000), 600).at(60_000).ended(), &terms());
         assert_eq!(found.len(), 1, "one for the whole group");
         assert!(found[0].explanation.starts_with("Peer 1 of deaf follows ann's conversation"), "{found:?}");

@@ -97,21 +97,16 @@ fn witnesses(scenario: &Scenario) -> Vec<WitnessSettings> {
 /// The groups that follow a conversation and do not read it, each with its sender.
 pub(super) fn never_reading(scenario: &Scenario) -> impl Iterator<Item = (&str, &str)> {
     let reads_nothing = |setup: &&PeersSetup| setup.kind == PeerKind::NeverReads;
-    scenario
-        .peers
-        .iter()
-        .filter_map(move |(name, setup)| Some((name.as_str(), Some(setup).filter(reads_nothing)?.joins.as_deref()?)))
+    scenario.peers.iter().filter_map(move |(name, setup)| {
+        Some((name.as_str(), Some(setup).filter(reads_nothing)?.joins.as_deref()?))
+    })
 }
 
 /// Tells a group to do something that only those can do who are connected.
-pub(super) fn tell(
-    world: &World,
-    groups: &Groups,
-    name: &str,
-    command: PeersCommand,
-) -> Result<(), String> {
+pub(super) fn tell(world: &World, groups: &Groups, name: &str, command: PeersCommand) -> Result<(), String> {
     let tell = groups.get(name).ok_or_else(|| format!("there are no peers {name}"))?;
-    if command != PeersCommand::Arrive && world.recorder().with_events(|events| connected(events, name)) == 0 {
+    if command != PeersCommand::Arrive && world.recorder().with_events(|events| connected(events, name)) == 0
+    {
         return Err(format!("none of the peers {name} was connected at that moment"));
     }
     tell.send(command).map_err(|_| format!("the peers {name} are gone"))

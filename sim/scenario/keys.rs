@@ -136,7 +136,12 @@ pub(super) const FILE: &[Key] = &[
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
-    key("peers", Shape::Named(PEERS), Optional, "Those who connect and do not do their part, by name of their group"),
+    key(
+        "peers",
+        Shape::Named(PEERS),
+        Optional,
+        "Those who connect and do not do their part, by name of their group",
+    ),
     key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),

@@ -22,6 +22,11 @@ pub struct PeersSetup {
 
 impl Choice for PeerKind {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        (
+            "never-answers-close",
+            Self::NeverAnswersClose,
+            "authenticates and reads; answers no close frame and never closes its side",
+        ),
         ("bare", Self::Bare, "opens a TCP connection and sends nothing"),
         ("half-upgrade", Self::HalfUpgrade, "sends half of an upgrade request, then nothing"),
         ("drips-request", Self::DripsRequest, "sends a request header that does not end, a byte a second"),
@@ -30,16 +35,15 @@ impl Choice for PeerKind {
         ("speaks-tls", Self::SpeaksTls, "begins a TLS handshake, which is no HTTP"),
         ("never-connects", Self::NeverConnects, "upgrades to WebSocket and never sends `connect`"),
         (
-            "never-answers-close",
-            Self::NeverAnswersClose,
-            "authenticates and reads; answers no close frame and never closes its side",
-        ),
-        (
             "never-reads",
             Self::NeverReads,
             "authenticates, then reads nothing any more: what is sent to it fills the windows",
         ),
-        ("drips-frame", Self::DripsFrame, "authenticates and sends a frame, a byte a second, that stays half"),
+        (
+            "drips-frame",
+            Self::DripsFrame,
+            "authenticates and sends a frame, a byte a second, that stays half",
+        ),
         ("half-closes", Self::HalfCloses, "authenticates and closes its sending side only"),
         (
             "pipelines",

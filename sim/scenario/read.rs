@@ -37,7 +37,8 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     limits::senders(&file, &senders)?;
     let peers = read_peers::peers(&file, &senders)?;
     let cron = cron(&file, &senders, storm_limit + settle)?;
-    let world = read_steps::World { source, senders: &senders, peers: &peers, gateway: &gateway, storm_limit };
+    let world =
+        read_steps::World { source, senders: &senders, peers: &peers, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
     limits::steps(&file, &steps, &provider)?;
     limits::peers(&file, &steps, &peers)?;

@@ -21,9 +21,8 @@ pub(super) fn peers(
             senders.contains_key(name.get_ref().as_ref()).then(|| "a sender has this name".to_string())
         });
         if let Some(why) = why {
-            return Err(
-                Problem::at(name.span(), format!("`{name}` cannot be the name of a group of peers")).label(why)
-            );
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be the name of a group of peers"))
+                .label(why));
         }
         let what = format!("[peers.{name}]");
         let table = Table::open(what, value.span(), entries(value, name.get_ref())?, PEERS)?;
@@ -48,7 +47,9 @@ fn group(table: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<Pee
         if !setup.kind.can_join() {
             return Err(Problem::at(span, format!("a peer that is `{}` joins nobody", setup.kind.word()))
                 .label("it does not come that far, or does not stay")
-                .help("leave it out, or choose a kind that authenticates and stays, such as `never-reads`."));
+                .help(
+                    "leave it out, or choose a kind that authenticates and stays, such as `never-reads`.",
+                ));
         }
     }
     Ok(setup)

@@ -19,7 +19,8 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb, When, events, limits,
+    Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb, When,
+    events, limits,
 };
 
 /// What steps may refer to.

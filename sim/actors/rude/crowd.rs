@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use gateway::env::Env;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Caller, LEFT, PeersSettings, RESET_ITSELF, Visit, come};
 use crate::timeline::{Fact, Recorder, Source};
 
+/// How long it may take to come as far as a kind goes.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a peer comes back in all, and how often in a row it is turned away before it gives up.
 const MOST_RETURNS: u32 = 20;
 const MOST_REFUSALS: u32 = 100;
@@ -111,7 +113,8 @@ impl Peer {
             let visit = tokio::select! {
                 biased;
                 () = told_to(&mut self.orders, |orders| orders.leave > self.known.leave) => return,
-                visit = come(settings.kind, self.crowd.caller.clone()) => visit,
+                visit = timeout(PATIENCE, come(settings.kind, self.crowd.caller.clone())) => visit
+                    .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))),
             };
             let turned_away = visit.is_err();
             match visit {

@@ -14,7 +14,8 @@ const HALF_AN_UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway\r\nUpgrade: web
 pub(super) const HALF_A_REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nHo";
 const BEGINNING_OF_A_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: gateway\r\nX-Slow: ";
 /// The beginning of a TLS handshake, from somebody who took the port for that of a proxy.
-const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03Not a random number, but who will know\x00";
+const CLIENT_HELLO: &[u8] =
+    b"\x16\x03\x01\x00\x2f\x01\x00\x00\x2b\x03\x03Not a random number, but who will know\x00";
 
 pub(super) async fn bare(caller: &Caller) -> Result<Visit, String> {
     let stream = caller.connect().await?;
