@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::env::Env;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::{Caller, LEFT, PeersSettings, RESET_ITSELF, Visit, come};
@@ -47,19 +47,26 @@ pub async fn run(
     settings: PeersSettings,
     mut commands: mpsc::UnboundedReceiver<PeersCommand>,
 ) {
-    let orders = watch::Sender::new(Orders::default());
     let caller = Caller {
         env: env.clone(),
         port: settings.port,
         token: settings.token.clone(),
         joins: settings.joins.clone(),
     };
-    let crowd = Rc::new(Crowd { env, recorder, settings, caller, arrived: Cell::new(0) });
+    let crowd = Rc::new(Crowd {
+        env,
+        recorder,
+        settings,
+        caller,
+        arrived: Cell::new(0),
+        orders: Cell::default(),
+        told: Notify::new(),
+    });
     while let Some(command) = commands.recv().await {
         match command {
-            PeersCommand::Arrive => crowd.arrive(&orders),
-            PeersCommand::Leave => orders.send_modify(|orders| orders.leave += 1),
-            PeersCommand::Reset => orders.send_modify(|orders| orders.reset += 1),
+            PeersCommand::Arrive => crowd.arrive(),
+            PeersCommand::Leave => crowd.tell(|orders| Orders { leave: orders.leave + 1, ..orders }),
+            PeersCommand::Reset => crowd.tell(|orders| Orders { reset: orders.reset + 1, ..orders }),
         }
     }
 }
@@ -70,17 +77,35 @@ struct Crowd {
     settings: PeersSettings,
     caller: Caller,
     arrived: Cell<u32>,
+    orders: Cell<Orders>,
+    /// Wakes everybody in the order of their waiting; a `watch` channel would in a random one.
+    told: Notify,
 }
 
 impl Crowd {
-    fn arrive(self: &Rc<Self>, orders: &watch::Sender<Orders>) {
+    fn arrive(self: &Rc<Self>) {
         for _ in 0..self.settings.count {
             let number = self.arrived.get() + 1;
             self.arrived.set(number);
             let delay = self.draw("peers-arrive", &self.settings.arrive);
-            let known = *orders.borrow();
-            let peer = Peer { crowd: self.clone(), number, orders: orders.subscribe(), known };
+            let peer = Peer { crowd: self.clone(), number, known: self.orders.get() };
             drop(self.env.spawn("rude peer", peer.live(delay)));
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(Orders) -> Orders) {
+        self.orders.set(change(self.orders.get()));
+        self.told.notify_waiters();
+    }
+
+    /// Resolves when the orders are such that `matter` says yes.
+    async fn orders_that(&self, matter: impl Fn(Orders) -> bool) {
+        loop {
+            let told = self.told.notified();
+            if matter(self.orders.get()) {
+                return;
+            }
+            told.await;
         }
     }
 
@@ -97,7 +122,6 @@ impl Crowd {
 struct Peer {
     crowd: Rc<Crowd>,
     number: u32,
-    orders: watch::Receiver<Orders>,
     /// The orders that are not for it: it had not arrived, or followed them already.
     known: Orders,
 }
@@ -112,7 +136,7 @@ impl Peer {
             let settings = &self.crowd.settings;
             let visit = tokio::select! {
                 biased;
-                () = told_to(&mut self.orders, |orders| orders.leave > self.known.leave) => return,
+                () = self.told_to_leave() => return,
                 visit = timeout(PATIENCE, come(settings.kind, self.crowd.caller.clone())) => visit
                     .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()))),
             };
@@ -150,13 +174,14 @@ impl Peer {
         let peer = self.number;
         self.record(Fact::PeerConnected { peer, place });
         // Only who has a connection can reset it.
-        self.known.reset = self.orders.borrow().reset;
+        let crowd = &self.crowd;
+        self.known.reset = crowd.orders.get().reset;
         let known = self.known;
-        let told = |orders: &Orders| orders.leave > known.leave || orders.reset > known.reset;
+        let told = |orders: Orders| orders.leave > known.leave || orders.reset > known.reset;
         let how = tokio::select! {
             biased;
             how = stay => how,
-            () = told_to(&mut self.orders, told) => match self.orders.borrow().leave > known.leave {
+            () = crowd.orders_that(told) => match crowd.orders.get().leave > known.leave {
                 true => LEFT.to_string(),
                 false => {
                     abort.abort();
@@ -169,22 +194,19 @@ impl Peer {
     }
 
     /// Waits, unless it is told to leave: then `false`.
-    async fn waits(&mut self, pause: Duration) -> bool {
+    async fn waits(&self, pause: Duration) -> bool {
         tokio::select! {
             biased;
-            () = told_to(&mut self.orders, |orders| orders.leave > self.known.leave) => false,
+            () = self.told_to_leave() => false,
             () = sleep(pause) => true,
         }
     }
 
+    async fn told_to_leave(&self) {
+        self.crowd.orders_that(|orders| orders.leave > self.known.leave).await;
+    }
+
     fn record(&self, fact: Fact) {
         self.crowd.recorder.record(Source::Peers(self.crowd.settings.name.clone()), fact);
-    }
-}
-
-async fn told_to(orders: &mut watch::Receiver<Orders>, what: impl FnMut(&Orders) -> bool) {
-    // The group lives as long as its process.
-    if orders.wait_for(what).await.is_err() {
-        std::future::pending().await
     }
 }
