@@ -38,6 +38,9 @@ pub struct GatewayConfig {
     /// How long a drain may wait for work in flight, in milliseconds (OpenClaw 2026.5.3-1: 300 000).
     #[serde(default = "default_drain_budget_ms")]
     pub drain_budget_ms: u64,
+    /// How many bytes may wait for a client that does not read fast enough (OpenClaw: 50 MiB; no chat needs that).
+    #[serde(default = "default_max_buffered_bytes")]
+    pub max_buffered_bytes: u64,
     /// The supervisor's stop timeout in milliseconds; the whole shutdown stays below it (systemd's default is
     /// 90 000).
     #[serde(default = "default_stop_timeout_ms")]
@@ -164,6 +167,10 @@ fn default_port() -> u16 {
 
 fn default_drain_budget_ms() -> u64 {
     300_000
+}
+
+fn default_max_buffered_bytes() -> u64 {
+    4 * 1024 * 1024
 }
 
 fn default_stop_timeout_ms() -> u64 {

@@ -382,7 +382,7 @@ impl Gateway {
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
             lanes: Lanes::new(env.clone()),
-            peers: Peers::default(),
+            peers: Peers::new(&config.gateway, policies.slow_consumer),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),

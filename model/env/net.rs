@@ -36,6 +36,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection for T {}
 pub trait ConnectionControl {
     /// Ends the connection at once: the peer gets a reset, pending reads and writes fail.
     fn abort(&self);
+
+    /// Resolves when the connection is broken, also for somebody who neither reads nor writes (`POLLERR`). Where
+    /// nobody asks it may never resolve, which is what this does.
+    fn broken(&self) -> LocalBoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// A handle that can end a connection abortively from anywhere, whoever owns the stream by then.
@@ -46,6 +52,11 @@ impl AbortHandle {
     /// Ends the connection at once with a reset. Harmless when it has already ended.
     pub fn abort(&self) {
         self.0.abort();
+    }
+
+    /// See [`ConnectionControl::broken`].
+    pub fn broken(&self) -> LocalBoxFuture<'static, ()> {
+        self.0.broken()
     }
 }
 

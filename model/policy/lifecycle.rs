@@ -203,3 +203,14 @@ pub enum OldGeneration {
     /// They go on, with everything they hold: OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#16383).
     LeftRunning,
 }
+
+/// What becomes of a client that does not read fast enough for what it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// It is told and closed as soon as more waits for it than is configured.
+    #[default]
+    ToldAndClosed,
+    /// Planted defect: whatever it is sent waits for it, without end.
+    Kept,
+}

@@ -35,6 +35,8 @@ pub struct Policies {
     pub state_write: StateWrite,
     /// How the WebSocket server ends its connections.
     pub peer_close: PeerClose,
+    /// What becomes of a client that does not read fast enough for what it is sent.
+    pub slow_consumer: SlowConsumer,
     /// What `/readyz` says.
     pub readiness: Readiness,
     /// Whether `connect` asks for the token.

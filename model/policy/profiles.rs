@@ -114,6 +114,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
+    ("planted:buffers-unbounded", || Policies { slow_consumer: SlowConsumer::Kept, ..Policies::default() }),
     ("planted:cron-forgets-interrupted", || Policies {
         cron_interruption: CronInterruption::Forgotten,
         ..Policies::default()

@@ -18,8 +18,6 @@ pub(crate) use peers::Peers;
 pub(crate) const PROTOCOL_VERSION: u64 = 3;
 /// Largest frame of an authenticated client (OpenClaw: 25 MiB).
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 25 * 1024 * 1024;
-/// How much may wait for a slow client before it is closed. OpenClaw allows 50 MiB; no chat needs that.
-pub(crate) const MAX_BUFFERED_BYTES: usize = 4 * 1024 * 1024;
 /// How often a client hears from us when nothing happens, in milliseconds (OpenClaw: 30 000).
 pub(crate) const TICK_INTERVAL_MS: u64 = 30_000;
 

@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::MAX_BUFFERED_BYTES;
+use crate::config::GatewayConfig;
 use crate::env::AbortHandle;
+use crate::policy::SlowConsumer;
 
 /// How many conversations one connection may follow.
 pub(super) const MAX_FOLLOWED: usize = 1_000;
@@ -25,11 +26,12 @@ pub(super) enum Outgoing {
 }
 
 /// The registry.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Peers(Rc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    /// How many bytes may wait for one peer.
+    limit: usize,
     next_id: Cell<u64>,
     peers: RefCell<BTreeMap<u64, Peer>>,
     changed: Notify,
@@ -68,6 +70,20 @@ impl Outbox {
 }
 
 impl Peers {
+    /// An empty registry.
+    pub(crate) fn new(config: &GatewayConfig, policy: SlowConsumer) -> Self {
+        let limit = match policy {
+            SlowConsumer::ToldAndClosed => usize::try_from(config.max_buffered_bytes).unwrap_or(usize::MAX),
+            SlowConsumer::Kept => usize::MAX,
+        };
+        Self(Rc::new(Inner {
+            limit,
+            next_id: Cell::default(),
+            peers: RefCell::default(),
+            changed: Notify::new(),
+        }))
+    }
+
     /// Registers a connection that has just been accepted.
     pub(super) fn join(&self, abort: AbortHandle) -> Membership {
         let id = self.0.next_id.get() + 1;
@@ -81,7 +97,7 @@ impl Peers {
     pub(crate) fn publish(&self, session_key: &str, frame: &str) {
         for peer in self.0.peers.borrow().values() {
             if peer.sessions.contains(session_key) {
-                peer.send(frame);
+                peer.send(frame, self.0.limit);
             }
         }
     }
@@ -89,7 +105,7 @@ impl Peers {
     /// Sends a frame to every WebSocket peer.
     pub(crate) fn broadcast(&self, frame: &str) {
         for peer in self.0.peers.borrow().values() {
-            peer.send(frame);
+            peer.send(frame, self.0.limit);
         }
     }
 
@@ -127,10 +143,10 @@ impl Peers {
 }
 
 impl Peer {
-    fn send(&self, frame: &str) {
+    fn send(&self, frame: &str, limit: usize) {
         let Some(outbox) = &self.outbox else { return };
         let buffered = self.buffered_bytes.get() + frame.len();
-        if buffered > MAX_BUFFERED_BYTES {
+        if buffered > limit {
             tracing::warn!(name: "peer.too-slow", buffered_bytes = buffered, "cut off a slow consumer");
             self.abort.abort();
             return;
@@ -166,7 +182,7 @@ impl Membership {
             return false;
         }
         peer.sessions.insert(session_key.to_string());
-        so_far().iter().for_each(|frame| peer.send(frame));
+        so_far().iter().for_each(|frame| peer.send(frame, self.peers.0.limit));
         true
     }
 }

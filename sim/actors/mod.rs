@@ -12,6 +12,7 @@ mod http;
 pub mod intruder;
 pub mod prober;
 pub mod provider;
+pub mod rude;
 mod socket;
 pub mod squatter;
 #[cfg(test)]

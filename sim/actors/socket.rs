@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use gateway::env::{Env, Stream};
+use serde_json::Value;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -13,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::GATEWAY_HOST;
-use super::frames::Frame;
+use super::frames::{self, Frame, string_at};
 
 /// How long a polite client waits for its close frame to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,6 +52,37 @@ pub(super) async fn next_frame(socket: &mut Socket) -> Result<Frame, String> {
             None => return Err("connection ended".into()),
         }
     }
+}
+
+/// Waits for the challenge, authenticates, and gives the gateway's hello.
+pub(super) async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Value, String> {
+    const ID: &str = "connect";
+    loop {
+        match next_frame(socket).await? {
+            Frame::Event { name, payload } if name == "connect.challenge" => {
+                if string_at(&payload, "nonce").is_none() {
+                    return Err("the challenge has no nonce".into());
+                }
+                let request = frames::request(ID, "connect", frames::connect_params(Some(token)));
+                send(socket, request).await?;
+            }
+            Frame::Response { id, answer } if id == ID => {
+                return answer.map_err(|refusal| format!("refused: {}", refusal.reason));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads up to the close frame: what it says, in words; `None` when the connection ends without one. The answer to it
+/// leaves with the next look at the socket.
+pub(super) async fn until_close_frame(socket: &mut Socket) -> Option<String> {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Close(frame) = message {
+            return Some(closed_in_words(frame.as_ref()));
+        }
+    }
+    None
 }
 
 /// Hands a frame to the connection. On success all of it is in the hands of the transport.

@@ -15,7 +15,6 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::backoff;
-use super::frames::{self, Frame, string_at};
 use super::socket::{self, Socket};
 use crate::timeline::{Fact, LEFT_FOR_GOOD, Recorder, Source};
 use conversation::Conversation;
@@ -153,7 +152,7 @@ impl Sender {
     async fn connect(&self) -> Result<(Socket, Value), String> {
         let attempt = async {
             let mut socket = socket::open(&self.env, self.settings.port).await?;
-            let hello = shake_hands(&mut socket, &self.settings.token).await?;
+            let hello = socket::shake_hands(&mut socket, &self.settings.token).await?;
             Ok((socket, hello))
         };
         let too_late = |_| Err(format!("no handshake within {} s", CONNECT_TIMEOUT.as_secs()));
@@ -256,26 +255,6 @@ impl Sender {
     fn record_all(&self, facts: Vec<Fact>) {
         for fact in facts {
             self.record(fact);
-        }
-    }
-}
-
-/// Waits for the challenge, authenticates, and gives the gateway's hello.
-async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Value, String> {
-    const ID: &str = "connect";
-    loop {
-        match socket::next_frame(socket).await? {
-            Frame::Event { name, payload } if name == "connect.challenge" => {
-                if string_at(&payload, "nonce").is_none() {
-                    return Err("the challenge has no nonce".into());
-                }
-                let request = frames::request(ID, "connect", frames::connect_params(Some(token)));
-                socket::send(socket, request).await?;
-            }
-            Frame::Response { id, answer } if id == ID => {
-                return answer.map_err(|refusal| format!("refused: {}", refusal.reason));
-            }
-            _ => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::timeline::{Event, Ledger};
 use crate::verdict::Violation;
 
+mod buffers_are_bounded;
 mod cron_runs_once;
 mod expected_fates;
 mod life;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
+        Box::new(buffers_are_bounded::BuffersAreBounded),
         Box::new(expected_fates::ExpectedFates),
     ]
 }

@@ -47,6 +47,15 @@ pub struct Terms {
     pub cron_jobs: Vec<CronTerm>,
     /// How long a life must have served after a job's time for the run to be over.
     pub cron_grace: Duration,
+    /// Groups of peers that read nothing, each with the sender whose conversation it follows.
+    pub never_reading: Vec<(String, String)>,
+    /// How many bytes may wait for a client that does not read fast enough.
+    pub max_buffered: u64,
+    /// How many bytes more it may be owed: those which the windows of its connection hold, those which are being
+    /// written, and those which the count of an attentive follower lags behind.
+    pub buffer_slack: u64,
+    /// How long the end of its connection may take when it is sent away.
+    pub farewell_grace: Duration,
     /// What the machine's wall clock showed when the world began, in milliseconds since the Unix epoch.
     pub wall_epoch_ms: u64,
 }
@@ -91,6 +100,11 @@ impl Default for Terms {
             cron_jobs: Vec::new(),
             // A turn of ten minutes that has waited for its place.
             cron_grace: Duration::from_secs(15 * 60),
+            never_reading: Vec::new(),
+            max_buffered: 4 << 20,
+            // Twice 64 KiB of windows, a long frame, and a step of the count.
+            buffer_slack: 256 << 10,
+            farewell_grace: Duration::from_secs(5),
             wall_epoch_ms: 0,
         }
     }

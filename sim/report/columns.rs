@@ -28,6 +28,8 @@ pub(super) enum Column {
     /// Processes share a slot when one starts after the other has ended.
     Slot(usize),
     Sender(usize),
+    /// All rude peers.
+    Peers,
     Prober,
     Model,
     Disk,

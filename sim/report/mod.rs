@@ -9,6 +9,7 @@ use crate::cli::ReportOptions;
 use crate::verdict::RunResult;
 
 mod columns;
+mod crowds;
 mod disk_words;
 mod log_words;
 mod phrases;

@@ -28,6 +28,8 @@ pub(super) enum Place {
     Model,
     /// The disk, by itself.
     Disk,
+    /// Rude peers, by the name of their group.
+    Peers(String),
 }
 
 /// The column and the phrase of an event; `None` for what other code words (operations of the disk) or other
@@ -39,6 +41,7 @@ pub(super) fn phrase(event: &Event, keys: &Keys) -> Option<(Place, String)> {
         Fact::Log { pid, record } => return Some((Place::Process(*pid), log_words(record, keys)?)),
         Fact::ReadySeen { ready, .. } => return Some((Place::Prober, ready_words(*ready).to_string())),
         fact => sender_words(fact)
+            .or_else(|| peer_words(fact))
             .or_else(|| model_words(fact))
             .or_else(|| process_words(fact))
             .or_else(|| supervisor_words(fact))
@@ -65,6 +68,7 @@ fn place(event: &Event) -> Place {
         (_, Source::Process(pid)) => Place::Process(*pid),
         (_, Source::Sender(name)) => Place::Sender(name.clone()),
         (_, Source::Prober) => Place::Prober,
+        (_, Source::Peers(name)) => Place::Peers(name.clone()),
     }
 }
 
@@ -96,6 +100,15 @@ fn sender_words(fact: &Fact) -> Option<String> {
         }
         Fact::IntruderAnswered { request, refused: true } => format!("refused: {request}"),
         Fact::IntruderAnswered { request, refused: false } => format!("SERVED: {request}"),
+        _ => return None,
+    })
+}
+
+fn peer_words(fact: &Fact) -> Option<String> {
+    Some(match fact {
+        Fact::PeerConnected { place, .. } => format!("connected, {place}"),
+        Fact::PeerTurnedAway { how, .. } => format!("turned away: {how}"),
+        Fact::PeerEnded { how, .. } => format!("ended: {how}"),
         _ => return None,
     })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gateway::env::{FsOp, Pid};
 
 use super::columns::{Column, Columns, GAP, TIME, WIDE, length};
+use super::crowds::Crowds;
 use super::disk_words::{DiskWords, refused_lock};
 use super::log_words::Keys;
 use super::phrases::{NO_BREAK, Place, length_of_time, note, phrase};
@@ -102,6 +103,7 @@ struct Stage {
     slot_of: BTreeMap<Pid, usize>,
     senders: Vec<String>,
     keys: Keys,
+    crowds: Crowds,
     /// By column: what it said last, and how often it has said that again since.
     repeating: BTreeMap<Column, (String, u32)>,
     titles: BTreeMap<Column, String>,
@@ -122,6 +124,7 @@ impl Stage {
             slot_of: BTreeMap::new(),
             senders: Vec::new(),
             keys: Keys::default(),
+            crowds: Crowds::default(),
             repeating: BTreeMap::new(),
             titles: BTreeMap::new(),
             machine: None,
@@ -189,6 +192,7 @@ impl Stage {
             Place::Sender(name) => Some(self.sender(name)),
             Place::Prober => Some(Column::Prober),
             Place::Model => Some(Column::Model),
+            Place::Peers(name) => return self.show_peer(at, name, &words),
             Place::Disk => {
                 self.open_disk = None;
                 Some(Column::Disk)
@@ -201,6 +205,15 @@ impl Stage {
             self.repeating.insert(column, (words.clone(), 0));
         }
         self.push(at, column, words, None);
+    }
+
+    /// Peers that do the same together share an entry.
+    fn show_peer(&mut self, at: Duration, name: &str, words: &str) {
+        let (index, told) = self.crowds.take(at, name, words, self.entries.len());
+        match self.entries.get_mut(index) {
+            Some(entry) => entry.words = told,
+            None => self.push(at, Some(Column::Peers), told, None),
+        }
     }
 
     /// Whether a column would only say once more what it said last. Who hands over the same message again, or is
@@ -241,6 +254,7 @@ impl Stage {
                 Column::Supervisor => "supervisor",
                 Column::Slot(_) => "gateway",
                 Column::Prober => "readyz",
+                Column::Peers => "peers",
                 Column::Model => "model",
                 Column::Disk => "disk",
             };

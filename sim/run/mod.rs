@@ -15,6 +15,7 @@ use crate::world::{World, WorldSettings};
 mod cast;
 mod isolation;
 mod observer;
+mod peers;
 mod script;
 mod service;
 mod stage;
@@ -61,7 +62,8 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
         let stage = Stage::build(&world, scenario, profile)?;
         observer::watch(&stage);
         let senders = cast::enter(&world, scenario)?;
-        let script = Script::begin(&stage, scenario, senders);
+        let groups = peers::enter(&world, scenario)?;
+        let script = Script::begin(&stage, scenario, senders, groups);
         let storm = script.storm(scenario.storm_limit).await;
         stage.end_faults();
         world.recorder().record(Source::World, Fact::SettleBegan);
@@ -79,7 +81,7 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
 fn process_slots(scenario: &Scenario) -> usize {
     const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
-    2 + onlookers + trouble::processes(scenario) + tools::count(scenario) + LIVES
+    2 + onlookers + trouble::processes(scenario) + peers::processes(scenario) + tools::count(scenario) + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
@@ -89,6 +91,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));
     notes.extend(tools::never_ended(&events));
+    notes.extend(peers::never_came(scenario, &events));
     let verdict = match (violations.is_empty(), notes.is_empty()) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Inconclusive,
@@ -152,6 +155,10 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         drain_budget: scenario.gateway.drain_budget,
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
+        never_reading: peers::never_reading(scenario)
+            .map(|(group, sender)| (group.to_string(), sender.to_string()))
+            .collect(),
+        max_buffered: scenario.gateway.max_buffered,
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }

@@ -10,7 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::cast::Senders;
+use super::peers::{self, Groups};
 use super::stage::Stage;
+use crate::actors::rude::PeersCommand;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
 use crate::timeline::words::ordinal;
@@ -78,9 +80,10 @@ enum Moment {
 
 impl Script {
     /// Arms every step. Anchors count the events of the world from its beginning.
-    pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders) -> Self {
+    pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders, groups: Groups) -> Self {
         let began = Instant::now();
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
+        let groups = Rc::new(groups);
         let steps = scenario.steps.iter().map(|step| {
             let moment_in_words = moment_words(&step.when);
             let moment = moment(&stage.world, began, &step.when);
@@ -89,6 +92,7 @@ impl Script {
             let player = Player {
                 stage: stage.clone(),
                 sender: sender_of(&step.verb).and_then(|name| senders.get(name)).cloned(),
+                groups: groups.clone(),
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
                 drawn,
@@ -273,6 +277,7 @@ struct Player {
     stage: Stage,
     /// Held for as long as the step may need it: a sender whose last step is over may leave.
     sender: Option<mpsc::UnboundedSender<SenderCommand>>,
+    groups: Rc<Groups>,
     port: u16,
     verb: Verb,
     drawn: Drawn,
@@ -306,6 +311,9 @@ impl Player {
             Verb::ClockJump { direction, .. } => stage.clock_jump(lasting, *direction),
             Verb::SquatLock(squat) => stage.squat_lock(&squat.lock, patience, lasting, progress).await,
             Verb::LeaveLock(left) => stage.leave_lock(&left.lock, left.owner, lasting, port),
+            Verb::PeersArrive { peers } => self.tell_peers(peers, PeersCommand::Arrive),
+            Verb::PeersLeave { peers } => self.tell_peers(peers, PeersCommand::Leave),
+            Verb::PeersReset { peers } => self.tell_peers(peers, PeersCommand::Reset),
         }
     }
 
@@ -318,6 +326,10 @@ impl Player {
             *self.told_to_send.borrow_mut().entry(from.to_string()).or_default() += 1;
         }
         Ok(())
+    }
+
+    fn tell_peers(&self, name: &str, command: PeersCommand) -> Result<(), String> {
+        peers::tell(&self.stage.world, &self.groups, name, command)
     }
 
     fn tell(&self, sender: &str, command: SenderCommand) -> Result<(), String> {

@@ -251,6 +251,7 @@ fn config_text(scenario: &Scenario) -> String {
             "auth": {"token": gateway.token},
             "stateDir": STATE_DIR,
             "drainBudgetMs": gateway.drain_budget.as_millis() as u64,
+            "maxBufferedBytes": gateway.max_buffered,
             "stopTimeoutMs": service::stop_timeout(&gateway.supervisor).as_millis() as u64,
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},

@@ -24,6 +24,7 @@ pub const INVARIANTS: &[&str] = &[
     "cron-runs-once",
     "readiness-tells-the-truth",
     "nothing-without-authentication",
+    "buffers-are-bounded",
     "expected-fates",
 ];
 

@@ -5,6 +5,7 @@
 
 use gateway::env::Signal;
 
+use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
@@ -70,6 +71,8 @@ pub(super) enum Shape {
     Event,
     /// A sender's name.
     Sender,
+    /// The name of a group of peers.
+    Peers,
     Table(&'static [Key]),
     /// A table of tables under names of the author's choice.
     Named(&'static [Key]),
@@ -92,6 +95,7 @@ impl Shape {
             Self::TwoMachines => r#"["clients", "gateway"]"#.into(),
             Self::Event => r#""run.started""#.into(),
             Self::Sender => r#""ann""#.into(),
+            Self::Peers => r#""tabs""#.into(),
             Self::Table(_) | Self::Named(_) | Self::Supervisor | Self::Policies => "{ ... }".into(),
             Self::Steps => "[{ ... }]".into(),
             Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
@@ -132,6 +136,12 @@ pub(super) const FILE: &[Key] = &[
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
+    key(
+        "peers",
+        Shape::Named(PEERS),
+        Optional,
+        "Those who connect and do not do their part, by name of their group",
+    ),
     key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
@@ -160,6 +170,12 @@ pub(super) const GATEWAY: &[Key] = &[
         Default("300s"),
         "How long it may go on working on accepted messages before it ends; for a stop, the supervisor's stop \
          timeout cuts this short",
+    ),
+    key(
+        "max-buffered",
+        Shape::Whole(1_024, 1 << 30),
+        Default("4194304"),
+        "How many bytes may wait for a client that does not read fast enough",
     ),
     key(
         "startup",
@@ -395,6 +411,9 @@ pub(super) const VERBS: &[VerbKeys] = &[
     CLOCK_JUMP,
     SQUAT_LOCK,
     LEAVE_LOCK,
+    PEERS_ARRIVE,
+    PEERS_LEAVE,
+    PEERS_RESET,
 ];
 
 fn verbs() -> Vec<(&'static str, &'static str)> {

@@ -13,8 +13,9 @@ use indexmap::IndexMap;
 
 use super::error::{Problem, Read};
 use super::keys::{MOST_MESSAGES, MOST_TOOLS};
+use super::peers_keys::MOST_PEERS;
 use super::table::Table;
-use super::{CronSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
+use super::{CronSetup, PeersSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
 use crate::timeline::MessageId;
 
 /// The longest file that is read, in bytes.
@@ -92,6 +93,21 @@ pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) 
         return refuse(&what, MOST_TOKENS, "lower `count`, or the provider's `tokens`.");
     }
     Ok(())
+}
+
+/// There are not too many peers, those included that steps bring once more.
+pub(super) fn peers(file: &Table<'_>, steps: &[Step], peers: &IndexMap<String, PeersSetup>) -> Read<()> {
+    let waves = |name: &String| {
+        let brings = |step: &&Step| matches!(&step.verb, Verb::PeersArrive { peers } if peers == name);
+        steps.iter().filter(brings).count().max(1) as u64
+    };
+    let all: u64 = peers.iter().map(|(name, setup)| u64::from(setup.count) * waves(name)).sum();
+    if all <= MOST_PEERS {
+        return Ok(());
+    }
+    Err(Problem::at(file.span_of_key("peers").unwrap_or_default(), format!("there are {all} peers"))
+        .label(format!("at most {MOST_PEERS}, all groups together and each as often as a step lets it in"))
+        .help("lower `count`: whatever goes wrong with a thousand goes wrong with hundreds."))
 }
 
 fn at_most(most: usize, found: usize, what: &str, file: &Table<'_>) -> Read<()> {

@@ -16,9 +16,12 @@ mod events;
 mod expect;
 mod keys;
 mod limits;
+mod peers;
+mod peers_keys;
 mod policies;
 mod read;
 mod read_expect;
+mod read_peers;
 mod read_steps;
 mod read_supervisor;
 mod read_trouble;
@@ -39,6 +42,7 @@ pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
 pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
+pub use peers::{PeerKind, PeersSetup};
 pub use schema::schema;
 pub use setup::{
     Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
@@ -75,6 +79,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// Rude peers, by the name of their group, in the order of the file.
+    pub peers: IndexMap<String, PeersSetup>,
     /// The gateway's scheduled jobs, by name, in the order of the file.
     pub cron: IndexMap<String, CronSetup>,
     /// The gateway's disk while nothing is broken.

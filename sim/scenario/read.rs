@@ -20,7 +20,7 @@ use super::table::{
 };
 use super::{
     CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
-    limits, read_expect, read_steps, read_supervisor,
+    limits, read_expect, read_peers, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
@@ -35,10 +35,13 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     let provider = provider(&file.table("provider", "[provider]")?)?;
     let senders = senders(&file)?;
     limits::senders(&file, &senders)?;
+    let peers = read_peers::peers(&file, &senders)?;
     let cron = cron(&file, &senders, storm_limit + settle)?;
-    let world = read_steps::World { source, senders: &senders, gateway: &gateway, storm_limit };
+    let world =
+        read_steps::World { source, senders: &senders, peers: &peers, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
     limits::steps(&file, &steps, &provider)?;
+    limits::peers(&file, &steps, &peers)?;
     let expect = read_expect::expectations(&file.table("expect", "[expect]")?, &senders, &steps)?;
     Ok(Scenario {
         path: path.to_path_buf(),
@@ -54,6 +57,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
         intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,
         gateway,
         senders,
+        peers,
         cron,
         steps,
         expect,
@@ -80,6 +84,7 @@ fn gateway(table: &Table<'_>, run: Duration) -> Read<GatewaySetup> {
         port: table.get("port", whole)?,
         token: table.get("token", text)?,
         drain_budget: table.get("drain-budget", duration)?,
+        max_buffered: table.get("max-buffered", whole)?,
         startup: table.get("startup", range)?,
         supervisor,
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
@@ -180,7 +185,7 @@ fn cron(
 }
 
 /// What keeps `name` from being a sender's name.
-fn unfit_name(name: &str) -> Option<String> {
+pub(super) fn unfit_name(name: &str) -> Option<String> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_word) {
         return Some("a name has small letters, digits and hyphens, and begins with a letter".into());

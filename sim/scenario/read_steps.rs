@@ -12,13 +12,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Problem, Read};
 use super::keys::{self, STEP, VERBS, VerbKeys};
+use super::read_peers;
 use super::read_trouble::{self, pattern, state_file};
 use super::table::{
     Input, Table, choice, duration, entries, in_file_order, range, some_range, some_text, text, whole,
     wrong_type,
 };
 use super::{
-    Anchor, Choice, GatewaySetup, Machine, SenderSetup, Step, Supervisor, Target, Verb, When, events, limits,
+    Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb, When,
+    events, limits,
 };
 
 /// What steps may refer to.
@@ -26,6 +28,7 @@ pub(super) struct World<'a> {
     /// The text of the whole file, for line numbers.
     pub(super) source: &'a str,
     pub(super) senders: &'a IndexMap<String, SenderSetup>,
+    pub(super) peers: &'a IndexMap<String, PeersSetup>,
     pub(super) gateway: &'a GatewaySetup,
     pub(super) storm_limit: Duration,
 }
@@ -222,9 +225,9 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "corrupt-state" => {
             Verb::CorruptState { file: table.get("file", state_file)?, text: table.get("text", text)? }
         }
-        _ => match read_trouble::verb(table, word, world)? {
-            Some(verb) => verb,
-            None => unreachable!("{word} is in VERBS"),
+        _ => match (read_trouble::verb(table, word, world)?, read_peers::verb(table, word, world)?) {
+            (Some(verb), _) | (None, Some(verb)) => verb,
+            (None, None) => unreachable!("{word} is in VERBS"),
         },
     })
 }
@@ -249,6 +252,9 @@ fn label(verb: &Verb, word: &str) -> String {
             format!("crash at {operation} of {}", crash.calls.file)
         }
         Verb::ClockJump { direction, .. } => format!("clock jumps {}", direction.word()),
+        Verb::PeersArrive { peers } => format!("{peers} arrive"),
+        Verb::PeersLeave { peers } => format!("{peers} leave"),
+        Verb::PeersReset { peers } => format!("{peers} reset"),
         _ => word.replace('-', " "),
     }
 }

@@ -10,6 +10,8 @@ use gateway::config::OnInterruption;
 use gateway::policy::{self, Policies};
 
 use super::keys::{self, Key, Need, STEP, Shape, VERBS};
+use super::peers::PeerKind;
+use super::peers_keys::PEERS;
 use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
 use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind};
 use super::supervisor_keys::{KIND, KINDS};
@@ -74,6 +76,8 @@ fn table(name: &str) -> String {
         "gateway" => of_keys(keys::GATEWAY),
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
+        "peers" => of_keys(PEERS),
+        "peer-kinds" => of_words("kind", &PeerKind::meanings()),
         "network" => of_keys(keys::NETWORK),
         "cron" => of_keys(keys::CRON),
         "interruptions" => of_words("on-interruption", &OnInterruption::meanings()),
@@ -153,6 +157,7 @@ fn value(shape: &Shape) -> String {
         Shape::TwoMachines => "list of two machines".into(),
         Shape::Event => "an event's name".into(),
         Shape::Sender => "a sender's name".into(),
+        Shape::Peers => "the name of a group of peers".into(),
         Shape::Table(_) => "table".into(),
         Shape::Named(_) => "tables by name".into(),
         Shape::Supervisor => "table".into(),

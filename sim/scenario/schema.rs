@@ -54,7 +54,7 @@ fn description(key: &Key) -> String {
 
 fn shape(shape: &Shape) -> Value {
     match shape {
-        Shape::Text | Shape::Sender => json!({ "type": "string" }),
+        Shape::Text | Shape::Sender | Shape::Peers => json!({ "type": "string" }),
         Shape::Whole(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Shape::WholeRange(min, max) => json!({ "anyOf": [
             { "type": "integer", "minimum": min, "maximum": max },

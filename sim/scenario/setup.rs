@@ -43,6 +43,8 @@ pub struct GatewaySetup {
     pub token: String,
     /// The drain budget in its configuration.
     pub drain_budget: Duration,
+    /// How many bytes may wait for one client, in its configuration.
+    pub max_buffered: u64,
     /// How long a start takes before the program itself runs: exec, loading, runtime. A signal in that time
     /// has its default action. Drawn for each start.
     pub startup: DurationRange,

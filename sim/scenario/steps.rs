@@ -142,6 +142,21 @@ pub enum Verb {
     SquatLock(Squat),
     /// A lock is there that nobody holds.
     LeaveLock(LeftLock),
+    /// Rude peers are let in.
+    PeersArrive {
+        /// Their group.
+        peers: String,
+    },
+    /// Rude peers close their connections for good.
+    PeersLeave {
+        /// Their group.
+        peers: String,
+    },
+    /// Rude peers reset their connections.
+    PeersReset {
+        /// Their group.
+        peers: String,
+    },
 }
 
 /// A machine of the world.

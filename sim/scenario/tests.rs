@@ -87,6 +87,13 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("name that fills the line", "[senders.an-uncommonly-long-name-for-a-sender]"),
     ("restarts without end", "[gateway.supervisor]\nrestart-delay = \"0s\"\nstart-limit-burst = 0"),
     ("unknown kind of sender", "[senders.ann]\nkind = \"never-read\""),
+    ("unknown kind of peer", "[peers.tabs]\nkind = \"never-answers\""),
+    ("peers of no kind", "[peers.tabs]\ncount = 3"),
+    ("no peers", "[peers.tabs]\nkind = \"bare\"\ncount = 0"),
+    ("too many peers", "[peers.a]\nkind = \"bare\"\ncount = 600\n[peers.b]\nkind = \"bare\"\ncount = 600"),
+    ("peers that join nobody", "[peers.tabs]\nkind = \"never-reads\"\njoins = \"bob\"\n[senders.ann]"),
+    ("peers that cannot join", "[peers.tabs]\nkind = \"bare\"\njoins = \"ann\"\n[senders.ann]"),
+    ("peers called like a sender", "[peers.ann]\nkind = \"bare\"\n[senders.ann]"),
     ("range backwards", "[network]\nlatency = \"5ms..1ms\""),
     ("half a range", "[network]\nlatency = \"5ms..\""),
     ("probe without interval", "[probe]"),
@@ -169,6 +176,9 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ),
     ("transcript of nobody", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"dead\"\ntranscript-of = \"bob\""),
     ("unknown owner", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"alive\""),
+    ("peers without a group", "at = \"1s\"\ndo = \"peers-reset\""),
+    ("unknown peers", "at = \"1s\"\ndo = \"peers-leave\"\npeers = \"tab\"\n[peers.tabs]\nkind = \"bare\""),
+    ("undeclared peers", "at = \"1s\"\ndo = \"peers-arrive\"\npeers = \"tabs\""),
     ("no fate", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = []"),
 ];
 
@@ -307,6 +317,8 @@ fn value_for(key: &Key) -> String {
         Shape::Named(keys) | Shape::Table(keys) => {
             let inner: Vec<_> = keys.iter().map(|key| format!("{} = {}", key.name, value_for(key))).collect();
             match key.shape {
+                // Groups of peers have names of their own.
+                Shape::Named(_) if key.name == "peers" => format!("{{ tabs = {{ {} }} }}", inner.join(", ")),
                 Shape::Named(_) => format!("{{ ann = {{ {} }} }}", inner.join(", ")),
                 _ => format!("{{ {} }}", inner.join(", ")),
             }
@@ -323,7 +335,7 @@ fn every_documented_key_is_accepted() {
         let rest = match key.name {
             "name" => String::new(),
             "expect" => format!("name = \"x\"\n{send}\nsenders = {{ ann = {{}} }}"),
-            "cron" => "name = \"x\"\nsenders = { ann = {} }".into(),
+            "cron" | "peers" => "name = \"x\"\nsenders = { ann = {} }".into(),
             _ => "name = \"x\"".into(),
         };
         good(&format!("{rest}\n{line}"));
@@ -333,6 +345,7 @@ fn every_documented_key_is_accepted() {
         let own: String = of.keys.iter().map(line).collect();
         good(&format!("name = \"x\"\n[gateway.supervisor]\nkind = {:?}\n{own}", of.kind.word()));
     }
+    let step = |text: &str| step(text) + "[peers.tabs]\nkind = \"bare\"\n";
     for verb in VERBS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
         let is_alone =
@@ -371,6 +384,25 @@ fn scheduled_jobs_get_their_defaults_and_know_their_senders() {
     assert!(refused("session-of = \"bob\"").expect_err("nobody").contains("unknown sender `bob`"));
     let often = "name = \"x\"\n[cron.report]\nevery = \"500ms\"\n";
     assert!(render(&parse(often).expect_err("too often")).contains("more than once a second"));
+}
+
+#[test]
+fn peers_get_their_defaults_and_count_once_for_each_step_that_lets_them_in() {
+    let group = "name = \"x\"\n[senders.ann]\n[peers.tabs]\nkind = \"never-reads\"\n";
+    let tabs = good(group).peers["tabs"].clone();
+    assert_eq!((tabs.kind.word(), tabs.count, tabs.arrive.to_string()), ("never-reads", 1, "0s..1s".into()));
+    assert_eq!((tabs.returns, tabs.joins), (None, None));
+    let own = "count = 400\narrive = \"5s\"\nreturns = \"0ms\"\njoins = \"ann\"\n";
+    let tabs = good(&format!("{group}{own}")).peers["tabs"].clone();
+    assert_eq!((tabs.count, tabs.arrive), (400, DurationRange::exactly(Duration::from_secs(5))));
+    assert_eq!(
+        (tabs.returns, tabs.joins.as_deref()),
+        (Some(DurationRange::exactly(Duration::ZERO)), Some("ann"))
+    );
+    let wave = "[[steps]]\nat = \"1s\"\ndo = \"peers-arrive\"\npeers = \"tabs\"\n";
+    let waves = |count: usize| parse(&format!("{group}{own}{}", wave.repeat(count))).map(drop);
+    assert!(waves(2).is_ok());
+    assert_eq!(waves(3).expect_err("too many").to_string(), "there are 1200 peers");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub enum Source {
     Sender(String),
     /// The readiness prober.
     Prober,
+    /// Rude peers, by the name of their group.
+    Peers(String),
 }
 
 /// A message as its sender counts it: `ann#1` is the first message that `ann` handed over.
@@ -245,6 +247,17 @@ pub enum Fact {
     /// An explicit error or notice reached the sender; about one message, or about its whole conversation.
     NoticeReceived { message: Option<MessageId>, text: String, via: Via },
 
+    // -- rude peers, by their number in their group, counted from 1
+    /// A peer has come as far as its kind goes; `place` says how far that is.
+    PeerConnected { peer: u32, place: &'static str },
+    /// A peer did not come that far; `how` in words.
+    PeerTurnedAway { peer: u32, how: String },
+    /// A connection that had come that far ended; `how` in words.
+    PeerEnded { peer: u32, place: &'static str, how: String },
+    /// Somebody who follows a sender's conversation and reads everything at once has been sent so many bytes of its
+    /// events since the world began. Told in steps, so the truth may be a little more.
+    ConversationHeard { sender: String, bytes: u64 },
+
     // -- model provider
     /// The provider received a request whose last user message is `message`.
     ProviderRequested { message: MessageId, request: u32 },
@@ -365,6 +378,10 @@ impl Fact {
             Self::MessageStopRequested { .. } => "message.stop-requested",
             Self::ReplyReceived { .. } => "reply.received",
             Self::NoticeReceived { .. } => "notice.received",
+            Self::PeerConnected { .. } => "peer.connected",
+            Self::PeerTurnedAway { .. } => "peer.turned-away",
+            Self::PeerEnded { .. } => "peer.ended",
+            Self::ConversationHeard { .. } => "conversation.heard",
             Self::ProviderRequested { .. } => "provider.requested",
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",

@@ -5,7 +5,10 @@
 //! send it with; so do the wires, where it cannot be noticed. It halves their work. Knows segments, not kernels,
 //! machines or time.
 
-use turmoil_net::{TcpFlags, TcpSegment};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use turmoil_net::{Packet, TcpFlags, TcpSegment, Transport};
 
 /// One direction of a connection.
 #[derive(Clone, Copy)]
@@ -60,10 +63,28 @@ impl Flow {
     }
 }
 
+/// Sender and receiver of a TCP packet.
+pub(super) fn tcp_ends(packet: &Packet) -> Option<(SocketAddr, SocketAddr)> {
+    let Transport::Tcp(segment) = &packet.payload else { return None };
+    Some((SocketAddr::new(packet.src, segment.src_port), SocketAddr::new(packet.dst, segment.dst_port)))
+}
+
+/// A reset that seems to come from `from`. Kernels look at nothing but its addresses and the flag.
+pub(super) fn reset_segment(from: SocketAddr, to: SocketAddr) -> Packet {
+    let segment = TcpSegment {
+        src_port: from.port(),
+        dst_port: to.port(),
+        seq: 0,
+        ack: 0,
+        flags: TcpFlags { rst: true, ack: true, ..TcpFlags::default() },
+        window: 0,
+        payload: Bytes::new(),
+    };
+    Packet { src: from.ip(), dst: to.ip(), ttl: 64, payload: Transport::Tcp(segment) }
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn segment(seq: u32, payload: usize, ack: u32, window: u16) -> TcpSegment {

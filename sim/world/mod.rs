@@ -28,6 +28,7 @@ mod current;
 mod doors;
 mod executable;
 mod flow;
+mod lines;
 mod log;
 mod machine;
 mod network;

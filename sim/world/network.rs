@@ -16,11 +16,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
-use super::flow::Flow;
+use super::flow::{Flow, reset_segment, tcp_ends};
+use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
@@ -79,6 +79,8 @@ struct State {
     cut: BTreeMap<Link, Vec<Parked>>,
     /// Connections whose stream was dropped while the peer may still send (local end, remote end).
     orphans: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// Who wants to know of resets.
+    lines: Lines,
     /// Something arrives sooner than anything did when the alarm was last looked at.
     is_early: bool,
     egress: Vec<Packet>,
@@ -141,6 +143,7 @@ impl Network {
             dark: BTreeSet::new(),
             cut: BTreeMap::new(),
             orphans: BTreeSet::new(),
+            lines: Lines::default(),
             is_early: false,
             egress: Vec::new(),
         };
@@ -284,8 +287,15 @@ impl Network {
     }
 
     /// A new connection uses this pair of addresses.
-    pub(super) fn mark_owned(&self, local: SocketAddr, remote: SocketAddr) {
-        self.state.borrow_mut().orphans.remove(&(local, remote));
+    pub(super) fn mark_owned(&self, local: SocketAddr, remote: SocketAddr) -> Rc<Line> {
+        let mut state = self.state.borrow_mut();
+        state.orphans.remove(&(local, remote));
+        state.lines.open(local, remote)
+    }
+
+    /// Nobody has to know any more whether this connection is broken.
+    pub(super) fn forget_line(&self, local: SocketAddr, remote: SocketAddr, line: &Rc<Line>) {
+        self.state.borrow_mut().lines.close(local, remote, line);
     }
 
     /// Moves what the kernels want to send onto the wires.
@@ -447,7 +457,12 @@ impl State {
         self.deliver(packet);
     }
 
-    fn deliver(&self, packet: Packet) {
+    fn deliver(&mut self, packet: Packet) {
+        if let Transport::Tcp(TcpSegment { flags: TcpFlags { rst: true, .. }, .. }) = packet.payload
+            && let Some((remote, local)) = tcp_ends(&packet)
+        {
+            self.lines.reset(local, remote);
+        }
         if let Some(guard) = &self.guard {
             guard.deliver(packet);
         }
@@ -565,24 +580,4 @@ impl Future for Pump {
             }
         }
     }
-}
-
-/// Sender and receiver of a TCP packet.
-fn tcp_ends(packet: &Packet) -> Option<(SocketAddr, SocketAddr)> {
-    let Transport::Tcp(segment) = &packet.payload else { return None };
-    Some((SocketAddr::new(packet.src, segment.src_port), SocketAddr::new(packet.dst, segment.dst_port)))
-}
-
-/// A reset that seems to come from `from`. Kernels look at nothing but its addresses and the flag.
-fn reset_segment(from: SocketAddr, to: SocketAddr) -> Packet {
-    let segment = TcpSegment {
-        src_port: from.port(),
-        dst_port: to.port(),
-        seq: 0,
-        ack: 0,
-        flags: TcpFlags { rst: true, ack: true, ..TcpFlags::default() },
-        window: 0,
-        payload: Bytes::new(),
-    };
-    Packet { src: from.ip(), dst: to.ip(), ttl: 64, payload: Transport::Tcp(segment) }
 }

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
 
+use super::lines::Line;
 use super::machine::{Machine, PortOwner};
 use super::network::RECEIVE_BUFFER;
 use super::process::Process;
@@ -108,8 +109,8 @@ impl Process {
     /// Wraps a connected socket; the peer is shown as `port` of `peer`'s address.
     fn stream(self: &Rc<Self>, inner: TcpStream, peer: &Machine, port: u16) -> io::Result<Stream> {
         let (local, remote) = (inner.local_addr()?, inner.peer_addr()?);
-        self.world.network().mark_owned(local, remote);
-        let wire = Rc::new(Wire { process: self.clone(), local, remote, ended: Cell::new(false) });
+        let line = self.world.network().mark_owned(local, remote);
+        let wire = Rc::new(Wire { process: self.clone(), local, remote, line, ended: Cell::new(false) });
         let shown = if peer.id == self.machine.id { Ipv4Addr::LOCALHOST } else { peer.address() };
         let io = ConnectedSocket {
             inner: Some(inner),
@@ -325,6 +326,7 @@ struct Wire {
     process: Rc<Process>,
     local: SocketAddr,
     remote: SocketAddr,
+    line: Rc<Line>,
     /// Reset by this end, or closed.
     ended: Cell<bool>,
 }
@@ -334,5 +336,15 @@ impl ConnectionControl for Wire {
         if !self.process.is_dead() && !self.ended.replace(true) {
             self.process.world.network().reset(self.local, self.remote);
         }
+    }
+
+    fn broken(&self) -> LocalBoxFuture<'static, ()> {
+        Box::pin(self.line.clone().broken())
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.process.world.network().forget_line(self.local, self.remote, &self.line);
     }
 }

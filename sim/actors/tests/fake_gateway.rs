@@ -3,7 +3,7 @@
 //! It panics when a client does not keep to the script: the test then fails where the client went wrong.
 
 use futures_util::{SinkExt, StreamExt};
-use gateway::env::{Env, Listener};
+use gateway::env::{Env, Listener, Stream};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -57,6 +57,16 @@ impl FakeGateway {
 }
 
 impl Client {
+    /// A client over a connection that somebody else has upgraded.
+    pub(super) fn over(socket: Socket) -> Self {
+        Self { socket }
+    }
+
+    /// The connection, past the WebSocket protocol.
+    pub(super) fn into_stream(self) -> Stream {
+        self.socket.into_inner()
+    }
+
     /// The next request, or `None` when the connection is over.
     pub(super) async fn next(&mut self) -> Option<Asked> {
         loop {

@@ -3,6 +3,7 @@
 mod fake_gateway;
 mod intruder_and_prober;
 mod provider;
+mod rude;
 mod stage;
 mod webchat;
 

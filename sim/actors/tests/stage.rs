@@ -74,7 +74,7 @@ where
 
 /// An actor's event in one line; `None` when it is not an actor's.
 fn line(event: &Event) -> Option<String> {
-    if !matches!(event.source, Source::Sender(_) | Source::Provider | Source::Prober) {
+    if !matches!(event.source, Source::Sender(_) | Source::Provider | Source::Prober | Source::Peers(_)) {
         return None;
     }
     let name = event.fact.name();
@@ -96,6 +96,10 @@ fn line(event: &Event) -> Option<String> {
         Fact::IntruderAnswered { request, refused } => {
             format!("{request}: {}", if *refused { "refused" } else { "LET IN" })
         }
+        Fact::PeerConnected { peer, place } => format!("{peer} {place}"),
+        Fact::PeerTurnedAway { peer, how } => format!("{peer} {how}"),
+        Fact::PeerEnded { peer, place, how } => format!("{peer} {place}: {how}"),
+        Fact::ConversationHeard { sender, bytes } => format!("{sender} {}", bytes / 65_536),
         Fact::Injected { what } => what.clone(),
         fact => fact.message().map(ToString::to_string).unwrap_or_default(),
     };

@@ -1,0 +1,76 @@
+//! Reading `[peers.NAME]` and the steps that let groups of peers in, send them away and reset them.
+
+use indexmap::IndexMap;
+
+use super::error::{Problem, Read};
+use super::peers_keys::PEERS;
+use super::read::unfit_name;
+use super::read_steps::{self, World};
+use super::table::{Table, choice, entries, in_file_order, range, text, whole};
+use super::{Choice, PeersSetup, SenderSetup, Verb, nearest};
+
+/// Reads all groups of the file.
+pub(super) fn peers(
+    file: &Table<'_>,
+    senders: &IndexMap<String, SenderSetup>,
+) -> Read<IndexMap<String, PeersSetup>> {
+    let Some(value) = file.value("peers") else { return Ok(IndexMap::new()) };
+    let mut peers = IndexMap::new();
+    for (name, value) in in_file_order(entries(value, "peers")?) {
+        let why = unfit_name(name.get_ref()).or_else(|| {
+            senders.contains_key(name.get_ref().as_ref()).then(|| "a sender has this name".to_string())
+        });
+        if let Some(why) = why {
+            return Err(Problem::at(name.span(), format!("`{name}` cannot be the name of a group of peers"))
+                .label(why));
+        }
+        let what = format!("[peers.{name}]");
+        let table = Table::open(what, value.span(), entries(value, name.get_ref())?, PEERS)?;
+        peers.insert(name.get_ref().to_string(), group(&table, senders)?);
+    }
+    Ok(peers)
+}
+
+fn group(table: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<PeersSetup> {
+    let setup = PeersSetup {
+        kind: table.get("kind", choice)?,
+        count: table.get("count", whole)?,
+        arrive: table.get("arrive", range)?,
+        returns: table.optional("returns", range)?,
+        joins: table.optional("joins", text)?,
+    };
+    if let Some(sender) = &setup.joins {
+        let span = table.span_of("joins");
+        if !senders.contains_key(sender) {
+            return Err(read_steps::unknown_sender(sender, span, senders));
+        }
+        if !setup.kind.can_join() {
+            return Err(Problem::at(span, format!("a peer that is `{}` joins nobody", setup.kind.word()))
+                .label("it does not come that far, or does not stay")
+                .help(
+                    "leave it out, or choose a kind that authenticates and stays, such as `never-reads`.",
+                ));
+        }
+    }
+    Ok(setup)
+}
+
+/// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.
+pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Option<Verb>> {
+    let verb = match word {
+        "peers-arrive" => |peers| Verb::PeersArrive { peers },
+        "peers-leave" => |peers| Verb::PeersLeave { peers },
+        "peers-reset" => |peers| Verb::PeersReset { peers },
+        _ => return Ok(None),
+    };
+    let name = table.get("peers", text)?;
+    if world.peers.contains_key(&name) {
+        return Ok(Some(verb(name)));
+    }
+    let problem = Problem::at(table.span_of("peers"), format!("unknown peers `{name}`"))
+        .label("no group of peers has this name");
+    Err(match nearest(&name, world.peers.keys().map(String::as_str)) {
+        Some(close) => problem.help(format!("did you mean `{close}`?")),
+        None => problem.help(format!("declare the group with `[peers.{name}]`.")),
+    })
+}

@@ -1,0 +1,70 @@
+//! Which connections are broken: what a reset says to somebody who neither reads nor writes.
+//!
+//! A kernel tells of a reset only whoever waits for bytes. Real ones also raise an error on the socket itself
+//! (`POLLERR`); here that is a note for each end of a connection, made when the reset arrives. Knows addresses, not
+//! sockets, processes or packets.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// One end of a connection, for those who want to know whether it is broken.
+#[derive(Default)]
+pub(super) struct Line {
+    is_broken: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Line {
+    /// Notes that the connection is broken, and wakes who waits for that.
+    pub(super) fn break_off(&self) {
+        self.is_broken.set(true);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Resolves when the connection is broken.
+    pub(super) async fn broken(self: Rc<Self>) {
+        poll_fn(|cx| {
+            if self.is_broken.get() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// The ends of all connections, by their own address and the other one's.
+#[derive(Default)]
+pub(super) struct Lines(BTreeMap<(SocketAddr, SocketAddr), Rc<Line>>);
+
+impl Lines {
+    /// A new connection has its one end at `local`.
+    pub(super) fn open(&mut self, local: SocketAddr, remote: SocketAddr) -> Rc<Line> {
+        let line = Rc::<Line>::default();
+        self.0.insert((local, remote), line.clone());
+        line
+    }
+
+    /// The program at `local` has no use for the connection any more.
+    pub(super) fn close(&mut self, local: SocketAddr, remote: SocketAddr, line: &Rc<Line>) {
+        // The next connection may have the same addresses.
+        if self.0.get(&(local, remote)).is_some_and(|known| Rc::ptr_eq(known, line)) {
+            self.0.remove(&(local, remote));
+        }
+    }
+
+    /// A reset has arrived at `local`.
+    pub(super) fn reset(&mut self, local: SocketAddr, remote: SocketAddr) {
+        if let Some(line) = self.0.remove(&(local, remote)) {
+            line.break_off();
+        }
+    }
+}
