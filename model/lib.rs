@@ -14,7 +14,7 @@ mod gateway;
 mod health;
 #[cfg(test)]
 mod interleavings;
-mod lifecycle;
+pub mod lifecycle;
 #[cfg(test)]
 mod lives;
 mod messages;

@@ -8,4 +8,5 @@ pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod recovery;
 pub(crate) mod respawn;
+pub mod restart;
 pub(crate) mod shutdown;

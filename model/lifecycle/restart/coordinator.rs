@@ -1,0 +1,545 @@
+//! The coordinator: every request for a restart, from its arrival to its one outcome.
+//!
+//! It holds the requests that have not ended and one phase. Everything else follows from these and from `now`: when
+//! a restart is due, how long it waits, whether new work is held off, when to look again. Each input first catches up
+//! with the time, so that a wake that comes late changes nothing but the time. What is in hand is shown to it by the
+//! caller each time, and it keeps no copy that could be out of date.
+
+use std::time::Duration;
+
+use super::decision::{
+    Action, Admission, Decision, DrainTerms, Heard, Manner, Order, Refusal, SignalDecision, StaleOrder,
+    Standing, StandingRequest, State, Status, Token,
+};
+use super::inventory::Inventory;
+use super::limiter::Limiter;
+use super::outcome::{Carried, Ending, Ledger, Outcome, served_by};
+use super::policy::{
+    AtLimit, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, RateLimitOrder, RestartPolicy,
+    WaitBudget,
+};
+use super::preflight::Preflight;
+use super::request::{Mode, Patience, Request, RequestId, Source};
+use super::settings::Settings;
+use super::signals::{Authorisation, Insistence};
+use super::waiting::{Budget, Open};
+use super::{Generation, Moment};
+
+/// The longest delay that a request may ask for.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+/// How many requests wait for one restart at most, forced ones aside.
+const MAX_OPEN: usize = 256;
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Starting,
+    Serving,
+    Ordered { token: Token, budget: Budget, expires: Moment, tries: u32 },
+    Draining { terms: DrainTerms },
+    Stopping,
+}
+
+/// Every request for a restart of this process. See the module.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    policy: RestartPolicy,
+    settings: Settings,
+    generation: Generation,
+    phase: Phase,
+    /// The requests of this generation that have not ended, the oldest first. One restart serves them all.
+    open: Vec<Open>,
+    /// Those of earlier generations, which end when this one is up.
+    carried: Vec<Carried>,
+    untold: Vec<Outcome>,
+    /// How many requests this generation has had.
+    requests: u32,
+    /// How many orders this process has given.
+    orders: u64,
+    last_order: Option<Moment>,
+    /// Up to when everything was seen to.
+    caught_up: Moment,
+    authorisation: Authorisation,
+    insistence: Insistence,
+    limiter: Limiter,
+}
+
+impl Coordinator {
+    /// The coordinator of a process that begins, with what the last one wrote down. Its server is not up yet.
+    pub fn new(policy: RestartPolicy, settings: Settings, last: Ledger) -> Self {
+        Self {
+            policy,
+            settings,
+            generation: last.generation.next(),
+            phase: Phase::Starting,
+            open: Vec::new(),
+            carried: last.open,
+            untold: last.untold,
+            requests: 0,
+            orders: 0,
+            last_order: None,
+            caught_up: Moment::default(),
+            authorisation: Authorisation::default(),
+            insistence: Insistence::default(),
+            limiter: Limiter::new(settings.rate_limit, settings.rate_window),
+        }
+    }
+
+    /// The server of this generation is up: what earlier ones were asked for is done, and what was asked for
+    /// meanwhile is seen to.
+    pub fn server_up(&mut self, now: Moment, inventory: &Inventory) -> Option<Action> {
+        if !matches!(self.phase, Phase::Starting) {
+            return None;
+        }
+        self.phase = Phase::Serving;
+        let done = served_by(self.generation, std::mem::take(&mut self.carried));
+        self.untold.extend(done);
+        for open in &mut self.open {
+            open.due = open.due.max(now);
+        }
+        self.catch_up(now, inventory)
+    }
+
+    /// Somebody asks for a restart.
+    pub fn request(&mut self, now: Moment, request: Request, inventory: &Inventory) -> Decision {
+        let action = self.catch_up(now, inventory);
+        if let Some(known) = self.known(&request) {
+            let status = Status::Coalesced { onto: self.open[0].id, due: self.due_from(now) };
+            return Decision { request: known, status, cooldown: Duration::ZERO, action };
+        }
+        self.requests += 1;
+        let id = RequestId { generation: self.generation, number: self.requests };
+        let joined = self.open.first().map(|oldest| oldest.id);
+        if let Err(refusal) = self.admit(now, &request) {
+            return Decision {
+                request: id,
+                status: Status::Refused(refusal),
+                cooldown: Duration::ZERO,
+                action,
+            };
+        }
+        let (due, cooldown) = self.due(now, &request);
+        let mode = request.mode;
+        self.push(id, request, due);
+        let action = match self.phase {
+            Phase::Serving => self.decide(now, inventory),
+            Phase::Ordered { .. } | Phase::Draining { .. } if mode == Mode::Force => self.hurry(now),
+            _ => None,
+        }
+        .or(action);
+        let ordered = matches!(self.phase, Phase::Ordered { .. });
+        let status = match joined {
+            Some(onto) => Status::Coalesced { onto, due: self.due_from(now) },
+            None if ordered || inventory.is_idle(self.generation, self.policy) => Status::Scheduled { due },
+            None => Status::Deferred { due, limit: self.open.last().and_then(Open::limit) },
+        };
+        Decision { request: id, status, cooldown, action }
+    }
+
+    /// To be called when work ends, and at [`Coordinator::next_wake`].
+    pub fn wake(&mut self, now: Moment, inventory: &Inventory) -> Option<Action> {
+        self.catch_up(now, inventory)
+    }
+
+    /// When to call [`Coordinator::wake`] if nothing happens before.
+    pub fn next_wake(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Starting | Phase::Draining { .. } | Phase::Stopping => None,
+            Phase::Ordered { expires, .. } => match self.policy.cycle_token {
+                CycleToken::AdvancedOnExpiry => Some(expires),
+                CycleToken::StuckOnExpiry => None,
+            },
+            Phase::Serving => {
+                let moments = self.open.iter().flat_map(|open| {
+                    let gives_up = open.limit().filter(|_| !open.goes_ahead(self.policy));
+                    [Some(open.due), open.limit(), gives_up.map(|limit| limit + self.settings.floor)]
+                });
+                moments.flatten().filter(|moment| *moment > self.caught_up).min()
+            }
+        }
+    }
+
+    /// A restart signal has arrived.
+    pub fn signal(&mut self, now: Moment, inventory: &Inventory) -> SignalDecision {
+        let action = self.catch_up(now, inventory);
+        if let Phase::Ordered { token, budget, .. } = self.phase {
+            if self.authorisation.take(now) {
+                let heard = Heard::Own(self.begin_drain(now, token, budget));
+                return SignalDecision { heard, insistent: false, action: None };
+            }
+            if self.policy.cycle_token == CycleToken::StuckOnExpiry {
+                let heard = Heard::Ignored(Refusal::Expired);
+                return SignalDecision { heard, insistent: false, action };
+            }
+        }
+        let insistent = self.insistence.heard(now);
+        if !self.settings.external_signals {
+            return SignalDecision { heard: Heard::Ignored(Refusal::SignalsOff), insistent, action };
+        }
+        if self.policy.external_signal == ExternalSignal::DrainsAtOnce
+            && let Phase::Serving = self.phase
+        {
+            let heard = Heard::Own(self.drain_at_once(now));
+            return SignalDecision { heard, insistent, action: None };
+        }
+        let decision = self.request(now, Request::new(Source::Signal, Mode::Plain), inventory);
+        SignalDecision { heard: Heard::Asked(decision), insistent, action: action.or(decision.action) }
+    }
+
+    /// Whoever carries out restarts has taken an order, and drains. Taking it twice changes nothing.
+    ///
+    /// Errors: the order is not in force: its time was over and it was given anew, or a stop overtook it.
+    pub fn drain_began(&mut self, now: Moment, token: Token) -> Result<DrainTerms, StaleOrder> {
+        match self.phase {
+            Phase::Ordered { token: given, budget, expires, .. } if given == token => {
+                if now >= expires && self.policy.cycle_token == CycleToken::StuckOnExpiry {
+                    return Err(StaleOrder(token));
+                }
+                Ok(self.begin_drain(now, token, budget))
+            }
+            Phase::Draining { terms } if terms.token == token => Ok(terms),
+            _ => Err(StaleOrder(token)),
+        }
+    }
+
+    /// Another generation begins in this process. Nothing of the last one counts any more; what it was asked for is
+    /// done when this one is up.
+    pub fn generation_began(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.carried.extend(open.iter().filter(|open| open.told).map(Open::carried));
+        self.generation = self.generation.next();
+        self.requests = 0;
+        self.phase = Phase::Starting;
+        self.authorisation.revoke();
+    }
+
+    /// The gateway was asked to stop, and will. Everybody who waits for a restart is told so.
+    pub fn stop_requested(&mut self) {
+        let refused = Ending::Refused { why: Refusal::Stopping };
+        let carried = std::mem::take(&mut self.carried);
+        self.untold.extend(carried.into_iter().map(|of| Outcome { of, ending: refused.clone() }));
+        self.end_where(&refused, |_| true);
+        self.phase = Phase::Stopping;
+        self.authorisation.revoke();
+    }
+
+    /// The configuration file says again what is in force. A restart that was wanted for nothing else is given up,
+    /// unless it was ordered already. Returns whether any request was.
+    pub fn edit_reverted(&mut self) -> bool {
+        let waiting = matches!(self.phase, Phase::Starting | Phase::Serving);
+        let ending = Ending::Refused { why: Refusal::EditReverted };
+        waiting && self.end_where(&ending, |open| open.request.source.is_config())
+    }
+
+    /// What came of requests and nobody was told yet, the oldest first.
+    pub fn untold(&self) -> &[Outcome] {
+        &self.untold
+    }
+
+    /// Somebody was told, or written down as owed a notice, what came of `request`.
+    pub fn told(&mut self, request: RequestId) {
+        self.untold.retain(|outcome| outcome.of.request != request);
+    }
+
+    /// What must be written down now, so that the next life can see to it.
+    pub fn ledger(&self) -> Ledger {
+        let open = self.open.iter().filter(|open| open.told).map(Open::carried);
+        Ledger {
+            generation: self.generation,
+            open: self.carried.iter().cloned().chain(open).collect(),
+            untold: self.untold.clone(),
+        }
+    }
+
+    /// The generation that would restart.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether new work is admitted at `now`.
+    pub fn admission(&self, now: Moment) -> Admission {
+        match self.phase {
+            Phase::Starting => Admission::Open,
+            Phase::Serving => self.holding_off(now).map_or(Admission::Open, Admission::HeldOffFor),
+            Phase::Ordered { token, .. } => Admission::ClosedBy(token),
+            Phase::Draining { terms } => Admission::ClosedBy(terms.token),
+            Phase::Stopping => Admission::Stopping,
+        }
+    }
+
+    /// Where the coordinator stands at `now`, in one word.
+    pub fn state(&self, now: Moment) -> State {
+        match self.phase {
+            Phase::Starting => State::Starting,
+            Phase::Ordered { .. } => State::Ordered,
+            Phase::Draining { .. } => State::Draining,
+            Phase::Stopping => State::Stopping,
+            Phase::Serving => match self.first_due() {
+                None => State::Idle,
+                Some(due) if now < due => State::Scheduled,
+                Some(_) if self.holding_off(now).is_some() => State::HoldingOff,
+                Some(_) => State::Deferred,
+            },
+        }
+    }
+
+    /// Where the coordinator stands at `now`, for people.
+    pub fn standing(&self, now: Moment) -> Standing {
+        let request = |open: &Open| StandingRequest {
+            request: open.id,
+            source: open.request.source.clone(),
+            reason: open.request.reason.clone(),
+        };
+        let in_ms = |moment: Moment| moment.since(now).as_millis() as u64;
+        let waits = matches!(self.phase, Phase::Serving);
+        Standing {
+            state: self.state(now),
+            requests: self.open.iter().map(request).collect(),
+            due_in_ms: self.first_due().filter(|_| waits).map(in_ms),
+            limit_in_ms: self.first_limit(|_| true).filter(|_| waits).map(in_ms),
+        }
+    }
+}
+
+/// How requests are admitted and ended.
+impl Coordinator {
+    /// An open request that is the same.
+    fn known(&self, request: &Request) -> Option<RequestId> {
+        let key = request.key.as_ref()?;
+        let same = |open: &&Open| {
+            open.request.key.as_ref() == Some(key)
+                && open.request.mode == request.mode
+                && open.request.source == request.source
+        };
+        self.open.iter().find(same).map(|open| open.id)
+    }
+
+    fn admit(&mut self, now: Moment, request: &Request) -> Result<(), Refusal> {
+        if matches!(self.phase, Phase::Stopping) {
+            return Err(Refusal::Stopping);
+        }
+        let counts = self.open.is_empty() || self.policy.rate_limit_order == RateLimitOrder::BeforeMerging;
+        if counts && let Some(who) = request.source.counted_as() {
+            self.limiter.admit(who, now).map_err(|wait| {
+                // Rounded up: who comes back exactly then is let through.
+                let retry_after_ms = wait.as_micros().div_ceil(1_000) as u64;
+                Refusal::RateLimited { retry_after_ms }
+            })?;
+        }
+        match self.open.len() >= MAX_OPEN && request.mode != Mode::Force {
+            true => Err(Refusal::TooMany),
+            false => Ok(()),
+        }
+    }
+
+    /// When a request is due, and how much of that is the pause after the last restart.
+    fn due(&self, now: Moment, request: &Request) -> (Moment, Duration) {
+        let under_way = matches!(self.phase, Phase::Ordered { .. } | Phase::Draining { .. });
+        if under_way || request.mode == Mode::Force {
+            return (now, Duration::ZERO);
+        }
+        let over = self.last_order.map_or(now, |last| last + self.settings.cooldown);
+        let cooldown = over.since(now);
+        (now + request.delay.min(MAX_DELAY) + cooldown, cooldown)
+    }
+
+    fn push(&mut self, id: RequestId, request: Request, due: Moment) {
+        let limit = match self.policy.deferral_limit {
+            DeferralLimit::Configured => self.settings.deferral_limit,
+            DeferralLimit::ThirtySeconds => Some(Duration::from_secs(30)),
+            DeferralLimit::FiveMinutes => Some(Duration::from_secs(300)),
+        };
+        let patience = match request.mode {
+            Mode::Plain | Mode::Safe => limit,
+            Mode::Force => Some(Duration::ZERO),
+            Mode::Wait(Patience::AtMost(patience)) => Some(patience),
+            Mode::Wait(Patience::Unlimited) => None,
+        };
+        if self.policy.notices == Notices::OneSlot {
+            self.open.iter_mut().for_each(|open| open.told = false);
+        }
+        let told = self.policy.notices != Notices::Nobody;
+        self.open.push(Open { id, request, due, patience, told });
+    }
+
+    /// Ends every open request for which `is_over` holds. Returns whether there was any.
+    fn end_where(&mut self, ending: &Ending, is_over: impl Fn(&Open) -> bool) -> bool {
+        let (over, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(is_over);
+        self.open = open;
+        let told = over.iter().filter(|open| open.told);
+        self.untold.extend(told.map(|open| Outcome { of: open.carried(), ending: ending.clone() }));
+        !over.is_empty()
+    }
+}
+
+/// How a restart comes to be ordered.
+impl Coordinator {
+    /// Sees to everything whose time has come.
+    fn catch_up(&mut self, now: Moment, inventory: &Inventory) -> Option<Action> {
+        self.caught_up = self.caught_up.max(now);
+        match self.phase {
+            Phase::Starting | Phase::Draining { .. } | Phase::Stopping => None,
+            Phase::Serving => self.decide(now, inventory),
+            Phase::Ordered { budget, expires, tries, .. } if now >= expires => {
+                self.expire(now, budget, tries);
+                match self.phase {
+                    Phase::Ordered { token, .. } => Some(restart(token, budget.manner)),
+                    _ => None,
+                }
+            }
+            Phase::Ordered { .. } => None,
+        }
+    }
+
+    /// Nobody took the order in time. It is given anew, and given up after some tries: an order that stands for ever
+    /// would swallow every later request (openclaw/openclaw#79577).
+    fn expire(&mut self, now: Moment, budget: Budget, tries: u32) {
+        if self.policy.cycle_token == CycleToken::StuckOnExpiry {
+            return;
+        }
+        self.authorisation.revoke();
+        if tries < self.settings.tries {
+            self.give_order(now, budget, tries + 1);
+            return;
+        }
+        self.phase = Phase::Serving;
+        let waiting_for = format!("nobody took the order to restart, which was given {tries} times");
+        self.end_where(&Ending::TimedOut { waiting_for }, |_| true);
+    }
+
+    /// Whether the requests that wait are to be followed now.
+    fn decide(&mut self, now: Moment, inventory: &Inventory) -> Option<Action> {
+        if self.first_due()? > now {
+            return None;
+        }
+        let manner = if inventory.is_idle(self.generation, self.policy) {
+            Manner::Idle
+        } else if self.open.iter().any(|open| open.request.mode == Mode::Force) {
+            Manner::Forced
+        } else if self.first_limit(|open| open.goes_ahead(self.policy)).is_some_and(|limit| limit <= now) {
+            Manner::DrainAndMark
+        } else {
+            self.give_up(now, inventory);
+            return None;
+        };
+        let budget = self.budget(now, manner);
+        self.last_order = Some(now);
+        Some(restart(self.give_order(now, budget, 1), manner))
+    }
+
+    /// Ends the requests that would rather have no restart than interrupt anything.
+    fn give_up(&mut self, now: Moment, inventory: &Inventory) {
+        let floor = self.settings.floor;
+        let policy = self.policy;
+        let is_over =
+            |open: &Open| !open.goes_ahead(policy) && open.limit().is_some_and(|limit| limit + floor <= now);
+        if self.open.iter().any(is_over) {
+            let waiting_for = Preflight::of(inventory, self.generation, self.policy).summary;
+            self.end_where(&Ending::TimedOut { waiting_for }, is_over);
+        }
+    }
+
+    fn give_order(&mut self, now: Moment, budget: Budget, tries: u32) -> Token {
+        self.orders += 1;
+        let token = Token { generation: self.generation, number: self.orders };
+        let expires = now + self.settings.token_grace;
+        self.authorisation.give(now, self.settings.token_grace);
+        self.phase = Phase::Ordered { token, budget, expires, tries };
+        token
+    }
+
+    /// What a drain is given that follows from the requests that wait now.
+    fn budget(&self, now: Moment, manner: Manner) -> Budget {
+        let floor = self.settings.floor;
+        let none = Budget { manner, until: Some(now), floor: Duration::ZERO };
+        match (manner, self.policy.wait_budget) {
+            (Manner::Forced, _) => match self.policy.force_drain {
+                ForceDrain::Bounded => Budget { manner, until: Some(now), floor },
+                ForceDrain::Skipped => none,
+            },
+            (Manner::DrainAndMark, _) if self.policy.at_limit == AtLimit::Force => none,
+            (_, WaitBudget::Shared) => {
+                let interrupting = self.first_limit(|open| open.request.mode.may_interrupt());
+                Budget { manner, until: interrupting.or_else(|| self.first_limit(|_| true)), floor }
+            }
+            (_, WaitBudget::EachInFull) => {
+                let full = self.open.iter().filter_map(|open| open.patience).min();
+                Budget { manner, until: full.map(|_| now), floor: full.unwrap_or_default() }
+            }
+        }
+    }
+
+    fn begin_drain(&mut self, now: Moment, token: Token, budget: Budget) -> DrainTerms {
+        self.authorisation.revoke();
+        let terms = DrainTerms {
+            token,
+            manner: budget.manner,
+            deadline: budget.deadline(now),
+            may_interrupt: self.open.iter().any(|open| open.goes_ahead(self.policy)),
+        };
+        self.phase = Phase::Draining { terms };
+        terms
+    }
+
+    /// A forced request has joined a restart that is under way: whatever is in hand has the shortest drain.
+    fn hurry(&mut self, now: Moment) -> Option<Action> {
+        let forced = self.budget(now, Manner::Forced);
+        match &mut self.phase {
+            Phase::Ordered { budget, .. } => {
+                *budget = forced;
+                None
+            }
+            Phase::Draining { terms } => {
+                let deadline = forced.deadline(now)?;
+                if terms.deadline.is_some_and(|earlier| earlier <= deadline) {
+                    return None;
+                }
+                terms.manner = Manner::Forced;
+                terms.may_interrupt = true;
+                terms.deadline = Some(deadline);
+                Some(Action::ShortenDrain { deadline })
+            }
+            Phase::Starting | Phase::Serving | Phase::Stopping => None,
+        }
+    }
+
+    /// A signal from outside, in history: past every deferral.
+    fn drain_at_once(&mut self, now: Moment) -> DrainTerms {
+        self.requests += 1;
+        let id = RequestId { generation: self.generation, number: self.requests };
+        self.push(id, Request::new(Source::Signal, Mode::Plain), now);
+        let budget = self.budget(now, Manner::Direct);
+        self.last_order = Some(now);
+        let token = self.give_order(now, budget, 1);
+        self.begin_drain(now, token, budget)
+    }
+}
+
+/// What follows from the requests that wait.
+impl Coordinator {
+    fn first_due(&self) -> Option<Moment> {
+        self.open.iter().map(|open| open.due).min()
+    }
+
+    /// When their restart is due, as they see it who ask at `now`.
+    fn due_from(&self, now: Moment) -> Moment {
+        match self.phase {
+            Phase::Starting | Phase::Serving => self.first_due().unwrap_or(now),
+            Phase::Ordered { .. } | Phase::Draining { .. } | Phase::Stopping => now,
+        }
+    }
+
+    fn first_limit(&self, of: impl Fn(&Open) -> bool) -> Option<Moment> {
+        self.open.iter().filter(|open| of(open)).filter_map(Open::limit).min()
+    }
+
+    /// The request for which new work is held off at `now`.
+    fn holding_off(&self, now: Moment) -> Option<RequestId> {
+        let is_at_limit =
+            |open: &&Open| !open.goes_ahead(self.policy) && open.limit().is_some_and(|limit| limit <= now);
+        self.open.iter().find(is_at_limit).map(|open| open.id)
+    }
+}
+
+const fn restart(token: Token, manner: Manner) -> Action {
+    Action::Restart(Order { token, manner })
+}

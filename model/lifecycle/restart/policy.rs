@@ -1,0 +1,239 @@
+//! The choices that history made differently about restarts, and the sets that each version made.
+//!
+//! The default of each is the correct behaviour. The names of the sets are those of the gateway's profiles.
+
+use serde::{Deserialize, Serialize};
+
+/// How long a restart waits for work in hand before it goes ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeferralLimit {
+    /// As configured: `gateway.reload.deferralTimeoutMs`, 300 s by default, 0 without limit.
+    #[default]
+    Configured,
+    /// 30 s: OpenClaw 2026.3.2.
+    ThirtySeconds,
+    /// 300 s whatever is configured: OpenClaw 2026.9.6 (openclaw/openclaw#152696).
+    FiveMinutes,
+}
+
+/// How the waits before and within the drain are limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitBudget {
+    /// One budget: what the deferral used is taken off the drain, down to a floor.
+    #[default]
+    Shared,
+    /// Each has the full limit, so that they come to twice of it: OpenClaw up to 2026.5.
+    EachInFull,
+}
+
+/// Which records of background tasks count as work in hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskRecords {
+    /// Those that run and have not ended: commit 103cdd9.
+    #[default]
+    RunningOnly,
+    /// Those that are queued, too, which may never run: OpenClaw 2026.5.3-1.
+    QueuedToo,
+    /// None: OpenClaw 2026.3.2.
+    NotCounted,
+}
+
+/// Whether work counts that an earlier generation began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldWork {
+    /// It does not: nobody can end it.
+    #[default]
+    Ignored,
+    /// It does, so that a record left `running` delays every restart: openclaw/openclaw#143420.
+    Counted,
+}
+
+/// Whether too many requests are refused before it is seen that they could be merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateLimitOrder {
+    /// What can be merged is merged.
+    #[default]
+    AfterMerging,
+    /// Every request counts: OpenClaw up to 2026.5.
+    BeforeMerging,
+}
+
+/// What becomes of a restart order that nobody takes before its authorisation expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CycleToken {
+    /// The next one is given, and after some the restart ends as timed out.
+    #[default]
+    AdvancedOnExpiry,
+    /// It stands for ever, and every later request is merged onto it: openclaw/openclaw#79577.
+    StuckOnExpiry,
+}
+
+/// Who is told what came of a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notices {
+    /// Everybody who asked.
+    #[default]
+    EveryRequester,
+    /// Whoever asked last: one slot for the hooks around the restart, OpenClaw 2026.5.
+    OneSlot,
+    /// Nobody: a deferral's end is not reported (openclaw/openclaw#136387).
+    Nobody,
+}
+
+/// What a restart signal from outside does; the command line used to send one (openclaw/openclaw#47711, bug 1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExternalSignal {
+    /// It asks like everybody else.
+    #[default]
+    Asks,
+    /// It begins the drain at once, whatever is in hand: OpenClaw 2026.3.2.
+    DrainsAtOnce,
+}
+
+/// What happens when the deferral limit is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtLimit {
+    /// A drain of at least the floor; what it interrupts is marked.
+    #[default]
+    DrainAndMark,
+    /// No drain at all: openclaw/openclaw#152696.
+    Force,
+}
+
+/// What becomes of a safe restart whose limit is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SafeAtLimit {
+    /// New work is held off for the floor, so that the old can end; then it ends without a restart.
+    #[default]
+    GivesUp,
+    /// It goes ahead like any other: OpenClaw 2026.5.4.
+    GoesAhead,
+}
+
+/// How long a forced restart drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForceDrain {
+    /// For the floor.
+    #[default]
+    Bounded,
+    /// Not at all: openclaw/openclaw#143233.
+    Skipped,
+}
+
+/// What is said of the running tasks after the eighth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskAggregate {
+    /// How many they are.
+    #[default]
+    Counted,
+    /// Nothing: OpenClaw 2026.5.7 takes the number listed from the whole list.
+    Forgotten,
+}
+
+/// When an edited configuration becomes the one that later edits are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigCurrent {
+    /// When it is in force; so an edit that is taken back asks for nothing.
+    #[default]
+    WhenInForce,
+    /// When it is seen: openclaw/openclaw#119360.
+    WhenSeen,
+}
+
+/// One value for every choice about restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RestartPolicy {
+    /// How long a restart waits for work in hand before it goes ahead.
+    pub deferral_limit: DeferralLimit,
+    /// How the waits before and within the drain are limited.
+    pub wait_budget: WaitBudget,
+    /// Which records of background tasks count as work in hand.
+    pub task_records: TaskRecords,
+    /// Whether work counts that an earlier generation began.
+    pub old_work: OldWork,
+    /// Whether too many requests are refused before it is seen that they could be merged.
+    pub rate_limit_order: RateLimitOrder,
+    /// What becomes of a restart order that nobody takes before its authorisation expires.
+    pub cycle_token: CycleToken,
+    /// Who is told what came of a restart.
+    pub notices: Notices,
+    /// What a restart signal from outside does.
+    pub external_signal: ExternalSignal,
+    /// What happens when the deferral limit is reached.
+    pub at_limit: AtLimit,
+    /// What becomes of a safe restart whose limit is reached.
+    pub safe_at_limit: SafeAtLimit,
+    /// How long a forced restart drains.
+    pub force_drain: ForceDrain,
+    /// What is said of the running tasks after the eighth.
+    pub task_aggregate: TaskAggregate,
+    /// When an edited configuration becomes the one that later edits are compared with.
+    pub config_current: ConfigCurrent,
+}
+
+type Named = (&'static str, fn() -> RestartPolicy);
+
+/// The sets that describe a real gateway: `hardened` first, then history.
+const SETS: &[Named] = &[
+    ("hardened", RestartPolicy::default),
+    ("openclaw-2026.3.2", openclaw_2026_3_2),
+    ("openclaw-2026.5.3-1", openclaw_2026_5_3),
+    ("openclaw-2026.5.4", openclaw_2026_5_4),
+];
+
+/// The set of choices called `name`, if there is one.
+pub fn restart_policy(name: &str) -> Option<RestartPolicy> {
+    SETS.iter().find(|(known, _)| *known == name).map(|(_, make)| make())
+}
+
+/// The names of all sets, `hardened` first.
+pub fn restart_policies() -> impl Iterator<Item = &'static str> {
+    SETS.iter().map(|(name, _)| *name)
+}
+
+fn openclaw_2026_3_2() -> RestartPolicy {
+    RestartPolicy {
+        deferral_limit: DeferralLimit::ThirtySeconds,
+        task_records: TaskRecords::NotCounted,
+        external_signal: ExternalSignal::DrainsAtOnce,
+        ..openclaw_2026_5_3()
+    }
+}
+
+fn openclaw_2026_5_3() -> RestartPolicy {
+    RestartPolicy {
+        wait_budget: WaitBudget::EachInFull,
+        task_records: TaskRecords::QueuedToo,
+        old_work: OldWork::Counted,
+        rate_limit_order: RateLimitOrder::BeforeMerging,
+        cycle_token: CycleToken::StuckOnExpiry,
+        notices: Notices::OneSlot,
+        safe_at_limit: SafeAtLimit::GoesAhead,
+        force_drain: ForceDrain::Skipped,
+        config_current: ConfigCurrent::WhenSeen,
+        ..RestartPolicy::default()
+    }
+}
+
+/// The first with the safe restart of commit 103cdd9.
+fn openclaw_2026_5_4() -> RestartPolicy {
+    RestartPolicy {
+        task_records: TaskRecords::RunningOnly,
+        task_aggregate: TaskAggregate::Forgotten,
+        ..openclaw_2026_5_3()
+    }
+}
