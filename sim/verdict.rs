@@ -9,7 +9,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Serialize, Serializer};
 
-use crate::scenario::Scenario;
+use crate::scenario::{Cell, Scenario};
 use crate::timeline::{Event, EventHash, Sighting};
 
 /// One run of a scenario under a profile and a seed.
@@ -17,6 +17,9 @@ use crate::timeline::{Event, EventHash, Sighting};
 pub struct RunResult {
     /// The scenario's path as it was given.
     pub scenario: String,
+    /// Which cell of the scenario's matrix, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<Cell>,
     /// The gateway's profile.
     pub profile: String,
     /// The seed that decided everything.
@@ -55,6 +58,7 @@ impl RunResult {
     pub fn error(scenario: &Scenario, profile: &str, seed: u64, why: String) -> Self {
         Self {
             scenario: scenario.path.display().to_string(),
+            cell: scenario.cell.clone(),
             profile: profile.into(),
             seed,
             verdict: Verdict::Error,
@@ -257,6 +261,7 @@ mod tests {
         violations[0].last_seen = Some(Sighting { at_ms: 1650, place: "inbox".into() });
         let result = RunResult {
             scenario: "scenarios/x.toml".into(),
+            cell: None,
             profile: "hardened".into(),
             seed: 7,
             verdict: Verdict::Fail,

@@ -10,6 +10,7 @@ Examples:
   gatesim run FILE --timeline                    what happens, moment by moment
   gatesim run FILE --seeds 200                   many interleavings
   gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
+  gatesim run FILE --cell signal=SIGTERM         some cells of a file with a matrix
 
 docs/scenario-language.md says how scenarios are written.";
 
@@ -44,6 +45,11 @@ pub(super) struct RunArgs {
     /// Run under this profile instead of those that the scenario names; may be repeated
     #[arg(long = "profile", value_name = "NAME")]
     pub(super) profiles: Vec<String>,
+    /// Run only the cells of a matrix that are like this, as in `signal=SIGTERM,supervisor=systemd`
+    ///
+    /// An axis that is left out does not matter; several values of one axis, and several options, each let in more.
+    #[arg(long = "cell", value_name = "AXIS=VALUE,...")]
+    pub(super) cells: Vec<String>,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) seed: u64,

@@ -59,7 +59,7 @@ pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Rc<Scenario>>, Vec<Prob
                         continue;
                     }
                     match Scenario::read(&file) {
-                        Ok(scenario) => scenarios.push(Rc::new(scenario)),
+                        Ok(cells) => scenarios.extend(cells.into_iter().map(Rc::new)),
                         Err(error) => problems.push(error.into()),
                     }
                 }

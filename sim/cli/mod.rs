@@ -14,6 +14,7 @@ use gateway::policy;
 use serde::Serialize;
 
 mod args;
+mod cells;
 mod execute;
 mod input;
 mod plan;
@@ -131,7 +132,8 @@ fn styled(message: &clap::Error, color: bool) -> String {
 }
 
 fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
-    let plan = match input::scenarios(&args.paths).and_then(|scenarios| plan::plan(scenarios, args)) {
+    let scenarios = input::scenarios(&args.paths).and_then(|found| cells::chosen(found, &args.cells));
+    let plan = match scenarios.and_then(|scenarios| plan::plan(&scenarios, args)) {
         Ok(plan) => plan,
         Err(problems) => {
             for problem in &problems {
@@ -196,7 +198,7 @@ fn list(plan: &[PlannedRun], format: Format, out: &mut dyn Write) -> io::Result<
     if format == Format::Json {
         return writeln!(out, "{}", to_json(&Plan { plan }));
     }
-    let paths: Vec<_> = plan.iter().map(|run| run.scenario.path.display().to_string()).collect();
+    let paths: Vec<_> = plan.iter().map(|run| run.scenario.called()).collect();
     let path_width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
     let profile_width = plan.iter().map(|run| run.profile.len()).max().unwrap_or(0);
     for (path, PlannedRun { profile, seed, expected, .. }) in paths.iter().zip(plan) {

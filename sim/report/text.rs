@@ -258,6 +258,7 @@ mod tests {
     fn run(scenario: &str, profile: &str, seed: u64, verdict: Verdict, expected: Expected) -> RunResult {
         RunResult {
             scenario: format!("scenarios/bugs/{scenario}.toml"),
+            cell: None,
             profile: profile.into(),
             seed,
             verdict,

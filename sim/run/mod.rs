@@ -98,6 +98,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     let fates = ledger.entries().iter().map(|entry| (entry.message.to_string(), entry.fate.to_string()));
     RunResult {
         scenario: scenario.path.display().to_string(),
+        cell: scenario.cell.clone(),
         profile: profile.to_string(),
         seed,
         verdict,

@@ -81,6 +81,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Supervisor => supervisor(),
         Shape::Policies => policies(),
         Shape::Outcomes => outcomes(),
+        Shape::Axes => json!({}),
+        Shape::Places => json!({}),
+        Shape::Cells => json!({}),
         Shape::Fates => json!({
             "type": "object",
             "additionalProperties": { "anyOf": [
