@@ -9,7 +9,10 @@ use super::input::Problem;
 use crate::scenario::{Cell, CellChoice, Scenario, nearest};
 
 /// Those of `scenarios` that some of `choices` includes; all of them if there are none.
-pub(super) fn chosen(scenarios: Vec<Rc<Scenario>>, choices: &[String]) -> Result<Vec<Rc<Scenario>>, Vec<Problem>> {
+pub(super) fn chosen(
+    scenarios: Vec<Rc<Scenario>>,
+    choices: &[String],
+) -> Result<Vec<Rc<Scenario>>, Vec<Problem>> {
     if choices.is_empty() {
         return Ok(scenarios);
     }
@@ -22,7 +25,8 @@ pub(super) fn chosen(scenarios: Vec<Rc<Scenario>>, choices: &[String]) -> Result
                 wanted.push(choice);
             }
             Err(why) => {
-                let help = "name axes and values of a matrix, as in `--cell signal=SIGTERM,supervisor=systemd`.";
+                let help =
+                    "name axes and values of a matrix, as in `--cell signal=SIGTERM,supervisor=systemd`.";
                 problems.push(Problem::new(why, help));
             }
         }

@@ -92,7 +92,10 @@ impl CellChoice {
 
 impl fmt::Display for CellChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_places(f, self.parts().flat_map(|(axis, values)| values.iter().map(move |value| (axis, value.as_str()))))
+        write_places(
+            f,
+            self.parts().flat_map(|(axis, values)| values.iter().map(move |value| (axis, value.as_str()))),
+        )
     }
 }
 
@@ -101,13 +104,15 @@ mod tests {
     use super::*;
 
     fn cell(text: &str) -> Cell {
-        let place = |part: &str| part.split_once('=').map(|(axis, value)| (axis.to_string(), value.to_string()));
+        let place =
+            |part: &str| part.split_once('=').map(|(axis, value)| (axis.to_string(), value.to_string()));
         Cell::at(text.split(',').filter_map(place))
     }
 
     #[test]
     fn a_choice_names_as_many_axes_as_matter() {
-        let includes = |choice: &str, of: &str| CellChoice::parse(choice).expect("a choice").includes(&cell(of));
+        let includes =
+            |choice: &str, of: &str| CellChoice::parse(choice).expect("a choice").includes(&cell(of));
         assert!(includes("a=1", "a=1,b=2") && includes("b=2, a=1", "a=1,b=2"));
         assert!(includes("a=1,a=3", "a=3,b=2"), "one of several values");
         assert!(!includes("a=2", "a=1,b=2") && !includes("c=1", "a=1,b=2"));

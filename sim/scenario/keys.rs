@@ -158,7 +158,12 @@ pub(super) const FILE: &[Key] = &[
     ),
     key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
     key("expect", Shape::Table(EXPECT), Optional, "What the runs should come to"),
-    key("matrix", Shape::Axes, Optional, "The [axes](#matrix) of the many scenarios that the file stands for"),
+    key(
+        "matrix",
+        Shape::Axes,
+        Optional,
+        "The [axes](#matrix) of the many scenarios that the file stands for",
+    ),
     key("cells", Shape::Cells, Optional, "What is different in some cells of the matrix"),
 ];
 
@@ -171,7 +176,12 @@ pub(super) const CELLS: &[Key] = &[
         "The cells it is about: a value, or a list of them, for each axis that matters",
     ),
     key("skip", Shape::Text, Optional, "Why these cells are not run"),
-    key("outcomes", Shape::Outcomes, Optional, "As in `[expect]`; replaces what is said there of these profiles"),
+    key(
+        "outcomes",
+        Shape::Outcomes,
+        Optional,
+        "As in `[expect]`; replaces what is said there of these profiles",
+    ),
     key("fates", Shape::Fates, Optional, "As in `[expect]`; replaces what is said there of these messages"),
 ];
 

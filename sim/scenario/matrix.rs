@@ -60,7 +60,8 @@ pub(super) fn scenarios(path: &Path, source: &str) -> Read<Vec<Scenario>> {
             .help(format!("write `\"${{{}}}\"` where its values belong, or leave it out.", axis.name)));
     }
     let all = product(&axes);
-    let cells: Vec<_> = all.iter().filter(|values| !rules.iter().any(|rule| rule.skips(&cell(values)))).collect();
+    let cells: Vec<_> =
+        all.iter().filter(|values| !rules.iter().any(|rule| rule.skips(&cell(values)))).collect();
     if cells.is_empty() {
         let place = file.get_key_value(KEY).map_or(0..0, |(name, _)| name.span());
         return Err(Problem::at(place, "every cell is skipped")
@@ -120,7 +121,8 @@ fn with_the_value(problem: Box<Problem>, filled: &[Filled]) -> Box<Problem> {
 /// The first problem, and which cells have it; one that all cells have is not about cells.
 fn first_problem(read: Vec<(Cell, Read<Scenario>)>, first: usize) -> Box<Problem> {
     let cells = read.len();
-    let mut problems = read.into_iter().skip(first).filter_map(|(cell, outcome)| Some((cell, outcome.err()?)));
+    let mut problems =
+        read.into_iter().skip(first).filter_map(|(cell, outcome)| Some((cell, outcome.err()?)));
     let Some((cell, problem)) = problems.next() else { unreachable!("there is a first problem") };
     let others = problems.filter(|(_, other)| other.is_same(&problem)).count();
     match others {
@@ -174,9 +176,12 @@ fn values<'t>(axis: &str, value: &Spanned<DeValue<'t>>) -> Read<Vec<AxisValue<'t
             for item in items {
                 let value = in_a_list(axis, item)?;
                 if values.iter().any(|other| other.name == value.name) {
-                    return Err(Problem::at(value.place, format!("`{axis}` has the value `{}` twice", value.name))
-                        .label("this stands here for the second time")
-                        .help("leave it out."));
+                    return Err(Problem::at(
+                        value.place,
+                        format!("`{axis}` has the value `{}` twice", value.name),
+                    )
+                    .label("this stands here for the second time")
+                    .help("leave it out."));
                 }
                 values.push(value);
             }
@@ -194,7 +199,13 @@ fn values<'t>(axis: &str, value: &Spanned<DeValue<'t>>) -> Read<Vec<AxisValue<'t
         }
         other => {
             let sample = "[\"a\", \"b\"]";
-            return Err(wrong_type(axis, other, value.span(), "a list of values, or a table of named ones", sample));
+            return Err(wrong_type(
+                axis,
+                other,
+                value.span(),
+                "a list of values, or a table of named ones",
+                sample,
+            ));
         }
     }
     if let Some(place) = placeholders::first_in(value) {
@@ -213,7 +224,9 @@ fn in_a_list<'t>(axis: &str, item: &Spanned<DeValue<'t>>) -> Read<AxisValue<'t>>
         _ => {
             return Err(Problem::at(item.span(), format!("a value in the list `{axis}` has no name"))
                 .label("only texts and whole numbers are called what they are")
-                .help(format!("give each a name: `[matrix.{axis}]`, and below it `name = ...` for every value.")));
+                .help(format!(
+                    "give each a name: `[matrix.{axis}]`, and below it `name = ...` for every value."
+                )));
         }
     };
     fit_to_be_called(&name, item.span())?;

@@ -183,7 +183,10 @@ mod tests {
     fn a_text_falls_into_words_and_axes() {
         use Piece::{Axis, Words};
         assert_eq!(pieces("${a}"), Ok(vec![Axis("a")]));
-        assert_eq!(pieces("x ${a}/${ b }."), Ok(vec![Words("x "), Axis("a"), Words("/"), Axis("b"), Words(".")]));
+        assert_eq!(
+            pieces("x ${a}/${ b }."),
+            Ok(vec![Words("x "), Axis("a"), Words("/"), Axis("b"), Words(".")])
+        );
         assert_eq!(pieces("$5 {a}"), Ok(vec![Words("$5 {a}")]));
         assert_eq!(pieces("$${a} $$"), Ok(vec![Words("${"), Words("a} $$")]));
         assert_eq!(pieces("x ${a"), Err("${a"));

@@ -70,7 +70,11 @@ impl<'t> Rule<'t> {
 }
 
 /// The table under `name`, made at `place` if there is none.
-fn table_in<'f, 't>(file: &'f mut DeTable<'t>, name: &str, place: &Range<usize>) -> Read<&'f mut DeTable<'t>> {
+fn table_in<'f, 't>(
+    file: &'f mut DeTable<'t>,
+    name: &str,
+    place: &Range<usize>,
+) -> Read<&'f mut DeTable<'t>> {
     let key = Spanned::new(place.clone(), name.to_string().into());
     let empty = || Spanned::new(place.clone(), DeValue::Table(DeTable::new()));
     let value = file.entry(key).or_insert_with(empty);
@@ -147,7 +151,15 @@ fn about(table: &Table<'_>, axes: &[Axis<'_>]) -> Read<CellChoice> {
             let called = match word.get_ref() {
                 DeValue::String(text) => text.to_string(),
                 DeValue::Integer(number) => number.to_string(),
-                other => return Err(wrong_type(name.get_ref(), other, word.span(), "what a value is called", "\"...\"")),
+                other => {
+                    return Err(wrong_type(
+                        name.get_ref(),
+                        other,
+                        word.span(),
+                        "what a value is called",
+                        "\"...\"",
+                    ));
+                }
             };
             if !axis.values.iter().any(|value| value.name == called) {
                 return Err(Problem::at(word.span(), format!("`{name}` has no value `{called}`"))
