@@ -10,15 +10,17 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::fold::{Row, Says, folded};
 use super::text::{invariants, matrix_name};
-use crate::timeline::Shutdown;
 use crate::timeline::words::{counted, span};
+use crate::timeline::{Shutdown, Wait};
 use crate::verdict::{RunResult, Verdict};
 
 /// How wide the table may be, and what an axis with several values may take of it.
 const WIDEST: usize = 120;
 const WIDEST_AXIS: usize = 24;
 const INDENT: &str = "      ";
-const GAP: &str = "   ";
+const GAP: &str = "  ";
+/// What takes no longer is no hang, in milliseconds.
+const NO_HANG: u64 = 500;
 
 /// The table of the runs of one file under one profile, which are cells of one matrix.
 pub(super) fn table(runs: &[RunResult]) -> String {
@@ -44,9 +46,11 @@ pub(super) fn table(runs: &[RunResult]) -> String {
     let head = head(&axes);
     let all = std::iter::once(&head).chain(sections.iter().flat_map(|(_, rows)| rows));
     let widths = widths(all);
+    text.push('\n');
+    push_row(&mut text, &head, &widths);
     for (heading, rows) in &sections {
         text.push_str(&format!("\n    {heading}\n"));
-        for row in std::iter::once(&head).chain(rows) {
+        for row in rows {
             push_row(&mut text, row, &widths);
         }
     }
@@ -168,7 +172,7 @@ impl Went {
                 up_again: Figure::of(one.up_again_ms),
                 refused: one.starts_refused,
                 wait: Figure::of(Some(one.longest_wait.ms)),
-                place: one.longest_wait.place.clone(),
+                place: place(&one.longest_wait),
             },
             None => Self {
                 shut_down: false,
@@ -201,7 +205,7 @@ impl Went {
 
     fn words(&self) -> [String; 4] {
         if !self.shut_down {
-            return ["-", "-", "-", "nobody asked it to end"].map(str::to_string);
+            return ["-", "-", "-", "was not asked to end"].map(str::to_string);
         }
         let exits: Vec<_> = self.exits.iter().map(String::as_str).collect();
         let gone = match (self.begins_again, exits.is_empty()) {
@@ -214,15 +218,21 @@ impl Went {
             self.port_free.words(),
             gone,
             format!("{}{refused}", self.up_again.words()),
-            format!("{} {}", self.wait.words(), in_place(&self.place)),
+            if self.place.is_empty() {
+                "-".to_string()
+            } else {
+                format!("{} {}", self.wait.words(), self.place)
+            },
         ]
     }
 }
 
-fn in_place(place: &str) -> String {
-    match place.starts_with("after ") || place.starts_with("before ") {
-        true => place.to_string(),
-        false => format!("in {place}"),
+/// Where it hung, `in drain`; nothing where it did not.
+fn place(wait: &Wait) -> String {
+    match wait.ms {
+        0..=NO_HANG => String::new(),
+        _ if wait.place.starts_with("after ") || wait.place.starts_with("before ") => wait.place.clone(),
+        _ => format!("in {}", wait.place),
     }
 }
 
@@ -248,7 +258,7 @@ impl Says for Went {
 type Line = Vec<String>;
 
 fn head(axes: &IndexMap<&str, IndexSet<&str>>) -> Line {
-    let columns = ["port free", "process gone", "up again", "waits longest"];
+    let columns = ["port free", "process gone", "up again", "hangs"];
     axes.keys().chain(&columns).map(ToString::to_string).collect()
 }
 
@@ -286,8 +296,7 @@ fn which(values: &BTreeSet<usize>, all: &IndexSet<&str>) -> String {
     }
     let [these, others] =
         [names(&|number| values.contains(&number)), names(&|number| !values.contains(&number))];
-    let all_but = format!("all but {others}");
-    if values.len() > 1 && all_but.len() < these.len() { all_but } else { these }
+    if (all.len() - values.len()) * 2 <= values.len() { format!("all but {others}") } else { these }
 }
 
 fn widths<'l>(lines: impl Iterator<Item = &'l Line>) -> Vec<usize> {

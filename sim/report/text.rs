@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use textwrap::WordSplitter;
+
 use crate::timeline::Fate;
 use crate::timeline::words::{counted, cut, seconds, span};
 use crate::verdict::{Expected, RunResult, Verdict};
@@ -135,26 +137,26 @@ fn line(group: &[&RunResult]) -> [String; 6] {
 }
 
 /// So many cells that came to something unexpected have a line of their own.
-const LISTED: usize = 20;
+const LISTED: usize = 12;
 
-/// The lines of a matrix under one profile: those that came to what was expected share one, the others have one for
-/// each cell.
+/// The lines of a matrix under one profile: one for each status, and below them one for each cell that came to
+/// something unexpected.
 fn matrix_lines(runs: &[&RunResult]) -> Vec<[String; 6]> {
-    let (expected, unexpected): (Vec<&RunResult>, Vec<&RunResult>) =
-        runs.iter().partition(|run| run.as_expected);
     let all = cells(runs);
-    let mut lines: Vec<_> = grouped_by(&expected, |one, other| status(one) == status(other))
-        .iter()
-        .map(|group| matrix_line(group, all))
-        .collect();
-    let cells_of: Vec<_> = alike(&unexpected, same_line);
-    lines.extend(cells_of.iter().take(LISTED).map(|group| line(group)));
-    let rest: Vec<_> = cells_of.iter().skip(LISTED).flat_map(|group| group.iter().copied()).collect();
-    lines.extend(
-        grouped_by(&rest, |one, other| status(one) == status(other))
-            .iter()
-            .map(|group| matrix_line(group, all)),
-    );
+    let by_status = grouped_by(runs, |one, other| status(one) == status(other));
+    let mut lines: Vec<_> = by_status.iter().map(|group| matrix_line(group, all)).collect();
+    let unexpected: Vec<_> = runs.iter().filter(|run| !run.as_expected).copied().collect();
+    let each = alike(&unexpected, same_line);
+    for group in each.iter().take(LISTED) {
+        let [_, profile, status, detail, virtual_time, wall_time] = line(group);
+        let cell = group[0].cell.as_ref().map(|cell| format!("  [{cell}]")).unwrap_or_default();
+        lines.push([cell, profile, status, detail, virtual_time, wall_time]);
+    }
+    if each.len() > LISTED {
+        let mut more: [String; 6] = Default::default();
+        more[0] = format!("  ... and {}", counted(each.len() - LISTED, "more line"));
+        lines.push(more);
+    }
     lines
 }
 
@@ -288,7 +290,7 @@ fn explanation(group: &[&RunResult]) -> String {
         paragraph(&mut text, note);
     }
     for same in same_elsewhere(group) {
-        paragraph(&mut text, &same);
+        paragraph_of(&mut text, &same, WordSplitter::NoHyphenation);
     }
     text.push_str(&format!("    replay   {}\n", replay(run)));
     text
@@ -317,8 +319,16 @@ fn same_elsewhere(group: &[&RunResult]) -> Vec<String> {
 }
 
 fn paragraph(text: &mut String, sentence: &str) {
-    let options =
-        textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
+    paragraph_of(text, sentence, WordSplitter::HyphenSplitter);
+}
+
+fn paragraph_of(text: &mut String, sentence: &str, splitter: WordSplitter) {
+    let indent = "    ";
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(indent)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_splitter(splitter);
     text.push_str(&textwrap::fill(sentence, options));
     text.push('\n');
 }

@@ -243,3 +243,6 @@ fn fit_to_be_called(name: &str, place: Range<usize>) -> Read<()> {
         .label(format!("letters, digits and `-_.:/+%#` only, at most {}", limits::LONGEST_NAME))
         .help("give the value a name: instead of the list, write a table with `name = ...` for every value."))
 }
+
+#[cfg(test)]
+mod tests;
