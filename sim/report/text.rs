@@ -143,7 +143,8 @@ const LISTED: usize = 12;
 /// something unexpected.
 fn matrix_lines(runs: &[&RunResult]) -> Vec<[String; 6]> {
     let all = cells(runs);
-    let by_status = grouped_by(runs, |one, other| status(one) == status(other));
+    let mut by_status = grouped_by(runs, |one, other| status(one) == status(other));
+    by_status.sort_by_key(|group| !group[0].as_expected);
     let mut lines: Vec<_> = by_status.iter().map(|group| matrix_line(group, all)).collect();
     let unexpected: Vec<_> = runs.iter().filter(|run| !run.as_expected).copied().collect();
     let each = alike(&unexpected, same_line);

@@ -170,6 +170,11 @@ fn axes<'t>(file: &DeTable<'t>) -> Read<Vec<Axis<'t>>> {
 
 /// A list of words and numbers, or a table of values under names.
 fn values<'t>(axis: &str, value: &Spanned<DeValue<'t>>) -> Read<Vec<AxisValue<'t>>> {
+    if let Some(place) = placeholders::first_in(value) {
+        return Err(Problem::at(place, format!("a value of `{axis}` has a placeholder itself"))
+            .label("placeholders stand outside of the matrix")
+            .help("write the value as it is."));
+    }
     let mut values: Vec<AxisValue<'t>> = Vec::new();
     match value.get_ref() {
         DeValue::Array(items) => {
@@ -207,11 +212,6 @@ fn values<'t>(axis: &str, value: &Spanned<DeValue<'t>>) -> Read<Vec<AxisValue<'t
                 sample,
             ));
         }
-    }
-    if let Some(place) = placeholders::first_in(value) {
-        return Err(Problem::at(place, format!("a value of `{axis}` has a placeholder itself"))
-            .label("placeholders stand outside of the matrix")
-            .help("write the value as it is."));
     }
     limits::axis_values(axis, values.len(), value.span())?;
     Ok(values)

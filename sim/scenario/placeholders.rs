@@ -1,8 +1,8 @@
 //! Placeholders: `${axis}` in the values of a scenario file, and what takes their place in a cell of the matrix.
 //!
 //! A placeholder that is a whole value gives way to the axis' value, whatever that is: a word, a number, a table. One
-//! inside a text gives way to the words. Everything keeps the place of the placeholder, so that an error points at
-//! it. `$${` is a `${` that is none.
+//! inside a text gives way to the words of a text or number, and to the name of anything else. Everything keeps the
+//! place of the placeholder, so that an error points at it. `$${` is a `${` that is none.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -152,27 +152,19 @@ fn made_of<'t>(
     for piece in &pieces {
         match piece {
             Piece::Words(text) => words.push_str(text),
-            Piece::Axis(name) => match as_words(&of_axis(name).value) {
-                Some(text) => words.push_str(&text),
-                None => return Err(no_words(name, place)),
-            },
+            Piece::Axis(name) => words.push_str(&as_words(of_axis(name))),
         }
     }
     Ok(DeValue::String(Cow::Owned(words)))
 }
 
-fn as_words(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => Some(number.to_string()),
-        _ => None,
+/// A text and a number are words; of anything else, only the name is.
+fn as_words(value: &AxisValue<'_>) -> String {
+    match &value.value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        _ => value.name.clone(),
     }
-}
-
-fn no_words(axis: &str, place: Range<usize>) -> Box<Problem> {
-    Problem::at(place, format!("`${{{axis}}}` cannot stand inside a text"))
-        .label("this value of the axis is neither a text nor a whole number")
-        .help(format!("write `\"${{{axis}}}\"` as a whole value, or give the axis another value."))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn every_combination_is_a_scenario_of_its_own() {
 fn a_placeholder_stands_for_a_word_a_number_a_table_or_a_part_of_a_text() {
     let cells = good(
         r#"
-name = "${count} of ${kind}, $${count}"
+name = "${count} of ${kind} on ${unit}, $${count}"
 [matrix]
 count = [1, 300]
 kind = ["patient", "leaves"]
@@ -99,7 +99,7 @@ every = "1${count}ms"
         cell.cell.as_ref().expect("a cell").to_string(),
         "count=300,kind=leaves,unit=none,fates=either"
     );
-    assert_eq!(cell.name, "300 of leaves, ${count}");
+    assert_eq!(cell.name, "300 of leaves on none, ${count}");
     assert_eq!(cell.gateway.supervisor, Supervisor::None);
     assert_eq!(cell.senders["ann"].kind, SenderKind::Leaves);
     let Verb::Send { text, count, every, .. } = &cell.steps[0].verb else { panic!("it sends") };
@@ -164,7 +164,7 @@ const BAD_FILES: &[(&str, &str)] = &[
     ("not a table", "name = \"x\"\nmatrix = [\"SIGTERM\"]\n"),
     ("unknown placeholder", "name = \"x\"\nabout = \"${signa}\"\n[matrix]\nsignal = [\"SIGTERM\"]\n"),
     ("open placeholder", "name = \"x\"\nabout = \"a ${signal\"\n[matrix]\nsignal = [\"SIGTERM\"]\n"),
-    ("table in a text", "name = \"a ${unit}\"\n[matrix.unit]\nx = { kind = \"none\" }\n"),
+    ("placeholder in a named value", "name = \"${a}\"\n[matrix.a]\nx = { kind = \"${b}\" }\n"),
     ("cells without a matrix", "name = \"x\"\n[[cells]]\nskip = \"why\"\n"),
     (
         "too many cells",
