@@ -3,16 +3,16 @@
 //! Whoever asks for a cell wants no scenario without a matrix. An axis or a value that no scenario has is a mistake,
 //! and so is a choice that leaves nothing.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::input::Problem;
 use crate::scenario::{Cell, CellChoice, Scenario, nearest};
 
 /// Those of `scenarios` that some of `choices` includes; all of them if there are none.
 pub(super) fn chosen(
-    scenarios: Vec<Rc<Scenario>>,
+    scenarios: Vec<Arc<Scenario>>,
     choices: &[String],
-) -> Result<Vec<Rc<Scenario>>, Vec<Problem>> {
+) -> Result<Vec<Arc<Scenario>>, Vec<Problem>> {
     if choices.is_empty() {
         return Ok(scenarios);
     }
@@ -34,7 +34,7 @@ pub(super) fn chosen(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let is_wanted = |scenario: &Rc<Scenario>| {
+    let is_wanted = |scenario: &Arc<Scenario>| {
         scenario.cell.as_ref().is_some_and(|cell| wanted.iter().any(|choice| choice.includes(cell)))
     };
     Ok(scenarios.into_iter().filter(is_wanted).collect())

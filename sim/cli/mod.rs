@@ -147,20 +147,20 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         return Ok(0);
     }
     let started = Instant::now();
-    let results: Vec<_> = plan
-        .iter()
-        .map(|planned| {
-            let mut result = match args.check_determinism {
-                true => execute::twice(parts.run, planned),
-                false => execute::once(parts.run, planned),
-            };
-            // A long campaign would otherwise keep every event of every run in memory.
-            if result.as_expected && !args.timeline {
-                result.timeline = Vec::new();
-            }
-            result
-        })
-        .collect();
+    let run = parts.run;
+    let make = |planned: &PlannedRun| {
+        let mut result = match args.check_determinism {
+            true => execute::twice(run, planned),
+            false => execute::once(run, planned),
+        };
+        // A long campaign would otherwise keep every event of every run in memory.
+        if result.as_expected && !args.timeline {
+            result.timeline = Vec::new();
+        }
+        result
+    };
+    let threads = args.jobs.unwrap_or_else(execute::as_many_as_fit);
+    let results = execute::all(&plan, threads, &make);
     let summary = Summary::of(&results);
     let report = match args.format {
         Format::Text => {

@@ -1,7 +1,7 @@
 //! The plan: which scenario is run under which profile with which seed, and what is expected of it.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use gateway::policy;
 use serde::ser::SerializeStruct;
@@ -15,7 +15,7 @@ use crate::verdict::Expected;
 /// One run to be made.
 #[derive(Clone, Debug)]
 pub(super) struct PlannedRun {
-    pub(super) scenario: Rc<Scenario>,
+    pub(super) scenario: Arc<Scenario>,
     pub(super) profile: String,
     pub(super) seed: u64,
     pub(super) expected: Expected,
@@ -40,7 +40,7 @@ impl Serialize for PlannedRun {
 const MOST_RUNS: u64 = 1_000_000;
 
 /// Plans the runs of `scenarios`: by file, then profile, then cell, then seed.
-pub(super) fn plan(scenarios: &[Rc<Scenario>], args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
+pub(super) fn plan(scenarios: &[Arc<Scenario>], args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
     let mut problems: Vec<_> = args.profiles.iter().filter_map(|name| unknown_profile(name)).collect();
     if args.format == Format::Json && (args.timeline || args.explain) {
         let option = if args.timeline { "--timeline" } else { "--explain" };

@@ -4,19 +4,19 @@
 //! outside; where a process waited is what its own log says.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::figure::Figure;
 use super::fold::{Row, Says, folded};
 use super::text::{invariants, matrix_name};
-use crate::timeline::words::{counted, span};
+use crate::timeline::words::counted;
 use crate::timeline::{Shutdown, Wait};
 use crate::verdict::{RunResult, Verdict};
 
-/// How wide the table may be, and what an axis with several values may take of it.
+/// How wide the table may be, and what one column may take of it.
 const WIDEST: usize = 120;
-const WIDEST_AXIS: usize = 24;
+const WIDEST_COLUMN: usize = 32;
 const INDENT: &str = "      ";
 const GAP: &str = "  ";
 /// What takes no longer is no hang, in milliseconds.
@@ -104,55 +104,6 @@ struct Went {
     place: String,
 }
 
-/// A time that something took, over several runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Figure {
-    /// The shortest and the longest, in milliseconds, where it happened.
-    range: Option<(u64, u64)>,
-    /// Somewhere it never happened.
-    never: bool,
-}
-
-impl Figure {
-    fn of(ms: Option<u64>) -> Self {
-        Self { range: ms.map(|ms| (ms, ms)), never: ms.is_none() }
-    }
-
-    fn both(self, other: Self) -> Self {
-        let range = match (self.range, other.range) {
-            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
-            (one, other) => one.or(other),
-        };
-        Self { range, never: self.never || other.never }
-    }
-
-    /// Whether people would call the two the same.
-    fn is_like(self, other: Self) -> bool {
-        self.never == other.never
-            && match (self.range, other.range) {
-                (Some((a, b)), Some((c, d))) => {
-                    let gap = a.max(c).saturating_sub(b.min(d));
-                    gap <= (b.max(d) / 4).max(500)
-                }
-                (None, None) => true,
-                _ => false,
-            }
-    }
-
-    fn words(self) -> String {
-        let short = |ms| span(Duration::from_millis(ms));
-        let range = self.range.map(|(least, most)| match (short(least), short(most)) {
-            (least, most) if least == most => most,
-            (least, most) => format!("{}-{most}", least.trim_end_matches(" s")),
-        });
-        match (range, self.never) {
-            (Some(range), false) => range,
-            (Some(range), true) => format!("{range} or never"),
-            (None, _) => "never".to_string(),
-        }
-    }
-}
-
 impl Went {
     /// How the longest shutdown of a run went.
     fn of(run: &RunResult) -> Self {
@@ -189,7 +140,8 @@ impl Went {
     }
 
     fn both(&self, other: &Self) -> Self {
-        let (longest, _) = if self.wait.range >= other.wait.range { (self, other) } else { (other, self) };
+        let (longest, _) =
+            if self.wait.longest() >= other.wait.longest() { (self, other) } else { (other, self) };
         Self {
             shut_down: self.shut_down || other.shut_down,
             port_free: self.port_free.both(other.port_free),
@@ -299,23 +251,25 @@ fn which(values: &BTreeSet<usize>, all: &IndexSet<&str>) -> String {
     if (all.len() - values.len()) * 2 <= values.len() { format!("all but {others}") } else { these }
 }
 
+/// How wide each column is: as its words need it, and less where they can be wrapped and there is no room.
 fn widths<'l>(lines: impl Iterator<Item = &'l Line>) -> Vec<usize> {
-    let mut widths: Vec<usize> = Vec::new();
+    let mut columns: Vec<(usize, usize)> = Vec::new();
     for line in lines {
-        widths.resize(line.len(), 0);
-        let axes = line.len().saturating_sub(4);
-        for (index, (width, words)) in widths.iter_mut().zip(line).enumerate() {
-            let wrapped = if index < axes { longest_line(words, WIDEST_AXIS) } else { words.chars().count() };
-            *width = (*width).max(wrapped);
+        columns.resize(line.len(), (0, 0));
+        for ((width, least), words) in columns.iter_mut().zip(line) {
+            *width = (*width).max(longest_line(words, WIDEST_COLUMN));
+            *least = (*least).max(longest_line(words, 1));
         }
     }
-    // The last column takes what is left.
-    let gaps = INDENT.len() + GAP.len() * widths.len().saturating_sub(1);
-    let others: usize = widths.iter().rev().skip(1).sum::<usize>() + gaps;
-    if let Some(last) = widths.last_mut() {
-        *last = (*last).min(WIDEST.saturating_sub(others)).max(12);
+    let gaps = INDENT.len() + GAP.len() * columns.len().saturating_sub(1);
+    while columns.iter().map(|(width, _)| width).sum::<usize>() + gaps > WIDEST {
+        let can_shrink = columns.iter_mut().filter(|(width, least)| width > least);
+        match can_shrink.max_by_key(|(width, _)| *width) {
+            Some((width, _)) => *width -= 1,
+            None => break,
+        }
     }
-    widths
+    columns.into_iter().map(|(width, _)| width).collect()
 }
 
 fn wrapped(words: &str, width: usize) -> Vec<String> {
@@ -343,3 +297,6 @@ fn push_row(text: &mut String, line: &Line, widths: &[usize]) {
         text.push('\n');
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use crate::verdict::{RunResult, Verdict};
 
 mod columns;
 mod disk_words;
+mod figure;
 mod fold;
 mod hangs;
 mod log_words;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use textwrap::WordSplitter;
 
+use super::figure::Figure;
 use crate::timeline::Fate;
 use crate::timeline::words::{counted, cut, seconds, span};
 use crate::verdict::{Expected, RunResult, Verdict};
@@ -183,16 +184,11 @@ fn matrix_line(group: &[&RunResult], all: usize) -> [String; 6] {
 
 /// `, port free in 0.1-4.9 s`
 fn port_free(group: &[&RunResult]) -> String {
-    let shutdowns = || group.iter().flat_map(|run| &run.shutdowns);
-    let times = || shutdowns().filter_map(|shutdown| shutdown.port_free_ms).map(Duration::from_millis);
-    let never = shutdowns().any(|shutdown| shutdown.port_free_ms.is_none());
-    match (times().min().map(span), times().max().map(span), never) {
-        (Some(least), Some(most), _) => {
-            let range = if least == most { most } else { format!("{}-{most}", least.trim_end_matches(" s")) };
-            format!(", port free in {range}{}", if never { " or never" } else { "" })
-        }
-        (_, _, true) => ", port never free".to_string(),
-        _ => String::new(),
+    let shutdowns = group.iter().flat_map(|run| &run.shutdowns);
+    match shutdowns.map(|shutdown| Figure::of(shutdown.port_free_ms)).reduce(Figure::both) {
+        Some(figure) if figure.is_of_something() => format!(", port free in {}", figure.words()),
+        Some(_) => ", port never free".to_string(),
+        None => String::new(),
     }
 }
 
