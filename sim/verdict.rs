@@ -9,14 +9,17 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Serialize, Serializer};
 
-use crate::scenario::Scenario;
-use crate::timeline::{Event, EventHash, Sighting};
+use crate::scenario::{Cell, Scenario};
+use crate::timeline::{Event, EventHash, Shutdown, Sighting};
 
 /// One run of a scenario under a profile and a seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunResult {
     /// The scenario's path as it was given.
     pub scenario: String,
+    /// Which cell of the scenario's matrix, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<Cell>,
     /// The gateway's profile.
     pub profile: String,
     /// The seed that decided everything.
@@ -31,6 +34,8 @@ pub struct RunResult {
     pub violations: Vec<Violation>,
     /// The fate of every message, by its name such as `ann#1`.
     pub fates: IndexMap<String, String>,
+    /// How each gateway process ended that was asked to.
+    pub shutdowns: Vec<Shutdown>,
     /// How long the run took in the world.
     #[serde(rename = "virtual_ms", serialize_with = "as_millis")]
     pub virtual_time: Duration,
@@ -55,6 +60,7 @@ impl RunResult {
     pub fn error(scenario: &Scenario, profile: &str, seed: u64, why: String) -> Self {
         Self {
             scenario: scenario.path.display().to_string(),
+            cell: scenario.cell.clone(),
             profile: profile.into(),
             seed,
             verdict: Verdict::Error,
@@ -62,6 +68,7 @@ impl RunResult {
             as_expected: false,
             violations: Vec::new(),
             fates: IndexMap::new(),
+            shutdowns: Vec::new(),
             virtual_time: Duration::ZERO,
             wall_time: Duration::ZERO,
             events: 0,
@@ -257,6 +264,7 @@ mod tests {
         violations[0].last_seen = Some(Sighting { at_ms: 1650, place: "inbox".into() });
         let result = RunResult {
             scenario: "scenarios/x.toml".into(),
+            cell: None,
             profile: "hardened".into(),
             seed: 7,
             verdict: Verdict::Fail,
@@ -264,6 +272,7 @@ mod tests {
             as_expected: false,
             violations,
             fates: [("ann#1".to_string(), "dropped".to_string())].into_iter().collect(),
+            shutdowns: Vec::new(),
             virtual_time: Duration::from_millis(1900),
             wall_time: Duration::from_micros(400),
             events: 12,
@@ -278,7 +287,7 @@ mod tests {
                 "invariant": "no-silent-drop", "message": "", "explanation": "",
                 "last_seen": {"at_ms": 1650, "where": "inbox"},
             }],
-            "fates": {"ann#1": "dropped"}, "virtual_ms": 1900, "wall_us": 400, "events": 12,
+            "fates": {"ann#1": "dropped"}, "shutdowns": [], "virtual_ms": 1900, "wall_us": 400, "events": 12,
             "hash": "00000000000000ab",
         });
         assert_eq!(serde_json::to_value(&result).expect("serialises"), expected);

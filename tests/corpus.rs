@@ -1,5 +1,6 @@
 //! The scenarios of the repository, read once for each test that asks.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use gatesim::scenario::Scenario;
@@ -9,14 +10,14 @@ const ROOT: &str = "scenarios";
 /// The folder of reproductions of reported bugs.
 pub(crate) const BUGS: &str = "scenarios/bugs";
 
-/// Every scenario of the repository, sorted by path.
+/// Every scenario of the repository, sorted by path; a matrix is as many as it has cells.
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    under(Path::new(ROOT)).iter().map(|path| read(path)).collect()
+    under(Path::new(ROOT)).iter().flat_map(|path| read(path)).collect()
 }
 
 /// The reproductions of reported bugs.
 pub(crate) fn bugs() -> Vec<Scenario> {
-    under(Path::new(BUGS)).iter().map(|path| read(path)).collect()
+    under(Path::new(BUGS)).iter().flat_map(|path| read(path)).collect()
 }
 
 /// Every scenario with every profile that it names.
@@ -28,13 +29,18 @@ pub(crate) fn with_profiles() -> Vec<(Scenario, String)> {
     scenarios().into_iter().flat_map(profiles).collect()
 }
 
-/// The name of a scenario's test: `bugs/38836-sigterm-mid-reply`.
+/// The seeds that a scenario is run with. The cells of a matrix are many runs already.
+pub(crate) fn seeds(scenario: &Scenario) -> RangeInclusive<u64> {
+    if scenario.cell.is_some() { 1..=1 } else { 1..=5 }
+}
+
+/// The name of the tests of a scenario's file: `bugs/38836-sigterm-mid-reply`.
 pub(crate) fn name(scenario: &Scenario) -> String {
     let path = scenario.path.strip_prefix(ROOT).unwrap_or(&scenario.path);
     path.with_extension("").display().to_string().replace('\\', "/")
 }
 
-fn read(path: &Path) -> Scenario {
+fn read(path: &Path) -> Vec<Scenario> {
     Scenario::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -43,12 +43,14 @@ fn two_processes_tell_the_same() {
     let mut hashes = BTreeMap::new();
     for run in runs(&one) {
         let text = |key: &str| run[key].as_str().expect("text").to_string();
-        hashes.insert((text("scenario"), text("profile")), text("hash"));
+        let cell = run["cell"].as_object().map(|cell| Value::from(cell.clone()).to_string());
+        hashes.insert((text("scenario"), cell, text("profile")), text("hash"));
     }
     let plan = corpus::with_profiles();
     assert_eq!(plan.len(), hashes.len());
     for (scenario, profile) in plan.iter().rev() {
-        let run = (scenario.path.display().to_string(), profile.clone());
+        let cell = scenario.cell.as_ref().map(|cell| serde_json::json!(cell).to_string());
+        let run = (scenario.path.display().to_string(), cell, profile.clone());
         assert_eq!(hashes.get(&run), Some(&hash(scenario, profile)), "{run:?}");
     }
 }

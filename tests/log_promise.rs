@@ -9,13 +9,14 @@ use gatesim::verdict::{Expected, RunResult};
 use gateway::policy::{self, HARDENED};
 use libtest_mimic::Trial;
 
-use crate::scenarios::SEEDS;
 use crate::{corpus, test};
 
 pub(crate) fn tests() -> Vec<Trial> {
     let on_hardened = |scenario: &Scenario| scenario.expect.outcomes.contains_key(HARDENED);
     let test_of = |scenario: Scenario| {
-        test(format!("log of {}", corpus::name(&scenario)), move || names_every_loss(&scenario))
+        let cell = scenario.cell.as_ref().map(|cell| format!("[{cell}]")).unwrap_or_default();
+        let name = format!("log of {}{cell}", corpus::name(&scenario));
+        test(name, move || names_every_loss(&scenario))
     };
     let mut tests: Vec<_> = corpus::scenarios().into_iter().filter(on_hardened).map(test_of).collect();
     tests.push(test("log promise: history did not keep it", history_did_not_keep_it));
@@ -23,7 +24,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 }
 
 fn names_every_loss(scenario: &Scenario) {
-    for seed in SEEDS {
+    for seed in corpus::seeds(scenario) {
         let run = gatesim::run(scenario, HARDENED, seed);
         let unnamed = unnamed(&run);
         assert!(unnamed.is_empty(), "seed {seed}: no record of level warn or above names {unnamed:?}");

@@ -1,6 +1,6 @@
 //! Every scenario under each of its profiles comes to what it says, over a few seeds.
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 
 use gatesim::report::text;
 use gatesim::scenario::Scenario;
@@ -8,19 +8,20 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::corpus;
 
-/// The seeds that every scenario is run with.
-pub(crate) const SEEDS: RangeInclusive<u64> = 1..=5;
-
 pub(crate) fn tests() -> Vec<Trial> {
-    let test = |(scenario, profile): (Scenario, String)| {
-        let name = format!("scenario {} on {profile}", corpus::name(&scenario));
-        Trial::test(name, move || comes_to_what_it_says(&scenario, &profile))
+    let mut files: BTreeMap<(String, String), Vec<Scenario>> = BTreeMap::new();
+    for (scenario, profile) in corpus::with_profiles() {
+        files.entry((corpus::name(&scenario), profile)).or_default().push(scenario);
+    }
+    let test = |((name, profile), cells): ((String, String), Vec<Scenario>)| {
+        Trial::test(format!("scenario {name} on {profile}"), move || comes_to_what_it_says(&cells, &profile))
     };
-    corpus::with_profiles().into_iter().map(test).collect()
+    files.into_iter().map(test).collect()
 }
 
-fn comes_to_what_it_says(scenario: &Scenario, profile: &str) -> Result<(), Failed> {
-    let runs: Vec<_> = SEEDS.map(|seed| gatesim::run(scenario, profile, seed)).collect();
+fn comes_to_what_it_says(cells: &[Scenario], profile: &str) -> Result<(), Failed> {
+    let runs_of = |cell| corpus::seeds(cell).map(move |seed| gatesim::run(cell, profile, seed));
+    let runs: Vec<_> = cells.iter().flat_map(runs_of).collect();
     if runs.iter().all(|run| run.as_expected) {
         return Ok(());
     }

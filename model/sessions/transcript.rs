@@ -122,7 +122,8 @@ impl Transcript {
     ) -> Result<TranscriptEntry, StateError> {
         let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
         let message = Line::Message { role, text: text.clone(), run_id: run_id.clone(), at: at_ms };
-        let header = || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
+        let header =
+            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
         self.files.append_headed(&self.path, || json_line(&header()), &json_line(&message))?;
         Ok(TranscriptEntry { role, text, run_id, at_ms })
     }

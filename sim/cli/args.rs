@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +11,7 @@ Examples:
   gatesim run FILE --timeline                    what happens, moment by moment
   gatesim run FILE --seeds 200                   many interleavings
   gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
+  gatesim run FILE --cell signal=SIGTERM         some cells of a file with a matrix
 
 docs/scenario-language.md says how scenarios are written.";
 
@@ -44,12 +46,20 @@ pub(super) struct RunArgs {
     /// Run under this profile instead of those that the scenario names; may be repeated
     #[arg(long = "profile", value_name = "NAME")]
     pub(super) profiles: Vec<String>,
+    /// Run only the cells of a matrix that are like this, as in `signal=SIGTERM,supervisor=systemd`
+    ///
+    /// An axis that is left out does not matter; several values of one axis, and several options, each let in more.
+    #[arg(long = "cell", value_name = "AXIS=VALUE,...")]
+    pub(super) cells: Vec<String>,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(super) seed: u64,
     /// How many seeds, counting up from the first
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) seeds: u64,
+    /// How many runs are made at a time; by default, as many as this machine has cores
+    #[arg(long, value_name = "N")]
+    pub(super) jobs: Option<NonZeroUsize>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,

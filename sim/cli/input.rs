@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
@@ -48,7 +48,7 @@ pub(super) fn render(problem: &Problem, color: bool) -> String {
 
 /// Reads the scenarios at `paths` and in the folders among them, each once, whatever ways lead to it: in the order
 /// given, a folder's sorted by path.
-pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Rc<Scenario>>, Vec<Problem>> {
+pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Arc<Scenario>>, Vec<Problem>> {
     let (mut scenarios, mut problems) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for path in paths {
@@ -59,7 +59,7 @@ pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Rc<Scenario>>, Vec<Prob
                         continue;
                     }
                     match Scenario::read(&file) {
-                        Ok(scenario) => scenarios.push(Rc::new(scenario)),
+                        Ok(cells) => scenarios.extend(cells.into_iter().map(Arc::new)),
                         Err(error) => problems.push(error.into()),
                     }
                 }

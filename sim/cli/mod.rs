@@ -14,6 +14,7 @@ use gateway::policy;
 use serde::Serialize;
 
 mod args;
+mod cells;
 mod execute;
 mod input;
 mod plan;
@@ -131,7 +132,8 @@ fn styled(message: &clap::Error, color: bool) -> String {
 }
 
 fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
-    let plan = match input::scenarios(&args.paths).and_then(|scenarios| plan::plan(scenarios, args)) {
+    let scenarios = input::scenarios(&args.paths).and_then(|found| cells::chosen(found, &args.cells));
+    let plan = match scenarios.and_then(|scenarios| plan::plan(&scenarios, args)) {
         Ok(plan) => plan,
         Err(problems) => {
             for problem in &problems {
@@ -145,20 +147,20 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         return Ok(0);
     }
     let started = Instant::now();
-    let results: Vec<_> = plan
-        .iter()
-        .map(|planned| {
-            let mut result = match args.check_determinism {
-                true => execute::twice(parts.run, planned),
-                false => execute::once(parts.run, planned),
-            };
-            // A long campaign would otherwise keep every event of every run in memory.
-            if result.as_expected && !args.timeline {
-                result.timeline = Vec::new();
-            }
-            result
-        })
-        .collect();
+    let run = parts.run;
+    let make = |planned: &PlannedRun| {
+        let mut result = match args.check_determinism {
+            true => execute::twice(run, planned),
+            false => execute::once(run, planned),
+        };
+        // A long campaign would otherwise keep every event of every run in memory.
+        if result.as_expected && !args.timeline {
+            result.timeline = Vec::new();
+        }
+        result
+    };
+    let threads = args.jobs.unwrap_or_else(execute::as_many_as_fit);
+    let results = execute::all(&plan, threads, &make);
     let summary = Summary::of(&results);
     let report = match args.format {
         Format::Text => {
@@ -196,7 +198,7 @@ fn list(plan: &[PlannedRun], format: Format, out: &mut dyn Write) -> io::Result<
     if format == Format::Json {
         return writeln!(out, "{}", to_json(&Plan { plan }));
     }
-    let paths: Vec<_> = plan.iter().map(|run| run.scenario.path.display().to_string()).collect();
+    let paths: Vec<_> = plan.iter().map(|run| run.scenario.called()).collect();
     let path_width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
     let profile_width = plan.iter().map(|run| run.profile.len()).max().unwrap_or(0);
     for (path, PlannedRun { profile, seed, expected, .. }) in paths.iter().zip(plan) {

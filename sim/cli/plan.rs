@@ -1,6 +1,7 @@
 //! The plan: which scenario is run under which profile with which seed, and what is expected of it.
 
-use std::rc::Rc;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gateway::policy;
 use serde::ser::SerializeStruct;
@@ -14,7 +15,7 @@ use crate::verdict::Expected;
 /// One run to be made.
 #[derive(Clone, Debug)]
 pub(super) struct PlannedRun {
-    pub(super) scenario: Rc<Scenario>,
+    pub(super) scenario: Arc<Scenario>,
     pub(super) profile: String,
     pub(super) seed: u64,
     pub(super) expected: Expected,
@@ -22,8 +23,12 @@ pub(super) struct PlannedRun {
 
 impl Serialize for PlannedRun {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut run = serializer.serialize_struct("PlannedRun", 4)?;
+        let mut run = serializer.serialize_struct("PlannedRun", 5)?;
         run.serialize_field("scenario", &self.scenario.path.display().to_string())?;
+        match &self.scenario.cell {
+            Some(cell) => run.serialize_field("cell", cell)?,
+            None => run.skip_field("cell")?,
+        }
         run.serialize_field("profile", &self.profile)?;
         run.serialize_field("seed", &self.seed)?;
         run.serialize_field("expected", &self.expected)?;
@@ -34,8 +39,8 @@ impl Serialize for PlannedRun {
 /// The most runs of one command: their results are kept until the report.
 const MOST_RUNS: u64 = 1_000_000;
 
-/// Plans the runs of `scenarios`: by scenario, then profile, then seed.
-pub(super) fn plan(scenarios: Vec<Rc<Scenario>>, args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
+/// Plans the runs of `scenarios`: by file, then profile, then cell, then seed.
+pub(super) fn plan(scenarios: &[Arc<Scenario>], args: &RunArgs) -> Result<Vec<PlannedRun>, Vec<Problem>> {
     let mut problems: Vec<_> = args.profiles.iter().filter_map(|name| unknown_profile(name)).collect();
     if args.format == Format::Json && (args.timeline || args.explain) {
         let option = if args.timeline { "--timeline" } else { "--explain" };
@@ -60,14 +65,19 @@ pub(super) fn plan(scenarios: Vec<Rc<Scenario>>, args: &RunArgs) -> Result<Vec<P
         return Err(vec![Problem::new(message, help)]);
     }
     let mut plan = Vec::new();
-    for scenario in scenarios {
-        for profile in profiles(&scenario, &args.profiles) {
-            plan.extend(seeds.clone().map(|seed| PlannedRun {
-                expected: scenario.expect.under(&profile),
-                scenario: scenario.clone(),
-                profile: profile.clone(),
-                seed,
-            }));
+    for file in scenarios.chunk_by(|one, other| one.path == other.path) {
+        let mut in_file: Vec<_> = file.iter().flat_map(|cell| profiles(cell, &args.profiles)).collect();
+        keep_firsts(&mut in_file);
+        for profile in in_file {
+            // Some cells may name profiles that others do not.
+            for scenario in file.iter().filter(|cell| profiles(cell, &args.profiles).contains(&profile)) {
+                plan.extend(seeds.clone().map(|seed| PlannedRun {
+                    expected: scenario.expect.under(&profile),
+                    scenario: scenario.clone(),
+                    profile: profile.clone(),
+                    seed,
+                }));
+            }
         }
     }
     Ok(plan)
@@ -78,13 +88,15 @@ fn profiles(scenario: &Scenario, asked_for: &[String]) -> Vec<String> {
     if asked_for.is_empty() {
         return scenario.expect.outcomes.keys().cloned().collect();
     }
-    let mut profiles = Vec::new();
-    for profile in asked_for {
-        if !profiles.contains(profile) {
-            profiles.push(profile.clone());
-        }
-    }
+    let mut profiles = asked_for.to_vec();
+    keep_firsts(&mut profiles);
     profiles
+}
+
+/// Every word once, where it stands first.
+fn keep_firsts(words: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    words.retain(|word| seen.insert(word.clone()));
 }
 
 fn unknown_profile(name: &str) -> Option<Problem> {

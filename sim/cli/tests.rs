@@ -100,6 +100,83 @@ fn profiles_asked_for_replace_those_of_the_scenario_and_are_expected_to_pass() {
     assert_eq!((&run["profile"], &run["expected"]), (&"planted:always-ready".into(), &"pass".into()));
 }
 
+const MATRIX: &str = "name = \"${a} ${b}\"\n[matrix]\na = [1, 2]\nb = [\"x\", \"y\"]\n\
+    [[cells]]\nwhen = { a = 2, b = \"y\" }\nskip = \"why\"\n\
+    [[cells]]\nwhen = { a = 2 }\noutcomes = { \"openclaw-2026.3.2\" = \"inconclusive\" }\n";
+
+#[test]
+fn a_plan_has_every_cell_by_profile_then_cell_then_seed() {
+    let folder = folder(&[("m.toml", MATRIX)]);
+    let listed = gatesim(&["run", text(folder.path()), "--list", "--seeds", "2"]);
+    let root = format!("{}/", text(folder.path()));
+    assert_eq!(
+        listed.out.replace(&root, ""),
+        "m.toml[a=1,b=x]  hardened           seed 1  pass\n\
+         m.toml[a=1,b=x]  hardened           seed 2  pass\n\
+         m.toml[a=1,b=y]  hardened           seed 1  pass\n\
+         m.toml[a=1,b=y]  hardened           seed 2  pass\n\
+         m.toml[a=2,b=x]  hardened           seed 1  pass\n\
+         m.toml[a=2,b=x]  hardened           seed 2  pass\n\
+         m.toml[a=2,b=x]  openclaw-2026.3.2  seed 1  inconclusive\n\
+         m.toml[a=2,b=x]  openclaw-2026.3.2  seed 2  inconclusive\n"
+    );
+}
+
+#[test]
+fn cells_are_chosen_by_as_many_axes_as_matter() {
+    let folder = folder(&[("m.toml", MATRIX), ("one.toml", "name = \"x\"")]);
+    let chosen = |args: &[&str]| {
+        let listed = gatesim(&[&["run", text(folder.path()), "--list", "--format", "json"], args].concat());
+        let listed: Value = serde_json::from_str(&listed.out).expect("JSON");
+        let cell = |run: &Value| match run.get("cell") {
+            Some(cell) => format!("{}{}", cell["a"].as_str().expect("a"), cell["b"].as_str().expect("b")),
+            None => "none".to_string(),
+        };
+        let cells: Vec<_> = listed["plan"].as_array().expect("a list").iter().map(cell).collect();
+        cells.join(" ")
+    };
+    assert_eq!(chosen(&["--profile", "hardened"]), "1x 1y 2x none");
+    assert_eq!(chosen(&["--profile", "hardened", "--cell", "a=1"]), "1x 1y");
+    assert_eq!(chosen(&["--profile", "hardened", "--cell", "a=1,b=y", "--cell", "a=2"]), "1y 2x");
+    assert_eq!(chosen(&["--profile", "hardened", "--cell", "a=1,a=2,b=x"]), "1x 2x");
+}
+
+#[test]
+fn a_cell_that_nobody_has_is_bad_input() {
+    let folder = folder(&[("m.toml", MATRIX), ("sub/one.toml", "name = \"x\"")]);
+    let refused = |path: &Path, cell: &str| {
+        let refused = gatesim(&["run", text(path), "--cell", cell]);
+        assert_eq!((refused.status, refused.out.as_str()), (3, ""), "{cell}");
+        refused.err
+    };
+    for (cell, says) in [
+        ("a", "`a` is not `AXIS=VALUE`"),
+        ("c=1", "no matrix has the axis `c`"),
+        ("a=1,b=z", "the axis `b` has no value `z`"),
+        ("a=2,b=y", "there is no cell `a=2,b=y`"),
+    ] {
+        let err = refused(folder.path(), cell);
+        assert!(err.contains(says), "{cell}: {err}");
+    }
+    let err = refused(&folder.path().join("sub"), "a=1");
+    assert!(err.contains("no scenario here has a matrix"), "{err}");
+}
+
+#[test]
+fn results_come_in_the_order_of_the_plan_on_any_number_of_threads() {
+    let folder = folder(&[("m.toml", MATRIX)]);
+    let dawdling = |scenario: &Scenario, profile: &str, seed: u64| {
+        std::thread::sleep(Duration::from_millis((seed * 7) % 5));
+        came_to(Verdict::Pass)(scenario, profile, seed)
+    };
+    let report = |jobs: &str| {
+        let args = ["run", text(folder.path()), "--seeds", "20", "--format", "json", "--jobs", jobs];
+        gatesim_with(&dawdling, &args).out
+    };
+    assert_eq!(report("1"), report("3"));
+    assert_eq!(report("1"), report("1000"));
+}
+
 #[test]
 fn every_bad_input_is_reported_and_nothing_is_run() {
     let folder = folder(&[("a.toml", "stepps = 1"), ("b.toml", GOOD), ("c.toml", ""), ("d/e.txt", "")]);
@@ -130,6 +207,7 @@ fn mistakes_on_the_command_line_are_bad_input_and_help_is_not() {
     for args in [
         &["run"][..],
         &["run", path, "--seeds", "0"],
+        &["run", path, "--jobs", "0"],
         &["run", path, "--seed", "-1"],
         &["run", path, "--seeds", "1000000"],
         &["run", path, "--format", "json", "--timeline"],
@@ -238,7 +316,7 @@ fn examples(markdown: &str) -> Vec<&str> {
 fn the_examples_of_the_documentation_run_as_they_say() {
     let documents =
         [include_str!("../../README.md"), include_str!("../../docs/scenario-language.md")].map(examples);
-    assert_eq!(documents.each_ref().map(Vec::len), [1, 4]);
+    assert_eq!(documents.each_ref().map(Vec::len), [1, 5]);
     for example in documents.into_iter().flatten() {
         let folder = folder(&[("example.toml", example)]);
         let run = gatesim_with(&crate::run, &["run", text(folder.path()), "--seeds", "5"]);

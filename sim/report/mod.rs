@@ -6,11 +6,14 @@
 use anstyle::{AnsiColor, Style};
 
 use crate::cli::ReportOptions;
-use crate::verdict::RunResult;
+use crate::verdict::{RunResult, Verdict};
 
 mod columns;
 mod crowds;
 mod disk_words;
+mod figure;
+mod fold;
+mod hangs;
 mod log_words;
 mod phrases;
 pub mod text;
@@ -28,12 +31,21 @@ pub fn of_runs(runs: &[RunResult], options: ReportOptions) -> String {
             report.push_str(&timeline::render(&run.timeline, &timeline::TimelineOptions::default()));
         }
     }
+    for block in text::blocks(runs).into_iter().filter(|block| wants_hangs(block, options)) {
+        report.push_str(&format!("\n{}", hangs::table(block)));
+    }
     let explained = text::explanations(runs, options.explain_expected);
     if !explained.is_empty() {
         report.push_str(&format!("\n{explained}"));
     }
     report.push_str(&format!("\n{}", text::summary(runs, options.wall_time)));
     report
+}
+
+/// Whether it is told how the shutdowns of a matrix went: when it was asked for, or something broke unexpectedly.
+fn wants_hangs(block: &[RunResult], options: ReportOptions) -> bool {
+    let broke = |run: &RunResult| run.verdict == Verdict::Fail && !run.as_expected;
+    block.iter().all(|run| run.cell.is_some()) && (options.explain_expected || block.iter().any(broke))
 }
 
 /// Colours the status words of a table; the text stays the same.

@@ -3,16 +3,26 @@
 //! Runs of one scenario under one profile that came to the same share a line. A result that nobody expected is
 //! explained with its evidence and with the command that replays it. No colours; columns are aligned.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use textwrap::WordSplitter;
+
+use super::figure::Figure;
 use crate::timeline::Fate;
 use crate::timeline::words::{counted, cut, seconds, span};
 use crate::verdict::{Expected, RunResult, Verdict};
 
 /// One line for each scenario, profile and result, in the order of the runs.
 pub fn table(runs: &[RunResult]) -> String {
-    let runs: Vec<_> = runs.iter().collect();
-    let lines: Vec<[String; 6]> = alike(&runs, same_line).iter().map(|group| line(group)).collect();
+    let of_block = |block: &&[RunResult]| {
+        let runs: Vec<_> = block.iter().collect();
+        match block.first() {
+            Some(run) if run.cell.is_some() => matrix_lines(&runs),
+            _ => alike(&runs, same_line).iter().map(|group| line(group)).collect(),
+        }
+    };
+    let lines: Vec<[String; 6]> = blocks(runs).iter().flat_map(of_block).collect();
     let mut widths = [0; 6];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
@@ -37,9 +47,21 @@ pub fn table(runs: &[RunResult]) -> String {
 /// explain.
 pub fn explanations(runs: &[RunResult], also_expected: bool) -> String {
     let is_told = |run: &&RunResult| !run.as_expected || also_expected && run.verdict != Verdict::Pass;
-    let told: Vec<_> = runs.iter().filter(is_told).collect();
-    let blocks: Vec<_> = alike(&told, same_failure).iter().map(|group| explanation(group)).collect();
-    blocks.join("\n")
+    let of_block = |block: &[RunResult]| -> Vec<String> {
+        let told: Vec<_> = block.iter().filter(is_told).collect();
+        if told.iter().any(|run| run.cell.is_some()) {
+            // Cells that fail alike need not be neighbours.
+            return grouped_by(&told, same_failure).iter().map(|group| explanation(group)).collect();
+        }
+        alike(&told, same_failure).iter().map(|group| explanation(group)).collect()
+    };
+    let told: Vec<_> = blocks(runs).into_iter().flat_map(of_block).collect();
+    told.join("\n")
+}
+
+/// The runs of each file under each profile.
+pub(super) fn blocks(runs: &[RunResult]) -> Vec<&[RunResult]> {
+    runs.chunk_by(|one, other| one.scenario == other.scenario && one.profile == other.profile).collect()
 }
 
 /// `24 runs, 23 as expected, 1 unexpected, in 0.02 s (1,310 runs/s, 96,000x real time)`
@@ -73,10 +95,22 @@ fn alike<'a, 'r>(
     runs: &'a [&'r RunResult],
     same: fn(&RunResult, &RunResult) -> bool,
 ) -> Vec<&'a [&'r RunResult]> {
-    let together = |one: &&RunResult, other: &&RunResult| {
-        one.scenario == other.scenario && one.profile == other.profile && same(one, other)
-    };
-    runs.chunk_by(together).collect()
+    runs.chunk_by(|one, other| one.cell == other.cell && same(one, other)).collect()
+}
+
+/// All that are the same by `same`, as groups in the order of their first.
+fn grouped_by<'r>(
+    runs: &[&'r RunResult],
+    same: fn(&RunResult, &RunResult) -> bool,
+) -> Vec<Vec<&'r RunResult>> {
+    let mut groups: Vec<Vec<&RunResult>> = Vec::new();
+    for run in runs {
+        match groups.iter_mut().find(|group| same(group[0], run)) {
+            Some(group) => group.push(run),
+            None => groups.push(vec![run]),
+        }
+    }
+    groups
 }
 
 fn same_line(one: &RunResult, other: &RunResult) -> bool {
@@ -94,13 +128,79 @@ fn line(group: &[&RunResult]) -> [String; 6] {
     let virtual_time: Duration = group.iter().map(|run| run.virtual_time).sum();
     let wall_time: Duration = group.iter().map(|run| run.wall_time).sum();
     [
-        short_name(&run.scenario).to_string(),
+        name(run),
         run.profile.clone(),
         status(run).to_string(),
         format!("{}{seeds}", detail(run)),
         format!("{} virtual", span(virtual_time)),
         millis(wall_time),
     ]
+}
+
+/// So many cells that came to something unexpected have a line of their own.
+const LISTED: usize = 12;
+
+/// The lines of a matrix under one profile: one for each status, and below them one for each cell that came to
+/// something unexpected.
+fn matrix_lines(runs: &[&RunResult]) -> Vec<[String; 6]> {
+    let all = cells(runs);
+    let mut by_status = grouped_by(runs, |one, other| status(one) == status(other));
+    by_status.sort_by_key(|group| !group[0].as_expected);
+    let mut lines: Vec<_> = by_status.iter().map(|group| matrix_line(group, all)).collect();
+    let unexpected: Vec<_> = runs.iter().filter(|run| !run.as_expected).copied().collect();
+    let each = alike(&unexpected, same_line);
+    for group in each.iter().take(LISTED) {
+        let [_, profile, status, detail, virtual_time, wall_time] = line(group);
+        let cell = group[0].cell.as_ref().map(|cell| format!("  [{cell}]")).unwrap_or_default();
+        lines.push([cell, profile, status, detail, virtual_time, wall_time]);
+    }
+    if each.len() > LISTED {
+        let mut more: [String; 6] = Default::default();
+        more[0] = format!("  ... and {}", counted(each.len() - LISTED, "more line"));
+        lines.push(more);
+    }
+    lines
+}
+
+/// How many cells these runs are of.
+fn cells(runs: &[&RunResult]) -> usize {
+    runs.iter().map(|run| &run.cell).collect::<BTreeSet<_>>().len()
+}
+
+/// One line for runs of several cells, of which the matrix has so many in `all`.
+fn matrix_line(group: &[&RunResult], all: usize) -> [String; 6] {
+    let [_, profile, status, _, virtual_time, wall_time] = line(group);
+    let of = cells(group);
+    let cells = if of == all { counted(of, "cell") } else { format!("{of} of {all} cells") };
+    let seeds = group.iter().map(|run| run.seed).collect::<BTreeSet<_>>().len();
+    let seeds = if seeds > 1 { format!(" x {seeds} seeds") } else { String::new() };
+    let mut broken: Vec<&str> = group.iter().flat_map(|run| invariants(run)).collect();
+    broken.sort_unstable();
+    broken.dedup();
+    let broken = if broken.is_empty() { String::new() } else { format!(", {}", broken.join(", ")) };
+    let detail = format!("{cells}{seeds}{broken}{}", port_free(group));
+    [matrix_name(group[0]).to_string(), profile, status, detail, virtual_time, wall_time]
+}
+
+/// `, port free in 0.1-4.9 s`
+fn port_free(group: &[&RunResult]) -> String {
+    let shutdowns = group.iter().flat_map(|run| &run.shutdowns);
+    match shutdowns.map(|shutdown| Figure::of(shutdown.port_free_ms)).reduce(Figure::both) {
+        Some(figure) if figure.is_of_something() => format!(", port free in {}", figure.words()),
+        Some(_) => ", port never free".to_string(),
+        None => String::new(),
+    }
+}
+
+/// The name of the file that a run is of, whatever its cell.
+pub(super) fn matrix_name(run: &RunResult) -> &str {
+    short_name(&run.scenario)
+}
+
+/// `bugs/x`, or `bugs/x[signal=SIGTERM]` for a cell.
+fn name(run: &RunResult) -> String {
+    let cell = run.cell.as_ref().map(|cell| format!("[{cell}]")).unwrap_or_default();
+    format!("{}{cell}", short_name(&run.scenario))
 }
 
 /// `scenarios/bugs/x.toml` is known as `bugs/x`.
@@ -133,7 +233,7 @@ fn detail(run: &RunResult) -> String {
 }
 
 /// The violated invariants, each once, in the order of the violations.
-fn invariants(run: &RunResult) -> Vec<&str> {
+pub(super) fn invariants(run: &RunResult) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for violation in &run.violations {
         if !names.contains(&violation.invariant.as_str()) {
@@ -160,7 +260,7 @@ const TOLD: usize = 5;
 
 /// `bugs/33149-tab-never-closes on hardened, seed 7`
 pub fn title(run: &RunResult) -> String {
-    format!("{} on {}, seed {}", short_name(&run.scenario), run.profile, run.seed)
+    format!("{} on {}, seed {}", name(run), run.profile, run.seed)
 }
 
 fn explanation(group: &[&RunResult]) -> String {
@@ -186,21 +286,46 @@ fn explanation(group: &[&RunResult]) -> String {
     for note in &run.notes {
         paragraph(&mut text, note);
     }
-    if group.len() > 1 {
-        let seeds: Vec<_> = group[1..].iter().take(12).map(|run| run.seed.to_string()).collect();
-        let rest = if group.len() > 13 { ", ..." } else { "" };
-        paragraph(
-            &mut text,
-            &format!("The same on {}: {}{rest}.", counted(group.len() - 1, "more seed"), seeds.join(", ")),
-        );
+    for same in same_elsewhere(group) {
+        paragraph_of(&mut text, &same, WordSplitter::NoHyphenation);
     }
     text.push_str(&format!("    replay   {}\n", replay(run)));
     text
 }
 
+/// On which other seeds and in which other cells it was the same.
+fn same_elsewhere(group: &[&RunResult]) -> Vec<String> {
+    let listed = |found: Vec<String>, most: usize, noun: &str, preposition: &str| {
+        if found.is_empty() {
+            return None;
+        }
+        let rest = if found.len() > most { ", ..." } else { "" };
+        let first = &found[..found.len().min(most)];
+        Some(format!("The same {preposition} {}: {}{rest}.", counted(found.len(), noun), first.join(", ")))
+    };
+    let (here, elsewhere): (Vec<&RunResult>, Vec<&RunResult>) =
+        group[1..].iter().partition(|run| run.cell == group[0].cell);
+    let seeds = here.iter().map(|run| run.seed.to_string()).collect();
+    let mut cells: Vec<_> =
+        elsewhere.iter().filter_map(|run| run.cell.as_ref()).map(|cell| format!("[{cell}]")).collect();
+    cells.dedup();
+    [listed(seeds, 12, "more seed", "on"), listed(cells, 6, "more cell", "in")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 fn paragraph(text: &mut String, sentence: &str) {
-    let options =
-        textwrap::Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ").break_words(false);
+    paragraph_of(text, sentence, WordSplitter::HyphenSplitter);
+}
+
+fn paragraph_of(text: &mut String, sentence: &str, splitter: WordSplitter) {
+    let indent = "    ";
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(indent)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_splitter(splitter);
     text.push_str(&textwrap::fill(sentence, options));
     text.push('\n');
 }
@@ -208,7 +333,9 @@ fn paragraph(text: &mut String, sentence: &str) {
 /// The command that makes exactly this run again and shows its timeline.
 pub fn replay(run: &RunResult) -> String {
     let (scenario, profile) = (shell_word(&run.scenario), shell_word(&run.profile));
-    format!("gatesim run {scenario} --profile {profile} --seed {} --timeline", run.seed)
+    let cell = run.cell.as_ref().map(|cell| format!(" --cell {}", shell_word(&cell.to_string())));
+    let cell = cell.unwrap_or_default();
+    format!("gatesim run {scenario}{cell} --profile {profile} --seed {} --timeline", run.seed)
 }
 
 /// `word` as a POSIX shell reads it back.
@@ -258,6 +385,7 @@ mod tests {
     fn run(scenario: &str, profile: &str, seed: u64, verdict: Verdict, expected: Expected) -> RunResult {
         RunResult {
             scenario: format!("scenarios/bugs/{scenario}.toml"),
+            cell: None,
             profile: profile.into(),
             seed,
             verdict,
@@ -265,6 +393,7 @@ mod tests {
             expected,
             violations: Vec::new(),
             fates: [("ann#1".to_string(), "replied".to_string())].into_iter().collect(),
+            shutdowns: Vec::new(),
             virtual_time: Duration::from_millis(4_200),
             wall_time: Duration::from_micros(612),
             events: 12,

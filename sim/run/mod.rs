@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
-use crate::timeline::{Event, EventHash, Fact, Fate, Ledger, Source};
+use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
@@ -101,6 +101,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
     let fates = ledger.entries().iter().map(|entry| (entry.message.to_string(), entry.fate.to_string()));
     RunResult {
         scenario: scenario.path.display().to_string(),
+        cell: scenario.cell.clone(),
         profile: profile.to_string(),
         seed,
         verdict,
@@ -108,6 +109,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
         expected,
         violations,
         fates: fates.collect(),
+        shutdowns: timeline::shutdowns(&events),
         virtual_time: events.last().map_or(Duration::ZERO, |event| event.at),
         wall_time: started.elapsed(),
         events: events.len() as u64,

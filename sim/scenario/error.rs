@@ -20,6 +20,9 @@ pub struct ScenarioError {
     #[label("{label}")]
     span: Option<SourceSpan>,
     label: String,
+    #[label("{also_label}")]
+    also: Option<SourceSpan>,
+    also_label: String,
     #[help]
     help: Option<String>,
 }
@@ -28,7 +31,12 @@ impl ScenarioError {
     /// The file could not be read at all.
     pub(super) fn unreadable(path: &Path, why: &str, help: &str) -> Self {
         let message = format!("cannot read {}: {why}", path.display());
-        Self { message, file: None, span: None, label: String::new(), help: Some(help.into()) }
+        Self::without_source(message, Some(help.into()))
+    }
+
+    fn without_source(message: String, help: Option<String>) -> Self {
+        let (label, also_label) = (String::new(), String::new());
+        Self { message, file: None, span: None, label, also: None, also_label, help }
     }
 
     /// The file could be read and says something wrong. An empty file has no place to point at, and lines that
@@ -37,7 +45,7 @@ impl ScenarioError {
         let name = path.display().to_string();
         let start = problem.span.start.min(text.len());
         let end = problem.span.end.min(text.len()).max(start);
-        let message = cut(&problem.message, LONGEST_MESSAGE);
+        let message = cut(&problem.message, 2 * LONGEST_MESSAGE);
         if text.trim().is_empty() || !is_showable(text, start..end) {
             let (line, column) = line_and_column(text, start);
             let message = match text.trim().is_empty() {
@@ -46,14 +54,18 @@ impl ScenarioError {
                     format!("{name}:{line}:{column}: {message}: {}", cut(&problem.label, LONGEST_MESSAGE))
                 }
             };
-            return Self { message, file: None, span: None, label: String::new(), help: problem.help };
+            return Self::without_source(message, problem.help);
         }
         let length = end - start;
+        let also = problem.also.filter(|(span, _)| span.end <= text.len() && is_showable(text, span.clone()));
+        let (also, also_label) = also.unzip();
         Self {
             message,
             file: Some(Arc::new(NamedSource::new(name, text.to_string()))),
             span: Some((start, length).into()),
             label: problem.label,
+            also: also.map(Into::into),
+            also_label: also_label.unwrap_or_default(),
             help: problem.help,
         }
     }
@@ -94,13 +106,36 @@ pub(super) struct Problem {
     span: Range<usize>,
     message: String,
     label: String,
+    also: Option<(Range<usize>, String)>,
     help: Option<String>,
 }
 
 impl Problem {
     /// `message` says what is wrong, as a sentence without full stop.
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Box<Self> {
-        Box::new(Self { span, message: message.into(), label: "here".into(), help: None })
+        Box::new(Self { span, message: message.into(), label: "here".into(), also: None, help: None })
+    }
+
+    /// The place.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Another place that has to do with it.
+    pub(super) fn also(mut self: Box<Self>, span: Range<usize>, label: impl Into<String>) -> Box<Self> {
+        self.also = Some((span, label.into()));
+        self
+    }
+
+    /// `which` says for which of the scenarios that a file stands for it is wrong.
+    pub(super) fn in_cell(mut self: Box<Self>, which: &str) -> Box<Self> {
+        self.message = format!("{}, {which}", cut(&self.message, LONGEST_MESSAGE));
+        self
+    }
+
+    /// Whether `other` says the same of the same place.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.span == other.span && self.message == other.message && self.label == other.label
     }
 
     /// The few words under the marked place: why.

@@ -81,6 +81,12 @@ pub(super) enum Shape {
     Policies,
     Outcomes,
     Fates,
+    /// The axes of a matrix, by name.
+    Axes,
+    /// Some values of some axes.
+    Places,
+    /// What is different in some cells.
+    Cells,
 }
 
 impl Shape {
@@ -100,6 +106,9 @@ impl Shape {
             Self::Steps => "[{ ... }]".into(),
             Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
             Self::Fates => r#"{ "ann#1" = "replied" }"#.into(),
+            Self::Axes => r#"{ signal = ["SIGTERM", "SIGINT"] }"#.into(),
+            Self::Places => r#"{ signal = "SIGTERM" }"#.into(),
+            Self::Cells => "[{ ... }]".into(),
         }
     }
 }
@@ -159,6 +168,31 @@ pub(super) const FILE: &[Key] = &[
     ),
     key("steps", Shape::Steps, Optional, "The script: load, signals, faults, operator actions"),
     key("expect", Shape::Table(EXPECT), Optional, "What the runs should come to"),
+    key(
+        "matrix",
+        Shape::Axes,
+        Optional,
+        "The [axes](#matrix) of the many scenarios that the file stands for",
+    ),
+    key("cells", Shape::Cells, Optional, "What is different in some cells of the matrix"),
+];
+
+/// The keys of an entry of `[[cells]]`.
+pub(super) const CELLS: &[Key] = &[
+    key(
+        "when",
+        Shape::Places,
+        Required,
+        "The cells it is about: a value, or a list of them, for each axis that matters",
+    ),
+    key("skip", Shape::Text, Optional, "Why these cells are not run"),
+    key(
+        "outcomes",
+        Shape::Outcomes,
+        Optional,
+        "As in `[expect]`; replaces what is said there of these profiles",
+    ),
+    key("fates", Shape::Fates, Optional, "As in `[expect]`; replaces what is said there of these messages"),
 ];
 
 pub(super) const GATEWAY: &[Key] = &[

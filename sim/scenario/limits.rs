@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use indexmap::IndexMap;
 
 use super::error::{Problem, Read};
 use super::keys::{MOST_MESSAGES, MOST_TOOLS};
+use super::matrix::Axis;
 use super::peers_keys::MOST_PEERS;
 use super::table::Table;
 use super::{CronSetup, PeersSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
@@ -22,7 +24,10 @@ use crate::timeline::MessageId;
 const LONGEST_FILE: u64 = 1 << 20;
 const MOST_SENDERS: usize = 1_000;
 const MOST_STEPS: usize = 1_000;
-/// The longest name of a sender, in characters.
+/// The cells of a matrix, and the values of one of its axes.
+const MOST_CELLS: usize = 1_000;
+const MOST_VALUES: usize = 64;
+/// The longest name of a sender, an axis or a value, in characters.
 pub(super) const LONGEST_NAME: usize = 32;
 /// All texts that are sent, in bytes: a conversation's history goes to the model with every message.
 const MOST_TEXT: u64 = 8 << 20;
@@ -108,6 +113,30 @@ pub(super) fn peers(file: &Table<'_>, steps: &[Step], peers: &IndexMap<String, P
     Err(Problem::at(file.span_of_key("peers").unwrap_or_default(), format!("there are {all} peers"))
         .label(format!("at most {MOST_PEERS}, all groups together and each as often as a step lets it in"))
         .help("lower `count`: whatever goes wrong with a thousand goes wrong with hundreds."))
+}
+
+/// A matrix has not too many cells.
+pub(super) fn cells(axes: &[Axis<'_>], span: Range<usize>) -> Read<()> {
+    let cells = axes.iter().fold(1_usize, |cells, axis| cells.saturating_mul(axis.values.len()));
+    if cells <= MOST_CELLS {
+        return Ok(());
+    }
+    Err(Problem::at(span, format!("the matrix has {cells} cells"))
+        .label(format!("at most {MOST_CELLS}"))
+        .help("leave out values, or make two files of it."))
+}
+
+/// An axis has some values, and not too many.
+pub(super) fn axis_values(axis: &str, found: usize, span: Range<usize>) -> Read<()> {
+    match found {
+        0 => Err(Problem::at(span, format!("the axis `{axis}` has no values"))
+            .label("no cell could be made")
+            .help("list some, as in `[\"a\", \"b\"]`, or leave the axis out.")),
+        1..=MOST_VALUES => Ok(()),
+        _ => Err(Problem::at(span, format!("the axis `{axis}` has {found} values"))
+            .label(format!("at most {MOST_VALUES}"))
+            .help("leave some out, or make two files of it.")),
+    }
 }
 
 fn at_most(most: usize, found: usize, what: &str, file: &Table<'_>) -> Read<()> {

@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
+mod cell;
 mod duration;
 mod error;
 mod events;
 mod expect;
 mod keys;
 mod limits;
+mod matrix;
 mod peers;
 mod peers_keys;
+mod placeholders;
 mod policies;
 mod read;
+mod read_cells;
 mod read_expect;
 mod read_peers;
 mod read_steps;
@@ -38,6 +42,7 @@ mod tests;
 mod trouble;
 mod trouble_keys;
 
+pub use cell::{Cell, CellChoice};
 pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
 pub use events::{About, EVENTS};
@@ -63,6 +68,8 @@ pub use trouble::{
 pub struct Scenario {
     /// The file, as it was given.
     pub path: PathBuf,
+    /// Which cell of the file's matrix it is; `None`: the file has none.
+    pub cell: Option<Cell>,
     /// What it shows, in a few words.
     pub name: String,
     /// Why it matters.
@@ -98,8 +105,16 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Reads the scenario file at `path`.
-    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+    /// What it is called: its path as it was given, and its cell, `x.toml[signal=SIGTERM,supervisor=systemd]`.
+    pub fn called(&self) -> String {
+        match &self.cell {
+            Some(cell) => format!("{}[{cell}]", self.path.display()),
+            None => self.path.display().to_string(),
+        }
+    }
+
+    /// Reads the scenario file at `path`: every cell of its matrix, or the one scenario that it is without.
+    pub fn read(path: &Path) -> Result<Vec<Self>, ScenarioError> {
         let bytes = limits::read_file(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 ScenarioError::unreadable(path, "there is no such file", "check the path.")
@@ -114,11 +129,17 @@ impl Scenario {
             let why = format!("byte {at} is not UTF-8");
             ScenarioError::unreadable(path, &why, "a scenario is a TOML file; save it as UTF-8 text.")
         })?;
-        Self::parse(path, &text)
+        Self::parse_all(path, &text)
     }
 
-    /// Reads a scenario from `text`; `path` is only its name.
+    /// Reads every scenario that `text` stands for; `path` is only its name.
+    pub fn parse_all(path: &Path, text: &str) -> Result<Vec<Self>, ScenarioError> {
+        matrix::scenarios(path, text).map_err(|problem| ScenarioError::in_file(path, text, *problem))
+    }
+
+    /// Reads the first scenario that `text` stands for, which is the only one without a matrix.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
-        read::scenario(path, text).map_err(|problem| ScenarioError::in_file(path, text, *problem))
+        let all = Self::parse_all(path, text)?;
+        Ok(all.into_iter().next().unwrap_or_else(|| unreachable!("a file stands for some scenario")))
     }
 }

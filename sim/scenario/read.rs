@@ -25,11 +25,15 @@ use super::{
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
 
-/// Reads a whole file.
-pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
-    let document = DeTable::parse(source).map_err(|error| not_toml(&error, source))?;
+/// The tables and values of a file, whatever they mean.
+pub(super) fn document(source: &str) -> Read<Spanned<DeTable<'_>>> {
+    DeTable::parse(source).map_err(|error| not_toml(&error, source))
+}
+
+/// Reads a whole file from its `document`.
+pub(super) fn scenario(path: &Path, source: &str, document: &DeTable<'_>) -> Read<Scenario> {
     let start = source.len() - source.trim_start().len();
-    let file = Table::open("the scenario", start..start, document.get_ref(), keys::FILE)?;
+    let file = Table::open("the scenario", start..start, document, keys::FILE)?;
     let (settle, storm_limit) = (file.get("settle", duration)?, file.get("storm-limit", period)?);
     let gateway = gateway(&file.table("gateway", "[gateway]")?, storm_limit + settle)?;
     let provider = provider(&file.table("provider", "[provider]")?)?;
@@ -45,6 +49,7 @@ pub(super) fn scenario(path: &Path, source: &str) -> Read<Scenario> {
     let expect = read_expect::expectations(&file.table("expect", "[expect]")?, &senders, &steps)?;
     Ok(Scenario {
         path: path.to_path_buf(),
+        cell: None,
         name: file.get("name", some_text)?,
         about: file.optional("about", text)?,
         issue: file.optional("issue", some_text)?,
@@ -186,17 +191,23 @@ fn cron(
 
 /// What keeps `name` from being a sender's name.
 pub(super) fn unfit_name(name: &str) -> Option<String> {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_word) {
-        return Some("a name has small letters, digits and hyphens, and begins with a letter".into());
-    }
-    if name.len() > limits::LONGEST_NAME {
-        return Some(format!("a name has at most {} letters", limits::LONGEST_NAME));
+    if let Some(why) = unfit_word(name) {
+        return Some(why);
     }
     if name == TOOL_PROGRAM {
         return Some("the marks of command-line tools have this name, see `run-tool`".into());
     }
     (name == intruder::NAME).then(|| "somebody else has this name, see `[intruder]`".into())
+}
+
+/// What keeps `name` from being a name at all.
+pub(super) fn unfit_word(name: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_word) {
+        return Some("a name has small letters, digits and hyphens, and begins with a letter".into());
+    }
+    (name.len() > limits::LONGEST_NAME)
+        .then(|| format!("a name has at most {} letters", limits::LONGEST_NAME))
 }
 
 fn policies(value: &Spanned<DeValue<'_>>) -> Read<PolicyOverrides> {

@@ -85,6 +85,7 @@ fn table(name: &str) -> String {
         "probe" => of_keys(keys::PROBE),
         "intruder" => of_keys(keys::INTRUDER),
         "expect" => of_keys(keys::EXPECT),
+        "cells" => of_keys(keys::CELLS),
         "step" => of_keys(STEP),
         "verbs" => of_verbs(),
         "supervisors" => of_supervisors(),
@@ -165,6 +166,9 @@ fn value(shape: &Shape) -> String {
         Shape::Policies => "table: policy = choice".into(),
         Shape::Outcomes => "table: profile = outcome".into(),
         Shape::Fates => "table: message = fate, or a list of fates".into(),
+        Shape::Axes => "lists, or tables, by name".into(),
+        Shape::Places => "table: axis = value, or a list of values".into(),
+        Shape::Cells => "list of tables".into(),
     }
 }
 

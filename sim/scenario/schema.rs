@@ -5,7 +5,7 @@
 use gateway::policy;
 use serde_json::{Map, Value, json};
 
-use super::keys::{FILE, Key, Need, STEP, Shape, VERBS, VerbKeys, machine_words};
+use super::keys::{CELLS, FILE, Key, Need, STEP, Shape, VERBS, VerbKeys, machine_words};
 use super::supervisor_keys::{KIND, KINDS, KindKeys};
 use super::{Choice, EVENTS, FATES, policies};
 
@@ -14,7 +14,26 @@ pub fn schema() -> Value {
     let mut schema = table(FILE);
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema["title"] = json!("gatesim scenario");
+    schema["definitions"] = json!({ "placeholder": {
+        "description": "In a file with a matrix: the value of an axis, as in ${signal}",
+        "type": "string",
+        "pattern": "\\$\\{[^}]+\\}",
+    } });
     schema
+}
+
+/// `value`, or a placeholder in its place.
+fn or_placeholder(mut value: Value) -> Value {
+    // Texts of any kind have placeholders in them as they are.
+    if value["type"] == "string" && value.get("pattern").is_none() {
+        return value;
+    }
+    let placeholder = json!({ "$ref": "#/definitions/placeholder" });
+    match value.get_mut("anyOf").and_then(Value::as_array_mut) {
+        Some(alternatives) => alternatives.push(placeholder),
+        None => value = json!({ "anyOf": [value, placeholder] }),
+    }
+    value
 }
 
 fn table(keys: &[Key]) -> Value {
@@ -32,7 +51,11 @@ fn object(keys: &[&Key]) -> Value {
 }
 
 fn property(key: &Key) -> Value {
-    let mut property = shape(&key.shape);
+    let mut property = match key.shape {
+        // What cells there are has to be known first.
+        Shape::Axes | Shape::Cells | Shape::Places => shape(&key.shape),
+        _ => or_placeholder(shape(&key.shape)),
+    };
     property["description"] = json!(description(key));
     if let Need::Default(default) = key.need {
         property["default"] = match key.shape {
@@ -69,26 +92,56 @@ fn shape(shape: &Shape) -> Value {
             json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
         }
         Shape::TwoMachines => json!({
-            "type": "array", "items": { "enum": machine_words() },
+            "type": "array", "items": or_placeholder(json!({ "enum": machine_words() })),
             "minItems": 2, "maxItems": 2, "uniqueItems": true,
         }),
         Shape::Event => event(),
         Shape::Table(keys) => table(keys),
-        Shape::Named(keys) => json!({ "type": "object", "additionalProperties": table(keys) }),
+        Shape::Named(keys) => {
+            json!({ "type": "object", "additionalProperties": or_placeholder(table(keys)) })
+        }
         Shape::Steps => {
-            json!({ "type": "array", "items": { "oneOf": VERBS.iter().map(step).collect::<Vec<_>>() } })
+            let verbs = VERBS.iter().map(step).chain([of_the_matrix("do")]);
+            json!({ "type": "array", "items": { "oneOf": verbs.collect::<Vec<_>>() } })
         }
         Shape::Supervisor => supervisor(),
         Shape::Policies => policies(),
         Shape::Outcomes => outcomes(),
+        Shape::Axes => json!({
+            "type": "object", "minProperties": 1, "propertyNames": { "pattern": "^[a-z][a-z0-9-]*$" },
+            "additionalProperties": { "anyOf": [several(64), { "type": "object", "minProperties": 1 }] },
+        }),
+        Shape::Places => json!({
+            "type": "object",
+            "additionalProperties": { "anyOf": [{ "type": ["string", "integer"] }, several(64)] },
+        }),
+        Shape::Cells => json!({ "type": "array", "items": table(CELLS) }),
         Shape::Fates => json!({
             "type": "object",
-            "additionalProperties": { "anyOf": [
+            "additionalProperties": or_placeholder(json!({ "anyOf": [
                 { "enum": FATES },
-                { "type": "array", "items": { "enum": FATES }, "minItems": 1 },
-            ] },
+                { "type": "array", "items": or_placeholder(json!({ "enum": FATES })), "minItems": 1 },
+            ] })),
         }),
     }
+}
+
+/// Different words and numbers.
+fn several(most: usize) -> Value {
+    json!({
+        "type": "array", "items": { "type": ["string", "integer"] },
+        "minItems": 1, "maxItems": most, "uniqueItems": true,
+    })
+}
+
+/// A table whose `key` decides what else it has, where that is known in each cell only.
+fn of_the_matrix(key: &str) -> Value {
+    json!({
+        "title": "as the matrix says",
+        "type": "object",
+        "properties": { key: { "$ref": "#/definitions/placeholder" } },
+        "required": [key],
+    })
 }
 
 /// Known events are offered with their meaning; any other dotted name is valid.
@@ -119,7 +172,8 @@ fn supervisor() -> Value {
         }
         kind
     };
-    json!({ "oneOf": KINDS.iter().enumerate().map(of_kind).collect::<Vec<_>>() })
+    let kinds = KINDS.iter().enumerate().map(of_kind).chain([of_the_matrix("kind")]);
+    json!({ "oneOf": kinds.collect::<Vec<_>>() })
 }
 
 fn policies() -> Value {
@@ -127,7 +181,9 @@ fn policies() -> Value {
         .iter()
         .map(|policy| {
             let choices: Vec<_> = policy.choices.iter().map(|choice| &choice.word).collect();
-            (policy.name.clone(), json!({ "enum": choices, "description": policy.description() }))
+            let mut choice = or_placeholder(json!({ "enum": choices }));
+            choice["description"] = json!(policy.description());
+            (policy.name.clone(), choice)
         })
         .collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
@@ -138,7 +194,7 @@ fn outcomes() -> Value {
         json!({ "type": "string", "pattern": "^(pass|inconclusive|fail: *[a-z-]+( *, *[a-z-]+)*)$" });
     let properties: Map<_, _> = policy::profile_names()
         .chain(policy::planted_names())
-        .map(|profile| (profile.to_string(), outcome.clone()))
+        .map(|profile| (profile.to_string(), or_placeholder(outcome.clone())))
         .collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 })
 }

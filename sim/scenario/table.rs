@@ -128,16 +128,16 @@ impl<'t> Table<'t> {
 }
 
 /// The entries of a table in the order the author wrote them.
-pub(super) fn in_file_order<'t>(
-    entries: &'t DeTable<'t>,
-) -> Vec<(&'t Spanned<Cow<'t, str>>, &'t Spanned<DeValue<'t>>)> {
+pub(super) fn in_file_order<'r, 't>(
+    entries: &'r DeTable<'t>,
+) -> Vec<(&'r Spanned<Cow<'t, str>>, &'r Spanned<DeValue<'t>>)> {
     let mut entries: Vec<_> = entries.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
 }
 
 /// The entries of the value of `name`, which has to be a table.
-pub(super) fn entries<'t>(value: &'t Spanned<DeValue<'t>>, name: &str) -> Read<&'t DeTable<'t>> {
+pub(super) fn entries<'r, 't>(value: &'r Spanned<DeValue<'t>>, name: &str) -> Read<&'r DeTable<'t>> {
     let table = value.get_ref().as_table();
     table.ok_or_else(|| wrong_type(name, value.get_ref(), value.span(), "a table", "{ ... }"))
 }

@@ -336,9 +336,18 @@ fn every_documented_key_is_accepted() {
             "name" => String::new(),
             "expect" => format!("name = \"x\"\n{send}\nsenders = {{ ann = {{}} }}"),
             "cron" | "peers" => "name = \"x\"\nsenders = { ann = {} }".into(),
+            "matrix" => "name = \"${signal}\"".into(),
+            "cells" => continue,
             _ => "name = \"x\"".into(),
         };
         good(&format!("{rest}\n{line}"));
+    }
+    for key in keys::CELLS.iter().filter(|key| key.name != "when") {
+        let line = format!("[[cells]]\nwhen = {{ a = 1 }}\n{} = {}", key.name, value_for(key));
+        good(&format!(
+            "{}[matrix]\na = [1, 2]\n{line}",
+            step("at = \"${a}s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"x\"")
+        ));
     }
     for of in KINDS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));

@@ -7,6 +7,7 @@
 mod event;
 mod ledger;
 mod recorder;
+mod shutdowns;
 mod sighting;
 #[cfg(test)]
 pub(crate) mod story;
@@ -19,3 +20,4 @@ pub use event::{
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use recorder::{EventHash, Recorder};
+pub use shutdowns::{Shutdown, Wait, shutdowns};
