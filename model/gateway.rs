@@ -381,7 +381,7 @@ impl Gateway {
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
-            lanes: Lanes::new(env.clone()),
+            lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
             peers: Peers::default(),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,

@@ -203,3 +203,15 @@ pub enum OldGeneration {
     /// They go on, with everything they hold: OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#16383).
     LeftRunning,
 }
+
+/// What a restart in place does to the lanes' own record of what is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaneState {
+    /// A generation begins with empty lanes, as OpenClaw does since 2026.3.2.
+    #[default]
+    Fresh,
+    /// It is the process's: a run that was at work counts as at work for ever, and whatever comes after it in its lane
+    /// waits for it. OpenClaw 2026.2.14 (openclaw/openclaw#15177).
+    SurvivesRestart,
+}

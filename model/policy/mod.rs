@@ -71,6 +71,8 @@ pub struct Policies {
     pub restart_mode: RestartMode,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,
+    /// What a restart in place does to the lanes' own record of what is at work.
+    pub lane_state: LaneState,
     /// What becomes of a scheduled run that the end of a process interrupted.
     pub cron_interruption: CronInterruption,
     /// When the outcome of a scheduled run is recorded.

@@ -132,6 +132,12 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         successor: Successor::SpawnAfterAnyEnd,
         ..Policies::default()
     }),
+    // What OpenClaw 2026.2.14 did to its lanes, which no longer told who was interrupted either.
+    ("planted:lanes-survive-restart", || Policies {
+        lane_state: LaneState::SurvivesRestart,
+        interrupted_work: InterruptedWork::Forget,
+        ..Policies::default()
+    }),
     ("planted:writes-without-looking", || Policies {
         store_lock: StoreLock::WritesWithoutLooking,
         ..Policies::default()
