@@ -162,14 +162,16 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
         let code = match next {
             Next::Exit(code) => code,
             Next::Again => continue,
-            Next::Successor(decided) => match respawn::carry_out(&env, decided).await {
-                Respawn::InProcess => continue,
-                Respawn::Failed => {
-                    generation_over(generation.tasks());
-                    continue;
+            Next::Successor(decided) => {
+                match respawn::carry_out(&env, decided, launch.policies.missing_manager).await {
+                    Respawn::InProcess => continue,
+                    Respawn::Failed => {
+                        generation_over(generation.tasks());
+                        continue;
+                    }
+                    respawn => exit_code(&launch.policies, respawn),
                 }
-                respawn => exit_code(&launch.policies, respawn),
-            },
+            }
         };
         tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
         process_wide.locks.release_all();

@@ -7,5 +7,6 @@ pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod recovery;
+pub(crate) mod relaunch;
 pub(crate) mod respawn;
 pub(crate) mod shutdown;

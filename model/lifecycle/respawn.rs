@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::env::{Detached, Env, Pid};
-use crate::policy::Successor;
+use crate::policy::{MissingManager, Successor};
 
 /// How long a service manager may take to answer (OpenClaw: 2 s for each command).
 const MANAGER_ANSWERS: Duration = Duration::from_secs(2);
@@ -115,15 +115,17 @@ pub(crate) fn decide(facts: Facts, policy: Successor) -> Respawn {
 
 /// What holds when `tried` did not work. That a supervisor cannot be asked does not mean that it will not act: an
 /// unsupported platform is still a supervised exit (openclaw/openclaw#33149, review).
-pub(crate) fn after_failure(tried: Respawn, kind: io::ErrorKind) -> Respawn {
-    match (tried, kind) {
-        (Respawn::AskServiceManager, io::ErrorKind::Unsupported) => Respawn::SupervisedExit,
+pub(crate) fn after_failure(tried: Respawn, kind: io::ErrorKind, policy: MissingManager) -> Respawn {
+    match (tried, kind, policy) {
+        (Respawn::AskServiceManager, io::ErrorKind::Unsupported, MissingManager::SupervisedExit) => {
+            Respawn::SupervisedExit
+        }
         _ => Respawn::Failed,
     }
 }
 
 /// Does what was decided, and says what came of it.
-pub(crate) async fn carry_out(env: &Env, decided: Respawn) -> Respawn {
+pub(crate) async fn carry_out(env: &Env, decided: Respawn, policy: MissingManager) -> Respawn {
     let done = match decided {
         Respawn::SupervisedExit | Respawn::InProcess | Respawn::Failed => Ok(()),
         Respawn::AskServiceManager => ask(env).await,
@@ -132,7 +134,7 @@ pub(crate) async fn carry_out(env: &Env, decided: Respawn) -> Respawn {
     };
     let respawn = match &done {
         Ok(()) => decided,
-        Err(error) => after_failure(decided, error.kind()),
+        Err(error) => after_failure(decided, error.kind(), policy),
     };
     match (respawn, done) {
         (Respawn::Failed, Err(error)) => {
@@ -206,7 +208,9 @@ mod tests {
     #[test]
     fn an_unsupported_platform_is_a_supervised_exit_and_no_failure() {
         assert_eq!(decided(Unknown), [SupervisedExit, SupervisedExit, SupervisedExit, AskServiceManager]);
-        assert_eq!(after_failure(AskServiceManager, io::ErrorKind::Unsupported), SupervisedExit);
+        let after = |policy| after_failure(AskServiceManager, io::ErrorKind::Unsupported, policy);
+        assert_eq!(after(MissingManager::SupervisedExit), SupervisedExit);
+        assert_eq!(after(MissingManager::Failure), Failed, "openclaw/openclaw#33149 as it was proposed");
     }
 
     #[test]
@@ -221,6 +225,7 @@ mod tests {
 
     #[test]
     fn what_was_tried_and_failed_ends_in_process() {
+        let after_failure = |tried, kind| after_failure(tried, kind, MissingManager::SupervisedExit);
         for kind in [io::ErrorKind::TimedOut, io::ErrorKind::Other, io::ErrorKind::NotFound] {
             assert_eq!(after_failure(AskServiceManager, kind), Failed);
         }
@@ -274,7 +279,7 @@ mod tests {
         let world = World::default();
         world.set_manager(manager);
         let began = tokio::time::Instant::now();
-        let done = carry_out(&world.process(7).env, decided).await;
+        let done = carry_out(&world.process(7).env, decided, MissingManager::default()).await;
         (done, began.elapsed(), world.left_behind())
     }
 

@@ -182,6 +182,43 @@ pub enum Successor {
     SpawnAfterAnyEnd,
 }
 
+/// When a start script believes that its gateway has a successor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandOff {
+    /// When its predecessor is gone and somebody listens. Otherwise it starts one itself, or says that there is none.
+    #[default]
+    UntilItIsUp,
+    /// When the manager has taken an order to start, which the Task Scheduler does and ignores it: OpenClaw 2026.5.3-1
+    /// (openclaw/openclaw#138833).
+    UntilTaken,
+}
+
+/// What it means for a restart that nobody can be asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingManager {
+    /// Whoever minds the gateway will see that it ended.
+    #[default]
+    SupervisedExit,
+    /// The restart has failed, and the same process begins again: openclaw/openclaw#33149 as it was proposed.
+    Failure,
+}
+
+/// How the command-line tool loads the service anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// It waits for the real end, asks for a start until it is given one, and looks whether somebody listens.
+    #[default]
+    UntilItIsUp,
+    /// It asks for a stop, and for a start in the next breath: OpenClaw 2026.3.2 and 2026.5.3-1
+    /// (openclaw/openclaw#40905, #84630, #43134).
+    AtOnce,
+    /// It waits 3 s in between, whatever a drain may take: OpenClaw 2026.7.1-2 (openclaw/openclaw#133647).
+    ThreeSeconds,
+}
+
 /// How the gateway gets a successor when it is asked to restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -67,6 +67,12 @@ pub struct Policies {
     pub unreadable_store: UnreadableStore,
     /// What becomes of a transcript's last line that a crash cut short.
     pub torn_line: TornLine,
+    /// When a start script believes that its gateway has a successor.
+    pub hand_off: HandOff,
+    /// What it means for a restart that nobody can be asked for it.
+    pub missing_manager: MissingManager,
+    /// How the command-line tool loads the service anew.
+    pub reload: Reload,
     /// How the gateway gets a successor when it is asked to restart.
     pub restart_mode: RestartMode,
     /// What becomes of tasks that an in-process restart finds still at work.

@@ -197,6 +197,8 @@ pub enum OperatorOrder {
     Stop,
     /// A restart, of the supervisor.
     Restart,
+    /// None: the gateway's own tool asks the supervisor for a stop, and for a start.
+    Reload,
     /// None: another gateway is started by hand.
     StartByHand,
 }
@@ -208,6 +210,7 @@ impl OperatorOrder {
             Self::Start => "asked to start",
             Self::Stop => "asked to stop",
             Self::Restart => "asked to restart",
+            Self::Reload => "loaded anew by its tool",
             Self::StartByHand => "started by hand",
         }
     }
