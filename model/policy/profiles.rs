@@ -111,6 +111,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         instance_lock: InstanceLock::NeverStale,
         ..Policies::default()
     }),
+    ("planted:live-lock-broken", || Policies {
+        instance_lock: InstanceLock::BreaksTheLiving,
+        ..Policies::default()
+    }),
     ("planted:stale-lock-loops", || Policies {
         instance_lock: InstanceLock::NeverStale,
         start_conflict_exit: StartConflictExit::Failure,
