@@ -316,7 +316,11 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         return after(&gateway.env, &gateway.policies, ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-    // Nor is there another generation on top of one that is half closed.
+    if let (Ending::Restart, Some(decided)) =
+        (ending, respawn::after_forced_close(respawn::Facts::of(&gateway.env), gateway.policies.successor))
+    {
+        respawn::carry_out(&gateway.env, decided, gateway.policies.missing_manager).await;
+    }
     Next::Exit(match gateway.policies.forced_exit {
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,

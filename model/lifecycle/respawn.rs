@@ -124,6 +124,18 @@ pub(crate) fn after_failure(tried: Respawn, kind: io::ErrorKind, policy: Missing
     }
 }
 
+/// What to do about a successor when a restart's close had to be forced. There is no other generation on top of one that
+/// is half closed, and a supervisor that restarts failures sees one; where nobody would, somebody must be left behind.
+/// History left nobody.
+pub(crate) fn after_forced_close(facts: Facts, policy: Successor) -> Option<Respawn> {
+    match (policy, facts) {
+        (_, Facts { no_respawn: true, .. }) => None,
+        (Successor::ByExitStatus, Facts { minded_by: MindedBy::Nobody, .. }) => Some(Respawn::SpawnDetached),
+        (Successor::ByExitStatus, Facts { minded_by: MindedBy::TaskScheduler, .. }) => Some(Respawn::HandOff),
+        _ => None,
+    }
+}
+
 /// Does what was decided, and says what came of it.
 pub(crate) async fn carry_out(env: &Env, decided: Respawn, policy: MissingManager) -> Respawn {
     let done = match decided {
@@ -232,6 +244,20 @@ mod tests {
         assert_eq!(after_failure(SpawnDetached, io::ErrorKind::WouldBlock), Failed);
         assert_eq!(after_failure(SpawnDetached, io::ErrorKind::Unsupported), Failed);
         assert_eq!(after_failure(HandOff, io::ErrorKind::Unsupported), Failed);
+    }
+
+    #[test]
+    fn a_forced_restart_leaves_somebody_where_nobody_sees_a_failure() {
+        let left = |minded_by| {
+            POLICIES.map(|policy| after_forced_close(Facts { no_respawn: false, minded_by }, policy))
+        };
+        assert_eq!(left(Nobody), [Some(SpawnDetached), None, None, None]);
+        assert_eq!(left(TaskScheduler), [Some(HandOff), None, None, None]);
+        for minded_by in [Systemd, Launchd, Unknown, NobodyInContainer] {
+            assert_eq!(left(minded_by), [None; 4], "{minded_by:?}");
+        }
+        let unwanted = Facts { no_respawn: true, minded_by: Nobody };
+        assert_eq!(after_forced_close(unwanted, ByExitStatus), None);
     }
 
     #[test]
