@@ -8,6 +8,7 @@ mod event;
 mod ledger;
 mod recorder;
 mod sighting;
+mod stopping;
 #[cfg(test)]
 pub(crate) mod story;
 pub(crate) mod words;
