@@ -162,14 +162,16 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
         let code = match next {
             Next::Exit(code) => code,
             Next::Again => continue,
-            Next::Successor(decided) => match respawn::carry_out(&env, decided).await {
-                Respawn::InProcess => continue,
-                Respawn::Failed => {
-                    generation_over(generation.tasks());
-                    continue;
+            Next::Successor(decided) => {
+                match respawn::carry_out(&env, decided, launch.policies.missing_manager).await {
+                    Respawn::InProcess => continue,
+                    Respawn::Failed => {
+                        generation_over(generation.tasks());
+                        continue;
+                    }
+                    respawn => exit_code(&launch.policies, respawn),
                 }
-                respawn => exit_code(&launch.policies, respawn),
-            },
+            }
         };
         tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
         process_wide.locks.release_all();
@@ -314,7 +316,11 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
         return after(&gateway.env, &gateway.policies, ending);
     }
     tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-    // Nor is there another generation on top of one that is half closed.
+    if let (Ending::Restart, Some(decided)) =
+        (ending, respawn::after_forced_close(respawn::Facts::of(&gateway.env), gateway.policies.successor))
+    {
+        respawn::carry_out(&gateway.env, decided, gateway.policies.missing_manager).await;
+    }
     Next::Exit(match gateway.policies.forced_exit {
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,
@@ -381,7 +387,7 @@ impl Gateway {
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
-            lanes: Lanes::new(env.clone()),
+            lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
             peers: Peers::new(&config.gateway, policies.slow_consumer),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,

@@ -24,6 +24,7 @@ pub mod tool;
 mod wire;
 
 pub use gateway::run;
+pub use lifecycle::relaunch::{Predecessor, hand_off};
 
 /// How a gateway process is launched: the command line, so to speak.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::Launch;
 use crate::config::{Config, ConfigError};
 use crate::env::{Env, ExitCode, WallTime};
+use crate::lifecycle::relaunch::{self, RelaunchError};
 use crate::sessions::{
     LockError, SessionEntry, SessionStore, StateError, StateFiles, UnfencedError, sessions_dir,
 };
@@ -31,6 +32,9 @@ pub enum ToolCommand {
         /// The label, one line.
         text: String,
     },
+    /// Asks the service manager to stop the gateway's service and to start it again, as after a change of the
+    /// service's own definition.
+    Reload,
 }
 
 /// What a tool has to say when it ends.
@@ -61,6 +65,8 @@ enum ToolError {
     Held(StateError),
     #[error("{0}")]
     Unconfirmed(StateError),
+    #[error("{0}")]
+    Relaunch(#[from] RelaunchError),
     #[error("cannot use the session store, nothing was changed: {0}{advice}", advice = match .0 {
         StateError::Unreadable { .. } => "; a start of the gateway restores it where it can",
         _ => "",
@@ -101,12 +107,16 @@ pub async fn run(env: Env, launch: Launch, command: ToolCommand) -> ToolReport {
 
 async fn obey(env: &Env, launch: &Launch, command: ToolCommand) -> Result<String, ToolError> {
     let config = Config::load(env.fs(), &launch.config)?;
+    if command == ToolCommand::Reload {
+        return Ok(relaunch::reload(env, &config, launch.policies.reload).await?.to_string());
+    }
     // A tool creates no state: it changes what a gateway began, and a mistyped directory stays as it is.
     let dir = sessions_dir(&config.gateway.state_dir);
     let files = StateFiles::new(env.clone(), launch.policies.state_write);
     let store = SessionStore::open(env.clone(), files, &dir, &launch.policies)?;
     match command {
         ToolCommand::List => list(&store, &dir),
+        ToolCommand::Reload => unreachable!("it needs no store"),
         ToolCommand::Label { key, text } => label(env, &store, &key, &text).await,
     }
 }

@@ -20,6 +20,7 @@ const EXPECTED_FATES: &str = "expected-fates";
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         test("oracles: each is turned red by a planted defect", each_is_turned_red),
+        test("oracles: each is turned red alone by some planted defect", each_is_turned_red_alone),
         test("oracles: each planted defect is in a scenario", each_defect_is_in_a_scenario),
         test("oracles: expected-fates is turned red by a wrong fate", a_wrong_fate_is_found),
         test("bugs: each names its report and a profile that had it", each_bug_names_its_report),
@@ -42,6 +43,29 @@ fn each_is_turned_red() {
     let unproven: Vec<_> =
         all.iter().map(|oracle| oracle.invariant()).filter(|name| !broken.contains(*name)).collect();
     assert_eq!(unproven, [EXPECTED_FATES], "oracles that no scenario on a planted profile turns red");
+}
+
+/// Two oracles that always turn red together are one.
+fn each_is_turned_red_alone() {
+    let mut unproven: BTreeSet<&str> = oracle::all().iter().map(|oracle| oracle.invariant()).collect();
+    unproven.remove(EXPECTED_FATES);
+    for scenario in corpus::scenarios() {
+        for (profile, expected) in &scenario.expect.outcomes {
+            let Expected::Fail(invariants) = expected else { continue };
+            let news = invariants.iter().any(|name| unproven.contains(name.as_str()));
+            if !news || !profile.starts_with(PLANTED_PREFIX) {
+                continue;
+            }
+            let found = gatesim::run(&scenario, profile, 1).violations;
+            let found: BTreeSet<_> = found.iter().map(|violation| violation.invariant.as_str()).collect();
+            // What a scenario expects of its messages is no invariant of the gateway.
+            let found: Vec<_> = found.into_iter().filter(|name| *name != EXPECTED_FATES).collect();
+            if let [alone] = found[..] {
+                unproven.remove(alone);
+            }
+        }
+    }
+    assert_eq!(unproven, BTreeSet::new(), "oracles that no planted defect turns red alone");
 }
 
 fn each_defect_is_in_a_scenario() {

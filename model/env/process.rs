@@ -32,6 +32,20 @@ pub trait Process {
     ///
     /// Errors: `Unsupported` where there is no such thing; others when the machine refuses.
     fn spawn_detached(&self, what: Detached) -> io::Result<Pid>;
+    /// Gives the manager of the service that this program is of an order, also from a process beside it. Returns when
+    /// the manager has taken the order, which says nothing about what comes of it.
+    ///
+    /// Errors: `Unsupported` when there is no manager that can be asked; others when it refuses.
+    fn order_service(&self, order: ServiceOrder) -> io::Result<()> {
+        let _ = order;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// What that manager says of the service.
+    ///
+    /// Errors: as of [`Process::order_service`].
+    fn service_state(&self) -> io::Result<ServiceState> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Ends the process now.
     fn exit(&self, code: ExitCode);
     /// Runs a task as part of this process; use [`Env::spawn`](super::Env::spawn).
@@ -43,9 +57,38 @@ pub trait Process {
 pub enum Detached {
     /// This program once more, with the same arguments and environment.
     Successor,
-    /// A script that asks the service manager to start this service until it does, or in the end starts the program
-    /// itself: for managers that ignore a start while the service runs.
+    /// [`hand_off`](crate::hand_off) after this process: for managers that start nothing that has ended, and ignore a
+    /// start while the service runs.
     StartScript,
+}
+
+/// What a service manager can be asked for from a command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceOrder {
+    /// `systemctl start`, `launchctl bootstrap`, `schtasks /Run`
+    Start,
+    /// `systemctl stop`, `launchctl bootout`, `schtasks /End`
+    Stop,
+}
+
+impl fmt::Display for ServiceOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// What a service manager says of a service: `systemctl show`, `launchctl print`, `schtasks /Query`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceState {
+    /// A process of it runs, be it on its way out.
+    Running,
+    /// None runs, and the manager knows of nobody who wanted that.
+    Idle,
+    /// None runs, since somebody stopped it.
+    Stopped,
 }
 
 /// A process id.

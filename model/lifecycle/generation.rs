@@ -12,8 +12,8 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::env::{
-    Detached, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime,
-    TaskControl,
+    Detached, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ServiceOrder, ServiceState, Signal,
+    SignalStream, StartTime, TaskControl,
 };
 
 /// One generation.
@@ -104,6 +104,14 @@ impl Process for Doors {
 
     fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
         self.process.spawn_detached(what)
+    }
+
+    fn order_service(&self, order: ServiceOrder) -> io::Result<()> {
+        self.process.order_service(order)
+    }
+
+    fn service_state(&self) -> io::Result<ServiceState> {
+        self.process.service_state()
     }
 
     fn spawn(&self, name: &'static str, task: LocalBoxFuture<'static, ()>) -> Box<dyn TaskControl> {

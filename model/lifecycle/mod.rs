@@ -7,6 +7,7 @@ pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod recovery;
+pub(crate) mod relaunch;
 pub(crate) mod respawn;
 pub mod restart;
 pub(crate) mod shutdown;

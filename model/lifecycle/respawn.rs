@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::env::{Detached, Env, Pid};
-use crate::policy::Successor;
+use crate::policy::{MissingManager, Successor};
 
 /// How long a service manager may take to answer (OpenClaw: 2 s for each command).
 const MANAGER_ANSWERS: Duration = Duration::from_secs(2);
@@ -115,15 +115,29 @@ pub(crate) fn decide(facts: Facts, policy: Successor) -> Respawn {
 
 /// What holds when `tried` did not work. That a supervisor cannot be asked does not mean that it will not act: an
 /// unsupported platform is still a supervised exit (openclaw/openclaw#33149, review).
-pub(crate) fn after_failure(tried: Respawn, kind: io::ErrorKind) -> Respawn {
-    match (tried, kind) {
-        (Respawn::AskServiceManager, io::ErrorKind::Unsupported) => Respawn::SupervisedExit,
+pub(crate) fn after_failure(tried: Respawn, kind: io::ErrorKind, policy: MissingManager) -> Respawn {
+    match (tried, kind, policy) {
+        (Respawn::AskServiceManager, io::ErrorKind::Unsupported, MissingManager::SupervisedExit) => {
+            Respawn::SupervisedExit
+        }
         _ => Respawn::Failed,
     }
 }
 
+/// What to do about a successor when a restart's close had to be forced. There is no other generation on top of one that
+/// is half closed, and a supervisor that restarts failures sees one; where nobody would, somebody must be left behind.
+/// History left nobody.
+pub(crate) fn after_forced_close(facts: Facts, policy: Successor) -> Option<Respawn> {
+    match (policy, facts) {
+        (_, Facts { no_respawn: true, .. }) => None,
+        (Successor::ByExitStatus, Facts { minded_by: MindedBy::Nobody, .. }) => Some(Respawn::SpawnDetached),
+        (Successor::ByExitStatus, Facts { minded_by: MindedBy::TaskScheduler, .. }) => Some(Respawn::HandOff),
+        _ => None,
+    }
+}
+
 /// Does what was decided, and says what came of it.
-pub(crate) async fn carry_out(env: &Env, decided: Respawn) -> Respawn {
+pub(crate) async fn carry_out(env: &Env, decided: Respawn, policy: MissingManager) -> Respawn {
     let done = match decided {
         Respawn::SupervisedExit | Respawn::InProcess | Respawn::Failed => Ok(()),
         Respawn::AskServiceManager => ask(env).await,
@@ -132,7 +146,7 @@ pub(crate) async fn carry_out(env: &Env, decided: Respawn) -> Respawn {
     };
     let respawn = match &done {
         Ok(()) => decided,
-        Err(error) => after_failure(decided, error.kind()),
+        Err(error) => after_failure(decided, error.kind(), policy),
     };
     match (respawn, done) {
         (Respawn::Failed, Err(error)) => {
@@ -206,7 +220,9 @@ mod tests {
     #[test]
     fn an_unsupported_platform_is_a_supervised_exit_and_no_failure() {
         assert_eq!(decided(Unknown), [SupervisedExit, SupervisedExit, SupervisedExit, AskServiceManager]);
-        assert_eq!(after_failure(AskServiceManager, io::ErrorKind::Unsupported), SupervisedExit);
+        let after = |policy| after_failure(AskServiceManager, io::ErrorKind::Unsupported, policy);
+        assert_eq!(after(MissingManager::SupervisedExit), SupervisedExit);
+        assert_eq!(after(MissingManager::Failure), Failed, "openclaw/openclaw#33149 as it was proposed");
     }
 
     #[test]
@@ -221,12 +237,27 @@ mod tests {
 
     #[test]
     fn what_was_tried_and_failed_ends_in_process() {
+        let after_failure = |tried, kind| after_failure(tried, kind, MissingManager::SupervisedExit);
         for kind in [io::ErrorKind::TimedOut, io::ErrorKind::Other, io::ErrorKind::NotFound] {
             assert_eq!(after_failure(AskServiceManager, kind), Failed);
         }
         assert_eq!(after_failure(SpawnDetached, io::ErrorKind::WouldBlock), Failed);
         assert_eq!(after_failure(SpawnDetached, io::ErrorKind::Unsupported), Failed);
         assert_eq!(after_failure(HandOff, io::ErrorKind::Unsupported), Failed);
+    }
+
+    #[test]
+    fn a_forced_restart_leaves_somebody_where_nobody_sees_a_failure() {
+        let left = |minded_by| {
+            POLICIES.map(|policy| after_forced_close(Facts { no_respawn: false, minded_by }, policy))
+        };
+        assert_eq!(left(Nobody), [Some(SpawnDetached), None, None, None]);
+        assert_eq!(left(TaskScheduler), [Some(HandOff), None, None, None]);
+        for minded_by in [Systemd, Launchd, Unknown, NobodyInContainer] {
+            assert_eq!(left(minded_by), [None; 4], "{minded_by:?}");
+        }
+        let unwanted = Facts { no_respawn: true, minded_by: Nobody };
+        assert_eq!(after_forced_close(unwanted, ByExitStatus), None);
     }
 
     #[test]
@@ -274,7 +305,7 @@ mod tests {
         let world = World::default();
         world.set_manager(manager);
         let began = tokio::time::Instant::now();
-        let done = carry_out(&world.process(7).env, decided).await;
+        let done = carry_out(&world.process(7).env, decided, MissingManager::default()).await;
         (done, began.elapsed(), world.left_behind())
     }
 

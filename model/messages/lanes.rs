@@ -11,6 +11,7 @@ use std::rc::Rc;
 use tokio::sync::{Notify, oneshot};
 
 use crate::env::Env;
+use crate::policy::LaneState;
 
 /// Why a run must stop before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +66,29 @@ struct Running {
 /// A conversation and the number of its lane.
 type LaneName = (String, u64);
 
-/// All lanes of the gateway.
-#[derive(Clone)]
-pub(crate) struct Lanes(Rc<Inner>);
-
-struct Inner {
-    env: Env,
+/// What is queued and what is at work, lane by lane. A lane in it is one that somebody works on.
+#[derive(Default)]
+pub(crate) struct LaneBook {
     lanes: RefCell<BTreeMap<LaneName, Lane>>,
     idle: Notify,
 }
 
+/// All lanes of the gateway.
+#[derive(Clone)]
+pub(crate) struct Lanes {
+    env: Env,
+    book: Rc<LaneBook>,
+}
+
 impl Lanes {
-    pub(crate) fn new(env: Env) -> Self {
-        Self(Rc::new(Inner { env, lanes: RefCell::default(), idle: Notify::new() }))
+    /// Lanes that are empty; or, in history, as an earlier generation of this process left them in `of_process`, with
+    /// runs at work on which nobody works any more (openclaw/openclaw#15177).
+    pub(crate) fn new(env: Env, policy: LaneState, of_process: &Rc<LaneBook>) -> Self {
+        let book = match policy {
+            LaneState::Fresh => Rc::default(),
+            LaneState::SurvivesRestart => of_process.clone(),
+        };
+        Self { env, book }
     }
 
     /// Queues a run in its conversation's lane of that number; `work` is called with its id when its turn comes, and with a receiver that fires when it
@@ -89,14 +100,14 @@ impl Lanes {
     {
         let name = (session_key.to_string(), lane);
         let start_worker = {
-            let mut lanes = self.0.lanes.borrow_mut();
+            let mut lanes = self.book.lanes.borrow_mut();
             let is_new = !lanes.contains_key(&name);
             lanes.entry(name.clone()).or_default().queue.push_back(run_id.to_string());
             is_new
         };
         if start_worker {
             let lanes = self.clone();
-            drop(self.0.env.spawn("lane", async move {
+            drop(self.env.spawn("lane", async move {
                 while let Some((run_id, interrupted)) = lanes.next(&name) {
                     work(run_id, interrupted).await;
                 }
@@ -106,12 +117,12 @@ impl Lanes {
 
     /// The lane's next run; an empty lane ceases to exist.
     fn next(&self, name: &LaneName) -> Option<(String, oneshot::Receiver<Interruption>)> {
-        let mut lanes = self.0.lanes.borrow_mut();
+        let mut lanes = self.book.lanes.borrow_mut();
         let lane = lanes.get_mut(name)?;
         let Some(run_id) = lane.queue.pop_front() else {
             lanes.remove(name);
             if lanes.is_empty() {
-                self.0.idle.notify_waiters();
+                self.book.idle.notify_waiters();
             }
             return None;
         };
@@ -122,7 +133,7 @@ impl Lanes {
 
     /// Stops one run of a conversation, or all of them when `run_id` is `None`.
     pub(crate) fn stop(&self, session_key: &str, run_id: Option<&str>, why: Interruption) -> Vec<Stopped> {
-        let mut lanes = self.0.lanes.borrow_mut();
+        let mut lanes = self.book.lanes.borrow_mut();
         let of_conversation = (session_key.to_string(), 0)..=(session_key.to_string(), u64::MAX);
         let stop = |(_, lane): (_, &mut Lane)| lane.stop(run_id, why);
         lanes.range_mut(of_conversation).flat_map(stop).collect()
@@ -130,20 +141,20 @@ impl Lanes {
 
     /// Stops everything in every lane.
     pub(crate) fn stop_all(&self, why: Interruption) -> Vec<Stopped> {
-        self.0.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect()
+        self.book.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect()
     }
 
     /// How many runs are queued or at work.
     pub(crate) fn depth(&self) -> usize {
-        let lanes = self.0.lanes.borrow();
+        let lanes = self.book.lanes.borrow();
         lanes.values().map(|lane| lane.queue.len() + usize::from(lane.running.is_some())).sum()
     }
 
     /// Resolves when no run is queued or at work.
     pub(crate) async fn idle(&self) {
         loop {
-            let became_idle = self.0.idle.notified();
-            if self.0.lanes.borrow().is_empty() {
+            let became_idle = self.book.idle.notified();
+            if self.book.lanes.borrow().is_empty() {
                 return;
             }
             became_idle.await;

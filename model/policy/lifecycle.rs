@@ -182,6 +182,43 @@ pub enum Successor {
     SpawnAfterAnyEnd,
 }
 
+/// When a start script believes that its gateway has a successor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandOff {
+    /// When its predecessor is gone and somebody listens. Otherwise it starts one itself, or says that there is none.
+    #[default]
+    UntilItIsUp,
+    /// When the manager has taken an order to start, which the Task Scheduler does and ignores it: OpenClaw 2026.5.3-1
+    /// (openclaw/openclaw#138833).
+    UntilTaken,
+}
+
+/// What it means for a restart that nobody can be asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingManager {
+    /// Whoever minds the gateway will see that it ended.
+    #[default]
+    SupervisedExit,
+    /// The restart has failed, and the same process begins again: openclaw/openclaw#33149 as it was proposed.
+    Failure,
+}
+
+/// How the command-line tool loads the service anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reload {
+    /// It waits for the real end, asks for a start until it is given one, and looks whether somebody listens.
+    #[default]
+    UntilItIsUp,
+    /// It asks for a stop, and for a start in the next breath: OpenClaw 2026.3.2 and 2026.5.3-1
+    /// (openclaw/openclaw#40905, #84630, #43134).
+    AtOnce,
+    /// It waits 3 s in between, whatever a drain may take: OpenClaw 2026.7.1-2 (openclaw/openclaw#133647).
+    ThreeSeconds,
+}
+
 /// How the gateway gets a successor when it is asked to restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -213,4 +250,16 @@ pub enum SlowConsumer {
     ToldAndClosed,
     /// Planted defect: whatever it is sent waits for it, without end.
     Kept,
+}
+
+/// What a restart in place does to the lanes' own record of what is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaneState {
+    /// A generation begins with empty lanes, as OpenClaw does since 2026.3.2.
+    #[default]
+    Fresh,
+    /// It is the process's: a run that was at work counts as at work for ever, and whatever comes after it in its lane
+    /// waits for it. OpenClaw 2026.2.14 (openclaw/openclaw#15177).
+    SurvivesRestart,
 }

@@ -69,10 +69,18 @@ pub struct Policies {
     pub unreadable_store: UnreadableStore,
     /// What becomes of a transcript's last line that a crash cut short.
     pub torn_line: TornLine,
+    /// When a start script believes that its gateway has a successor.
+    pub hand_off: HandOff,
+    /// What it means for a restart that nobody can be asked for it.
+    pub missing_manager: MissingManager,
+    /// How the command-line tool loads the service anew.
+    pub reload: Reload,
     /// How the gateway gets a successor when it is asked to restart.
     pub restart_mode: RestartMode,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,
+    /// What a restart in place does to the lanes' own record of what is at work.
+    pub lane_state: LaneState,
     /// What becomes of a scheduled run that the end of a process interrupted.
     pub cron_interruption: CronInterruption,
     /// When the outcome of a scheduled run is recorded.

@@ -27,6 +27,8 @@ fn openclaw_2026_3_2() -> Policies {
         failed_start: FailedStart::Ends,
         restart_exit: RestartExit::Clean,
         successor: Successor::KickstartOrSpawn,
+        hand_off: HandOff::UntilTaken,
+        reload: Reload::AtOnce,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,
@@ -109,6 +111,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         instance_lock: InstanceLock::NeverStale,
         ..Policies::default()
     }),
+    ("planted:live-lock-broken", || Policies {
+        instance_lock: InstanceLock::BreaksTheLiving,
+        ..Policies::default()
+    }),
     ("planted:stale-lock-loops", || Policies {
         instance_lock: InstanceLock::NeverStale,
         start_conflict_exit: StartConflictExit::Failure,
@@ -131,6 +137,24 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:stop-has-a-successor", || Policies {
         successor: Successor::SpawnAfterAnyEnd,
+        ..Policies::default()
+    }),
+    // What OpenClaw 2026.2.14 did to its lanes, which no longer told who was interrupted either.
+    ("planted:lanes-survive-restart", || Policies {
+        lane_state: LaneState::SurvivesRestart,
+        interrupted_work: InterruptedWork::Forget,
+        ..Policies::default()
+    }),
+    ("planted:reload-waits-three-seconds", || Policies {
+        reload: Reload::ThreeSeconds,
+        ..Policies::default()
+    }),
+    ("planted:hand-off-believes-the-manager", || Policies {
+        hand_off: HandOff::UntilTaken,
+        ..Policies::default()
+    }),
+    ("planted:missing-manager-is-a-failure", || Policies {
+        missing_manager: MissingManager::Failure,
         ..Policies::default()
     }),
     ("planted:writes-without-looking", || Policies {

@@ -37,6 +37,8 @@ pub enum InstanceLock {
     Verified,
     /// Planted defect: a lock file without a live owner still counts, for ever.
     NeverStale,
+    /// Planted defect: a live owner's is taken over like any other.
+    BreaksTheLiving,
 }
 
 /// How changes of the session store exclude each other.

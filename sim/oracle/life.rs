@@ -21,6 +21,9 @@ pub(super) struct Life {
     pub(super) ended: Option<(Duration, DeathCause)>,
     /// Every time it held the service's port.
     pub(super) holds: Vec<Interval>,
+    /// Every time it had the lock on the whole state directory, as far as it knew: until it gave it back, whoever else
+    /// may have taken it away.
+    pub(super) has_lock: Vec<Interval>,
     /// The stretches in which it served: from a sign of serving until it ended, or gave the port back in order to
     /// begin again.
     pub(super) stints: Vec<Stint>,
@@ -95,6 +98,9 @@ fn take(lives: &mut Vec<Life>, terms: &Terms, event: &Event) {
         Fact::PortReleased { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
             with_life(lives, *pid, |life| life.release(at, terms.restarts_in_place));
         }
+        Fact::Disk { pid, op, path, error: None, .. } if is_instance_lock(path, &terms.state_dir) => {
+            with_life(lives, *pid, |life| life.handles_lock(at, *op));
+        }
         Fact::Disk { pid, op, path, error: None, .. } if changes_state(*op, path, &terms.state_dir) => {
             with_life(lives, *pid, |life| life.shows_service(at, || format!("changed {path}")));
         }
@@ -139,6 +145,13 @@ fn changes_state(op: FsOp, path: &str, state_dir: &str) -> bool {
     changes && inside && !name.ends_with(".lock") && !name.contains(".lock.")
 }
 
+/// The lock on the whole state directory, which says who may go on to the port.
+pub(super) const INSTANCE_LOCK: &str = "gateway.lock";
+
+fn is_instance_lock(path: &str, state_dir: &str) -> bool {
+    path.strip_prefix(state_dir).and_then(|rest| rest.strip_prefix('/')) == Some(INSTANCE_LOCK)
+}
+
 impl Request {
     const fn asks_to_begin_again(&self) -> bool {
         self.followed.is_none() && !self.stops
@@ -152,6 +165,7 @@ impl Life {
             started_at,
             ended: None,
             holds: Vec::new(),
+            has_lock: Vec::new(),
             stints: Vec::new(),
             ending_signals: Vec::new(),
             requests: Vec::new(),
@@ -162,8 +176,20 @@ impl Life {
     fn end(&mut self, at: Duration, cause: DeathCause) {
         self.ended = Some((at, cause));
         close(&mut self.holds, at);
+        close(&mut self.has_lock, at);
         close(&mut self.frozen, at);
         self.stop_serving(at);
+    }
+
+    fn handles_lock(&mut self, at: Duration, op: FsOp) {
+        let is_held = self.has_lock.last().is_some_and(|held| held.until.is_none());
+        match op {
+            FsOp::CreateNew | FsOp::Rename if !is_held => {
+                self.has_lock.push(Interval { from: at, until: None });
+            }
+            FsOp::Remove => close(&mut self.has_lock, at),
+            _ => {}
+        }
     }
 
     fn bind(&mut self, at: Duration, in_place: bool) {

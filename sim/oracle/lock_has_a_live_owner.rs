@@ -13,16 +13,13 @@ use std::time::Duration;
 
 use gateway::env::{FsOp, Pid};
 
-use super::life::{Interval, end_of};
+use super::life::{INSTANCE_LOCK, Interval, end_of};
 use super::{Evidence, Oracle, Terms, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
 use crate::timeline::{DeathCause, Fact, StateSeen, TOOL_PROGRAM};
 
 /// Every lock has a live owner or is broken in time.
 pub(super) struct LockHasALiveOwner;
-
-/// The lock on the whole state directory, which a gateway holds for as long as it lives.
-const INSTANCE_LOCK: &str = "gateway.lock";
 
 impl Oracle for LockHasALiveOwner {
     fn invariant(&self) -> &'static str {

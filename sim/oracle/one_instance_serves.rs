@@ -1,9 +1,11 @@
 //! At most one process of the service serves at a time.
 //!
 //! Seen from outside, a process serves from the moment it holds the port or changes a state file, whichever
-//! comes first, until it exits. A second instance may start, look at the lock and give way; it may not write.
+//! comes first, until it exits. A second instance may start, look at the lock and give way; it may not write. Nor may it
+//! take the lock on the state directory while a living process has it that has not given it back: whoever is past the
+//! lock is about to serve, and only the port is left to keep the two apart.
 
-use super::life::{Life, Stint};
+use super::life::{INSTANCE_LOCK, Interval, Life, Stint};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
 
@@ -46,6 +48,35 @@ impl Oracle for OneInstanceServes {
                 found.push(breach(self, message, explanation));
             }
         }
+        found.extend(self.both_past_the_lock(run));
+        found
+    }
+}
+
+impl OneInstanceServes {
+    fn both_past_the_lock(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let mut held: Vec<(&Life, &Interval)> = Vec::new();
+        run.lives.iter().for_each(|life| held.extend(life.has_lock.iter().map(|lock| (life, lock))));
+        held.sort_by_key(|(_, lock)| lock.from);
+        let mut found = Vec::new();
+        for (index, (later, lock)) in held.iter().enumerate() {
+            let overlaps = |(earlier, other): &&(&Life, &Interval)| {
+                !std::ptr::eq(*earlier, *later) && other.contains(lock.from)
+            };
+            for (earlier, other) in held[..index].iter().filter(overlaps) {
+                let (first, second) = (capital(&earlier.name()), later.name());
+                let message = format!("{first} and {second} were past the lock at the same time");
+                let explanation = format!(
+                    "{first} had taken {INSTANCE_LOCK} at {} and not given it back. At {}, {} later, {second} took it \
+                     too; {}.",
+                    moment(other.from),
+                    moment(lock.from),
+                    span(lock.from.saturating_sub(other.from)),
+                    first_end(earlier, later),
+                );
+                found.push(breach(self, message, explanation));
+            }
+        }
         found
     }
 }
@@ -66,6 +97,7 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
     use gateway::env::{FsOp, Signal};
 
@@ -95,6 +127,26 @@ mod tests {
             "Gateway pid 214 served since 0.000 s (bound the port). At 1.004 s gateway pid 215 served too \
              (changed /state/inbox.jsonl), 1.0 s after; this lasted until gateway pid 215 ended at 1.010 s (exit 78)."
         );
+    }
+
+    #[test]
+    fn a_second_instance_that_takes_the_lock_of_one_that_lives_is_not_fine_although_it_never_serves() {
+        let lock = "/state/gateway.lock";
+        let first = || Story::new().at(0).gateway(214).starts().disk(FsOp::CreateNew, lock).at(50).binds();
+        let second = |story: Story| story.at(1_000).gateway(215).starts().at(1_100);
+        let takes = |story: Story| story.disk(FsOp::CreateNew, lock).bind_refused().at(1_200).exits(78);
+        let robs =
+            verdict(&OneInstanceServes, takes(second(first()).disk(FsOp::Remove, lock)), &Terms::default());
+        assert_eq!(robs.len(), 1);
+        assert_eq!(
+            robs[0].message,
+            "Gateway pid 214 and gateway pid 215 were past the lock at the same time"
+        );
+        let given_back = first().at(900).disk(FsOp::Remove, lock).releases();
+        let handed_over = second(given_back).disk(FsOp::CreateNew, lock).gateway(214).exits(75);
+        assert_eq!(complaints(&OneInstanceServes, handed_over), [""; 0]);
+        let died = second(first().at(900).dies(DeathCause::Killed)).disk(FsOp::Remove, lock);
+        assert_eq!(complaints(&OneInstanceServes, died.disk(FsOp::CreateNew, lock).binds()), [""; 0]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
 //! a SIGTERM or SIGINT sent by hand that ended cleanly; an exit status that forbids a restart does not.
 
+use std::time::Duration;
+
 use gateway::env::{ExitCode, Signal};
 
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment};
-use crate::timeline::{DeathCause, Event, Fact};
+use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
 /// The service is up when the run ends, unless its operator stopped it.
 pub(super) struct UpAtTheEnd;
@@ -36,8 +38,13 @@ impl Oracle for UpAtTheEnd {
     }
 }
 
-/// Whether it is down because somebody wanted it down.
+/// Whether it is down because somebody wanted it down. A stop that was the first half of a restart is no such wish:
+/// then some life must have come after it.
 fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
+    let last = last_of(lives, run.terms.supervised);
+    if last_wish(run).is_some_and(|wished| last.is_none_or(|life| life.started_at <= wished)) {
+        return false;
+    }
     let ordered = |event: &Event| {
         matches!(
             event.fact,
@@ -52,7 +59,17 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
             && run.events[index..].iter().any(inactive)
     });
     let supervised = run.terms.supervised;
-    by_supervisor || last_of(lives, supervised).is_some_and(|life| stopped_by_hand(life, supervised))
+    by_supervisor || last.is_some_and(|life| stopped_by_hand(life, supervised))
+}
+
+/// When somebody last wanted it to go down and to come up again, and nothing else since.
+fn last_wish(run: &Evidence<'_>) -> Option<Duration> {
+    let last = run.events.iter().rev().find_map(|event| match event.fact {
+        Fact::Ordered { order } => Some((event.at, order)),
+        _ => None,
+    });
+    last.filter(|(_, order)| matches!(order, OperatorOrder::Restart | OperatorOrder::Reload))
+        .map(|(at, _)| at)
 }
 
 /// The life after which somebody was missing. Where nobody supervises, those may outlive who was started after them

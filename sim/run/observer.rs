@@ -1,11 +1,12 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows two files of the gateway's (`sessions.json`, which must parse, and the journal of scheduled runs), that
-//! lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
+//! It knows three files of the gateway's (`sessions.json`, which must parse, the journal of scheduled runs and that of
+//! accepted messages), that lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
 //! format the gateway keeps them in, their text is somewhere.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ use crate::actors::REPLY_PREFIX;
 use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, Source, StateSeen};
 
 const CRON_JOURNAL: &str = "cron/runs.jsonl";
+const INBOX: &str = "inbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
@@ -54,14 +56,49 @@ pub(super) fn observe(stage: &Stage) {
             seen.cron.extend(text.lines().filter_map(cron_record));
         }
         seen.mentioned.extend(MessageId::marked_in(&text));
-        for reply in text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('[')) {
-            seen.answered.extend(MessageId::marked_in(reply).into_iter().next());
-        }
-        for line in text.lines().filter(|line| line.contains(NOTICE_ROLE)) {
-            seen.noticed.extend(MessageId::marked_in(line));
+        seen.answered.extend(answered_in(&text));
+        seen.noticed.extend(noticed_in(&text));
+    }
+    seen.kept = kept(stage.disk().durable_under(Path::new(STATE_DIR)));
+    stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
+}
+
+fn answered_in(text: &str) -> impl Iterator<Item = MessageId> {
+    let replies = text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('['));
+    replies.filter_map(|reply| MessageId::marked_in(reply).into_iter().next())
+}
+
+fn noticed_in(text: &str) -> impl Iterator<Item = MessageId> {
+    text.lines().filter(|line| line.contains(NOTICE_ROLE)).flat_map(MessageId::marked_in)
+}
+
+/// The messages of which the next start knows for certain what it owes.
+fn kept(durable: BTreeMap<PathBuf, Vec<u8>>) -> BTreeSet<MessageId> {
+    let mut kept = BTreeSet::new();
+    for (path, bytes) in durable {
+        let text = String::from_utf8_lossy(&bytes);
+        if path.file_name().is_some_and(|name| name == INBOX) {
+            kept.extend(open_in_journal(&text));
+        } else {
+            kept.extend(answered_in(&text).chain(noticed_in(&text)));
         }
     }
-    stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
+    kept
+}
+
+/// The messages that were accepted and not settled since, by a journal of accepted messages.
+fn open_in_journal(text: &str) -> impl Iterator<Item = MessageId> {
+    let mut open: BTreeMap<String, String> = BTreeMap::new();
+    for line in text.lines() {
+        let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
+        let text = |key| record.get(key).and_then(Value::as_str);
+        match (text("type"), text("runId"), text("text")) {
+            (Some("accepted"), Some(run), Some(said)) => drop(open.insert(run.to_owned(), said.to_owned())),
+            (Some("settled" | "tombstone"), Some(run), _) => drop(open.remove(run)),
+            _ => {}
+        }
+    }
+    open.into_values().flat_map(|said| MessageId::marked_in(&said))
 }
 
 /// What a line of the journal says about a scheduled run; `None` when it is about something else, or torn.
@@ -91,6 +128,20 @@ mod tests {
             status: status.into(),
         });
         assert_eq!(cron_record(line), expected, "{line}");
+    }
+
+    #[test]
+    fn who_was_accepted_and_not_settled_is_open() {
+        let journal = [
+            r#"{"type":"accepted","runId":"a","sessionKey":"s","text":"hello [ann#1]","at":1}"#,
+            r#"{"type":"accepted","runId":"b","sessionKey":"s","text":"hello [ann#2]","at":2}"#,
+            r#"{"type":"started","runId":"b"}"#,
+            r#"{"type":"accepted","runId":"c","sessionKey":"s","text":"hello [ann#3]","at":3}"#,
+            r#"{"type":"settled","runId":"a","how":"answered"}"#,
+            r#"{"type":"accepted","runId":"d","sessionKey":"s","text":"hello [ann#4"#,
+        ];
+        let open: Vec<_> = open_in_journal(&journal.join("\n")).map(|message| message.to_string()).collect();
+        assert_eq!(open, ["ann#2", "ann#3"]);
     }
 
     #[test]

@@ -300,6 +300,7 @@ impl Player {
             Verb::ServiceStop => stage.service_stop(),
             Verb::ServiceStart => stage.service_start(),
             Verb::ServiceRestart => stage.service_restart(),
+            Verb::ReloadService => stage.reload_service(),
             Verb::StartSecondInstance => stage.start_second_instance(),
             Verb::RunTool { session_of, label, count, every } => {
                 stage.run_tools(session_of, label, *count, *every).await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway::policy::{Policies, RestartMode, Successor};
 
-use crate::scenario::{ContainerRestartWhen, KillWhom, RestartWhen, Supervisor};
+use crate::scenario::{ContainerRestartWhen, KillWhom, RestartWhen, Supervisor, UnitRestart};
 use crate::world::supervisor::Manager;
 use crate::world::supervisor::container::{ContainerRestart, ContainerSettings};
 use crate::world::supervisor::launchd::{Job, KeepAlive};
@@ -62,9 +62,12 @@ pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
         Supervisor::None => return None,
         Supervisor::Systemd(unit) => Manager::Systemd(Unit {
             restart: match unit.restart {
-                RestartWhen::Always => RestartPolicy::Always,
-                RestartWhen::OnFailure => RestartPolicy::OnFailure,
-                RestartWhen::No => RestartPolicy::No,
+                UnitRestart::Always => RestartPolicy::Always,
+                UnitRestart::OnFailure => RestartPolicy::OnFailure,
+                UnitRestart::OnAbnormal => RestartPolicy::OnAbnormal,
+                UnitRestart::OnAbort => RestartPolicy::OnAbort,
+                UnitRestart::OnSuccess => RestartPolicy::OnSuccess,
+                UnitRestart::No => RestartPolicy::No,
             },
             restart_delay: unit.restart_delay,
             stop_timeout: unit.stop_timeout,
@@ -75,6 +78,7 @@ pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
             },
             success_exit_status: unit.success_on.clone(),
             prevent_restart_exit_status: unit.prevent_restart_on.clone(),
+            force_restart_exit_status: unit.force_restart_on.clone(),
             start_limit_burst: unit.start_limit_burst,
             start_limit_interval: unit.start_limit_interval,
             ..Unit::openclaw()
@@ -91,6 +95,7 @@ pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
         Supervisor::TaskScheduler(task) => Manager::TaskScheduler(Task {
             restart_count: task.restart_count,
             restart_interval: task.restart_interval,
+            lingers: task.lingers,
         }),
         Supervisor::Container(container) => Manager::Container(ContainerSettings {
             restart: match container.restart {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::Launch;
 use gateway::env::{Pid, Signal};
 use gateway::policy::Policies;
+use gateway::{Launch, Predecessor};
 use serde_json::{Value, json};
 
 use super::service;
@@ -54,8 +54,9 @@ impl Stage {
         disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
         let program = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
-        let started = program.clone();
-        let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main());
+        let (started, followed) = (program.clone(), program.clone());
+        let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main())
+            .with_start_script(move |predecessor| followed.start_script(predecessor));
         let service = match service::manager(&scenario.gateway.supervisor) {
             Some(manager) => {
                 let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
@@ -171,6 +172,13 @@ impl Stage {
         self.order(OperatorOrder::Restart, Service::restart)
     }
 
+    /// Somebody wants the service to be loaded anew, by the tool that is about to run.
+    pub(super) fn wants_reload(&self) -> Result<(), String> {
+        self.service()?;
+        self.wants(OperatorOrder::Reload);
+        Ok(())
+    }
+
     /// Starts a second gateway by hand, with the same configuration and state directory.
     pub(super) fn start_second_instance(&self) -> Result<(), String> {
         self.wants(OperatorOrder::StartByHand);
@@ -229,6 +237,11 @@ struct Program {
 impl Program {
     fn launch(&self) -> Launch {
         Launch { config: PathBuf::from(CONFIG_FILE), policies: self.policies.clone() }
+    }
+
+    fn start_script(&self, predecessor: Predecessor) -> Main {
+        let launch = self.launch();
+        Box::new(move |env| Box::pin(gateway::hand_off(env, launch, predecessor)))
     }
 
     fn main(&self) -> Main {

@@ -1,7 +1,8 @@
 //! Command-line tools: the gateway's own second program, run on its machine beside it.
 //!
-//! Each tool is a process that labels a conversation in the session store and says whether it did. The label carries
-//! a mark, by which the observer of the disk finds it; what a tool said it did must be there from then on.
+//! A tool is a process that labels a conversation in the session store and says whether it did. The label carries
+//! a mark, by which the observer of the disk finds it; what a tool said it did must be there from then on. Another
+//! one loads the service anew.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::timeline::{Event, Fact, MessageId, Source, TOOL_PROGRAM};
 pub(super) fn count(scenario: &Scenario) -> usize {
     let tools = |verb: &Verb| match verb {
         Verb::RunTool { count, .. } => *count as usize,
+        Verb::ReloadService => 1,
         _ => 0,
     };
     scenario.steps.iter().map(|step| tools(&step.verb)).sum()
@@ -64,8 +66,23 @@ impl Stage {
         let mark = MessageId { sender: TOOL_PROGRAM.to_string(), number: recorder.with_events(started) + 1 };
         let text = format!("{label} {}", mark.mark());
         let command = ToolCommand::Label { key: webchat::session_key(session_of), text };
+        self.start_tool("sessions label", Some(mark), command)
+    }
+
+    /// Starts the tool that loads the service anew, and does not wait for its end.
+    pub(super) fn reload_service(&self) -> Result<(), String> {
+        self.wants_reload()?;
+        self.start_tool("service reload", None, ToolCommand::Reload)
+    }
+
+    fn start_tool(
+        &self,
+        name: &'static str,
+        mark: Option<MessageId>,
+        command: ToolCommand,
+    ) -> Result<(), String> {
         let (launch, startup) = self.launch_of_tool();
-        let says = Says { stage: self.clone(), mark, has_spoken: Rc::default() };
+        let says = Says { stage: self.clone(), name, mark, has_spoken: Rc::default() };
         let speaker = says.clone();
         let main = move |env: gateway::env::Env| -> LocalBoxFuture<'static, ExitCode> {
             Box::pin(async move {
@@ -94,7 +111,8 @@ impl Stage {
 #[derive(Clone)]
 struct Says {
     stage: Stage,
-    mark: MessageId,
+    name: &'static str,
+    mark: Option<MessageId>,
     has_spoken: Rc<Cell<bool>>,
 }
 
@@ -103,7 +121,7 @@ impl Says {
         if self.has_spoken.replace(true) {
             return;
         }
-        let (tool, message) = ("sessions label".to_string(), Some(self.mark.clone()));
+        let (tool, message) = (self.name.to_string(), self.mark.clone());
         let fact = Fact::ToolFinished { tool, message, done, said };
         self.stage.world.recorder().record(Source::Process(pid), fact);
     }

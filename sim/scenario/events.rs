@@ -117,6 +117,8 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("gateway.start-failed", Nobody, "the gateway says why this life could not begin"),
     ("gateway.starting", Nobody, "the gateway says a life begins"),
     ("generation.over", Nobody, "the gateway says another generation follows in the same process"),
+    ("hand-off.failed", Nobody, "a start script says that the gateway may have no successor"),
+    ("hand-off.without-manager", Nobody, "a start script says that it starts the gateway itself"),
     ("inbox.recorded", Sender, "the gateway says a message is durable"),
     ("lock.held-too-long", Nobody, "the gateway says its watchdog released a lock that it held itself"),
     ("lock.lost", Nobody, "the gateway says a lock was not its own any more"),

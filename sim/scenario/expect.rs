@@ -29,15 +29,17 @@ pub const INVARIANTS: &[&str] = &[
 ];
 
 /// The names of all fates of a message.
-pub const FATES: &[&str] = &["replied", "told", "refused", "cancelled", "dropped", "duplicated"];
+pub const FATES: &[&str] = &["replied", "told", "refused", "cancelled", "kept", "dropped", "duplicated"];
 
 /// What each of [`FATES`] means, in the same order.
 #[cfg(test)]
-pub(super) const FATE_MEANINGS: [&str; 6] = [
+pub(super) const FATE_MEANINGS: [&str; 7] = [
     "the sender received a reply that answers it",
     "the sender received an error or a notice about it; one notice may settle several messages of its conversation",
     "the sender knew at once that it was not accepted",
     "the sender stopped it, and the gateway confirmed",
+    "the service was stopped for good before anybody told the sender, and what the next start has to tell stands in the \
+     state folder, durably",
     "nobody told the sender anything by the end of the run; always breaks `no-silent-drop`",
     "answered or executed twice; always breaks `no-duplicate`",
 ];

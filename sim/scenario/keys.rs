@@ -406,6 +406,13 @@ pub(super) const VERBS: &[VerbKeys] = &[
     verb("service-start", &[], "The supervisor is asked to start the gateway"),
     verb("service-restart", &[], "The supervisor is asked to restart the gateway: SIGTERM, then a start"),
     verb(
+        "reload-service",
+        &[],
+        "Somebody runs the gateway's command-line tool on its machine, `gateway service reload`, under the same \
+         policies: it asks the service manager for a stop and for a start, as after a change of the service's own \
+         definition. What it waits for and looks at is the policy `reload`. Not where no program can ask the supervisor",
+    ),
+    verb(
         "start-second-instance",
         &[],
         "A second gateway is started by hand on the same machine, with the same configuration and state folder",

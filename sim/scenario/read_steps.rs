@@ -214,6 +214,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "service-stop" => supervised(table, word, world, Verb::ServiceStop)?,
         "service-start" => supervised(table, word, world, Verb::ServiceStart)?,
         "service-restart" => supervised(table, word, world, Verb::ServiceRestart)?,
+        "reload-service" => manager_asked(table, word, world, Verb::ReloadService)?,
         "start-second-instance" => Verb::StartSecondInstance,
         "run-tool" => Verb::RunTool {
             session_of: sender(table, "session-of", world)?,
@@ -288,6 +289,19 @@ fn supervised(table: &Table<'_>, word: &str, world: &World<'_>, verb: Verb) -> R
                 .help("signal the process instead, or give `[gateway]` a supervisor."))
         }
         _ => Ok(verb),
+    }
+}
+
+/// A step for which a program has to ask the service manager.
+fn manager_asked(table: &Table<'_>, word: &str, world: &World<'_>, verb: Verb) -> Read<Verb> {
+    match world.gateway.supervisor {
+        Supervisor::Container(_) | Supervisor::Unsupported(_) => Err(Problem::at(
+            table.span_of("do"),
+            format!("`{word}` needs a service manager that can be asked"),
+        )
+        .label("no program of that machine can ask this supervisor")
+        .help("write `do = \"service-restart\"`, or take `systemd`, `launchd` or `task-scheduler`.")),
+        _ => supervised(table, word, world, verb),
     }
 }
 

@@ -68,6 +68,7 @@ fn of_kind(kind: SupervisorKind, table: &Table<'_>) -> Read<Supervisor> {
             start_limit_interval: table.get("start-limit-interval", duration)?,
             success_on: table.get("success-on", statuses)?,
             prevent_restart_on: table.get("prevent-restart-on", statuses)?,
+            force_restart_on: table.get("force-restart-on", statuses)?,
         }),
         SupervisorKind::Launchd => Supervisor::Launchd(LaunchdJob {
             keep_alive: table.get("restart", choice)?,
@@ -77,6 +78,7 @@ fn of_kind(kind: SupervisorKind, table: &Table<'_>) -> Read<Supervisor> {
         SupervisorKind::TaskScheduler => Supervisor::TaskScheduler(ScheduledTask {
             restart_count: table.get("restart-count", whole)?,
             restart_interval: table.get("restart-interval", period)?,
+            lingers: table.get("lingers", duration)?,
         }),
         SupervisorKind::Container => Supervisor::Container(ContainerSetup {
             restart: table.get("restart", choice)?,

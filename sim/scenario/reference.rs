@@ -13,7 +13,7 @@ use super::keys::{self, Key, Need, STEP, Shape, VERBS};
 use super::peers::PeerKind;
 use super::peers_keys::PEERS;
 use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
-use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind};
+use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
 use super::supervisor_keys::{KIND, KINDS};
 use super::{
     About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
@@ -93,6 +93,7 @@ fn table(name: &str) -> String {
         "container-restarts" => of_words("restart", &ContainerRestartWhen::meanings()),
         "kill-modes" => of_words("kill-mode", &KillWhom::meanings()),
         "restarts" => of_words("restart", &RestartWhen::meanings()),
+        "unit-restarts" => of_words("restart", &UnitRestart::meanings()),
         "behaviours" => of_words("behaviour", &ProviderBehaviour::meanings()),
         "channels" => of_words("channel", &Channel::meanings()),
         "sender-kinds" => of_words("kind", &SenderKind::meanings()),

@@ -102,6 +102,8 @@ pub enum Verb {
     ServiceStart,
     /// The operator asks the supervisor to restart the service.
     ServiceRestart,
+    /// Somebody runs the gateway's command-line tool to load the service anew.
+    ReloadService,
     /// Somebody starts a second gateway by hand on the same machine, with the same configuration.
     StartSecondInstance,
     /// Somebody runs the gateway's command-line tool, which labels a conversation.

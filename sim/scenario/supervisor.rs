@@ -27,7 +27,7 @@ pub enum Supervisor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemdUnit {
     /// `Restart=`
-    pub restart: RestartWhen,
+    pub restart: UnitRestart,
     /// `RestartSec=`
     pub restart_delay: Duration,
     /// `TimeoutStopSec=`
@@ -42,6 +42,8 @@ pub struct SystemdUnit {
     pub success_on: Vec<u8>,
     /// `RestartPreventExitStatus=`
     pub prevent_restart_on: Vec<u8>,
+    /// `RestartForceExitStatus=`
+    pub force_restart_on: Vec<u8>,
 }
 
 /// The keys of a launchd job that matter for a service's life.
@@ -62,6 +64,8 @@ pub struct ScheduledTask {
     pub restart_count: u32,
     /// `RestartOnFailure` `Interval`
     pub restart_interval: Duration,
+    /// How long it counts as running after its process has ended
+    pub lingers: Duration,
 }
 
 /// The settings of a container that matter for a service's life.
@@ -84,6 +88,43 @@ pub struct PlainSupervisor {
     pub stop_timeout: Duration,
 }
 
+/// `Restart=` of a systemd unit. `on-watchdog` is not among them: no unit of ours has a watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitRestart {
+    /// However the process ended.
+    Always,
+    /// When it ended with an unclean status or by an unclean signal.
+    OnFailure,
+    /// When it ended by an unclean signal, or for want of time.
+    OnAbnormal,
+    /// When it ended by an unclean signal.
+    OnAbort,
+    /// When it ended cleanly.
+    OnSuccess,
+    /// Never.
+    No,
+}
+
+impl Choice for UnitRestart {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("always", Self::Always, "however the process ended"),
+        (
+            "on-failure",
+            Self::OnFailure,
+            "when it ended with a status other than 0 and those of `success-on`, or by a signal other than SIGHUP, \
+             SIGINT or SIGTERM",
+        ),
+        (
+            "on-abnormal",
+            Self::OnAbnormal,
+            "when it ended by such a signal; no status is followed by a restart",
+        ),
+        ("on-abort", Self::OnAbort, "the same, here: systemd's timeouts and watchdog tell them apart"),
+        ("on-success", Self::OnSuccess, "when it ended otherwise than `on-failure` asks for"),
+        ("no", Self::No, "never"),
+    ];
+}
+
 /// After which ends of its process a service is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartWhen {
@@ -98,12 +139,7 @@ pub enum RestartWhen {
 impl Choice for RestartWhen {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("always", Self::Always, "however the process ended"),
-        (
-            "on-failure",
-            Self::OnFailure,
-            "when it ended with a status other than 0, or by a signal (for systemd, one other than SIGHUP, SIGINT or \
-             SIGTERM)",
-        ),
+        ("on-failure", Self::OnFailure, "when it ended with a status other than 0, or by a signal"),
         ("no", Self::No, "never"),
     ];
 }

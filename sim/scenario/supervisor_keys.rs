@@ -3,7 +3,7 @@
 use super::Choice;
 use super::keys::Need::Default;
 use super::keys::{Key, Shape, key};
-use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind};
+use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
 
 /// A kind of supervisor with the keys that it brings.
 pub(super) struct KindKeys {
@@ -33,7 +33,7 @@ pub(super) fn of(kind: SupervisorKind) -> &'static [Key] {
 const SYSTEMD: &[Key] = &[
     key(
         "restart",
-        Shape::Choice(RestartWhen::meanings),
+        Shape::Choice(UnitRestart::meanings),
         Default("always"),
         "`Restart=`: when it is started again",
     ),
@@ -74,6 +74,12 @@ const SYSTEMD: &[Key] = &[
         Default("[78]"),
         "`RestartPreventExitStatus=`: exit statuses after which it stays down",
     ),
+    key(
+        "force-restart-on",
+        Shape::Statuses,
+        Default("[]"),
+        "`RestartForceExitStatus=`: exit statuses after which it is started again, whatever `restart` says",
+    ),
 ];
 
 const LAUNCHD: &[Key] = &[
@@ -106,6 +112,13 @@ const TASK_SCHEDULER: &[Key] = &[
         "`RestartOnFailure`: how often a run that failed is tried again",
     ),
     key("restart-interval", Shape::Period, Default("1m"), "`RestartOnFailure`: how long after the failure"),
+    key(
+        "lingers",
+        Shape::Duration,
+        Default("0s"),
+        "How long the task counts as running after the gateway has ended, as with scripts around it; a run that is \
+         asked for meanwhile is ignored",
+    ),
 ];
 
 const CONTAINER: &[Key] = &[

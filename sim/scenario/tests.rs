@@ -229,7 +229,7 @@ fn a_name_is_enough() {
     assert_eq!(scenario.gateway.port, 18_789);
     assert_eq!(scenario.gateway.token, "sim-token");
     let Supervisor::Systemd(unit) = &scenario.gateway.supervisor else { panic!("systemd") };
-    assert_eq!((unit.restart, unit.start_limit_burst), (RestartWhen::Always, 10));
+    assert_eq!((unit.restart, unit.start_limit_burst), (UnitRestart::Always, 10));
     assert_eq!(unit.prevent_restart_on, [78]);
     assert_eq!(scenario.provider.first_token, DurationRange::exactly(Duration::from_millis(800)));
     assert_eq!(scenario.network.latency.to_string(), "1ms..3ms");

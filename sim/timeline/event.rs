@@ -168,6 +168,9 @@ pub struct StateSeen {
     pub answered: BTreeSet<MessageId>,
     /// Every message about which a *notice* to its sender stands somewhere in the state directory.
     pub noticed: BTreeSet<MessageId>,
+    /// Every message that the next start will find to tell of, whatever befalls the machine: it is open in the journal
+    /// of accepted messages, or a reply or a notice stands in a transcript, as far as the disk's content is durable.
+    pub kept: BTreeSet<MessageId>,
     /// The keys of the session store, when it parses.
     pub sessions: BTreeSet<String>,
     /// Every lock file, by its path inside the state directory.
@@ -199,6 +202,8 @@ pub enum OperatorOrder {
     Stop,
     /// A restart, of the supervisor.
     Restart,
+    /// None: the gateway's own tool asks the supervisor for a stop, and for a start.
+    Reload,
     /// None: another gateway is started by hand.
     StartByHand,
 }
@@ -210,6 +215,7 @@ impl OperatorOrder {
             Self::Start => "asked to start",
             Self::Stop => "asked to stop",
             Self::Restart => "asked to restart",
+            Self::Reload => "loaded anew by its tool",
             Self::StartByHand => "started by hand",
         }
     }

@@ -3,7 +3,9 @@
 //! A fold over the events. A fate comes from what the sender's side of the channel received, what the model was
 //! asked, and which processes died; the gateway's own log records and the disk contribute to the last sighting
 //! alone. The one exception is a sender that left for good, or that never listens: a reply or notice kept for it in
-//! the transcript counts as delivered.
+//! the transcript counts as delivered. Another: where somebody stopped the service for good before a sender was told,
+//! what stands in its state, durably, for the next start to tell is kept. That the next start does tell it is for
+//! runs to show that have one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::sighting::Sightings;
+use super::stopping::Stopping;
 use super::words::{moment, quoted};
 use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
 
@@ -96,6 +99,8 @@ pub enum Fate {
     Refused,
     /// The sender stopped it.
     Cancelled,
+    /// The service was stopped for good before the sender was told, and what is owed to it is durable.
+    Kept,
     /// Nobody told the sender anything. Always a failure.
     Dropped,
     /// Answered or executed twice.
@@ -104,8 +109,15 @@ pub enum Fate {
 
 impl Fate {
     /// All of them, in the order in which reports count them.
-    pub const ALL: [Self; 6] =
-        [Self::Replied, Self::Told, Self::Refused, Self::Cancelled, Self::Dropped, Self::Duplicated];
+    pub const ALL: [Self; 7] = [
+        Self::Replied,
+        Self::Told,
+        Self::Refused,
+        Self::Cancelled,
+        Self::Kept,
+        Self::Dropped,
+        Self::Duplicated,
+    ];
 
     /// The fate that scenario files call `name`.
     pub fn named(name: &str) -> Option<Self> {
@@ -119,6 +131,7 @@ impl Fate {
             Self::Told => "told",
             Self::Refused => "refused",
             Self::Cancelled => "cancelled",
+            Self::Kept => "kept",
             Self::Dropped => "dropped",
             Self::Duplicated => "duplicated",
         }
@@ -164,6 +177,7 @@ struct Fold<'a> {
     index: BTreeMap<MessageId, usize>,
     sightings: Sightings<'a>,
     gateway_deaths: Vec<Duration>,
+    service: Stopping,
     /// The senders that will never look again, and why.
     absent: BTreeMap<String, Listener>,
     /// What the latest look into the state directory found.
@@ -213,6 +227,7 @@ enum Listener {
 impl<'a> Fold<'a> {
     fn take(&mut self, event: &'a Event) {
         self.sightings.see(event);
+        self.service.take(event);
         let at = event.at;
         match &event.fact {
             Fact::MessageSent { message, text, attempt, .. } => self.sent(at, message, text, *attempt),
@@ -260,21 +275,34 @@ impl<'a> Fold<'a> {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, absent, state } = self;
+        let Self { tallies, index, sightings, gateway_deaths, service, absent, state } = self;
         let nothing = StateSeen::default();
         let state = state.unwrap_or(&nothing);
+        let stopped_at = service.stopped_for_good();
         let entries = tallies
             .into_iter()
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let (fate, why) = tally.fate(&gateway_deaths, listener, state);
+                let (fate, why) = match (tally.fate(&gateway_deaths, listener, state), stopped_at) {
+                    ((Fate::Dropped, _), Some(at)) if state.kept.contains(&tally.message) => {
+                        (Fate::Kept, kept_words(sender, at))
+                    }
+                    (fate, _) => fate,
+                };
                 let last_seen = sightings.last(&tally.message);
                 tally.close(fate, why, last_seen)
             })
             .collect();
         Ledger { entries, index }
     }
+}
+
+fn kept_words(sender: &str, stopped: Duration) -> String {
+    format!(
+        "The service was stopped for good at {} before {sender} was told, and what the next start has to tell is durable.",
+        moment(stopped)
+    )
 }
 
 impl Tally {
@@ -478,7 +506,7 @@ impl Tally {
     fn close(self, fate: Fate, why: String, last_seen: Option<Sighting>) -> Entry {
         let told = self.told.as_ref().map(|(at, _)| *at);
         let settled_at = match fate {
-            Fate::Dropped => None,
+            Fate::Dropped | Fate::Kept => None,
             Fate::Refused => self.refused_at,
             _ => {
                 let reply = self.replies.iter().map(|reply| reply.at).min();

@@ -9,6 +9,7 @@ mod ledger;
 mod recorder;
 mod shutdowns;
 mod sighting;
+mod stopping;
 #[cfg(test)]
 pub(crate) mod story;
 pub(crate) mod words;

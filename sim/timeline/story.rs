@@ -342,6 +342,11 @@ impl Story {
         self.looked(store, mentioned, answered, &[])
     }
 
+    /// A look into the state directory that found these to be owed, durably.
+    pub(crate) fn keeps(self, kept: &[&str]) -> Self {
+        self.seen(StateSeen { kept: ids(kept), ..StateSeen::default() })
+    }
+
     /// A look into the state directory that found notices, too.
     pub(crate) fn looked(
         self,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use gateway::env::{
     Clock, Detached, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net,
-    Pid, Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Pid, Random, ServiceOrder, ServiceState, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::crash::{CrashDeath, CrashMoment};
@@ -76,6 +76,18 @@ impl gateway::env::Process for Doors {
             tokio::task::yield_now().await;
             asked
         })
+    }
+
+    fn order_service(&self, order: ServiceOrder) -> io::Result<()> {
+        match self.0.machine.service_manager() {
+            Some(manager) if !self.0.is_dead() => manager.order(order),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn service_state(&self) -> io::Result<ServiceState> {
+        let manager = self.0.machine.service_manager().ok_or(io::ErrorKind::Unsupported)?;
+        manager.answer()
     }
 
     fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {

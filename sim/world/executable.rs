@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
-use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid};
-use tokio::time::sleep;
+use gateway::Predecessor;
+use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid, ServiceOrder, ServiceState};
 
 use super::World;
-use super::machine::Machine;
 use super::process::Process;
 
 /// The main function of a process.
@@ -26,7 +24,14 @@ pub struct Executable {
     /// Where whoever starts it writes the process's own id.
     own_pid_variable: Option<&'static str>,
     make_main: Rc<dyn Fn() -> Main>,
+    make_start_script: Option<MakeStartScript>,
 }
+
+/// What a start script does that comes after some process.
+type MakeStartScript = Rc<dyn Fn(Predecessor) -> Main>;
+
+/// What a start script is called.
+const START_SCRIPT: &str = "start-script";
 
 /// All processes that descend from one that was started from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +42,11 @@ pub(super) trait ServiceManager {
     /// A restart, asked for from inside the service.
     fn restart(&self) -> io::Result<()>;
 
-    /// A start, asked for by a script that the service left behind.
-    fn start(&self) -> io::Result<()>;
+    /// A start or a stop, asked for by a program of that machine.
+    fn order(&self, order: ServiceOrder) -> io::Result<()>;
+
+    /// How the service is.
+    fn answer(&self) -> io::Result<ServiceState>;
 
     /// Whether a script of the service can ask for a start here.
     fn runs_scripts(&self) -> bool;
@@ -62,7 +70,14 @@ impl Executable {
             environment: BTreeMap::new(),
             own_pid_variable: None,
             make_main: Rc::new(make_main),
+            make_start_script: None,
         }
+    }
+
+    /// The same program; what it leaves behind as a start script runs a fresh `make_start_script(process)`.
+    #[must_use]
+    pub fn with_start_script(&self, make_start_script: impl Fn(Predecessor) -> Main + 'static) -> Self {
+        Self { make_start_script: Some(Rc::new(make_start_script)), ..self.clone() }
     }
 
     /// The same program with other environment variables. In the variable `own_pid` each process finds its own id.
@@ -129,39 +144,19 @@ impl Process {
         let executable = self.executable.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         match what {
             Detached::Successor => self.world.exec_in(&self.machine.name, executable, Some(self.family)),
-            Detached::StartScript => leave_script(&self.world, &self.machine, executable, self.family),
+            Detached::StartScript => leave_script(self, executable),
         }
     }
 }
 
-/// How often the script asks, and how long it waits before each time (`schtasks /Run` in OpenClaw 2026.5.3-1).
-const SCRIPT_ATTEMPTS: u32 = 12;
-const SCRIPT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Starts a script that asks the service manager for a start until it is given one, and helps itself in the end.
-fn leave_script(
-    world: &World,
-    machine: &Rc<Machine>,
-    executable: &Executable,
-    family: Family,
-) -> io::Result<Pid> {
-    let manager = machine.service_manager().filter(|manager| manager.runs_scripts());
-    let manager = manager.ok_or(io::ErrorKind::Unsupported)?;
-    let (world_of_script, machine_name, executable) =
-        (world.clone(), machine.name.clone(), executable.clone());
-    let origin = Origin { family: Some(family), ..Origin::default() };
-    world.start(&machine.name, "start-script", origin, move |_| {
-        Box::pin(async move {
-            for _ in 0..SCRIPT_ATTEMPTS {
-                sleep(SCRIPT_PAUSE).await;
-                if manager.start().is_ok() {
-                    return ExitCode::CLEAN;
-                }
-            }
-            match world_of_script.exec_in(&machine_name, &executable, Some(family)) {
-                Ok(_) => ExitCode::CLEAN,
-                Err(_) => ExitCode::FAILURE,
-            }
-        })
-    })
+/// Starts the script that comes after a process, where the service manager needs one.
+fn leave_script(parent: &Process, executable: &Executable) -> io::Result<Pid> {
+    let manager = parent.machine.service_manager().filter(|manager| manager.runs_scripts());
+    let (Some(make_script), Some(_)) = (&executable.make_start_script, manager) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let script = make_script(Predecessor { pid: parent.pid, start: Some(parent.start) });
+    let origin =
+        Origin { is_actor: false, executable: Some(executable.clone()), family: Some(parent.family) };
+    parent.world.start(&parent.machine.name, START_SCRIPT, origin, script)
 }

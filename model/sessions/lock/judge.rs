@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(super) lease: Option<Duration>,
     /// Whether a holder that broke such a promise is taken over although it lives.
     pub(super) breaks_the_silent: bool,
+    /// Planted: whether a holder is taken over that lives and promised nothing.
+    pub(super) breaks_the_living: bool,
     /// Whether an abandoned lock is taken over at all.
     pub(super) breaks_the_abandoned: bool,
     /// Whether the holder looks before it writes.
@@ -36,7 +38,8 @@ impl Rules {
         Self {
             lease: None,
             breaks_the_silent: false,
-            breaks_the_abandoned: matches!(policy, InstanceLock::Verified),
+            breaks_the_living: matches!(policy, InstanceLock::BreaksTheLiving),
+            breaks_the_abandoned: !matches!(policy, InstanceLock::NeverStale),
             looks_before_writing: false,
         }
     }
@@ -46,6 +49,7 @@ impl Rules {
         Self {
             lease: Some(LEASE),
             breaks_the_silent: !matches!(policy, StoreLock::RespectsTheSilent),
+            breaks_the_living: false,
             breaks_the_abandoned: true,
             looks_before_writing: !matches!(policy, StoreLock::WritesWithoutLooking),
         }
@@ -124,6 +128,9 @@ pub(super) fn judge(facts: Facts<'_>, rules: Rules) -> Judgement {
         Sight::Garbage if out_of_grace => return Judgement::Stale(Staleness::Garbage),
         Sight::Blank | Sight::Garbage | Sight::NotReadNow(_) => return Judgement::Wait,
     };
+    if rules.breaks_the_living {
+        return Judgement::Stale(Staleness::Silent);
+    }
     let is_silent = payload
         .lease()
         .is_some_and(|lease| rules.breaks_the_silent && facts.unchanged_for >= lease.max(LEASE));

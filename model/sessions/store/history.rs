@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::{SessionStore, Sessions};
 use crate::env::Env;
+use crate::messages::lanes::LaneBook;
 use crate::sessions::StateError;
 use crate::sessions::files::with_suffix;
 use crate::sessions::unfenced::{HeldLocks, OwnPid, Rules};
@@ -40,12 +41,19 @@ pub(crate) struct ProcessWide {
     turn: Rc<Mutex<()>>,
     /// The store as era B remembers it. Other programs' changes are not in it.
     remembered: Rc<RefCell<Option<Sessions>>>,
+    /// The lanes of a process that did not begin with new ones: openclaw/openclaw#15177.
+    pub(crate) lanes: Rc<LaneBook>,
 }
 
 impl ProcessWide {
     /// Nothing so far, in the process behind `env`.
     pub(crate) fn new(env: &Env) -> Self {
-        Self { locks: HeldLocks::new(env.clone()), turn: Rc::default(), remembered: Rc::default() }
+        Self {
+            locks: HeldLocks::new(env.clone()),
+            turn: Rc::default(),
+            remembered: Rc::default(),
+            lanes: Rc::default(),
+        }
     }
 }
 

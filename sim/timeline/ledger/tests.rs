@@ -1,8 +1,9 @@
 //! Each rule of the ledger on a hand-made story.
 
 use super::*;
-use crate::timeline::DeathCause;
 use crate::timeline::story::{Story, id, key};
+use crate::timeline::{DeathCause, OperatorOrder};
+use gateway::env::Signal;
 
 fn fate(story: Story, name: &str) -> Fate {
     entry(story, name).fate
@@ -35,6 +36,27 @@ fn silence_after_the_acknowledgement_is_a_drop() {
     assert_eq!(entry.fate, Fate::Dropped);
     assert_eq!(entry.settled_at, None);
     assert_eq!(entry.last_seen.place, "the gateway had acknowledged it to ann");
+}
+
+#[test]
+fn what_is_owed_when_the_service_is_stopped_for_good_is_kept_if_it_is_durable() {
+    let order = |story: Story, order| story.fact(Source::Operator, Fact::Ordered { order });
+    let serves = || Story::new().at(0).serves(214).at(1_000).sent(1).at(1_001).accepted(1).at(2_000);
+    let stops = |story: Story| story.signal(Signal::Terminate).at(3_000).exits(0);
+    let kept = |story: Story| fate(story.at(9_000).keeps(&["ann#1"]).ended(), "ann#1");
+    let ordered = || stops(order(serves(), OperatorOrder::Stop));
+    assert_eq!(kept(ordered()), Fate::Kept);
+    assert_eq!(kept(stops(serves())), Fate::Kept, "nobody supervises it");
+    assert_eq!(fate(ordered().at(9_000).keeps(&[]).ended(), "ann#1"), Fate::Dropped, "not durable");
+    assert_eq!(kept(serves().exits(1)), Fate::Dropped, "nobody stopped it");
+    assert_eq!(kept(stops(order(serves(), OperatorOrder::Reload))), Fate::Dropped, "it was to come back");
+    assert_eq!(kept(ordered().at(4_000).serves(215)), Fate::Dropped, "it came back, and told nothing");
+    assert_eq!(kept(ordered().at(4_000).replied(1, "Hi")), Fate::Replied);
+    let why = entry(ordered().at(9_000).keeps(&["ann#1"]).ended(), "ann#1").why;
+    assert_eq!(
+        why,
+        "The service was stopped for good at 3.000 s before ann was told, and what the next start has to tell is durable."
+    );
 }
 
 #[test]

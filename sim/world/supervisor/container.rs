@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use gateway::env::Signal;
+use gateway::env::{ServiceState, Signal};
 
 use super::policy::{
     Action, Input, Starts, Supervisor, TimerToken, Timers, is_endless, is_exit_zero, stays_down,
@@ -244,6 +244,15 @@ impl Supervisor for Container {
             State::Running | State::Restarting { .. } => true,
             State::Stopping { then_start, .. } => then_start,
             State::Off | State::Exited => false,
+        }
+    }
+
+    /// As `docker inspect` has it.
+    fn answer(&self) -> ServiceState {
+        match self.state {
+            State::Running | State::Stopping { .. } => ServiceState::Running,
+            State::Exited if self.stopped_by_hand => ServiceState::Stopped,
+            State::Off | State::Exited | State::Restarting { .. } => ServiceState::Idle,
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use gateway::env::Signal;
+use gateway::env::{ServiceState, Signal};
 
 use super::policy::{
     Action, Input, Starts, Supervisor, TimerToken, Timers, is_endless, is_exit_zero, stays_down,
@@ -218,6 +218,15 @@ impl Supervisor for Launchd {
 
     fn is_up_expected(&self) -> bool {
         matches!(self.state, State::Running | State::Kickstarted | State::Throttled { .. })
+    }
+
+    /// As `launchctl print` has it: a job that was booted out is shown until its process is gone, and then no more.
+    fn answer(&self) -> ServiceState {
+        match self.state {
+            State::Running | State::Kickstarted | State::Draining { .. } => ServiceState::Running,
+            State::NotLoaded => ServiceState::Stopped,
+            State::Off | State::Waiting | State::Throttled { .. } => ServiceState::Idle,
+        }
     }
 
     /// As `launchctl print` would call it.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-use gateway::env::{ExitCode, Pid};
+use gateway::env::{ExitCode, Pid, ServiceOrder, ServiceState};
 
 use super::executable::{Family, ServiceManager};
 use super::{Executable, World};
@@ -194,7 +194,7 @@ impl Service {
         let world = &self.0.world;
         match action {
             Action::Record(fact) => world.record(Source::Supervisor, fact),
-            Action::Refuse { order, why } => {
+            Action::Refuse { order, why } | Action::Ignore { order, why } => {
                 let fact = Fact::ServiceOrderRefused { order: order.to_string(), why: why.to_string() };
                 world.record(Source::Supervisor, fact);
             }
@@ -280,8 +280,21 @@ impl ServiceManager for Service {
         }
     }
 
-    fn start(&self) -> io::Result<()> {
-        self.feed(Input::StartRequested)
+    fn order(&self, order: ServiceOrder) -> io::Result<()> {
+        if !self.0.manager.can_be_asked() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.feed(match order {
+            ServiceOrder::Start => Input::StartRequested,
+            ServiceOrder::Stop => Input::StopRequested,
+        })
+    }
+
+    fn answer(&self) -> io::Result<ServiceState> {
+        match self.0.manager.can_be_asked() {
+            true => Ok(self.0.supervisor.borrow().answer()),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn runs_scripts(&self) -> bool {

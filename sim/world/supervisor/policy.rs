@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use gateway::env::Signal;
+use gateway::env::{ServiceState, Signal};
 
 use crate::timeline::{DeathCause, Fact};
 
@@ -19,6 +19,9 @@ pub trait Supervisor {
     /// Whether the service runs or is about to, as far as the manager knows: it has been started, nobody asked for a
     /// stop, and it has not been given up.
     fn is_up_expected(&self) -> bool;
+
+    /// What the manager answers who asks how the service is.
+    fn answer(&self) -> ServiceState;
 
     /// The state in the manager's own word; `off` while the machine has no power.
     fn state_name(&self) -> &'static str;
@@ -72,6 +75,13 @@ pub enum Action {
         /// What was asked, in the manager's words.
         order: &'static str,
         /// Why not, in the manager's words.
+        why: &'static str,
+    },
+    /// Tell who asked that it is done, and do nothing. It is put on the timeline, too.
+    Ignore {
+        /// What was asked, in the manager's words.
+        order: &'static str,
+        /// Why it is ignored, in the manager's words.
         why: &'static str,
     },
     /// Put this on the timeline.

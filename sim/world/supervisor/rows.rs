@@ -47,6 +47,7 @@ fn in_short(action: &Action) -> String {
         Action::KillGroup => "kill all".into(),
         Action::SetTimer { token, after } => format!("timer {} in {after:?}", token.0),
         Action::Refuse { order, why } => format!("no {order}: {why}"),
+        Action::Ignore { order, why } => format!("{order} ignored: {why}"),
         Action::Record(Fact::ServiceStarting { attempt }) => format!("starting {attempt}"),
         Action::Record(Fact::ServiceStopping { stop_timeout }) => format!("stopping within {stop_timeout:?}"),
         Action::Record(Fact::StopTimedOut) => "timed out".into(),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use gateway::env::{ExitCode, Signal};
+use gateway::env::{ExitCode, ServiceState, Signal};
 
 use super::policy::{Action, Input, Starts, Supervisor, TimerToken, Timers, is_endless, stays_down};
 use crate::timeline::{DeathCause, Fact};
@@ -29,6 +29,8 @@ pub struct Unit {
     pub success_exit_status: Vec<u8>,
     /// `RestartPreventExitStatus=`: exit statuses that rule out an automatic restart, whatever `Restart=` says.
     pub prevent_restart_exit_status: Vec<u8>,
+    /// `RestartForceExitStatus=`: exit statuses that are followed by a restart, whatever `Restart=` says.
+    pub force_restart_exit_status: Vec<u8>,
     /// `StartLimitBurst=`: how many starts, manual ones included, are allowed in an interval. Zero: any number.
     pub start_limit_burst: u32,
     /// `StartLimitIntervalSec=`: the length of that interval. It begins with the first start and does not slide: the
@@ -41,8 +43,14 @@ pub struct Unit {
 pub enum RestartPolicy {
     /// Never.
     No,
+    /// After a clean exit status or signal.
+    OnSuccess,
     /// After an unclean exit status or signal.
     OnFailure,
+    /// After an unclean signal; it would be after a timeout or a watchdog, too, which a unit of this kind has none of.
+    OnAbnormal,
+    /// After an unclean signal.
+    OnAbort,
     /// After every end that nobody asked systemd for.
     Always,
 }
@@ -68,6 +76,7 @@ impl Default for Unit {
             kill_mode: KillMode::ControlGroup,
             success_exit_status: Vec::new(),
             prevent_restart_exit_status: Vec::new(),
+            force_restart_exit_status: Vec::new(),
             start_limit_burst: 5,
             start_limit_interval: Duration::from_secs(10),
         }
@@ -192,6 +201,15 @@ impl Supervisor for Systemd {
         }
     }
 
+    /// As `systemctl show` has it. A unit that always restarts is inactive only when somebody stopped it.
+    fn answer(&self) -> ServiceState {
+        match self.state {
+            State::Active | State::Stopping { .. } | State::Sweeping { .. } => ServiceState::Running,
+            State::Inactive => ServiceState::Stopped,
+            State::Off | State::Failed | State::AutoRestart { .. } => ServiceState::Idle,
+        }
+    }
+
     /// As `systemctl status` would call it.
     fn state_name(&self) -> &'static str {
         match self.state {
@@ -272,11 +290,9 @@ impl Systemd {
     }
 
     fn main_exited_leaving(&mut self, now: Duration, cause: DeathCause, actions: &mut Vec<Action>) {
-        let (after, running) = match self.state {
-            State::Active => (After::Unasked, None),
-            State::Stopping { timer, then_start, timed_out } => {
-                (After::Stop { then_start, timed_out }, Some(timer))
-            }
+        let after = match self.state {
+            State::Active => After::Unasked,
+            State::Stopping { then_start, timed_out, .. } => After::Stop { then_start, timed_out },
             _ => return,
         };
         match self.unit.kill_mode {
@@ -285,11 +301,10 @@ impl Systemd {
                 actions.push(Action::KillGroup);
                 self.main_exited(now, cause, actions);
             }
+            // Asked once more if they were before, with all of the time again: systemd's `final-sigterm`.
             KillMode::ControlGroup => {
-                if running.is_none() {
-                    actions.push(Action::SignalGroup(self.unit.stop_signal));
-                }
-                let timer = running.unwrap_or_else(|| self.set_stop_timer(actions));
+                actions.push(Action::SignalGroup(self.unit.stop_signal));
+                let timer = self.set_stop_timer(actions);
                 self.state = State::Sweeping { cause, timer, after };
             }
         }
@@ -399,10 +414,20 @@ impl Unit {
         if exit_status(cause).is_some_and(|status| self.prevent_restart_exit_status.contains(&status)) {
             return Some("an exit status in RestartPreventExitStatus");
         }
+        if exit_status(cause).is_some_and(|status| self.force_restart_exit_status.contains(&status)) {
+            return None;
+        }
+        let is_clean = self.is_clean(cause);
+        let by_signal = exit_status(cause).is_none();
         match self.restart {
             RestartPolicy::Always => None,
-            RestartPolicy::OnFailure if !self.is_clean(cause) => None,
+            RestartPolicy::OnSuccess if is_clean => None,
+            RestartPolicy::OnFailure if !is_clean => None,
+            RestartPolicy::OnAbnormal | RestartPolicy::OnAbort if !is_clean && by_signal => None,
+            RestartPolicy::OnSuccess => Some("an unclean end, with Restart=on-success"),
             RestartPolicy::OnFailure => Some("a clean end, with Restart=on-failure"),
+            RestartPolicy::OnAbnormal => Some("no unclean signal, with Restart=on-abnormal"),
+            RestartPolicy::OnAbort => Some("no unclean signal, with Restart=on-abort"),
             RestartPolicy::No => Some("with Restart=no"),
         }
     }

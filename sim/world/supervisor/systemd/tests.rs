@@ -1,7 +1,7 @@
 //! systemd's rules, against systemd.service(5), systemd.kill(5) and systemd.unit(5).
 
 use super::Input::*;
-use super::RestartPolicy::{Always, No, OnFailure};
+use super::RestartPolicy::{Always, No, OnAbnormal, OnAbort, OnFailure, OnSuccess};
 use super::*;
 use crate::world::supervisor::rows::{self, KILLED, Row, TERMINATED, exited, timer};
 
@@ -15,23 +15,28 @@ fn check(what: &str, unit: Unit, rows: &[Row]) {
 fn which_end_leads_to_a_restart() {
     use DeathCause::{Exited, Killed, Panicked};
     let signal = DeathCause::Signal;
-    // The end, and whether it restarts under Restart=no, on-failure, always.
+    // The end, and whether it restarts under Restart=no, on-success, on-failure, on-abnormal, on-abort, always.
     let rows = [
-        (Exited(ExitCode(0)), [false, false, true]),
-        (Exited(ExitCode(1)), [false, true, true]),
-        (Exited(ExitCode(75)), [false, true, true]),
-        (Exited(ExitCode(143)), [false, false, true]),
-        (Exited(ExitCode(78)), [false, false, false]),
-        (signal(Signal::Terminate), [false, false, true]),
-        (signal(Signal::Interrupt), [false, false, true]),
-        (signal(Signal::Hangup), [false, false, true]),
-        (signal(Signal::User1), [false, true, true]),
-        (Killed, [false, true, true]),
-        (Panicked, [false, true, true]),
+        (Exited(ExitCode(0)), [false, true, false, false, false, true]),
+        (Exited(ExitCode(1)), [false, false, true, false, false, true]),
+        (Exited(ExitCode(75)), [false, false, true, false, false, true]),
+        (Exited(ExitCode(143)), [false, true, false, false, false, true]),
+        (Exited(ExitCode(78)), [false, false, false, false, false, false]),
+        (Exited(ExitCode(79)), [true, true, true, true, true, true]),
+        (signal(Signal::Terminate), [false, true, false, false, false, true]),
+        (signal(Signal::Interrupt), [false, true, false, false, false, true]),
+        (signal(Signal::Hangup), [false, true, false, false, false, true]),
+        (signal(Signal::User1), [false, false, true, true, true, true]),
+        (Killed, [false, false, true, true, true, true]),
+        (Panicked, [false, false, true, false, false, true]),
     ];
     for (cause, expected) in rows {
-        for (restart, expected) in [No, OnFailure, Always].into_iter().zip(expected) {
-            let mut systemd = Systemd::new(Unit { restart, ..Unit::openclaw() });
+        for (restart, expected) in
+            [No, OnSuccess, OnFailure, OnAbnormal, OnAbort, Always].into_iter().zip(expected)
+        {
+            // What is prevented is not forced.
+            let force_restart_exit_status = vec![78, 79];
+            let mut systemd = Systemd::new(Unit { restart, force_restart_exit_status, ..Unit::openclaw() });
             systemd.handle(Duration::ZERO, Booted);
             systemd.handle(Duration::from_secs(1), MainExited(cause));
             assert_eq!(systemd.is_up_expected(), expected, "{cause} with {restart:?}");
@@ -350,13 +355,25 @@ fn what_becomes_of_the_others() {
         ],
     );
     check(
-        "control-group: asked like the main process, and waited for",
+        "control-group: asked like the main process, asked again when that is gone, and waited for",
         unit(ControlGroup),
         &[
             STARTED,
             (5, RestartRequested, "stopping within 90s, SIGTERM to all, timer 1 in 90s", "deactivating"),
-            (6, LEAVING, "", "deactivating"),
+            (6, LEAVING, "SIGTERM to all, timer 2 in 90s", "deactivating"),
             (9, GroupEmptied, "starting 2, start", "active"),
+        ],
+    );
+    check(
+        "control-group: the others have their own time",
+        unit(ControlGroup),
+        &[
+            STARTED,
+            (5, StopRequested, "stopping within 90s, SIGTERM to all, timer 1 in 90s", "deactivating"),
+            (94, LEAVING, "SIGTERM to all, timer 2 in 90s", "deactivating"),
+            (95, timer(1), "", "deactivating"),
+            (184, timer(2), "kill all", "deactivating"),
+            (184, GroupEmptied, "inactive: stopped on request: exit 75", "failed"),
         ],
     );
     check(

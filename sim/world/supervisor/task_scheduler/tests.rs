@@ -5,7 +5,7 @@ use super::*;
 use crate::world::supervisor::rows::{self, KILLED, Row, exited, timer};
 
 const RUNNING: Row = (0, Booted, "starting 1, start", "Running");
-const IGNORED: &str = "no /Run: an instance of this task is running, and a new one is ignored";
+const IGNORED: &str = "/Run ignored: an instance of this task is running, and a new one is ignored";
 
 fn check(what: &str, task: Task, rows: &[Row]) {
     rows::check(what, TaskScheduler::new(task), rows);
@@ -48,7 +48,11 @@ fn end_terminates_without_a_signal() {
             (5, KILLED, "inactive: ended on request: killed by SIGKILL", "Ready"),
         ],
     );
-    check("of a task that does not run does nothing", Task::default(), &[(0, StopRequested, "", "Ready")]);
+    check(
+        "of a task that does not run is an error",
+        Task::default(),
+        &[(0, StopRequested, "no /End: there is no running instance of the task", "Ready")],
+    );
     check(
         "and then run",
         Task::default(),
@@ -133,4 +137,60 @@ fn whether_the_service_should_be_up() {
         (exited(75), false),
     ];
     rows::check_up_expected(TaskScheduler::new(Task { restart_count: 1, ..Task::default() }), &rows);
+}
+
+#[test]
+fn a_run_right_after_an_end_finds_the_old_instance() {
+    const ENDED: &str = "stopping within 0ns, kill all";
+    check(
+        "openclaw/openclaw#43134",
+        Task::default(),
+        &[
+            RUNNING,
+            (5, StopRequested, ENDED, "Running"),
+            (5, StartRequested, IGNORED, "Running"),
+            (5, KILLED, "inactive: ended on request: killed by SIGKILL", "Ready"),
+            (6, StopRequested, "no /End: there is no running instance of the task", "Ready"),
+        ],
+    );
+}
+
+#[test]
+fn a_task_may_outlast_its_process() {
+    let task = Task { lingers: Duration::from_secs(3), ..Task::default() };
+    check(
+        "nobody runs it",
+        task.clone(),
+        &[
+            RUNNING,
+            (5, exited(75), "timer 1 in 3s", "Running"),
+            (6, StartRequested, IGNORED, "Running"),
+            (8, timer(1), "inactive: exit 75, and nobody runs the task again", "Ready"),
+            (9, StartRequested, "starting 2, start", "Running"),
+            (10, timer(1), "", "Running"),
+        ],
+    );
+    check(
+        "ended meanwhile",
+        task,
+        &[
+            RUNNING,
+            (5, exited(75), "timer 1 in 3s", "Running"),
+            (6, StopRequested, "stopping within 0ns", "Running"),
+            (7, StopRequested, "", "Running"),
+            (8, timer(1), "inactive: ended on request: exit 75", "Ready"),
+        ],
+    );
+}
+
+#[test]
+fn its_answer_tells_a_task_that_was_ended_from_one_that_ended() {
+    use ServiceState::{Idle, Running, Stopped};
+    let mut scheduler = TaskScheduler::new(Task::default());
+    let mut answer = |input| {
+        scheduler.handle(Duration::ZERO, input);
+        scheduler.answer()
+    };
+    assert_eq!([Booted, exited(0), StartRequested].map(&mut answer), [Running, Idle, Running]);
+    assert_eq!([StopRequested, KILLED, StartRequested].map(&mut answer), [Running, Stopped, Running]);
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::ErrorKind;
 
-use gateway::env::{Detached, Env, LocalBoxFuture};
+use gateway::env::{Detached, Env, Liveness, LocalBoxFuture, ServiceOrder, ServiceState};
 
 use super::*;
 use crate::world::supervisor::systemd::KillMode;
@@ -155,30 +155,59 @@ fn process_one_of_a_container_takes_all_others_with_it() {
     });
 }
 
-#[test]
-fn a_script_asks_the_task_scheduler_until_it_runs_the_task() {
-    let hands_off = first_does(async |env: Env| {
+/// What a start script of the task sees and is told, once a second.
+fn seen_by_a_script(ends_after: Duration, task: Task) -> Vec<(bool, ServiceState, bool)> {
+    let (seen, see) = notes();
+    let hands_off = first_does(async move |env: Env| {
         env.process().spawn_detached(Detached::StartScript).expect("room for it");
-        sleep(3 * SECOND).await;
+        sleep(ends_after).await;
         env.process().exit(ExitCode::RESTART);
     });
-    under(Manager::TaskScheduler(Task::default()), &hands_off, async |world, service| {
+    let with_script = hands_off.with_start_script(move |predecessor| {
+        let see = see.clone();
+        Box::new(move |env: Env| {
+            Box::pin(async move {
+                let process = env.process();
+                for _ in 0..4 {
+                    let lives = process.liveness(predecessor.pid, predecessor.start) == Liveness::Alive;
+                    let state = process.service_state().expect("there is a manager");
+                    see.borrow_mut().push((lives, state, process.order_service(ServiceOrder::Start).is_ok()));
+                    sleep(SECOND).await;
+                }
+                ExitCode::CLEAN
+            })
+        })
+    });
+    under(Manager::TaskScheduler(task), &with_script, async |world, service| {
         sleep(5 * SECOND).await;
         assert!(service.main_pid().is_some_and(|pid| world.is_alive(pid)));
-        let refused = names(&world).iter().filter(|name| *name == "service.order-refused").count();
-        assert!((2..=3).contains(&refused), "{refused}");
+        let started = names(&world).iter().filter(|name| *name == "process.started").count();
+        assert_eq!(started, 3, "the gateway, the script, and the successor");
     });
+    seen.take()
 }
 
 #[test]
-fn a_script_that_is_never_given_a_run_starts_the_program_itself() {
-    let hands_off = first_does(async |env: Env| {
-        env.process().spawn_detached(Detached::StartScript).expect("room for it");
+fn the_task_scheduler_says_success_to_a_run_that_it_ignores() {
+    use ServiceState::{Idle, Running};
+    let half = SECOND / 2;
+    assert_eq!(
+        seen_by_a_script(SECOND + half, Task::default()),
+        [(true, Running, true), (true, Running, true), (false, Idle, true), (false, Running, true)]
+    );
+    assert_eq!(
+        seen_by_a_script(half, Task { lingers: SECOND, ..Task::default() }),
+        [(true, Running, true), (false, Running, true), (false, Idle, true), (false, Running, true)]
+    );
+}
+
+#[test]
+fn a_program_without_a_start_script_leaves_none() {
+    let (heard, tell) = notes();
+    let hands_off = first_does(async move |env: Env| {
+        let left = env.process().spawn_detached(Detached::StartScript);
+        tell.borrow_mut().push(left.map_err(|error| error.kind()));
     });
-    under(Manager::TaskScheduler(Task::default()), &hands_off, async |world, service| {
-        sleep(20 * SECOND).await;
-        let started = names(&world).iter().filter(|name| *name == "process.started").count();
-        assert_eq!(started, 3, "the gateway, the script, and the gateway beside it");
-        assert!(service.main_pid().is_some_and(|pid| world.is_alive(pid)));
-    });
+    under(Manager::TaskScheduler(Task::default()), &hands_off, async |_, _| ());
+    assert_eq!(heard.take(), [Err(ErrorKind::Unsupported)]);
 }

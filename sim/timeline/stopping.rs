@@ -1,0 +1,60 @@
+//! Whether somebody stopped the service for good: from orders, signals and the process table.
+//!
+//! A stop is an order to the supervisor that it did not refuse, or a stop signal that a gateway handled. It is for good
+//! when no gateway started after it; and it is none when it was the first half of a restart.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gateway::env::{Pid, Signal};
+
+use super::{Event, Fact, GATEWAY_PROGRAM, OperatorOrder};
+
+/// What has been seen of the service so far.
+#[derive(Default)]
+pub(super) struct Stopping {
+    living: BTreeSet<Pid>,
+    /// Those that handled a stop signal.
+    asked: BTreeSet<Pid>,
+    last_order: Option<OperatorOrder>,
+    /// The order before, until it is known that the last one was not refused.
+    order_before: Option<OperatorOrder>,
+    /// When the last process ended, and whether it had been asked to.
+    ended: Option<(Duration, bool)>,
+}
+
+impl Stopping {
+    pub(super) fn take(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::ProcessStarted { pid, program, .. } if program == GATEWAY_PROGRAM => {
+                self.living.insert(*pid);
+                self.ended = None;
+            }
+            Fact::ProcessExited { pid, program, .. } if program == GATEWAY_PROGRAM => {
+                self.living.remove(pid);
+                self.ended = Some((event.at, self.asked.remove(pid)));
+            }
+            Fact::SignalDelivered { pid, signal: Signal::Terminate | Signal::Interrupt, handled: true }
+                if self.living.contains(pid) =>
+            {
+                self.asked.insert(*pid);
+            }
+            Fact::Ordered { order } => self.order_before = self.last_order.replace(*order),
+            Fact::ServiceOrderRefused { .. } if self.order_before.is_some() => {
+                self.last_order = self.order_before.take();
+            }
+            _ => {}
+        }
+    }
+
+    /// When the last process of a service ended that was stopped for good.
+    pub(super) fn stopped_for_good(&self) -> Option<Duration> {
+        let (at, was_asked) = self.ended.filter(|_| self.living.is_empty())?;
+        let is_wanted = match self.last_order {
+            Some(OperatorOrder::Stop) => true,
+            Some(OperatorOrder::Restart | OperatorOrder::Reload) => false,
+            Some(OperatorOrder::Start | OperatorOrder::StartByHand) | None => was_asked,
+        };
+        is_wanted.then_some(at)
+    }
+}
