@@ -22,7 +22,8 @@ pub use clock::{Clock, WallTime};
 pub use fs::{FileStat, Fs, FsOp, KernelLock};
 pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Net, Stream};
 pub use process::{
-    Detached, ExitCode, Liveness, Pid, Process, Signal, SignalStream, StartTime, Task, TaskControl,
+    Detached, EndSignal, ExitCode, Liveness, Pid, Process, ProcessEntry, ProcessId, Signal, SignalStream,
+    StartTime, Task, TaskControl,
 };
 pub use random::Random;
 

@@ -55,6 +55,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("process.frozen", Nobody, "a process is no longer scheduled"),
     ("process.thawed", Nobody, "a frozen process runs again"),
     ("signal.delivered", Nobody, "a signal was sent to a process"),
+    ("process.struck", Nobody, "a process sends another one a signal that ends it"),
     ("port.bound", Nobody, "a process listens on a port"),
     ("port.released", Nobody, "a process does not listen on a port any more"),
     ("port.refused", Nobody, "a process could not listen: the address is in use"),

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid};
+use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid, ProcessId};
 use tokio::time::sleep;
 
 use super::World;
@@ -52,6 +52,7 @@ pub(super) struct Origin {
     pub(super) executable: Option<Executable>,
     /// Its parent's; a new one when it has none.
     pub(super) family: Option<Family>,
+    pub(super) parent: Option<ProcessId>,
 }
 
 impl Executable {
@@ -101,12 +102,18 @@ impl World {
     /// # Errors
     /// As [`World::start_process`].
     pub fn exec(&self, machine: &str, executable: &Executable) -> io::Result<Pid> {
-        self.exec_in(machine, executable, None)
+        self.exec_in(machine, executable, None, None)
     }
 
-    fn exec_in(&self, machine: &str, executable: &Executable, family: Option<Family>) -> io::Result<Pid> {
+    fn exec_in(
+        &self,
+        machine: &str,
+        executable: &Executable,
+        family: Option<Family>,
+        parent: Option<ProcessId>,
+    ) -> io::Result<Pid> {
         let main = (executable.make_main)();
-        let origin = Origin { is_actor: false, executable: Some(executable.clone()), family };
+        let origin = Origin { is_actor: false, executable: Some(executable.clone()), family, parent };
         self.start(machine, &executable.program, origin, main)
     }
 
@@ -128,7 +135,9 @@ impl Process {
     pub(super) fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
         let executable = self.executable.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         match what {
-            Detached::Successor => self.world.exec_in(&self.machine.name, executable, Some(self.family)),
+            Detached::Successor => {
+                self.world.exec_in(&self.machine.name, executable, Some(self.family), Some(self.id()))
+            }
             Detached::StartScript => leave_script(&self.world, &self.machine, executable, self.family),
         }
     }
@@ -158,7 +167,7 @@ fn leave_script(
                     return ExitCode::CLEAN;
                 }
             }
-            match world_of_script.exec_in(&machine_name, &executable, Some(family)) {
+            match world_of_script.exec_in(&machine_name, &executable, Some(family), None) {
                 Ok(_) => ExitCode::CLEAN,
                 Err(_) => ExitCode::FAILURE,
             }

@@ -36,7 +36,7 @@ impl Rules {
         Self {
             lease: None,
             breaks_the_silent: false,
-            breaks_the_abandoned: matches!(policy, InstanceLock::Verified),
+            breaks_the_abandoned: !matches!(policy, InstanceLock::NeverStale),
             looks_before_writing: false,
         }
     }
