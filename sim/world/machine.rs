@@ -244,11 +244,21 @@ impl Machine {
     /// Frees the port if it still belongs to the listener at `kernel`; whether it did.
     pub(super) fn release_port(&self, port: u16, kernel: SocketAddr) -> bool {
         let mut ports = self.ports.borrow_mut();
-        let is_mine = ports.get(&port).is_some_and(|owner| owner.kernel == kernel);
+        let is_mine = ports.get(&port).is_some_and(|owner| owner.kernel == kernel && !owner.lingers);
         if is_mine {
             ports.remove(&port);
         }
         is_mine
+    }
+
+    /// Frees the port of a process that is gone, if nobody has it by now; whether it did.
+    pub(super) fn take_down(&self, port: u16, kernel: SocketAddr) -> bool {
+        let owner = |owner: &PortOwner| owner.kernel == kernel && owner.lingers;
+        let is_left = self.ports.borrow().get(&port).is_some_and(owner);
+        if is_left {
+            self.ports.borrow_mut().remove(&port);
+        }
+        is_left
     }
 
     /// The machine's wall clock, `since_epoch_ms` of true time after the world's wall epoch.

@@ -308,7 +308,7 @@ impl Process {
             let (pid, machine, world) = (self.pid, self.machine.clone(), self.world.clone());
             self.world.spawn(async move {
                 tokio::time::sleep(linger).await;
-                if machine.release_port(port, kernel) {
+                if machine.take_down(port, kernel) {
                     let fact = Fact::PortReleased { pid, machine: machine.name.clone(), port };
                     world.record(Source::Process(pid), fact);
                 }
