@@ -170,10 +170,14 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
             Next::Exit(code) => code,
             Next::Again => continue,
             Next::Successor(decided) => match respawn::carry_out(&env, decided).await {
-                Respawn::InProcess => continue,
-                Respawn::Failed => {
-                    generation_over(generation.tasks());
-                    continue;
+                respawn @ (Respawn::InProcess | Respawn::Failed) => {
+                    if respawn == Respawn::Failed {
+                        generation_over(generation.tasks());
+                    }
+                    match stop_among_the_late(&mut signals) {
+                        true => ExitCode::CLEAN,
+                        false => continue,
+                    }
                 }
                 respawn => exit_code(&launch.policies, respawn),
             },
@@ -381,6 +385,17 @@ pub(crate) async fn next_ending(signals: &mut SignalStream) -> Ending {
             return ending;
         }
     }
+}
+
+/// Whether one of the signals that came when the old generation listened no more asks for a stop. Those that ask for a
+/// restart have it already: the next generation must not begin with them.
+fn stop_among_the_late(signals: &mut SignalStream) -> bool {
+    let mut stops = false;
+    while let Some(signal) = signals.try_next() {
+        tracing::info!(name: "signal.received", %signal, "asked to end between two generations");
+        stops |= Ending::asked_by(signal) == Some(Ending::Stop);
+    }
+    stops
 }
 
 /// Does `work` unless the process is asked to end meanwhile. Work that can wait for long must be safe to drop.

@@ -50,6 +50,10 @@ struct Inner {
     living: RefCell<BTreeMap<Pid, Neighbour>>,
     /// Who was sent which signal by another process, in order.
     struck: RefCell<Vec<(u32, EndSignal)>>,
+    /// Who starts processes from now on.
+    parent: Cell<Option<u32>>,
+    /// Ports stay taken when their listener is killed.
+    ports_linger: Cell<bool>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     environment: RefCell<BTreeMap<&'static str, String>>,
@@ -174,7 +178,7 @@ impl World {
             signals: RefCell::new(Some(receiver)),
             state: state.clone(),
         });
-        self.neighbour_who(pid, Neighbour::default());
+        self.neighbour_who(pid, Neighbour { parent: self.0.parent.get(), ..Neighbour::default() });
         let env = Env::new(doors.clone(), doors.clone(), doors.clone(), doors.clone(), doors);
         TestProcess { env, signals, state, world: self.clone() }
     }
@@ -219,6 +223,16 @@ impl World {
         let (sender, backlog) = mpsc::unbounded_channel();
         self.0.listeners.borrow_mut().insert(port, (Pid(pid), sender));
         backlog
+    }
+
+    /// Processes that are started from now on have this parent.
+    pub(crate) fn adopt(&self, parent: u32) {
+        self.0.parent.set(Some(parent));
+    }
+
+    /// From now on the port of a process that is killed stays taken.
+    pub(crate) fn linger_ports(&self) {
+        self.0.ports_linger.set(true);
     }
 
     /// Who was sent which signal by another process, in order.
@@ -387,8 +401,13 @@ impl Process for Doors {
         Some(StartTime(1))
     }
 
-    fn liveness(&self, pid: Pid, _start: Option<StartTime>) -> Liveness {
-        if self.world.0.living.borrow().contains_key(&pid) { Liveness::Alive } else { Liveness::Dead }
+    fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
+        let living = self.world.0.living.borrow();
+        match (living.get(&pid), start) {
+            (Some(neighbour), Some(start)) if start.0 != neighbour.start => Liveness::Dead,
+            (Some(_), _) => Liveness::Alive,
+            (None, _) => Liveness::Dead,
+        }
     }
 
     fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
@@ -410,7 +429,9 @@ impl Process for Doors {
         self.world.0.struck.borrow_mut().push((process.pid.0, signal));
         if signal == EndSignal::Kill {
             self.world.bury(process.pid.0);
-            self.world.0.listeners.borrow_mut().retain(|_, (pid, _)| *pid != process.pid);
+            if !self.world.0.ports_linger.get() {
+                self.world.0.listeners.borrow_mut().retain(|_, (pid, _)| *pid != process.pid);
+            }
         }
         Ok(())
     }
