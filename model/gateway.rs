@@ -76,7 +76,9 @@ impl StartError {
     fn conflict(&self) -> Option<Contention> {
         match self {
             Self::Locked { source: LockError::Held { .. }, contention } => Some(*contention),
-            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => Some(*contention),
+            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some(*contention)
+            }
             _ => None,
         }
     }

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::id;
 use std::time::Duration;
 
-use gateway::env::{EndSignal, Pid, ProcessEntry, ProcessId};
+use gateway::env::{EndSignal, Listening, Pid, ProcessEntry, ProcessId};
 
 use crate::process::stat;
 
@@ -27,7 +29,13 @@ pub(crate) fn look_up(pid: Pid) -> Option<ProcessEntry> {
         program: program(&fs::read(format!("/proc/{pid}/cmdline")).ok()?),
         running_for: uptime()?.saturating_sub(started),
         is_stopped: stat.is_stopped,
+        sees_our_network: network_of(pid).is_some_and(|network| Some(network) == network_of(Pid(id()))),
     })
+}
+
+/// What names the network that a process sees; of other users' processes it is hidden.
+fn network_of(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
 }
 
 /// The file name of the program in a command line; empty for kernel threads, which have none.
@@ -79,18 +87,19 @@ pub(crate) fn end(_process: ProcessId, _signal: EndSignal) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Who listens on which port, over IPv4 and IPv6. The files of other users' processes are hidden from us, and with
-/// them what they listen on.
-pub(crate) fn listeners() -> Option<Vec<(u16, Pid)>> {
+/// Who listens where, over IPv4 and IPv6. The files of other users' processes are hidden from us, and with them what
+/// they listen on.
+pub(crate) fn listeners() -> Option<Vec<Listening>> {
     let tcp4 = fs::read_to_string("/proc/net/tcp").ok()?;
     // A machine without IPv6 has none.
     let tcp6 = fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
-    let sockets: BTreeMap<u64, u16> = [tcp4, tcp6].iter().flat_map(|table| listening_sockets(table)).collect();
+    let sockets: BTreeMap<u64, SocketAddr> =
+        [tcp4, tcp6].iter().flat_map(|table| listening_sockets(table)).collect();
     let mut found = Vec::new();
     for pid in fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| pid_of(&entry.path())) {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         let inodes = files.filter_map(|file| socket_inode(fs::read_link(file.path()).ok()?.to_str()?));
-        found.extend(inodes.filter_map(|inode| Some((*sockets.get(&inode)?, pid))));
+        found.extend(inodes.filter_map(|inode| Some(Listening { address: *sockets.get(&inode)?, pid })));
     }
     found.sort_unstable();
     found.dedup();
@@ -106,16 +115,32 @@ fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// The inodes of the listening sockets in a table such as `/proc/net/tcp`, with their ports.
-fn listening_sockets(table: &str) -> Vec<(u64, u16)> {
+/// The inodes of the listening sockets in a table such as `/proc/net/tcp`, with their addresses.
+fn listening_sockets(table: &str) -> Vec<(u64, SocketAddr)> {
     let line = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let port = u16::from_str_radix(fields.next()?.rsplit(':').next()?, 16).ok()?;
+        let address = address(fields.next()?)?;
         let state = fields.nth(1)?;
         let inode = fields.nth(5)?.parse().ok()?;
-        (state == LISTENING).then_some((inode, port))
+        (state == LISTENING).then_some((inode, address))
     };
     table.lines().skip(1).filter_map(line).collect()
+}
+
+/// `0100007F:4965`: the address in words of 32 bits as the machine stores them, the port as a number.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (words, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let mut bytes = Vec::new();
+    for start in (0..words.len()).step_by(8) {
+        let word = u32::from_str_radix(words.get(start..start + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => IpAddr::from(bytes),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?),
+    };
+    Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
 #[cfg(test)]
@@ -130,9 +155,21 @@ mod tests {
 
     #[test]
     fn only_listening_sockets_are_listeners() {
-        assert_eq!(listening_sockets(TCP), [(4026, 18_789)]);
+        let loopback = "127.0.0.1:18789".parse().expect("an address");
+        assert_eq!(listening_sockets(TCP), [(4026, loopback)]);
         assert_eq!(socket_inode("socket:[4026]"), Some(4026));
         assert_eq!(socket_inode("/dev/null"), None);
+    }
+
+    #[test]
+    fn addresses_are_read_word_by_word() {
+        let said = |text| address(text).map(|address| address.to_string());
+        assert_eq!(said("00000000:4965").as_deref(), Some("0.0.0.0:18789"));
+        assert_eq!(said("00000000000000000000000001000000:0050").as_deref(), Some("[::1]:80"));
+        assert_eq!(said("0000000000000000FFFF00000100007F:0050").as_deref(), Some("127.0.0.1:80"));
+        for broken in ["", "0100007F", "0100:4965", "XX00007F:4965", "0100007F:99999"] {
+            assert_eq!(said(broken), None, "{broken}");
+        }
     }
 
     #[test]
@@ -148,11 +185,12 @@ mod tests {
         let us = Pid(std::process::id());
         let entry = look_up(us).expect("we live");
         assert_eq!(entry.id.pid, us);
-        assert!(!entry.is_stopped && entry.running_for < Duration::from_secs(3_600), "{entry:?}");
+        assert!(!entry.is_stopped && entry.sees_our_network, "{entry:?}");
+        assert!(entry.running_for < Duration::from_secs(3_600), "{entry:?}");
         assert!(look_up(entry.parent.expect("somebody started us")).is_some());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
-        assert!(listeners().expect("there is /proc").contains(&(port, us)));
+        let address = listener.local_addr().expect("it is bound");
+        assert!(listeners().expect("there is /proc").contains(&Listening { address, pid: us }));
     }
 
     #[cfg(target_os = "linux")]

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gateway::env::{ConnectionControl, Listener, LocalBoxFuture, Net, Pid, Stream};
+use gateway::env::{ConnectionControl, Listener, Listening, LocalBoxFuture, Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -55,7 +55,7 @@ impl Net for OsNet {
         })
     }
 
-    fn listeners(&self) -> Option<Vec<(u16, Pid)>> {
+    fn listeners(&self) -> Option<Vec<Listening>> {
         neighbours::listeners()
     }
 }

@@ -20,7 +20,7 @@ pub(crate) mod test_env;
 
 pub use clock::{Clock, WallTime};
 pub use fs::{FileStat, Fs, FsOp, KernelLock};
-pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Net, Stream};
+pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Listening, Net, Stream};
 pub use process::{
     Detached, EndSignal, ExitCode, Liveness, Pid, Process, ProcessEntry, ProcessId, Signal, SignalStream,
     StartTime, Task, TaskControl,

@@ -20,7 +20,16 @@ pub trait Net {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>>;
     /// Who listens on which port of this machine, as far as that can be seen: a socket whose owner is hidden is
     /// missing. `None` where it cannot be told at all.
-    fn listeners(&self) -> Option<Vec<(u16, Pid)>>;
+    fn listeners(&self) -> Option<Vec<Listening>>;
+}
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whose it is.
+    pub pid: Pid,
 }
 
 /// A listening socket; dropping it stops listening and frees the port.

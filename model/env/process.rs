@@ -102,6 +102,8 @@ pub struct ProcessEntry {
     pub running_for: Duration,
     /// Somebody has stopped it (SIGSTOP, a debugger): it runs nothing until it is continued.
     pub is_stopped: bool,
+    /// It is known to see the same network as this process: where it listens, this process can ask.
+    pub sees_our_network: bool,
 }
 
 /// The signals by which one process ends another.

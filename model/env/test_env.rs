@@ -73,6 +73,7 @@ pub(crate) struct Neighbour {
     pub(crate) start: u64,
     pub(crate) running_for: Duration,
     pub(crate) is_stopped: bool,
+    pub(crate) sees_our_network: bool,
 }
 
 impl Default for Neighbour {
@@ -83,6 +84,7 @@ impl Default for Neighbour {
             start: 1,
             running_for: Duration::ZERO,
             is_stopped: false,
+            sees_our_network: true,
         }
     }
 }
@@ -419,6 +421,7 @@ impl Process for Doors {
             program: neighbour.program.to_string(),
             running_for: neighbour.running_for,
             is_stopped: neighbour.is_stopped,
+            sees_our_network: neighbour.sees_our_network,
         })
     }
 

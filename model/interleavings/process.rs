@@ -270,7 +270,7 @@ impl Net for Doors {
         unreachable!("nothing here has a network");
     }
 
-    fn listeners(&self) -> Option<Vec<(u16, Pid)>> {
+    fn listeners(&self) -> Option<Vec<Listening>> {
         None
     }
 }

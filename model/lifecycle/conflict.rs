@@ -5,6 +5,7 @@
 //! a healthy gateway does a start give way; for everything else it waits, in this process, since a supervisor could
 //! do no more than begin the same wait anew. Why the lock or the port is taken is not known here.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,7 +88,9 @@ pub(crate) fn decide(
             Way::Leave(ExitCode::CONFIG)
         }
         // These restart whatever ends, or may.
-        (StartConflict::WaitsOrGivesWay, Other::Serving, Launchd | Unknown | NobodyInContainer) => Way::StandBy,
+        (StartConflict::WaitsOrGivesWay, Other::Serving, Launchd | Unknown | NobodyInContainer) => {
+            Way::StandBy
+        }
         (StartConflict::WaitsOrGivesWay, Other::Unready, Nobody) if waited >= drain_budget => {
             Way::Leave(ExitCode::CONFIG)
         }
@@ -192,22 +195,27 @@ fn holder(env: &Env, contention: Contention) -> Option<ProcessId> {
     match contention.owner {
         Some((pid, start)) => start.map(|start| ProcessId { pid, start }),
         None => {
-            let listeners = env.net().listeners()?;
-            let (_, pid) = listeners.into_iter().find(|(port, _)| *port == contention.port)?;
+            let pid = *predecessor::listening_on(env, contention.port).first()?;
             process.look_up(pid).map(|entry| entry.id)
         }
     }
 }
 
-/// Asks whoever is at `port`, and at every port where `holder` listens: its configuration may name another one by now.
+/// Asks whoever is at `port`, and wherever `holder` listens: the configuration may name another port or address than the
+/// one that it was started with.
 async fn look(env: &Env, port: u16, holder: Option<ProcessId>) -> Other {
-    let mut ports = vec![port];
-    let listeners = env.net().listeners().unwrap_or_default();
-    let of_holder = listeners.into_iter().filter(|(_, pid)| holder.is_some_and(|holder| holder.pid == *pid));
-    ports.extend(of_holder.map(|(other, _)| other).filter(|other| *other != port));
+    let listeners = env.net().listeners().unwrap_or_default().into_iter();
+    let concerned = listeners.filter(|listening| {
+        listening.address.port() == port || holder.is_some_and(|holder| holder.pid == listening.pid)
+    });
+    let mut places: Vec<_> = concerned.map(|listening| reachable(listening.address)).collect();
+    // Where it cannot be seen who listens.
+    if places.is_empty() {
+        places.push(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
     let mut best = Other::Silent;
-    for port in ports {
-        match look_at(env, port).await {
+    for place in places {
+        match look_at(env, place).await {
             Other::Serving => return Other::Serving,
             Other::Unready => best = Other::Unready,
             Other::Silent => {}
@@ -216,8 +224,18 @@ async fn look(env: &Env, port: u16, holder: Option<ProcessId>) -> Other {
     best
 }
 
-async fn look_at(env: &Env, port: u16) -> Other {
-    let answered = async |path| timeout(PROBE_ANSWERS, ask(env, port, path)).await.ok().flatten();
+/// Who listens on every address is asked at the machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn look_at(env: &Env, place: SocketAddr) -> Other {
+    let answered = async |path| timeout(PROBE_ANSWERS, ask(env, place, path)).await.ok().flatten();
     match answered("/healthz").await {
         Some((200, body)) if is_live(&body) => match answered("/readyz").await {
             Some((200, _)) => Other::Serving,
@@ -234,8 +252,8 @@ fn is_live(body: &str) -> bool {
 }
 
 /// Status and body of the answer to a GET, if there is one.
-async fn ask(env: &Env, port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = env.net().connect("localhost", port).await.ok()?;
+async fn ask(env: &Env, place: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = env.net().connect(&place.ip().to_string(), place.port()).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
@@ -316,10 +334,7 @@ mod tests {
         let era_b = |other, waited| ways(StartConflict::RetriesForThirtySeconds, other, waited);
         assert_eq!(era_b(Serving, Duration::ZERO), left);
         assert_eq!(era_b(Unready, Duration::ZERO), left, "readiness was not asked for");
-        assert_eq!(
-            era_b(Silent, Duration::ZERO),
-            [AT_TIMES, AT_TIMES, AT_TIMES, AT_TIMES, left[4], left[5]]
-        );
+        assert_eq!(era_b(Silent, Duration::ZERO), [AT_TIMES, AT_TIMES, AT_TIMES, AT_TIMES, left[4], left[5]]);
         assert_eq!(era_b(Silent, UNMINDED_PATIENCE), left);
     }
 

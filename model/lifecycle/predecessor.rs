@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) is_above_us: bool,
     /// It runs the program that this process runs.
     pub(crate) is_gateway: bool,
+    /// What it listens on, this process can ask.
+    pub(crate) sees_our_network: bool,
     /// It listens on some port.
     pub(crate) listens: bool,
     /// It was started so long ago.
@@ -67,6 +69,8 @@ pub(crate) enum Why {
     AboveUs,
     /// It is no gateway.
     NoGateway,
+    /// It may serve where this process cannot see it.
+    Elsewhere,
     /// It may be starting.
     Young,
     /// It has been stopped, not for long.
@@ -83,6 +87,8 @@ pub(crate) fn judge(facts: Facts, policy: Predecessors) -> Verdict {
         Verdict::Spared(Why::AboveUs)
     } else if !facts.is_gateway {
         Verdict::Spared(Why::NoGateway)
+    } else if !facts.sees_our_network {
+        Verdict::Spared(Why::Elsewhere)
     } else if spares_the_young && !facts.listens && facts.running_for < BOOT {
         Verdict::Spared(Why::Young)
     } else if facts.silent_for >= patience && facts.probes >= PROBES {
@@ -127,7 +133,8 @@ impl Suspicion {
         let facts = Facts {
             is_above_us: is_above_us(env, silent.pid),
             is_gateway: runs_our_program(env, &entry),
-            listens: env.net().listeners()?.iter().any(|(_, pid)| *pid == silent.pid),
+            sees_our_network: entry.sees_our_network,
+            listens: env.net().listeners()?.iter().any(|listening| listening.pid == silent.pid),
             running_for: entry.running_for,
             is_stopped: entry.is_stopped,
             silent_for: since.elapsed(),
@@ -165,8 +172,8 @@ pub(crate) async fn end(env: &Env, stuck: ProcessId, port: u16) {
 async fn is_gone_within(env: &Env, process: ProcessId, port: u16, limit: Duration) -> bool {
     let began = Instant::now();
     loop {
-        let has_port = |listeners: Vec<_>| listeners.contains(&(port, process.pid));
-        if same(env, process).is_none() && !env.net().listeners().is_some_and(has_port) {
+        let has_port = listening_on(env, port).contains(&process.pid);
+        if same(env, process).is_none() && !has_port {
             let after_ms = began.elapsed().as_millis() as u64;
             tracing::info!(name: "predecessor.gone", predecessor = %process, port, after_ms, "it is gone, and the port is free of it");
             return true;
@@ -214,9 +221,8 @@ pub(crate) async fn clean(env: &Env, port: u16, policy: Predecessors) {
         return;
     }
     let us = env.process().pid();
-    let listeners = env.net().listeners().unwrap_or_default().into_iter();
-    let on_port = listeners.filter(|(at, pid)| *at == port && *pid != us);
-    let entries: Vec<_> = on_port.filter_map(|(_, pid)| env.process().look_up(pid)).collect();
+    let others = listening_on(env, port).into_iter().filter(|pid| *pid != us);
+    let entries: Vec<_> = others.filter_map(|pid| env.process().look_up(pid)).collect();
     let gateways: Vec<_> = entries
         .into_iter()
         .filter(|entry| runs_our_program(env, entry))
@@ -242,10 +248,15 @@ pub(crate) async fn clean(env: &Env, port: u16, policy: Predecessors) {
 /// Waits until nobody listens on the port, for as long as history did.
 async fn await_port(env: &Env, port: u16) {
     let began = Instant::now();
-    let is_taken = || env.net().listeners().is_some_and(|all| all.iter().any(|(at, _)| *at == port));
-    while is_taken() && began.elapsed() < PORT_FREE {
+    while !listening_on(env, port).is_empty() && began.elapsed() < PORT_FREE {
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Who listens on the port, as far as that can be seen.
+pub(crate) fn listening_on(env: &Env, port: u16) -> Vec<Pid> {
+    let listeners = env.net().listeners().unwrap_or_default().into_iter();
+    listeners.filter(|listening| listening.address.port() == port).map(|listening| listening.pid).collect()
 }
 
 /// Whether somebody has installed this process as a service.
@@ -273,7 +284,7 @@ fn is_above_us(env: &Env, pid: Pid) -> bool {
         if one == pid {
             return true;
         }
-        let Some(entry) = process.look_up(one) else { return one == process.pid() };
+        let Some(entry) = process.look_up(one) else { return true };
         next = entry.parent;
     }
     true
@@ -284,6 +295,7 @@ impl Why {
         match self {
             Self::AboveUs => "we descend from it",
             Self::NoGateway => "it is no gateway",
+            Self::Elsewhere => "it may serve where we cannot see it",
             Self::Young => "it may be starting",
             Self::Stopped => "it was stopped, not for long",
             Self::NotLongEnough => "it has not been silent for long enough",
@@ -304,6 +316,7 @@ mod tests {
         Facts {
             is_above_us: false,
             is_gateway: true,
+            sees_our_network: true,
             listens: true,
             running_for: A_DAY,
             is_stopped: false,
@@ -346,5 +359,6 @@ mod tests {
         let forever = Facts { silent_for: A_DAY, ..stuck() };
         check(Facts { is_above_us: true, ..forever }, Spared(Why::AboveUs));
         check(Facts { is_gateway: false, ..forever }, Spared(Why::NoGateway));
+        check(Facts { sees_our_network: false, ..forever }, Spared(Why::Elsewhere));
     }
 }

@@ -68,7 +68,8 @@ fn who_stands_by_follows_a_signal_at_once() {
 
 #[test]
 fn where_a_status_ends_it_it_gives_way_with_that() {
-    for (name, value) in [("INVOCATION_ID", "0f6a"), ("OPENCLAW_WINDOWS_TASK_NAME", "Gateway"), (MARKER, "")] {
+    for (name, value) in [("INVOCATION_ID", "0f6a"), ("OPENCLAW_WINDOWS_TASK_NAME", "Gateway"), (MARKER, "")]
+    {
         run(async {
             let house = House::new();
             house.world.set_env_var(name, value);
@@ -207,7 +208,8 @@ fn a_healthy_gateway_on_another_port_is_no_silent_one() {
     run(async {
         let house = House::new();
         let _first = house.live().await;
-        let config = house.world.text("/config.json").replacen("\"stateDir\"", "\"port\":18790,\"stateDir\"", 1);
+        let config =
+            house.world.text("/config.json").replacen("\"stateDir\"", "\"port\":18790,\"stateDir\"", 1);
         house.world.put("/config.json", &config);
         let _second = house.launch();
         sleep(900 * SECOND).await;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness,
+    Clock, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Listening, Liveness,
     LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, Signal, SignalStream, StartTime, Stream,
     TaskControl, WallTime,
 };
@@ -40,7 +40,7 @@ impl Net for Doors {
         Box::pin(self.0.connect(host, port))
     }
 
-    fn listeners(&self) -> Option<Vec<(u16, Pid)>> {
+    fn listeners(&self) -> Option<Vec<Listening>> {
         Some(self.0.machine.listeners())
     }
 }

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::env::{Liveness, Pid, StartTime, WallTime};
+use gateway::env::{Listening, Liveness, Pid, StartTime, WallTime};
 use tokio::sync::watch;
 
 use super::crash::CrashPoints;
@@ -188,7 +188,8 @@ impl Machine {
     /// The living process of `program` that was started last, `but` one.
     pub(super) fn newest_process_but(&self, program: &str, but: Option<Pid>) -> Option<Rc<Process>> {
         let processes = self.processes.borrow();
-        let others = processes.values().filter(|process| process.program == program && Some(process.pid) != but);
+        let others =
+            processes.values().filter(|process| process.program == program && Some(process.pid) != but);
         others.max_by_key(|process| process.start.0).cloned()
     }
 
@@ -222,9 +223,14 @@ impl Machine {
         .collect()
     }
 
-    /// Who listens where.
-    pub(super) fn listeners(&self) -> Vec<(u16, Pid)> {
-        self.ports.borrow().iter().map(|(port, owner)| (*port, owner.pid)).collect()
+    /// Who listens where; a port is one on all of the machine's addresses.
+    pub(super) fn listeners(&self) -> Vec<Listening> {
+        let ports = self.ports.borrow();
+        let listening = |(port, owner): (&u16, &PortOwner)| Listening {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
+            pid: owner.pid,
+        };
+        ports.iter().map(listening).collect()
     }
 
     pub(super) fn port_owner(&self, port: u16) -> Option<PortOwner> {

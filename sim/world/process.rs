@@ -127,13 +127,15 @@ impl Process {
 
     /// Its line in the process table.
     pub(super) fn entry(&self) -> ProcessEntry {
-        let is_parent = |parent: &ProcessId| self.machine.process(parent.pid).is_some_and(|p| p.id() == *parent);
+        let is_parent =
+            |parent: &ProcessId| self.machine.process(parent.pid).is_some_and(|p| p.id() == *parent);
         ProcessEntry {
             id: self.id(),
             parent: self.parent.filter(is_parent).map(|parent| parent.pid),
             program: self.program.clone(),
             running_for: self.world.since_start(self.start),
             is_stopped: self.is_frozen.get(),
+            sees_our_network: true,
         }
     }
 

@@ -27,10 +27,14 @@ impl Net for Doors {
         })
     }
 
-    fn listeners(&self) -> Option<Vec<(u16, Pid)>> {
+    fn listeners(&self) -> Option<Vec<Listening>> {
         let listeners = self.world.0.listeners.borrow();
         let open = listeners.iter().filter(|(_, (_, listener))| !listener.is_closed());
-        Some(open.map(|(port, (pid, _))| (*port, *pid)).collect())
+        let listening = |(port, (pid, _)): (&u16, &(Pid, _))| Listening {
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
+            pid: *pid,
+        };
+        Some(open.map(listening).collect())
     }
 }
 
