@@ -17,16 +17,16 @@ use crate::config::{Config, ConfigError};
 use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, SignalStream, Task};
 use crate::health;
+use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::respawn::{self, Respawn};
-use crate::lifecycle::{budgets, drain, instance, recovery, shutdown};
+use crate::lifecycle::{budgets, drain, instance, predecessor, recovery, shutdown};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
-    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, StartConflictExit,
-    Successor,
+    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
 };
 use crate::sessions::{
     LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
@@ -44,15 +44,15 @@ const ONLY_LANE: u64 = 0;
 enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("{what}: {0}", what = match .0 {
+    #[error("{what}: {source}", what = match .source {
         LockError::Io { .. } => "cannot lock the state directory",
         _ => "another gateway uses this state directory",
     })]
-    Locked(#[from] LockError),
+    Locked { source: LockError, contention: Contention },
     #[error("cannot use the state directory: {0}{advice}", advice = .0.advice())]
     State(#[from] StateError),
-    #[error("cannot listen on port {port}: {source}")]
-    Bind { port: u16, source: std::io::Error },
+    #[error("cannot listen on port {port}: {source}", port = .contention.port)]
+    Bind { source: io::Error, contention: Contention },
 }
 
 impl StartError {
@@ -64,21 +64,27 @@ impl StartError {
                 is_passing(source)
             }
             // Of a lock whose owner could not be seen it is not known that anybody lives who holds it.
-            Self::Locked(LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. }) => true,
+            Self::Locked { source, .. } => {
+                matches!(source, LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. })
+            }
             Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
-            Self::Config(_) | Self::State(_) | Self::Locked(_) => false,
+            Self::Config(_) | Self::State(_) => false,
         }
     }
 
-    fn exit_code(&self, on_conflict: StartConflictExit) -> ExitCode {
+    /// Who is in the way, when it is somebody else.
+    fn conflict(&self) -> Option<Contention> {
         match self {
-            _ if self.may_pass() => ExitCode::FAILURE,
-            Self::Locked(_) | Self::Bind { .. } => match on_conflict {
-                StartConflictExit::Config => ExitCode::CONFIG,
-                StartConflictExit::Failure => ExitCode::FAILURE,
-            },
-            Self::Config(_) | Self::State(_) => ExitCode::CONFIG,
+            Self::Locked { source: LockError::Held { .. }, contention } => Some(*contention),
+            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some(*contention)
+            }
+            _ => None,
         }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        if self.may_pass() { ExitCode::FAILURE } else { ExitCode::CONFIG }
     }
 }
 
@@ -145,18 +151,21 @@ enum Next {
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
     let mut signals = env.process().handle_signals(&Ending::SIGNALS);
     let process_wide = ProcessWide::new(&env);
-    let mut patience = Patience::new(launch.policies.failed_start);
+    let mut attempts = Attempts::new(&launch.policies);
     for number in 1.. {
         tracing::info!(name: "gateway.starting", config = %launch.config.display(), number, "a generation begins");
         let generation = Generation::begin(&env);
+        if number == 1 {
+            clean_port(&env, &launch).await;
+        }
         let next = match live(&generation, &launch, &process_wide, &mut signals).await {
             Ok(next) => {
-                patience = Patience::new(launch.policies.failed_start);
+                attempts = Attempts::new(&launch.policies);
                 next
             }
             Err(error) => {
                 generation.end().await;
-                after_failure(&env, &error, &launch.policies, &mut patience, &mut signals).await
+                after_failure(&env, &error, &launch.policies, &mut attempts, &mut signals).await
             }
         };
         let code = match next {
@@ -164,10 +173,14 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
             Next::Again => continue,
             Next::Successor(decided) => {
                 match respawn::carry_out(&env, decided, launch.policies.missing_manager).await {
-                    Respawn::InProcess => continue,
-                    Respawn::Failed => {
-                        generation_over(generation.tasks());
-                        continue;
+                    respawn @ (Respawn::InProcess | Respawn::Failed) => {
+                        if respawn == Respawn::Failed {
+                            generation_over(generation.tasks());
+                        }
+                        match stop_among_the_late(&mut signals) {
+                            true => ExitCode::CLEAN,
+                            false => continue,
+                        }
                     }
                     respawn => exit_code(&launch.policies, respawn),
                 }
@@ -180,16 +193,38 @@ pub async fn run(env: Env, launch: Launch) -> ExitCode {
     unreachable!("a process has fewer generations than there are numbers")
 }
 
-/// What follows a generation that could not begin: another attempt, after a pause, as long as there is patience.
+/// What is kept from one attempt to start to the next.
+struct Attempts {
+    patience: Patience,
+    standoff: Standoff,
+}
+
+impl Attempts {
+    fn new(policies: &Policies) -> Self {
+        Self { patience: Patience::new(policies.failed_start), standoff: Standoff::default() }
+    }
+}
+
+/// What follows a generation that could not begin: another attempt, after a pause, as long as there is patience, or
+/// when whoever was in the way has gone.
 async fn after_failure(
     env: &Env,
     error: &StartError,
     policies: &Policies,
-    patience: &mut Patience,
+    attempts: &mut Attempts,
     signals: &mut SignalStream,
 ) -> Next {
+    if let Some(contention) = error.conflict() {
+        let code = match attempts.standoff.meet(env, contention, policies, signals).await {
+            Outcome::Again => return Next::Again,
+            Outcome::Asked(ending) => return after(env, policies, ending),
+            Outcome::Leave(code) => code,
+        };
+        tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
+        return Next::Exit(code);
+    }
     if error.may_pass()
-        && let Some(pause) = patience.pause()
+        && let Some(pause) = attempts.patience.pause()
     {
         let pause_ms = pause.as_millis() as u64;
         tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
@@ -199,7 +234,18 @@ async fn after_failure(
         };
     }
     tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
-    Next::Exit(error.exit_code(policies.start_conflict_exit))
+    Next::Exit(error.exit_code())
+}
+
+/// Before its first attempt, history ended whoever listened on its port. A configuration that cannot be read is for the
+/// attempt to report.
+async fn clean_port(env: &Env, launch: &Launch) {
+    let policy = launch.policies.predecessors;
+    if predecessor::cleans(policy)
+        && let Ok(config) = Config::load(env.fs(), &launch.config)
+    {
+        predecessor::clean(env, config.gateway.port, policy).await;
+    }
 }
 
 /// One generation, from its start to its end. Who starts a successor is seen to when its lock is free.
@@ -220,12 +266,21 @@ async fn live(
         recovery::recover(&open()?).await;
     }
 
-    let locked = unless_asked(signals, instance::lock(&files, &state_dir, policies.instance_lock)).await;
-    let lock = match locked {
-        Ok(locked) => locked?,
+    let contention =
+        Contention { port: config.gateway.port, drain_budget: config.drain_budget(), owner: None };
+    let locking = instance::lock(env, &files, &state_dir, contention.port, policies.instance_lock);
+    let lock = match unless_asked(signals, locking).await {
+        Ok(Ok(lock)) => lock,
+        Ok(Err(source)) => {
+            let owner = match &source {
+                LockError::Held { owner, owner_start, .. } => Some((*owner, *owner_start)),
+                _ => None,
+            };
+            return Err(StartError::Locked { source, contention: Contention { owner, ..contention } });
+        }
         Err(ending) => return Ok(after(env, policies, ending)),
     };
-    let started = unless_asked(signals, start(env, config.gateway.port, open)).await;
+    let started = unless_asked(signals, start(env, policies, contention, open)).await;
     let next = match started {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
         Ok(Err(error)) => Err(error),
@@ -262,12 +317,14 @@ type Accepting = Task<()>;
 /// Opens the state and the port. The port comes before recovery, so that nobody else's messages are recovered.
 async fn start(
     env: &Env,
-    port: u16,
+    policies: &Policies,
+    contention: Contention,
     open: impl FnOnce() -> Result<Rc<Gateway>, StateError>,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
     let gateway = open()?;
     gateway.put_in_order().await?;
-    let listener = instance::bind(env, port).await.map_err(|source| StartError::Bind { port, source })?;
+    let bound = instance::bind(env, contention.port, policies.bind_patience).await;
+    let listener = bound.map_err(|source| StartError::Bind { source, contention })?;
     let accepting = env.spawn("listener", wire::serve(gateway.clone(), listener));
     Ok((gateway, accepting))
 }
@@ -327,7 +384,8 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalS
     })
 }
 
-async fn next_ending(signals: &mut SignalStream) -> Ending {
+/// The next signal that asks for an end.
+pub(crate) async fn next_ending(signals: &mut SignalStream) -> Ending {
     loop {
         let signal = signals.next().await;
         tracing::info!(name: "signal.received", %signal, "asked to end");
@@ -335,6 +393,17 @@ async fn next_ending(signals: &mut SignalStream) -> Ending {
             return ending;
         }
     }
+}
+
+/// Whether one of the signals that came when the old generation listened no more asks for a stop. Those that ask for a
+/// restart have it already: the next generation must not begin with them.
+fn stop_among_the_late(signals: &mut SignalStream) -> bool {
+    let mut stops = false;
+    while let Some(signal) = signals.try_next() {
+        tracing::info!(name: "signal.received", %signal, "asked to end between two generations");
+        stops |= Ending::asked_by(signal) == Some(Ending::Stop);
+    }
+    stops
 }
 
 /// Does `work` unless the process is asked to end meanwhile. Work that can wait for long must be safe to drop.

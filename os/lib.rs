@@ -12,6 +12,7 @@ use gateway::env::Env;
 mod clock;
 mod fs;
 pub mod logs;
+mod neighbours;
 mod net;
 mod panics;
 mod process;

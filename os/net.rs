@@ -12,9 +12,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gateway::env::{ConnectionControl, Listener, LocalBoxFuture, Net, Stream};
+use gateway::env::{ConnectionControl, Listener, Listening, LocalBoxFuture, Net, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::neighbours;
 
 /// How long accepting pauses when the process has run out of file descriptors or memory for sockets.
 const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +53,10 @@ impl Net for OsNet {
             let peer = socket.peer_addr()?;
             Ok(stream(socket, peer))
         })
+    }
+
+    fn listeners(&self) -> Option<Vec<Listening>> {
+        neighbours::listeners()
     }
 }
 

@@ -11,7 +11,8 @@ use std::process;
 use std::task::Poll;
 
 use gateway::env::{
-    Detached, ExitCode, Liveness, LocalBoxFuture, Pid, Process, Signal, SignalStream, StartTime, TaskControl,
+    Detached, EndSignal, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId, Signal,
+    SignalStream, StartTime, TaskControl,
 };
 use rustix::io::Errno;
 use rustix::process::test_kill_process;
@@ -19,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::service;
+use crate::{neighbours, service};
 
 /// The door to this process of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,14 @@ impl Process for OsProcess {
             _ if has_process(pid) => Liveness::Unknown,
             _ => Liveness::Dead,
         }
+    }
+
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
+        neighbours::look_up(pid)
+    }
+
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()> {
+        neighbours::end(process, signal)
     }
 
     /// Signals that arrive between two turns of the runtime are delivered in the order of their numbers, and
@@ -126,25 +135,34 @@ fn has_process(pid: Pid) -> bool {
 
 /// The part of `/proc/PID/stat` that matters here.
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    start: StartTime,
+pub(crate) struct Stat {
+    pub(crate) parent: Pid,
+    pub(crate) start: StartTime,
     /// Dead, and only waiting for its parent to notice: it holds no file and no port.
-    is_corpse: bool,
+    pub(crate) is_corpse: bool,
+    /// Stopped by a signal or by a tracer.
+    pub(crate) is_stopped: bool,
 }
 
 /// `None` where there is no `/proc`, or it does not show that process.
-fn stat(pid: Pid) -> Option<Stat> {
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads fields 3 (state) and 22 (start time). Field 2, the command in parentheses, may hold anything, spaces and
+/// Reads fields 3 (state), 4 (parent) and 22 (start time). Field 2, the command in parentheses, may hold anything, spaces and
 /// parentheses and broken UTF-8 included; no later field holds a parenthesis.
 fn parse_stat(line: &[u8]) -> Option<Stat> {
     let command_end = line.iter().rposition(|&byte| byte == b')')?;
     let mut fields = str::from_utf8(&line[command_end + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some(Stat { start: StartTime(start), is_corpse: matches!(state, "Z" | "X" | "x") })
+    let parent = fields.next()?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some(Stat {
+        parent: Pid(parent),
+        start: StartTime(start),
+        is_corpse: matches!(state, "Z" | "X" | "x"),
+        is_stopped: matches!(state, "T" | "t"),
+    })
 }
 
 #[cfg(test)]
@@ -159,7 +177,12 @@ mod tests {
             let line = [b"77 (", command.as_bytes(), b")", REST].concat();
             assert_eq!(
                 parse_stat(&line),
-                Some(Stat { start: StartTime(8_675_309), is_corpse: false }),
+                Some(Stat {
+                    parent: Pid(1),
+                    start: StartTime(8_675_309),
+                    is_corpse: false,
+                    is_stopped: false
+                }),
                 "{command}"
             );
         }

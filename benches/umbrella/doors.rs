@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::process::Process;
 use super::sockets;
 use gateway::env::{
-    Clock, Detached, Env, ExitCode, Listener, Liveness, LocalBoxFuture, Net, Pid, Random, Signal,
-    SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, EndSignal, Env, ExitCode, Listener, Listening, Liveness, LocalBoxFuture, Net, Pid,
+    ProcessEntry, ProcessId, Random, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 /// Opens the doors of a process.
@@ -35,6 +35,10 @@ impl Net for Doors {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
         Box::pin(sockets::connect(host, port))
     }
+
+    fn listeners(&self) -> Option<Vec<Listening>> {
+        None
+    }
 }
 
 impl gateway::env::Process for Doors {
@@ -52,6 +56,14 @@ impl gateway::env::Process for Doors {
     }
 
     /// Other signals than those handled do not occur here.
+    fn look_up(&self, _pid: Pid) -> Option<ProcessEntry> {
+        None
+    }
+
+    fn end_process(&self, _process: ProcessId, _signal: EndSignal) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn handle_signals(&self, _: &[Signal]) -> SignalStream {
         self.0.handle_signals()
     }

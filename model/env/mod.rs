@@ -20,10 +20,10 @@ pub(crate) mod test_env;
 
 pub use clock::{Clock, WallTime};
 pub use fs::{FileStat, Fs, FsOp, KernelLock};
-pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Net, Stream};
+pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Listening, Net, Stream};
 pub use process::{
-    Detached, ExitCode, Liveness, Pid, Process, ServiceOrder, ServiceState, Signal, SignalStream, StartTime,
-    Task, TaskControl,
+    Detached, EndSignal, ExitCode, Liveness, Pid, Process, ProcessEntry, ProcessId, ServiceOrder,
+    ServiceState, Signal, SignalStream, StartTime, Task, TaskControl,
 };
 pub use random::Random;
 

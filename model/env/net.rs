@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::LocalBoxFuture;
+use super::{LocalBoxFuture, Pid};
 
 /// The door to the network. Errors carry their true kinds: `AddrInUse`, `ConnectionRefused`,
 /// `ConnectionReset`, `TimedOut`.
@@ -18,6 +18,18 @@ pub trait Net {
     fn listen(&self, port: u16) -> LocalBoxFuture<'_, io::Result<Box<dyn Listener>>>;
     /// Opens a connection to `port` of the machine called `host`.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>>;
+    /// Who listens on which port of this machine, as far as that can be seen: a socket whose owner is hidden is
+    /// missing. `None` where it cannot be told at all.
+    fn listeners(&self) -> Option<Vec<Listening>>;
+}
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listening {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whose it is.
+    pub pid: Pid,
 }
 
 /// A listening socket; dropping it stops listening and frees the port.

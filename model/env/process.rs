@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +19,15 @@ pub trait Process {
     fn start_time(&self) -> Option<StartTime>;
     /// Whether a process with this id lives, and whether it is the one that started at `start`.
     fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness;
+    /// What the process table says of a process; `None` when there is none with this id, or the table cannot be read
+    /// here.
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry>;
+    /// Sends a process a signal that ends it, if it is still the one that was meant: never another one that got its
+    /// id meanwhile.
+    ///
+    /// Errors: `NotFound` when it is gone, `PermissionDenied` when it is not ours to end, `Unsupported` where the
+    /// two cannot be told apart.
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()>;
     /// Installs handlers for `signals` and delivers them from now on. Until then, and for every other signal,
     /// the default action applies (for all of [`Signal`]: the process dies).
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream;
@@ -106,6 +116,57 @@ impl fmt::Display for Pid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct StartTime(pub u64);
+
+/// One process beyond doubt: ids are reused, and never together with a start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId {
+    /// Its id.
+    pub pid: Pid,
+    /// When it started.
+    pub start: StartTime,
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pid.fmt(f)
+    }
+}
+
+/// An entry of the process table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEntry {
+    /// Which process.
+    pub id: ProcessId,
+    /// Who started it, or has adopted it since.
+    pub parent: Option<Pid>,
+    /// What it runs: the file name of the program, as its command line says.
+    pub program: String,
+    /// How long ago it was started.
+    pub running_for: Duration,
+    /// Somebody has stopped it (SIGSTOP, a debugger): it runs nothing until it is continued.
+    pub is_stopped: bool,
+    /// It is known to see the same network as this process: where it listens, this process can ask.
+    pub sees_our_network: bool,
+}
+
+/// The signals by which one process ends another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndSignal {
+    /// SIGTERM, which it may handle.
+    Terminate,
+    /// SIGKILL, which nobody handles.
+    Kill,
+}
+
+impl EndSignal {
+    /// The usual name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}
 
 /// What the machine knows of a process that somebody named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

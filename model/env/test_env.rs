@@ -22,6 +22,8 @@ use tracing::Instrument;
 
 use super::*;
 
+mod pipes;
+
 /// Bytes that a pipe holds before its writer has to wait.
 const PIPE_BYTES: usize = 16 * 1024;
 
@@ -40,12 +42,18 @@ struct Inner {
     clock_offset_ms: Cell<i64>,
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
-    listeners: RefCell<BTreeMap<u16, mpsc::UnboundedSender<Stream>>>,
+    listeners: RefCell<BTreeMap<u16, (Pid, mpsc::UnboundedSender<Stream>)>>,
     /// How often a port was bound.
     binds: Cell<usize>,
     booted: Cell<Option<Instant>>,
     /// The processes that live.
-    living: RefCell<BTreeSet<Pid>>,
+    living: RefCell<BTreeMap<Pid, Neighbour>>,
+    /// Who was sent which signal by another process, in order.
+    struck: RefCell<Vec<(u32, EndSignal)>>,
+    /// Who starts processes from now on.
+    parent: Cell<Option<u32>>,
+    /// Ports stay taken when their listener is killed.
+    ports_linger: Cell<bool>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     environment: RefCell<BTreeMap<&'static str, String>>,
@@ -55,6 +63,30 @@ struct Inner {
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
     /// What an unseen hand writes into which file after which operation on it.
     replacement: RefCell<Option<(FsOp, &'static str, Vec<u8>)>>,
+}
+
+/// A process as its neighbours see it.
+#[derive(Clone)]
+pub(crate) struct Neighbour {
+    pub(crate) program: &'static str,
+    pub(crate) parent: Option<u32>,
+    pub(crate) start: u64,
+    pub(crate) running_for: Duration,
+    pub(crate) is_stopped: bool,
+    pub(crate) sees_our_network: bool,
+}
+
+impl Default for Neighbour {
+    fn default() -> Self {
+        Self {
+            program: "gateway",
+            parent: None,
+            start: 1,
+            running_for: Duration::ZERO,
+            is_stopped: false,
+            sees_our_network: true,
+        }
+    }
 }
 
 /// What comes of asking the service manager.
@@ -148,7 +180,7 @@ impl World {
             signals: RefCell::new(Some(receiver)),
             state: state.clone(),
         });
-        self.neighbour(pid);
+        self.neighbour_who(pid, Neighbour { parent: self.0.parent.get(), ..Neighbour::default() });
         let env = Env::new(doors.clone(), doors.clone(), doors.clone(), doors.clone(), doors);
         TestProcess { env, signals, state, world: self.clone() }
     }
@@ -180,7 +212,34 @@ impl World {
 
     /// Another process lives on the machine.
     pub(crate) fn neighbour(&self, pid: u32) {
-        self.0.living.borrow_mut().insert(Pid(pid));
+        self.neighbour_who(pid, Neighbour { program: "bystander", ..Neighbour::default() });
+    }
+
+    /// Another process lives on the machine, of which more is known.
+    pub(crate) fn neighbour_who(&self, pid: u32, neighbour: Neighbour) {
+        self.0.living.borrow_mut().insert(Pid(pid), neighbour);
+    }
+
+    /// Another process listens on a port and answers nobody.
+    pub(crate) fn squat_port(&self, port: u16, pid: u32) -> mpsc::UnboundedReceiver<Stream> {
+        let (sender, backlog) = mpsc::unbounded_channel();
+        self.0.listeners.borrow_mut().insert(port, (Pid(pid), sender));
+        backlog
+    }
+
+    /// Processes that are started from now on have this parent.
+    pub(crate) fn adopt(&self, parent: u32) {
+        self.0.parent.set(Some(parent));
+    }
+
+    /// From now on the port of a process that is killed stays taken.
+    pub(crate) fn linger_ports(&self) {
+        self.0.ports_linger.set(true);
+    }
+
+    /// Who was sent which signal by another process, in order.
+    pub(crate) fn struck(&self) -> Vec<(u32, EndSignal)> {
+        self.0.struck.borrow().clone()
     }
 
     /// The process with this id is gone.
@@ -246,7 +305,7 @@ impl World {
     }
 
     pub(crate) fn listens(&self, port: u16) -> bool {
-        self.0.listeners.borrow().get(&port).is_some_and(|listener| !listener.is_closed())
+        self.0.listeners.borrow().get(&port).is_some_and(|(_, listener)| !listener.is_closed())
     }
 
     /// How often a port was bound, by anybody.
@@ -344,8 +403,40 @@ impl Process for Doors {
         Some(StartTime(1))
     }
 
-    fn liveness(&self, pid: Pid, _start: Option<StartTime>) -> Liveness {
-        if self.world.0.living.borrow().contains(&pid) { Liveness::Alive } else { Liveness::Dead }
+    fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
+        let living = self.world.0.living.borrow();
+        match (living.get(&pid), start) {
+            (Some(neighbour), Some(start)) if start.0 != neighbour.start => Liveness::Dead,
+            (Some(_), _) => Liveness::Alive,
+            (None, _) => Liveness::Dead,
+        }
+    }
+
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
+        let living = self.world.0.living.borrow();
+        let neighbour = living.get(&pid)?;
+        Some(ProcessEntry {
+            id: ProcessId { pid, start: StartTime(neighbour.start) },
+            parent: neighbour.parent.map(Pid),
+            program: neighbour.program.to_string(),
+            running_for: neighbour.running_for,
+            is_stopped: neighbour.is_stopped,
+            sees_our_network: neighbour.sees_our_network,
+        })
+    }
+
+    /// SIGTERM is for nobody here; SIGKILL ends everybody, listeners included.
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()> {
+        let entry = self.look_up(process.pid).filter(|entry| entry.id == process);
+        entry.ok_or(io::ErrorKind::NotFound)?;
+        self.world.0.struck.borrow_mut().push((process.pid.0, signal));
+        if signal == EndSignal::Kill {
+            self.world.bury(process.pid.0);
+            if !self.world.0.ports_linger.get() {
+                self.world.0.listeners.borrow_mut().retain(|_, (pid, _)| *pid != process.pid);
+            }
+        }
+        Ok(())
     }
 
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {
@@ -494,106 +585,5 @@ impl Fs for Doors {
                 world.0.kernel_locks.borrow_mut().remove(&path);
             }))
         })
-    }
-}
-
-impl Net for Doors {
-    fn listen(&self, port: u16) -> LocalBoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        Box::pin(async move {
-            if self.world.listens(port) {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            let (sender, backlog) = mpsc::unbounded_channel();
-            self.world.0.listeners.borrow_mut().insert(port, sender);
-            self.world.0.binds.set(self.world.0.binds.get() + 1);
-            Ok(Box::new(TestListener { backlog, port }) as Box<dyn Listener>)
-        })
-    }
-
-    fn connect<'a>(&'a self, _host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
-        Box::pin(async move {
-            let (ours, theirs) = duplex(PIPE_BYTES);
-            let listeners = self.world.0.listeners.borrow();
-            let listener = listeners.get(&port).ok_or(io::ErrorKind::ConnectionRefused)?;
-            listener.send(pipe(theirs)).map_err(|_| io::ErrorKind::ConnectionRefused)?;
-            Ok(pipe(ours))
-        })
-    }
-}
-
-struct TestListener {
-    backlog: mpsc::UnboundedReceiver<Stream>,
-    port: u16,
-}
-
-impl Listener for TestListener {
-    fn accept(&mut self) -> LocalBoxFuture<'_, io::Result<Stream>> {
-        Box::pin(async { Ok(self.backlog.recv().await.expect("the world holds the other end")) })
-    }
-
-    fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-fn pipe(io: DuplexStream) -> Stream {
-    let end = Rc::new(End { io: RefCell::new(Some(io)), waiting: Cell::new(None) });
-    Stream::new(Box::new(Pipe(end.clone())), SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1), end)
-}
-
-/// One end of a pipe; `None` once it was aborted. At most one task waits on it.
-struct End {
-    io: RefCell<Option<DuplexStream>>,
-    waiting: Cell<Option<Waker>>,
-}
-
-impl End {
-    fn poll<T>(
-        &self,
-        cx: &mut Context<'_>,
-        attempt: impl FnOnce(Pin<&mut DuplexStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        self.waiting.set(Some(cx.waker().clone()));
-        match &mut *self.io.borrow_mut() {
-            Some(io) => attempt(Pin::new(io), cx),
-            None => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-        }
-    }
-}
-
-impl ConnectionControl for End {
-    fn abort(&self) {
-        drop(self.io.take());
-        if let Some(waker) = self.waiting.take() {
-            waker.wake();
-        }
-    }
-}
-
-struct Pipe(Rc<End>);
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        drop(self.0.io.take());
-    }
-}
-
-impl AsyncRead for Pipe {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.poll(cx, |io, cx| io.poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll(cx, |io, cx| io.poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll(cx, |io, cx| io.poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll(cx, |io, cx| io.poll_shutdown(cx))
     }
 }

@@ -219,6 +219,14 @@ impl Process for Doors {
         self.machine.world().liveness(pid, start)
     }
 
+    fn look_up(&self, _pid: Pid) -> Option<ProcessEntry> {
+        None
+    }
+
+    fn end_process(&self, _process: ProcessId, _signal: EndSignal) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {
         unreachable!("nothing here waits for signals");
     }
@@ -260,5 +268,9 @@ impl Net for Doors {
 
     fn connect<'a>(&'a self, _host: &'a str, _port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
         unreachable!("nothing here has a network");
+    }
+
+    fn listeners(&self) -> Option<Vec<Listening>> {
+        None
     }
 }

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::env::{
-    Detached, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ServiceOrder, ServiceState, Signal,
-    SignalStream, StartTime, TaskControl,
+    Detached, EndSignal, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId,
+    ServiceOrder, ServiceState, Signal, SignalStream, StartTime, TaskControl,
 };
 
 /// One generation.
@@ -84,6 +84,14 @@ impl Process for Doors {
 
     fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
         self.process.liveness(pid, start)
+    }
+
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
+        self.process.look_up(pid)
+    }
+
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()> {
+        self.process.end_process(process, signal)
     }
 
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {

@@ -1,11 +1,13 @@
 //! The life of a process: its phases, how it ends, and what the next life owes to the last.
 
 pub(crate) mod budgets;
+pub(crate) mod conflict;
 pub(crate) mod drain;
 pub(crate) mod generation;
 pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;
+pub(crate) mod predecessor;
 pub(crate) mod recovery;
 pub(crate) mod relaunch;
 pub(crate) mod respawn;

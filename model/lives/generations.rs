@@ -244,3 +244,37 @@ fn who_has_started_a_successor_asks_for_none_and_holds_nothing() {
         assert_eq!(house.world.binds(), binds);
     });
 }
+
+/// A restart during which, once nobody listens for signals any more, more of them come: while the port is closed.
+async fn restart_with_late(signals: &[Signal]) -> (House, Life) {
+    let house = in_place("hardened");
+    let life = house.live().await;
+    // Somebody who never answers the goodbye keeps the closing up.
+    let _deaf = house.client().await;
+    life.signal(Signal::User1);
+    while house.world.listens(PORT) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    signals.iter().for_each(|signal| life.signal(*signal));
+    (house, life)
+}
+
+#[test]
+fn a_restart_that_is_asked_for_late_is_the_one_that_is_under_way() {
+    run(async {
+        let (house, life) = restart_with_late(&[Signal::User1, Signal::User1]).await;
+        sleep(60 * SECOND).await;
+        assert_eq!(house.world.binds(), 3, "the model's, and one for each of two generations");
+        assert_eq!(house.probe("/readyz").await, Some(200));
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+    });
+}
+
+#[test]
+fn a_stop_that_is_asked_for_late_is_followed() {
+    run(async {
+        let (house, life) = restart_with_late(&[Signal::User1, Signal::Terminate]).await;
+        assert_eq!(life.ended().await, ExitCode::CLEAN);
+        assert_eq!(house.world.binds(), 2, "no other generation began to serve");
+    });
+}

@@ -21,6 +21,7 @@ use crate::env::test_env::{TestProcess, World, on_paused_time};
 use crate::env::{ExitCode, Signal, Stream, Task};
 use crate::policy::{Policies, profile};
 
+mod conflict;
 mod cron;
 mod disk;
 mod endings;

@@ -102,16 +102,53 @@ pub enum Authentication {
     Skipped,
 }
 
-/// With what status a start ends that must give way to another instance.
+/// What a start does that finds the lock or the port in somebody else's hands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum StartConflictExit {
-    /// Exit status 78, on which the unit forbids a restart.
+pub enum StartConflict {
+    /// It looks at the other. To a healthy gateway it gives way: with exit status 78 where that is the end of it, by
+    /// standing by where the supervisor would start it again whatever the status. Anything else it waits for.
     #[default]
-    Config,
-    /// Exit status 1, on which `Restart=always` starts the same again: OpenClaw 2026.3.2
+    WaitsOrGivesWay,
+    /// It ends at once with exit status 1, on which `Restart=always` starts the same again: OpenClaw 2026.3.2
     /// (openclaw/openclaw#75115).
-    Failure,
+    EndsWithFailure,
+    /// Somebody minds it: a healthy other ends it with exit status 78 under systemd, else with 0, which launchd
+    /// restarts (openclaw/openclaw#89784); another is waited for, 30 s: OpenClaw 2026.5.3-1.
+    RetriesForThirtySeconds,
+}
+
+/// How long a start goes on trying to listen while its port is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BindPatience {
+    /// 20 attempts, one every 500 ms, as OpenClaw 2026.9.6.
+    #[default]
+    TenSeconds,
+    /// 4 more attempts, 500 ms apart: OpenClaw 2026.5.3-1.
+    TwoSeconds,
+    /// One attempt: OpenClaw 2026.3.2.
+    OneAttempt,
+}
+
+/// What a service's start does about gateways that earlier lives left behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predecessors {
+    /// One that is in the way is ended when it is proven to be stuck: by its identity, its program and its silence.
+    #[default]
+    EndedWhenStuck,
+    /// Every gateway that listens on the port is ended before the start, whoever it is, healthy or not, the starter's
+    /// parent too (openclaw/openclaw#68451), and 200 ms later the start goes on, whether the port is free or not
+    /// (openclaw/openclaw#33399): OpenClaw 2026.3.2. On macOS it recognised none (openclaw/openclaw#70664).
+    EveryListenerEnded,
+    /// As `every-listener-ended`, but never an ancestor, and the start waits 2 s for the port: OpenClaw 2026.5.3-1.
+    EveryListenerEndedAndPortAwaited,
+    /// Whoever is in the way is left alone: OpenClaw where there is no `lsof`.
+    LeftAlone,
+    /// Planted defect: as `ended-when-stuck`, but who is slow to listen counts as stuck soon
+    /// (openclaw/openclaw#140162).
+    EndedWhenSlow,
 }
 
 /// What a start does that meets trouble of the machine which may pass, such as a disk that cannot be read now.

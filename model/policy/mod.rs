@@ -43,8 +43,12 @@ pub struct Policies {
     pub authentication: Authentication,
     /// How the single-instance lock is treated.
     pub instance_lock: InstanceLock,
-    /// With what status a start ends that must give way to another instance.
-    pub start_conflict_exit: StartConflictExit,
+    /// What a start does that finds the lock or the port in somebody else's hands.
+    pub start_conflict: StartConflict,
+    /// How long a start goes on trying to listen while its port is taken.
+    pub bind_patience: BindPatience,
+    /// What a service's start does about gateways that earlier lives left behind.
+    pub predecessors: Predecessors,
     /// What a start does that meets trouble of the machine which may pass.
     pub failed_start: FailedStart,
     /// How a restart ends this process.

@@ -23,7 +23,10 @@ fn openclaw_2026_3_2() -> Policies {
         state_write: StateWrite::Unsynced,
         peer_close: PeerClose::WaitForPeers,
         readiness: Readiness::AlwaysReady,
-        start_conflict_exit: StartConflictExit::Failure,
+        instance_lock: InstanceLock::ByPort,
+        start_conflict: StartConflict::EndsWithFailure,
+        bind_patience: BindPatience::OneAttempt,
+        predecessors: Predecessors::EveryListenerEnded,
         failed_start: FailedStart::Ends,
         restart_exit: RestartExit::Clean,
         successor: Successor::KickstartOrSpawn,
@@ -53,7 +56,10 @@ fn openclaw_2026_3_2() -> Policies {
 ///   second request is still dropped (`src/cli/gateway-cli/run-loop.ts`).
 /// - The close has 25 s of its own and an exit that is forced says 1. Each step of it is bounded: the WebSocket
 ///   server waits 1 s, terminates every socket, and goes on (`src/gateway/server-close.ts`).
-/// - "Already running" is 78 under systemd. A supervised restart still exits with 0 (`src/infra/process-respawn.ts`).
+/// - A port that is taken is tried for 2 s more. "Already running": a healthy other ends the start with 78 under systemd
+///   and with 0 elsewhere; any other is waited for, 30 s (`src/cli/gateway-cli/run.ts`). Gateways on the port are still
+///   killed before a service's start, but no ancestor (openclaw/openclaw#68451), and the port is awaited
+///   (openclaw/openclaw#33410, `src/infra/restart-stale-pids.ts`). A supervised restart still exits with 0 (`src/infra/process-respawn.ts`).
 /// - `/readyz` says 503 until the start is done, and does not look at the drain.
 /// - `chat.send` still acknowledges before anything is durable (openclaw/openclaw#135880).
 /// - `sessions.json` is written with file and directory synced, and without a lock file; transcripts are appended to
@@ -71,7 +77,9 @@ fn openclaw_2026_5_3() -> Policies {
         state_write: StateWrite::ReplacementsSynced,
         peer_close: PeerClose::GraceThenReset,
         readiness: Readiness::IgnoresDrain,
-        start_conflict_exit: StartConflictExit::Config,
+        start_conflict: StartConflict::RetriesForThirtySeconds,
+        bind_patience: BindPatience::TwoSeconds,
+        predecessors: Predecessors::EveryListenerEndedAndPortAwaited,
         successor: Successor::HandOffOrSpawn,
         close_budget: CloseBudget::OfItsOwn,
         forced_exit: ForcedExit::Failure,
@@ -117,7 +125,15 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:stale-lock-loops", || Policies {
         instance_lock: InstanceLock::NeverStale,
-        start_conflict_exit: StartConflictExit::Failure,
+        start_conflict: StartConflict::EndsWithFailure,
+        ..Policies::default()
+    }),
+    ("planted:kills-healthy-gateways", || Policies {
+        predecessors: Predecessors::EveryListenerEnded,
+        ..Policies::default()
+    }),
+    ("planted:kills-slow-starters", || Policies {
+        predecessors: Predecessors::EndedWhenSlow,
         ..Policies::default()
     }),
     ("planted:buffers-unbounded", || Policies { slow_consumer: SlowConsumer::Kept, ..Policies::default() }),

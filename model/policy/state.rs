@@ -35,6 +35,9 @@ pub enum InstanceLock {
     /// A lock whose owner is provably gone is taken over; a live owner is respected.
     #[default]
     Verified,
+    /// The port says who lives: an owner at whose port nobody answers a connection within 1 s is dead, whatever the
+    /// process table says, and one that starts or closes loses its lock: OpenClaw 2026.3.2 and 2026.5.3-1.
+    ByPort,
     /// Planted defect: a lock file without a live owner still counts, for ever.
     NeverStale,
     /// Planted defect: a live owner's is taken over like any other.

@@ -279,6 +279,12 @@ impl Life {
         followed.filter(|at| *at <= moment).max().unwrap_or(self.started_at)
     }
 
+    /// For how long it has been standing still at `moment`.
+    pub(super) fn still_for(&self, moment: Duration) -> Duration {
+        let now = self.frozen.iter().find(|frozen| frozen.contains(moment));
+        now.map_or(Duration::ZERO, |frozen| moment.saturating_sub(frozen.from))
+    }
+
     /// For how long it was frozen between two moments.
     pub(super) fn frozen_between(&self, from: Duration, until: Duration) -> Duration {
         let overlap = |frozen: &Interval| {

@@ -17,6 +17,7 @@ mod no_restart_loop;
 mod no_silent_drop;
 mod nothing_without_authentication;
 mod one_instance_serves;
+mod only_the_stuck_are_ended;
 mod port_is_released;
 mod readiness_tells_the_truth;
 mod shutdown_within_stop_timeout;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(no_silent_drop::NoSilentDrop),
         Box::new(no_duplicate::NoDuplicate),
         Box::new(one_instance_serves::OneInstanceServes),
+        Box::new(only_the_stuck_are_ended::OnlyTheStuckAreEnded),
         Box::new(port_is_released::PortIsReleased),
         Box::new(shutdown_within_stop_timeout::ShutdownWithinStopTimeout),
         Box::new(no_restart_loop::NoRestartLoop),

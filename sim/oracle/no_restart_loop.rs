@@ -1,7 +1,7 @@
 //! The service never starts again and again without coming up.
 //!
-//! A failed start is a life that ended by its own doing, with an error, before it ever held the port. A few of
-//! them in a row are bad luck; more within the window, or a supervisor that gives up, are a loop.
+//! A failed start is a life that ended by its own doing before it ever held the port: with an error, or without
+//! anybody having asked for its end. A few of them in a row are bad luck; more within the window, or a supervisor that gives up, are a loop.
 
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
@@ -61,7 +61,8 @@ impl Oracle for NoRestartLoop {
 
 fn failed_to_start(life: &Life) -> bool {
     let failed = match life.ended {
-        Some((_, DeathCause::Exited(code))) => code.0 != 0,
+        // A polite status is no better: a supervisor that keeps it alive starts it again (openclaw/openclaw#89784).
+        Some((_, DeathCause::Exited(code))) => code.0 != 0 || life.ending_signals.is_empty(),
         Some((_, cause)) => cause == DeathCause::Panicked,
         None => false,
     };
@@ -77,6 +78,7 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
+    use gateway::env::Signal;
 
     /// `count` starts, one each `every_ms`, that all end with status 1 before they serve.
     fn failing(count: u32, every_ms: u64) -> Story {
@@ -93,6 +95,19 @@ mod tests {
             complaints(&NoRestartLoop, failing(5, 1_000)),
             ["5 starts failed within 4.0 s (limit 4 in 60.0 s)"]
         );
+    }
+
+    #[test]
+    fn a_polite_exit_status_makes_it_no_better_unless_somebody_asked_for_the_end() {
+        let polite = |asked: bool| {
+            (0..5).fold(Story::new(), |story, n| {
+                let starts = story.at(n * 1_000).gateway(300 + n as u32).starts();
+                let asked = if asked { starts.signal(Signal::Terminate) } else { starts };
+                asked.at(n * 1_000 + 5).exits(0)
+            })
+        };
+        assert_eq!(complaints(&NoRestartLoop, polite(false)).len(), 1);
+        assert_eq!(complaints(&NoRestartLoop, polite(true)), [""; 0]);
     }
 
     #[test]

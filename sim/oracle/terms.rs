@@ -39,6 +39,10 @@ pub struct Terms {
     pub orphan_lock_grace: Duration,
     /// How long a gateway may hold a lock, other than the one on the whole state directory.
     pub longest_lock_hold: Duration,
+    /// How long a gateway must have stood still before another one may end it.
+    pub stuck_after: Duration,
+    /// How long a gateway may take from its start until it listens.
+    pub longest_boot: Duration,
     /// Whether the service must be up when the run ends. A stop by the operator excuses it anyway.
     pub expected_up_at_end: bool,
     /// Fates that the scenario asks for: message name (`ann#1`) and the fates that are right for it.
@@ -95,6 +99,8 @@ impl Default for Terms {
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
             orphan_lock_grace: Duration::from_secs(150),
             longest_lock_hold: Duration::from_secs(60),
+            stuck_after: Duration::from_secs(60),
+            longest_boot: Duration::from_secs(10 * 60),
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
             cron_jobs: Vec::new(),

@@ -103,6 +103,25 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let name = file.rsplit('/').next().unwrap_or(file);
             words(format!("{name} taken over: {}", why.unwrap_or("it was stale")))
         }
+        "start.conflict" => {
+            let (pid, is) = (record.field("by").unwrap_or("?"), record.field("is").unwrap_or("in the way"));
+            words(format!("pid {pid} is in the way: {is}"))
+        }
+        "start.standing-by" => words("stands by".to_string()),
+        "start.taking-over" => words("takes over".to_string()),
+        // The signal is shown where it is sent.
+        "predecessor.signalled" => None,
+        "predecessor.stuck" => words(format!(
+            "pid {} is stuck: silent for {}",
+            predecessor(record),
+            time(number("silent_s") * 1_000)
+        )),
+        "predecessor.spared" => {
+            let why = record.field("why").unwrap_or("for no reason");
+            words(format!("leaves pid {} alone: {why}", predecessor(record)))
+        }
+        "predecessor.gone" => words(format!("pid {} is gone", predecessor(record))),
+        "predecessor.remains" => words(format!("pid {} or its port is still there", predecessor(record))),
         "gateway.start-delayed" => {
             words(format!("cannot start yet: {}", record.field("error").unwrap_or("for no reason")))
         }
@@ -111,6 +130,10 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
         }
         _ => Some(record.field("job").and_then(|job| cron_words(record, job))),
     }
+}
+
+fn predecessor(record: &LogRecord) -> &str {
+    record.field("predecessor").unwrap_or("?")
 }
 
 /// Records about a scheduled job. `None`: there is no phrase.
@@ -207,6 +230,27 @@ mod tests {
             .log("signal.received", &[("signal", "SIGTERM")])
             .log("shutdown.finished", &[("took_ms", "3")]);
         assert_eq!(words(story), [""; 0]);
+    }
+
+    #[test]
+    fn a_start_that_meets_another_says_what_it_is_and_what_becomes_of_it() {
+        let seven = ("predecessor", "7");
+        let story = Story::new()
+            .log("start.conflict", &[("by", "7"), ("is", "silent")])
+            .log("predecessor.spared", &[seven, ("why", "it may be starting")])
+            .log("predecessor.stuck", &[seven, ("silent_s", "61")])
+            .log("predecessor.signalled", &[seven, ("signal", "SIGTERM")])
+            .log("predecessor.gone", &[seven]);
+        let told: Vec<_> = words(story).iter().map(|words| words.replace(NO_BREAK, " ")).collect();
+        assert_eq!(
+            told,
+            [
+                "pid 7 is in the way: silent",
+                "leaves pid 7 alone: it may be starting",
+                "pid 7 is stuck: silent for 61 s",
+                "pid 7 is gone"
+            ]
+        );
     }
 
     #[test]

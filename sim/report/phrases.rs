@@ -149,6 +149,7 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
         Fact::SignalDelivered { signal, handled: false, .. } => format!("<- {signal}, not handled"),
+        Fact::ProcessStruck { pid, signal, .. } => format!("{} -> pid {pid}", signal.name()),
         Fact::ToolFinished { message: Some(mark), done: true, .. } => format!("wrote {mark}"),
         Fact::ToolFinished { done: true, .. } => "done".to_string(),
         Fact::ToolFinished { done: false, said, .. } => format!("! gave up: {said}"),

@@ -223,6 +223,7 @@ struct Drawn {
 fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
     let lasting = match verb {
         Verb::Freeze { lasting, .. }
+        | Verb::PortLingers { lasting }
         | Verb::Partition { lasting, .. }
         | Verb::PowerLoss { off_for: lasting } => Some(lasting),
         Verb::DiskFault(trouble) => trouble.lasting.as_ref(),
@@ -295,6 +296,7 @@ impl Player {
             Verb::Signal { signal, process } => stage.signal(*process, port, *signal),
             Verb::Kill { process } => stage.kill(*process, port),
             Verb::Freeze { process, .. } => stage.freeze(*process, port, lasting).await,
+            Verb::PortLingers { .. } => stage.linger_ports(lasting),
             Verb::PowerLoss { .. } => stage.power_loss(lasting).await,
             Verb::Partition { between: (a, b), .. } => stage.partition(*a, *b, lasting).await,
             Verb::ServiceStop => stage.service_stop(),

@@ -81,6 +81,10 @@ impl Stage {
     fn pid_of(&self, target: Target, port: u16) -> Result<Pid, String> {
         let pid = match target {
             Target::Gateway => self.gateway_pid(port),
+            Target::OtherGateway => {
+                let main = self.service.as_ref().and_then(Service::main_pid);
+                self.world.newest_process_but(GATEWAY_MACHINE, GATEWAY_PROGRAM, main)
+            }
             Target::Squatter => self.world.newest_process(GATEWAY_MACHINE, squatter::PROGRAM),
             Target::Tool => self.world.newest_process(GATEWAY_MACHINE, TOOL_PROGRAM),
         };
@@ -116,6 +120,18 @@ impl Stage {
         self.on_storm_end(thaw.clone());
         tokio::time::sleep(lasting).await;
         thaw();
+        Ok(())
+    }
+
+    /// From now on, what a gateway that is killed listened on stays taken for a while.
+    pub(super) fn linger_ports(&self, lasting: Duration) -> Result<(), String> {
+        self.inject(format!(
+            "the port of whoever is killed stays taken for {}",
+            humantime::format_duration(lasting)
+        ));
+        self.world.linger_ports(GATEWAY_MACHINE, lasting).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        self.on_storm_end(move || drop(world.linger_ports(GATEWAY_MACHINE, Duration::ZERO)));
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub const INVARIANTS: &[&str] = &[
     "no-silent-drop",
     "no-duplicate",
     "one-instance-serves",
+    "only-the-stuck-are-ended",
     "port-is-released",
     "no-restart-loop",
     "up-at-the-end",

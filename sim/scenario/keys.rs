@@ -389,6 +389,12 @@ pub(super) const VERBS: &[VerbKeys] = &[
         "The gateway's process is not scheduled for a while: SIGSTOP, a long pause, a blocked loop",
     ),
     verb(
+        "port-lingers",
+        &[key("for", Shape::Range, Required, "How long it stays taken; drawn once")],
+        "From now on, and until the storm ends, the port of a gateway that is killed stays taken for a while after \
+         its end: its kernel takes its time",
+    ),
+    verb(
         "power-loss",
         &[key("off-for", Shape::Range, Default("5s"), "How long until the power is back")],
         "The gateway's machine loses power: nothing is sent, and what was not synced may be lost. When power is \

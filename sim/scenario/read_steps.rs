@@ -206,6 +206,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "freeze" => {
             Verb::Freeze { process: table.get("process", choice)?, lasting: table.get("for", some_range)? }
         }
+        "port-lingers" => Verb::PortLingers { lasting: table.get("for", some_range)? },
         "power-loss" => Verb::PowerLoss { off_for: table.get("off-for", range)? },
         "partition" => Verb::Partition {
             between: table.get("between", two_machines)?,

@@ -84,6 +84,11 @@ pub enum Verb {
         /// For so long.
         lasting: DurationRange,
     },
+    /// From now on, the port of a process that is killed stays taken for a while.
+    PortLingers {
+        /// For so long.
+        lasting: DurationRange,
+    },
     /// The gateway's machine loses power, and gets it back.
     PowerLoss {
         /// Off for so long.

@@ -181,6 +181,8 @@ impl Choice for LockOwner {
 pub enum Target {
     /// The gateway.
     Gateway,
+    /// A gateway beside the service's.
+    OtherGateway,
     /// Whoever squats a lock.
     Squatter,
     /// A command-line tool.
@@ -193,6 +195,11 @@ impl Choice for Target {
             "gateway",
             Self::Gateway,
             "the service's main process; without a supervisor, whoever holds the port",
+        ),
+        (
+            "other-gateway",
+            Self::OtherGateway,
+            "the youngest gateway that is not the service's main process, such as one that was started by hand",
         ),
         ("squatter", Self::Squatter, "the youngest process that `squat-lock` started"),
         ("tool", Self::Tool, "the youngest command-line tool"),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use gateway::env::{ExitCode, FsOp, Pid, Signal};
+use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
 /// One thing that happened.
@@ -295,6 +295,8 @@ pub enum Fact {
     ProcessThawed { pid: Pid },
     /// A signal was sent; `handled` is false when its default action applied.
     SignalDelivered { pid: Pid, signal: Signal, handled: bool },
+    /// A process sends another one a signal that ends it; what comes of it follows.
+    ProcessStruck { pid: Pid, by: Pid, signal: EndSignal },
     /// A process listens on a port.
     PortBound { pid: Pid, machine: String, port: u16 },
     /// A process does not listen on a port any more.
@@ -400,6 +402,7 @@ impl Fact {
             Self::ProcessFrozen { .. } => "process.frozen",
             Self::ProcessThawed { .. } => "process.thawed",
             Self::SignalDelivered { .. } => "signal.delivered",
+            Self::ProcessStruck { .. } => "process.struck",
             Self::PortBound { .. } => "port.bound",
             Self::PortReleased { .. } => "port.released",
             Self::BindRefused { .. } => "port.refused",

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gateway::env::{ExitCode, FsOp, Pid, Signal};
+use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
     CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source,
@@ -222,6 +222,12 @@ impl Story {
     pub(crate) fn releases(self) -> Self {
         let pid = self.pid;
         self.by_process(Fact::PortReleased { pid, machine: MACHINE.into(), port: PORT })
+    }
+
+    /// The gateway sends the process `pid` a signal that ends it.
+    pub(crate) fn strikes(self, pid: u32, signal: EndSignal) -> Self {
+        let by = self.pid;
+        self.by_process(Fact::ProcessStruck { pid: Pid(pid), by, signal })
     }
 
     pub(crate) fn bind_refused(self) -> Self {

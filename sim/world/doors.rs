@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Detached, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Liveness, LocalBoxFuture, Net,
-    Pid, Random, ServiceOrder, ServiceState, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Listening, Liveness,
+    LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder, ServiceState, Signal,
+    SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::crash::{CrashDeath, CrashMoment};
@@ -39,6 +40,10 @@ impl Net for Doors {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
         Box::pin(self.0.connect(host, port))
     }
+
+    fn listeners(&self) -> Option<Vec<Listening>> {
+        Some(self.0.machine.listeners())
+    }
 }
 
 impl gateway::env::Process for Doors {
@@ -52,6 +57,24 @@ impl gateway::env::Process for Doors {
 
     fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
         self.0.machine.liveness(pid, start)
+    }
+
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
+        self.0.machine.process(pid).map(|process| process.entry())
+    }
+
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()> {
+        if self.0.is_dead() {
+            return Err(ended());
+        }
+        let target = self.0.machine.process(process.pid).filter(|target| target.id() == process);
+        let target = target.ok_or(io::ErrorKind::NotFound)?;
+        self.0.record(Fact::ProcessStruck { pid: process.pid, by: self.0.pid, signal });
+        match signal {
+            EndSignal::Terminate => target.signal(Signal::Terminate),
+            EndSignal::Kill => target.die(DeathCause::Killed),
+        }
+        Ok(())
     }
 
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 
 use gateway::Predecessor;
-use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid, ServiceOrder, ServiceState};
+use gateway::env::{Detached, Env, ExitCode, LocalBoxFuture, Pid, ProcessId, ServiceOrder, ServiceState};
 
 use super::World;
 use super::process::Process;
@@ -60,6 +60,7 @@ pub(super) struct Origin {
     pub(super) executable: Option<Executable>,
     /// Its parent's; a new one when it has none.
     pub(super) family: Option<Family>,
+    pub(super) parent: Option<ProcessId>,
 }
 
 impl Executable {
@@ -116,12 +117,18 @@ impl World {
     /// # Errors
     /// As [`World::start_process`].
     pub fn exec(&self, machine: &str, executable: &Executable) -> io::Result<Pid> {
-        self.exec_in(machine, executable, None)
+        self.exec_in(machine, executable, None, None)
     }
 
-    fn exec_in(&self, machine: &str, executable: &Executable, family: Option<Family>) -> io::Result<Pid> {
+    fn exec_in(
+        &self,
+        machine: &str,
+        executable: &Executable,
+        family: Option<Family>,
+        parent: Option<ProcessId>,
+    ) -> io::Result<Pid> {
         let main = (executable.make_main)();
-        let origin = Origin { is_actor: false, executable: Some(executable.clone()), family };
+        let origin = Origin { is_actor: false, executable: Some(executable.clone()), family, parent };
         self.start(machine, &executable.program, origin, main)
     }
 
@@ -143,7 +150,9 @@ impl Process {
     pub(super) fn spawn_detached(&self, what: Detached) -> io::Result<Pid> {
         let executable = self.executable.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         match what {
-            Detached::Successor => self.world.exec_in(&self.machine.name, executable, Some(self.family)),
+            Detached::Successor => {
+                self.world.exec_in(&self.machine.name, executable, Some(self.family), Some(self.id()))
+            }
             Detached::StartScript => leave_script(self, executable),
         }
     }
@@ -156,7 +165,11 @@ fn leave_script(parent: &Process, executable: &Executable) -> io::Result<Pid> {
         return Err(io::ErrorKind::Unsupported.into());
     };
     let script = make_script(Predecessor { pid: parent.pid, start: Some(parent.start) });
-    let origin =
-        Origin { is_actor: false, executable: Some(executable.clone()), family: Some(parent.family) };
+    let origin = Origin {
+        executable: Some(executable.clone()),
+        family: Some(parent.family),
+        parent: Some(parent.id()),
+        ..Origin::default()
+    };
     parent.world.start(&parent.machine.name, START_SCRIPT, origin, script)
 }

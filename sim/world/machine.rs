@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
-use gateway::env::{Liveness, Pid, StartTime, WallTime};
+use gateway::env::{Listening, Liveness, Pid, StartTime, WallTime};
 use tokio::sync::watch;
 
 use super::crash::CrashPoints;
@@ -39,6 +40,8 @@ pub(super) struct Machine {
     /// It is a container: its process 1 is special.
     is_container: Cell<bool>,
     service_manager: RefCell<Option<Rc<dyn ServiceManager>>>,
+    /// How long the ports of a process that is killed stay taken.
+    port_linger: Cell<Duration>,
 }
 
 /// The process ids of a machine: `space` of them from `first` on, handed out in turn.
@@ -56,6 +59,8 @@ pub(super) struct PortOwner {
     pub(super) pid: Pid,
     /// Where the listener really listens, in the kernel of its process.
     pub(super) kernel: SocketAddr,
+    /// Its process is gone, and the kernel has not taken its socket down yet.
+    pub(super) lingers: bool,
 }
 
 /// The first process of a container.
@@ -89,6 +94,7 @@ impl Machine {
             pids: Cell::new(pids),
             is_container: Cell::new(false),
             service_manager: RefCell::default(),
+            port_linger: Cell::default(),
         }
     }
 
@@ -155,7 +161,7 @@ impl Machine {
         self.processes.borrow_mut().remove(&pid);
         let mut released = Vec::new();
         self.ports.borrow_mut().retain(|port, owner| {
-            let is_others = owner.pid != pid;
+            let is_others = owner.pid != pid || owner.lingers;
             if !is_others {
                 released.push(*port);
             }
@@ -179,6 +185,14 @@ impl Machine {
         of_program.max_by_key(|process| process.start.0).cloned()
     }
 
+    /// The living process of `program` that was started last, `but` one.
+    pub(super) fn newest_process_but(&self, program: &str, but: Option<Pid>) -> Option<Rc<Process>> {
+        let processes = self.processes.borrow();
+        let others =
+            processes.values().filter(|process| process.program == program && Some(process.pid) != but);
+        others.max_by_key(|process| process.start.0).cloned()
+    }
+
     /// What this machine can say of a process that somebody names.
     pub(super) fn liveness(&self, pid: Pid, start: Option<StartTime>) -> Liveness {
         match (self.processes.borrow().get(&pid), start) {
@@ -187,6 +201,36 @@ impl Machine {
             (Some(process), Some(start)) if process.start == start => Liveness::Alive,
             (Some(_), Some(_)) => Liveness::Dead,
         }
+    }
+
+    /// How long the ports of a process that is killed stay taken, from now on.
+    pub(super) fn linger_ports(&self, lasting: Duration) {
+        self.port_linger.set(lasting);
+    }
+
+    pub(super) fn port_linger(&self) -> Duration {
+        self.port_linger.get()
+    }
+
+    /// The ports of a process stay taken although it will be gone.
+    pub(super) fn leave_ports(&self, pid: Pid) -> Vec<(u16, SocketAddr)> {
+        let mut ports = self.ports.borrow_mut();
+        let left = ports.iter_mut().filter(|(_, owner)| owner.pid == pid);
+        left.map(|(port, owner)| {
+            owner.lingers = true;
+            (*port, owner.kernel)
+        })
+        .collect()
+    }
+
+    /// Who listens where; a port is one on all of the machine's addresses.
+    pub(super) fn listeners(&self) -> Vec<Listening> {
+        let ports = self.ports.borrow();
+        let listening = |(port, owner): (&u16, &PortOwner)| Listening {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
+            pid: owner.pid,
+        };
+        ports.iter().map(listening).collect()
     }
 
     pub(super) fn port_owner(&self, port: u16) -> Option<PortOwner> {
@@ -206,11 +250,21 @@ impl Machine {
     /// Frees the port if it still belongs to the listener at `kernel`; whether it did.
     pub(super) fn release_port(&self, port: u16, kernel: SocketAddr) -> bool {
         let mut ports = self.ports.borrow_mut();
-        let is_mine = ports.get(&port).is_some_and(|owner| owner.kernel == kernel);
+        let is_mine = ports.get(&port).is_some_and(|owner| owner.kernel == kernel && !owner.lingers);
         if is_mine {
             ports.remove(&port);
         }
         is_mine
+    }
+
+    /// Frees the port of a process that is gone, if nobody has it by now; whether it did.
+    pub(super) fn take_down(&self, port: u16, kernel: SocketAddr) -> bool {
+        let owner = |owner: &PortOwner| owner.kernel == kernel && owner.lingers;
+        let is_left = self.ports.borrow().get(&port).is_some_and(owner);
+        if is_left {
+            self.ports.borrow_mut().remove(&port);
+        }
+        is_left
     }
 
     /// The machine's wall clock, `since_epoch_ms` of true time after the world's wall epoch.

@@ -357,6 +357,20 @@ impl World {
         Some(self.machine(machine).ok()?.newest_process(program)?.pid)
     }
 
+    /// The living process of `program` on a machine that was started last, `but` one.
+    pub fn newest_process_but(&self, machine: &str, program: &str, but: Option<Pid>) -> Option<Pid> {
+        Some(self.machine(machine).ok()?.newest_process_but(program, but)?.pid)
+    }
+
+    /// From now on, the ports of a process that is killed on a machine stay taken for so long.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such machine.
+    pub fn linger_ports(&self, machine: &str, lasting: Duration) -> io::Result<()> {
+        self.machine(machine)?.linger_ports(lasting);
+        Ok(())
+    }
+
     /// The names of a process's tasks, in spawn order: where it is stuck when it is stuck.
     pub fn tasks_of(&self, pid: Pid) -> Vec<&'static str> {
         self.process(pid).map(|process| process.task_names()).unwrap_or_default()
@@ -387,6 +401,7 @@ impl World {
             is_actor: origin.is_actor,
             executable: origin.executable.map(|executable| executable.started_as(pid)),
             family: origin.family.unwrap_or_else(|| self.new_family()),
+            parent: origin.parent,
             machine: machine.clone(),
             world: self.clone(),
             slot,
@@ -416,6 +431,11 @@ impl World {
 
 /// For the world's own parts.
 impl World {
+    /// How long ago a process was started that was started then.
+    fn since_start(&self, start: StartTime) -> Duration {
+        Duration::from_millis((self.start_time().0 - start.0) * 10)
+    }
+
     fn new(settings: WorldSettings) -> Self {
         let random = RandomStreams::new(settings.seed);
         let network = Network::enter(&settings, &random);

@@ -15,7 +15,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gateway::env::{KernelLock, LocalBoxFuture, Pid, Signal, SignalStream, StartTime, TaskControl};
+use gateway::env::{
+    KernelLock, LocalBoxFuture, Pid, ProcessEntry, ProcessId, Signal, SignalStream, StartTime, TaskControl,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use turmoil_net::HostId;
@@ -38,6 +40,8 @@ pub(super) struct Process {
     /// What it runs, as far as it can be run again.
     pub(super) executable: Option<Executable>,
     pub(super) family: Family,
+    /// Who started it, unless somebody from outside did.
+    parent: Option<ProcessId>,
     pub(super) machine: Rc<Machine>,
     pub(super) world: World,
     pub(super) slot: SlotId,
@@ -72,6 +76,7 @@ pub(super) struct Birth {
     /// What it runs, as far as it can be run again.
     pub(super) executable: Option<Executable>,
     pub(super) family: Family,
+    pub(super) parent: Option<ProcessId>,
     pub(super) machine: Rc<Machine>,
     pub(super) world: World,
     pub(super) slot: SlotId,
@@ -80,7 +85,8 @@ pub(super) struct Birth {
 
 impl Process {
     pub(super) fn new(birth: Birth) -> Rc<Self> {
-        let Birth { pid, start, program, is_actor, executable, family, machine, world, slot, host } = birth;
+        let Birth { pid, start, program, is_actor, executable, family, parent, machine, world, slot, host } =
+            birth;
         Rc::new(Self {
             pid,
             start,
@@ -88,6 +94,7 @@ impl Process {
             is_actor,
             executable,
             family,
+            parent,
             machine,
             world,
             slot,
@@ -111,6 +118,25 @@ impl Process {
 
     pub(super) fn is_dead(&self) -> bool {
         self.is_dead.get()
+    }
+
+    /// Who it is, beyond doubt.
+    pub(super) fn id(&self) -> ProcessId {
+        ProcessId { pid: self.pid, start: self.start }
+    }
+
+    /// Its line in the process table.
+    pub(super) fn entry(&self) -> ProcessEntry {
+        let is_parent =
+            |parent: &ProcessId| self.machine.process(parent.pid).is_some_and(|p| p.id() == *parent);
+        ProcessEntry {
+            id: self.id(),
+            parent: self.parent.filter(is_parent).map(|parent| parent.pid),
+            program: self.program.clone(),
+            running_for: self.world.since_start(self.start),
+            is_stopped: self.is_frozen.get(),
+            sees_our_network: true,
+        }
     }
 
     /// Keeps a kernel lock for as long as the process lives and holds on to what this returns.
@@ -255,6 +281,7 @@ impl Process {
         if self.is_dead.replace(true) {
             return;
         }
+        self.leave_ports(cause);
         for port in self.machine.dismiss(self.pid) {
             self.record(Fact::PortReleased { pid: self.pid, machine: self.machine.name.clone(), port });
         }
@@ -270,6 +297,24 @@ impl Process {
         self.death.send_replace(Some(cause));
         if self.machine.is_init(self.pid) && cause != DeathCause::PowerLoss {
             self.machine.processes().iter().for_each(|process| process.die(DeathCause::Killed));
+        }
+    }
+
+    /// Where sockets take their time to go, the ports of a process that was killed stay taken for a while.
+    fn leave_ports(&self, cause: DeathCause) {
+        let linger = self.machine.port_linger();
+        if linger.is_zero() || !matches!(cause, DeathCause::Killed | DeathCause::Signal(_)) {
+            return;
+        }
+        for (port, kernel) in self.machine.leave_ports(self.pid) {
+            let (pid, machine, world) = (self.pid, self.machine.clone(), self.world.clone());
+            self.world.spawn(async move {
+                tokio::time::sleep(linger).await;
+                if machine.take_down(port, kernel) {
+                    let fact = Fact::PortReleased { pid, machine: machine.name.clone(), port };
+                    world.record(Source::Process(pid), fact);
+                }
+            });
         }
     }
 

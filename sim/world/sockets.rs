@@ -58,7 +58,7 @@ impl Process {
         let any = SocketAddr::new(self.world.network().address(self.slot), 0);
         let inner = TcpListener::bind(any).await?;
         let kernel = inner.local_addr()?;
-        machine.bind_port(port, PortOwner { pid: self.pid, kernel });
+        machine.bind_port(port, PortOwner { pid: self.pid, kernel, lingers: false });
         self.record(Fact::PortBound { pid: self.pid, machine: machine_name, port });
         Ok(Box::new(ListeningSocket { process: self.clone(), port, kernel, inner: Some(inner) }))
     }
@@ -75,7 +75,7 @@ impl Process {
         loop {
             let attempt_ends = deadline.min(Instant::now() + retry_after);
             let is_reachable = target.has_power() && !network.is_cut(self.machine.id, target.id);
-            match target.port_owner(port) {
+            match target.port_owner(port).filter(|owner| !owner.lingers) {
                 None if is_reachable => {
                     sleep(network.round_trip(self.machine.id, target.id)).await;
                     return Err(io::ErrorKind::ConnectionRefused.into());

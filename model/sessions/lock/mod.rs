@@ -24,7 +24,7 @@ mod payload;
 mod sweep;
 
 use super::files::json_line;
-use crate::env::{Env, KernelLock, Liveness, Pid};
+use crate::env::{Env, KernelLock, Liveness, Pid, StartTime};
 pub(crate) use held::FileLock;
 pub(crate) use judge::Rules;
 use judge::{Facts, Judgement, Staleness, Whose, judge};
@@ -44,6 +44,8 @@ pub(crate) enum LockError {
         path: PathBuf,
         /// The process that holds it.
         owner: Pid,
+        /// When that process started, as far as the lock says.
+        owner_start: Option<StartTime>,
         /// When it took the lock, by its own words.
         since: String,
         /// How long the attempt lasted.
@@ -344,7 +346,13 @@ impl Locks {
         match obstacle {
             Some(Obstacle::Holder(payload)) => {
                 let since = payload.since().map_or_else(|| "an unknown time".into(), |time| time.to_string());
-                LockError::Held { path: path.to_path_buf(), owner: payload.pid, since, waited_ms }
+                LockError::Held {
+                    path: path.to_path_buf(),
+                    owner: payload.pid,
+                    owner_start: payload.start_time,
+                    since,
+                    waited_ms,
+                }
             }
             Some(Obstacle::Anonymous(why)) => {
                 LockError::Anonymous { path: path.to_path_buf(), why, waited_ms }
@@ -354,8 +362,9 @@ impl Locks {
                 let held = self.0.held.borrow();
                 let ours = held.values().find(|(file, _)| file == path);
                 let since = ours.map_or_else(|| "just now".to_string(), |(_, since)| since.clone());
-                let owner = self.0.env.process().pid();
-                LockError::Held { path: path.to_path_buf(), owner, since, waited_ms }
+                let process = self.0.env.process();
+                let (owner, owner_start) = (process.pid(), process.start_time());
+                LockError::Held { path: path.to_path_buf(), owner, owner_start, since, waited_ms }
             }
         }
     }

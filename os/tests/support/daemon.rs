@@ -67,6 +67,12 @@ impl Home {
         self.launch_with(self.port, text)
     }
 
+    /// Starts a gateway here that is minded by whoever says so in these environment variables, without waiting.
+    #[allow(dead_code, reason = "not every test binary that shares this plays a supervisor")]
+    pub fn launch_minded(&self, environment: &[(&str, &str)]) -> Daemon {
+        self.launch_in(self.port, &self.config(self.port), environment)
+    }
+
     /// Runs the command-line tool `gateway sessions` on this state to its end.
     #[allow(dead_code, reason = "not every test binary that shares this runs the tool")]
     pub async fn sessions(&self, arguments: &[&str]) -> Output {
@@ -101,6 +107,10 @@ impl Home {
     }
 
     fn launch_with(&self, port: u16, config: &str) -> Daemon {
+        self.launch_in(port, config, &[])
+    }
+
+    fn launch_in(&self, port: u16, config: &str, environment: &[(&str, &str)]) -> Daemon {
         let config_path = self.room.path().join(format!("config-{port}.json"));
         fs::write(&config_path, config).expect("the configuration is written");
         let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +119,7 @@ impl Home {
             .arg("--config")
             .arg(&config_path)
             .env("RUST_LOG", "debug")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
@@ -153,7 +164,7 @@ impl Daemon {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    async fn ready(&mut self) {
+    pub async fn ready(&mut self) {
         let answers = async {
             while readyz(self.port).await != Some(200) {
                 assert!(self.lives(), "the daemon ended before it was ready");
