@@ -308,7 +308,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `stopTimeoutMs`",
+             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

@@ -7,8 +7,8 @@ use super::phrases::length_of_time;
 
 /// Who does the same no later than this after the last one who did is one of many.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// It is worth saying that many took longer than this.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// Of those who take longer than this it is said how long they took.
+const SOON: Duration = Duration::from_secs(2);
 
 /// The crowds of a timeline.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Crowds {
         let took = crowd.last.saturating_sub(crowd.first);
         let told = match crowd.count {
             1 => format!("{name}: {words}"),
-            many if took < AT_ONCE => format!("{name}: {many} {words}"),
+            many if took < SOON => format!("{name}: {many} {words}"),
             many => format!("{name}: {many} {words}, within {}", length_of_time(took)),
         };
         (crowd.entry, told)
@@ -54,8 +54,9 @@ mod tests {
         assert_eq!(take(0, "connected", 0), (0, "tabs: connected".to_string()));
         assert_eq!(take(5, "connected", 1), (0, "tabs: 2 connected".to_string()));
         assert_eq!(take(5, "ended: reset", 1), (1, "tabs: ended: reset".to_string()));
-        let (entry, told) = take(900, "connected", 2);
-        assert_eq!((entry, told.replace('\u{a0}', " ").as_str()), (0, "tabs: 3 connected, within 0.9 s"));
-        assert_eq!(take(1_901, "connected", 2), (2, "tabs: connected".to_string()), "they come later");
+        assert_eq!(take(1_005, "connected", 2), (0, "tabs: 3 connected".to_string()));
+        let (entry, told) = take(2_000, "connected", 2);
+        assert_eq!((entry, told.replace('\u{a0}', " ").as_str()), (0, "tabs: 4 connected, within 2 s"));
+        assert_eq!(take(3_001, "connected", 2), (2, "tabs: connected".to_string()), "they come later");
     }
 }

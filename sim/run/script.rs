@@ -189,10 +189,10 @@ fn nth_event(world: &World, nth: u32, matches: impl Fn(&Event) -> bool + 'static
     }
 }
 
-/// Whether an event is a sender's, or about one of its messages. Log records name its session, which ends with
+/// Whether an event is a sender's or a group's, or about one of its messages. Log records name its session, which ends with
 /// its name.
 fn is_of(event: &Event, sender: &str) -> bool {
-    let is_source = matches!(&event.source, Source::Sender(name) if name == sender);
+    let is_source = matches!(&event.source, Source::Sender(name) | Source::Peers(name) if name == sender);
     let is_session = match &event.fact {
         Fact::Log { record, .. } => {
             record.field("session").and_then(|session| session.rsplit(':').next()) == Some(sender)

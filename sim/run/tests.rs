@@ -196,3 +196,49 @@ fn the_clock_stays_where_it_jumped_to() {
         assert_eq!(clock().epoch_ms(), before + 3_600_000);
     });
 }
+
+/// What became of the peers called `tabs`, a line for each.
+fn peers(run: &RunResult) -> Vec<String> {
+    let line = |event: &Event| {
+        let what = match &event.fact {
+            Fact::PeerConnected { place, .. } => (*place).to_string(),
+            Fact::PeerTurnedAway { how, .. } | Fact::PeerEnded { how, .. } => how.clone(),
+            _ => return None,
+        };
+        Some(format!("{} {what}", event.fact.name()))
+    };
+    run.timeline.iter().filter_map(line).collect()
+}
+
+const TABS: &str = "[peers.tabs]\nkind = \"never-answers-close\"\ncount = 3\narrive = \"0ms\"\n";
+
+#[test]
+fn peers_arrive_by_themselves_unless_a_step_lets_them_in() {
+    let connected = "peer.connected authenticated";
+    assert_eq!(peers(&played(TABS)), [connected; 3]);
+    let waves = "[[steps]]\nat = \"5s\"\ndo = \"peers-arrive\"\npeers = \"tabs\"\n".repeat(2);
+    let run = played(&format!("{TABS}{waves}"));
+    assert_eq!((run.verdict, peers(&run)), (Verdict::Pass, vec![connected.to_string(); 6]));
+    let first = happened(&run, |fact| fact.name() == "peer.connected")[0].at;
+    assert!(first > Duration::from_secs(5), "{first:?}");
+}
+
+#[test]
+fn steps_end_the_connections_of_peers_and_say_when_there_was_none() {
+    let step = |verb: &str| format!("{TABS}[[steps]]\nat = \"5s\"\ndo = \"{verb}\"\npeers = \"tabs\"\n");
+    assert_eq!(peers(&played(&step("peers-leave")))[3..], ["peer.ended left"; 3]);
+    assert_eq!(peers(&played(&step("peers-reset")))[3..], ["peer.ended reset by itself"; 3]);
+    let twice = format!(
+        "{}{}",
+        step("peers-leave"),
+        "[[steps]]\nat = \"6s\"\ndo = \"peers-reset\"\npeers = \"tabs\"\n"
+    );
+    assert!(inconclusive(&twice).ends_with("none of the peers tabs was connected at that moment"));
+}
+
+#[test]
+fn peers_that_never_came_as_far_as_they_go_are_no_evidence() {
+    // Nobody listens any more when they arrive.
+    let late = TABS.replace("\"0ms\"", "\"10s\"") + "[[steps]]\nat = \"1s\"\ndo = \"service-stop\"\n";
+    assert_eq!(inconclusive(&late), "none of the peers tabs ever came as far as its kind goes");
+}

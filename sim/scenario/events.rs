@@ -6,16 +6,18 @@
 
 use super::error::nearest_within;
 
-/// Whether events of a name belong to a sender, so that a step can wait for one sender's with `of`.
+/// Whom events of a name belong to, so that a step can wait for those of one of them with `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// They are a sender's, or about one of its messages.
     Sender,
-    /// They cannot be told apart by sender.
+    /// They are a rude peer's, and can be told apart by its group.
+    Peers,
+    /// They cannot be told apart.
     Nobody,
 }
 
-use About::{Nobody, Sender};
+use About::{Nobody, Peers, Sender};
 
 /// How the meaning of an event begins that is the gateway's own word, a log record, and no observation.
 #[cfg(test)]
@@ -43,9 +45,9 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ),
     ("reply.received", Sender, "a reply reached its sender"),
     ("notice.received", Sender, "an error or a notice reached a sender"),
-    ("peer.connected", Nobody, "a rude peer has come as far as its kind goes"),
-    ("peer.turned-away", Nobody, "a rude peer did not come that far: refused, or cut off on the way"),
-    ("peer.ended", Nobody, "a rude peer's connection ended"),
+    ("peer.connected", Peers, "a rude peer has come as far as its kind goes"),
+    ("peer.turned-away", Peers, "a rude peer did not come that far: refused, or cut off on the way"),
+    ("peer.ended", Peers, "a rude peer's connection ended"),
     (
         "conversation.heard",
         Nobody,
@@ -210,9 +212,9 @@ pub(super) fn check(name: &str) -> Result<(), Option<&'static str>> {
     }
 }
 
-/// Whether `of` can narrow down events called `name`. Names that are not known are log records without a sender.
-pub(super) fn has_sender(name: &str) -> bool {
-    EVENTS.iter().any(|(known, about, _)| *known == name && *about == Sender)
+/// Whose events called `name` `of` can count. Names that are not known are log records without a sender.
+pub(super) fn about(name: &str) -> About {
+    EVENTS.iter().find(|(known, ..)| *known == name).map_or(Nobody, |(_, about, _)| *about)
 }
 
 /// Whether `path` can narrow down events called `name`: they are operations of the disk.

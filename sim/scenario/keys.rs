@@ -334,7 +334,12 @@ pub(super) const STEP: &[Key] = &[
     key("at", Shape::Range, Optional, "When, since the world began"),
     key("on", Shape::Event, Optional, "Instead of `at`: the event to wait for"),
     key("nth", Shape::Whole(1, 1_000_000), Default("1"), "With `on`: which of these events, counted from 1"),
-    key("of", Shape::Sender, Optional, "With `on`: only events of this sender, or about its messages, count"),
+    key(
+        "of",
+        Shape::Sender,
+        Optional,
+        "With `on`: only events of this sender, or about its messages, or of this group of peers, count",
+    ),
     key(
         "path",
         Shape::Text,

@@ -63,11 +63,16 @@ pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Opt
         "peers-reset" => |peers| Verb::PeersReset { peers },
         _ => return Ok(None),
     };
-    let name = table.get("peers", text)?;
+    Ok(Some(verb(group_named(table, "peers", world)?)))
+}
+
+/// The group that the value of `key` names.
+pub(super) fn group_named(table: &Table<'_>, key: &str, world: &World<'_>) -> Read<String> {
+    let name = table.get(key, text)?;
     if world.peers.contains_key(&name) {
-        return Ok(Some(verb(name)));
+        return Ok(name);
     }
-    let problem = Problem::at(table.span_of("peers"), format!("unknown peers `{name}`"))
+    let problem = Problem::at(table.span_of(key), format!("unknown peers `{name}`"))
         .label("no group of peers has this name");
     Err(match nearest(&name, world.peers.keys().map(String::as_str)) {
         Some(close) => problem.help(format!("did you mean `{close}`?")),

@@ -19,8 +19,8 @@ use super::table::{
     wrong_type,
 };
 use super::{
-    Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb, When,
-    events, limits,
+    About, Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb,
+    When, events, limits,
 };
 
 /// What steps may refer to.
@@ -144,14 +144,15 @@ fn when(table: &Table<'_>, world: &World<'_>) -> Read<When> {
 
 fn anchor(table: &Table<'_>, world: &World<'_>) -> Read<Anchor> {
     let event = table.get("on", event)?;
-    let of = match table.span_of_key("of") {
-        Some(span) if !events::has_sender(&event) => {
+    let of = match (table.span_of_key("of"), events::about(&event)) {
+        (None, _) => None,
+        (Some(_), About::Sender) => Some(sender(table, "of", world)?),
+        (Some(_), About::Peers) => Some(read_peers::group_named(table, "of", world)?),
+        (Some(span), About::Nobody) => {
             return Err(Problem::at(span, format!("`of` can never be met by `{event}`"))
                 .label("these events do not name a sender")
                 .help("leave it out, or wait for an event of a sender, such as `run.started`."));
         }
-        Some(_) => Some(sender(table, "of", world)?),
-        None => None,
     };
     let path = match table.span_of_key("path") {
         Some(span) if !events::has_path(&event) => {

@@ -201,7 +201,11 @@ fn of_words(key: &str, words: &[(&str, &str)]) -> String {
 fn of_events(said: bool) -> String {
     let chosen = EVENTS.iter().filter(|(_, _, meaning)| meaning.starts_with(events::SAID) == said);
     let row = |(name, about, meaning): &(&str, About, &str)| {
-        let of = if *about == About::Sender { "yes" } else { "" };
+        let of = match about {
+            About::Sender => "yes",
+            About::Peers => "a group",
+            About::Nobody => "",
+        };
         [code(name), of.to_string(), meaning.strip_prefix(events::SAID).unwrap_or(meaning).to_string()]
     };
     rows(["Event", "`of`", "It happens when"], chosen.map(row))

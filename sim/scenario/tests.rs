@@ -176,6 +176,7 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ),
     ("transcript of nobody", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"dead\"\ntranscript-of = \"bob\""),
     ("unknown owner", "at = \"1s\"\ndo = \"leave-lock\"\nowner = \"alive\""),
+    ("events of a group that is none", "on = \"peer.ended\"\nof = \"ann\"\ndo = \"kill\""),
     ("peers without a group", "at = \"1s\"\ndo = \"peers-reset\""),
     ("unknown peers", "at = \"1s\"\ndo = \"peers-leave\"\npeers = \"tab\"\n[peers.tabs]\nkind = \"bare\""),
     ("undeclared peers", "at = \"1s\"\ndo = \"peers-arrive\"\npeers = \"tabs\""),
