@@ -64,6 +64,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         test("command: a missing path is refused", a_missing_path_is_refused),
         test("command: help is no error", help_is_no_error),
         test("command: the exit status tells how it went", the_exit_status_tells_how_it_went),
+        test("command: a cell of a matrix is run again alone", a_cell_of_a_matrix_is_run_again_alone),
     ]);
     tests
 }
@@ -111,6 +112,22 @@ fn help_is_no_error() {
         assert_eq!((outcome.status, outcome.err.as_str()), (Some(0), ""), "{args:?}");
         assert!(outcome.out.contains("gatesim"), "{args:?}: {}", outcome.out);
     }
+}
+
+fn a_cell_of_a_matrix_is_run_again_alone() {
+    let matrix = "scenarios/lifecycle/every-signal-every-supervisor.toml";
+    let profile = "planted:close-waits-for-peers";
+    let args = ["run", matrix, "--profile", profile, "--cell", "signal=SIGUSR1,sender=never-closes"];
+    let all = gatesim_command(&args);
+    assert_eq!(all.status, Some(1), "{}{}", all.out, all.err);
+    assert!(all.out.contains("6 cells: how each shutdown went"), "{}", all.out);
+    let replay = all.out.lines().find_map(|line| line.trim().strip_prefix("replay   gatesim "));
+    let replay: Vec<_> = replay.expect("a command").split(' ').collect();
+    let one = gatesim_command(&replay);
+    assert_eq!(one.status, Some(1), "{replay:?}: {}{}", one.out, one.err);
+    assert!(one.out.contains("1 run, 0 as expected, 1 unexpected"), "{}", one.out);
+    let broken = one.out.lines().find(|line| line.contains("was still bound")).expect("what broke");
+    assert!(all.out.contains(broken), "{broken} is not in:\n{}", all.out);
 }
 
 fn the_exit_status_tells_how_it_went() {

@@ -14,6 +14,7 @@ mod log_promise;
 mod oracles;
 mod scenarios;
 mod schedules;
+mod schema;
 mod tidy;
 mod timelines;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         determinism::tests(),
         oracles::tests(),
         schedules::tests(),
+        schema::tests(),
         command::tests(),
         tidy::tests(),
     ];

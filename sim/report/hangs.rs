@@ -243,12 +243,13 @@ fn which(values: &BTreeSet<usize>, all: &IndexSet<&str>) -> String {
             all.iter().enumerate().filter(|(number, _)| chosen(*number)).map(|(_, name)| *name).collect();
         names.join(", ")
     };
-    if values.len() == all.len() && all.len() > 1 {
-        return "any".to_string();
+    match (values.len(), all.len() - values.len()) {
+        (2.., 0) => "any".to_string(),
+        (these, others @ 1..) if others * 2 <= these => {
+            format!("all but {}", names(&|number| !values.contains(&number)))
+        }
+        _ => names(&|number| values.contains(&number)),
     }
-    let [these, others] =
-        [names(&|number| values.contains(&number)), names(&|number| !values.contains(&number))];
-    if (all.len() - values.len()) * 2 <= values.len() { format!("all but {others}") } else { these }
 }
 
 /// How wide each column is: as its words need it, and less where they can be wrapped and there is no room.

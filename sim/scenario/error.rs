@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use miette::{Diagnostic, LabeledSpan, NamedSource};
 
 /// A scenario file that cannot be used. Rendered by `miette`, it shows the file, the line and a hint.
 #[derive(Clone, Debug, thiserror::Error, Diagnostic)]
@@ -17,12 +17,8 @@ pub struct ScenarioError {
     message: String,
     #[source_code]
     file: Option<Arc<NamedSource<String>>>,
-    #[label("{label}")]
-    span: Option<SourceSpan>,
-    label: String,
-    #[label("{also_label}")]
-    also: Option<SourceSpan>,
-    also_label: String,
+    #[label(collection)]
+    labels: Vec<LabeledSpan>,
     #[help]
     help: Option<String>,
 }
@@ -35,8 +31,7 @@ impl ScenarioError {
     }
 
     fn without_source(message: String, help: Option<String>) -> Self {
-        let (label, also_label) = (String::new(), String::new());
-        Self { message, file: None, span: None, label, also: None, also_label, help }
+        Self { message, file: None, labels: Vec::new(), help }
     }
 
     /// The file could be read and says something wrong. An empty file has no place to point at, and lines that
@@ -58,14 +53,12 @@ impl ScenarioError {
         }
         let length = end - start;
         let also = problem.also.filter(|(span, _)| span.end <= text.len() && is_showable(text, span.clone()));
-        let (also, also_label) = also.unzip();
+        let here = LabeledSpan::new_primary_with_span(Some(problem.label), (start, length));
+        let there = also.map(|(span, label)| LabeledSpan::new_with_span(Some(label), span));
         Self {
             message,
             file: Some(Arc::new(NamedSource::new(name, text.to_string()))),
-            span: Some((start, length).into()),
-            label: problem.label,
-            also: also.map(Into::into),
-            also_label: also_label.unwrap_or_default(),
+            labels: std::iter::once(here).chain(there).collect(),
             help: problem.help,
         }
     }

@@ -139,3 +139,12 @@ fn of_several_shutdowns_the_longest_counts() {
     run.shutdowns.clear();
     assert_eq!(Went::of(&run).words()[3], "was not asked to end");
 }
+
+#[test]
+fn values_are_called_by_the_shorter_list() {
+    let all: IndexSet<&str> = ["a", "b", "c", "d"].into_iter().collect();
+    let words = |numbers: &[usize]| which(&numbers.iter().copied().collect(), &all);
+    assert_eq!([words(&[0]), words(&[0, 3]), words(&[0, 1, 3])], ["a", "a, d", "all but c"]);
+    assert_eq!(words(&[0, 1, 2, 3]), "any");
+    assert_eq!(which(&BTreeSet::from([0]), &["a"].into_iter().collect()), "a", "there is no other");
+}
