@@ -186,3 +186,6 @@ fn start_ourselves(env: &Env) -> Result<(), RelaunchError> {
     let started = env.process().spawn_detached(Detached::Successor);
     started.map(drop).map_err(|source| RelaunchError::Refused { order, source })
 }
+
+#[cfg(test)]
+mod tests;
