@@ -17,6 +17,7 @@ mod deaths;
 mod determinism;
 mod disks;
 mod links;
+mod neighbours;
 mod processes;
 mod streams;
 
