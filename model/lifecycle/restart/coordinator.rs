@@ -22,7 +22,7 @@ use super::preflight::Preflight;
 use super::request::{Mode, Patience, Request, RequestId, Source};
 use super::settings::Settings;
 use super::signals::{Authorisation, Insistence};
-use super::waiting::{Budget, Open};
+use super::waiting::Open;
 use super::{Generation, Moment};
 
 /// The longest delay that a request may ask for.
@@ -34,7 +34,7 @@ const MAX_OPEN: usize = 256;
 enum Phase {
     Starting,
     Serving,
-    Ordered { token: Token, budget: Budget, expires: Moment, tries: u32 },
+    Ordered { token: Token, manner: Manner, expires: Moment, tries: u32 },
     Draining { terms: DrainTerms },
     Stopping,
 }
@@ -122,14 +122,16 @@ impl Coordinator {
         self.push(id, request, due);
         let action = match self.phase {
             Phase::Serving => self.decide(now, inventory),
-            Phase::Ordered { .. } | Phase::Draining { .. } if mode == Mode::Force => self.hurry(now),
-            _ => None,
+            Phase::Ordered { .. } | Phase::Draining { .. } => self.hurry(now, mode),
+            Phase::Starting | Phase::Stopping => None,
         }
         .or(action);
         let ordered = matches!(self.phase, Phase::Ordered { .. });
         let status = match joined {
             Some(onto) => Status::Coalesced { onto, due: self.due_from(now) },
-            None if ordered || inventory.is_idle(self.generation, self.policy) => Status::Scheduled { due },
+            None if ordered || mode == Mode::Force || inventory.is_idle(self.generation, self.policy) => {
+                Status::Scheduled { due }
+            }
             None => Status::Deferred { due, limit: self.open.last().and_then(Open::limit) },
         };
         Decision { request: id, status, cooldown, action }
@@ -161,9 +163,9 @@ impl Coordinator {
     /// A restart signal has arrived.
     pub fn signal(&mut self, now: Moment, inventory: &Inventory) -> SignalDecision {
         let action = self.catch_up(now, inventory);
-        if let Phase::Ordered { token, budget, .. } = self.phase {
+        if let Phase::Ordered { token, manner, .. } = self.phase {
             if self.authorisation.take(now) {
-                let heard = Heard::Own(self.begin_drain(now, token, budget));
+                let heard = Heard::Own(self.begin_drain(now, token, manner));
                 return SignalDecision { heard, insistent: false, action: None };
             }
             if self.policy.cycle_token == CycleToken::StuckOnExpiry {
@@ -190,11 +192,11 @@ impl Coordinator {
     /// Errors: the order is not in force: its time was over and it was given anew, or a stop overtook it.
     pub fn drain_began(&mut self, now: Moment, token: Token) -> Result<DrainTerms, StaleOrder> {
         match self.phase {
-            Phase::Ordered { token: given, budget, expires, .. } if given == token => {
+            Phase::Ordered { token: given, manner, expires, .. } if given == token => {
                 if now >= expires && self.policy.cycle_token == CycleToken::StuckOnExpiry {
                     return Err(StaleOrder(token));
                 }
-                Ok(self.begin_drain(now, token, budget))
+                Ok(self.begin_drain(now, token, manner))
             }
             Phase::Draining { terms } if terms.token == token => Ok(terms),
             _ => Err(StaleOrder(token)),
@@ -379,12 +381,8 @@ impl Coordinator {
         match self.phase {
             Phase::Starting | Phase::Draining { .. } | Phase::Stopping => None,
             Phase::Serving => self.decide(now, inventory),
-            Phase::Ordered { budget, expires, tries, .. } if now >= expires => {
-                self.expire(now, budget, tries);
-                match self.phase {
-                    Phase::Ordered { token, .. } => Some(restart(token, budget.manner)),
-                    _ => None,
-                }
+            Phase::Ordered { manner, expires, tries, .. } if now >= expires => {
+                self.expire(now, manner, tries)
             }
             Phase::Ordered { .. } => None,
         }
@@ -392,18 +390,18 @@ impl Coordinator {
 
     /// Nobody took the order in time. It is given anew, and given up after some tries: an order that stands for ever
     /// would swallow every later request (openclaw/openclaw#79577).
-    fn expire(&mut self, now: Moment, budget: Budget, tries: u32) {
+    fn expire(&mut self, now: Moment, manner: Manner, tries: u32) -> Option<Action> {
         if self.policy.cycle_token == CycleToken::StuckOnExpiry {
-            return;
+            return None;
         }
         self.authorisation.revoke();
         if tries < self.settings.tries {
-            self.give_order(now, budget, tries + 1);
-            return;
+            return Some(self.give_order(now, manner, tries + 1));
         }
         self.phase = Phase::Serving;
         let waiting_for = format!("nobody took the order to restart, which was given {tries} times");
         self.end_where(&Ending::TimedOut { waiting_for }, |_| true);
+        None
     }
 
     /// Whether the requests that wait are to be followed now.
@@ -421,9 +419,8 @@ impl Coordinator {
             self.give_up(now, inventory);
             return None;
         };
-        let budget = self.budget(now, manner);
         self.last_order = Some(now);
-        Some(restart(self.give_order(now, budget, 1), manner))
+        Some(self.give_order(now, manner, 1))
     }
 
     /// Ends the requests that would rather have no restart than interrupt anything.
@@ -438,68 +435,59 @@ impl Coordinator {
         }
     }
 
-    fn give_order(&mut self, now: Moment, budget: Budget, tries: u32) -> Token {
+    fn give_order(&mut self, now: Moment, manner: Manner, tries: u32) -> Action {
         self.orders += 1;
         let token = Token { generation: self.generation, number: self.orders };
         let expires = now + self.settings.token_grace;
         self.authorisation.give(now, self.settings.token_grace);
-        self.phase = Phase::Ordered { token, budget, expires, tries };
-        token
+        self.phase = Phase::Ordered { token, manner, expires, tries };
+        Action::Restart(Order { token, manner })
     }
 
-    /// What a drain is given that follows from the requests that wait now.
-    fn budget(&self, now: Moment, manner: Manner) -> Budget {
-        let floor = self.settings.floor;
-        let none = Budget { manner, until: Some(now), floor: Duration::ZERO };
+    /// When a drain must be over that goes on at `now`, for the requests that there are; `None`: without limit.
+    fn deadline(&self, now: Moment, manner: Manner) -> Option<Moment> {
+        let floor = now + self.settings.floor;
         match (manner, self.policy.wait_budget) {
-            (Manner::Forced, _) => match self.policy.force_drain {
-                ForceDrain::Bounded => Budget { manner, until: Some(now), floor },
-                ForceDrain::Skipped => none,
-            },
-            (Manner::DrainAndMark, _) if self.policy.at_limit == AtLimit::Force => none,
+            (Manner::Forced, _) => Some(match self.policy.force_drain {
+                ForceDrain::Bounded => floor,
+                ForceDrain::Skipped => now,
+            }),
+            (Manner::DrainAndMark, _) if self.policy.at_limit == AtLimit::Force => Some(now),
             (_, WaitBudget::Shared) => {
                 let interrupting = self.first_limit(|open| open.request.mode.may_interrupt());
-                Budget { manner, until: interrupting.or_else(|| self.first_limit(|_| true)), floor }
+                Some(interrupting.or_else(|| self.first_limit(|_| true))?.max(floor))
             }
             (_, WaitBudget::EachInFull) => {
-                let full = self.open.iter().filter_map(|open| open.patience).min();
-                Budget { manner, until: full.map(|_| now), floor: full.unwrap_or_default() }
+                Some(now + self.open.iter().filter_map(|open| open.patience).min()?)
             }
         }
     }
 
-    fn begin_drain(&mut self, now: Moment, token: Token, budget: Budget) -> DrainTerms {
+    fn begin_drain(&mut self, now: Moment, token: Token, manner: Manner) -> DrainTerms {
         self.authorisation.revoke();
-        let terms = DrainTerms {
-            token,
-            manner: budget.manner,
-            deadline: budget.deadline(now),
-            may_interrupt: self.open.iter().any(|open| open.goes_ahead(self.policy)),
-        };
+        let deadline = self.deadline(now, manner);
+        let may_interrupt = self.open.iter().any(|open| open.goes_ahead(self.policy));
+        let terms = DrainTerms { token, manner, deadline, may_interrupt };
         self.phase = Phase::Draining { terms };
         terms
     }
 
-    /// A forced request has joined a restart that is under way: whatever is in hand has the shortest drain.
-    fn hurry(&mut self, now: Moment) -> Option<Action> {
-        let forced = self.budget(now, Manner::Forced);
-        match &mut self.phase {
-            Phase::Ordered { budget, .. } => {
-                *budget = forced;
-                None
-            }
-            Phase::Draining { terms } => {
-                let deadline = forced.deadline(now)?;
-                if terms.deadline.is_some_and(|earlier| earlier <= deadline) {
-                    return None;
-                }
-                terms.manner = Manner::Forced;
-                terms.may_interrupt = true;
-                terms.deadline = Some(deadline);
-                Some(Action::ShortenDrain { deadline })
-            }
-            Phase::Starting | Phase::Serving | Phase::Stopping => None,
+    /// A request has joined a restart that is under way, and may have less patience than the others.
+    fn hurry(&mut self, now: Moment, mode: Mode) -> Option<Action> {
+        if let Phase::Ordered { manner, .. } = &mut self.phase
+            && mode == Mode::Force
+        {
+            *manner = Manner::Forced;
         }
+        let Phase::Draining { mut terms } = self.phase else { return None };
+        let manner = if mode == Mode::Force { Manner::Forced } else { terms.manner };
+        let deadline = self.deadline(now, manner)?;
+        if !mode.may_interrupt() || terms.deadline.is_some_and(|earlier| earlier <= deadline) {
+            return None;
+        }
+        terms = DrainTerms { manner, deadline: Some(deadline), may_interrupt: true, ..terms };
+        self.phase = Phase::Draining { terms };
+        Some(Action::ShortenDrain { deadline })
     }
 
     /// A signal from outside, in history: past every deferral.
@@ -507,10 +495,10 @@ impl Coordinator {
         self.requests += 1;
         let id = RequestId { generation: self.generation, number: self.requests };
         self.push(id, Request::new(Source::Signal, Mode::Plain), now);
-        let budget = self.budget(now, Manner::Direct);
         self.last_order = Some(now);
-        let token = self.give_order(now, budget, 1);
-        self.begin_drain(now, token, budget)
+        self.orders += 1;
+        let token = Token { generation: self.generation, number: self.orders };
+        self.begin_drain(now, token, Manner::Direct)
     }
 }
 
@@ -538,8 +526,4 @@ impl Coordinator {
             |open: &&Open| !open.goes_ahead(self.policy) && open.limit().is_some_and(|limit| limit <= now);
         self.open.iter().find(is_at_limit).map(|open| open.id)
     }
-}
-
-const fn restart(token: Token, manner: Manner) -> Action {
-    Action::Restart(Order { token, manner })
 }

@@ -28,7 +28,7 @@ pub enum Refusal {
     /// (openclaw/openclaw#79577).
     #[error("the authorisation of this signal has expired")]
     Expired,
-    /// The edit of the configuration that asked for it was taken back.
+    /// The edit of the configuration that asked for it was taken back, or followed by one that no start would accept.
     #[error("the edit that asked for it was taken back")]
     EditReverted,
     /// As many requests as are kept wait for this restart already.

@@ -26,6 +26,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod watch;
 
 pub use coordinator::Coordinator;
 pub use decision::{
@@ -46,6 +47,7 @@ pub use reload::{Effect, Plan, changed_paths};
 
 pub use request::{Mode, Notice, Patience, Reason, Request, RequestId, Source};
 pub use settings::Settings;
+pub use watch::{ConfigWatch, Look, News, Sighting};
 
 /// A moment of monotonic time, since the process began. Means nothing in another process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

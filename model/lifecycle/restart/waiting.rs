@@ -1,9 +1,8 @@
-//! What waits: a request that has not ended, and the budget of the restart that will serve it.
+//! What waits: a request that has not ended, and how long it may.
 
 use std::time::Duration;
 
 use super::Moment;
-use super::decision::Manner;
 use super::outcome::Carried;
 use super::policy::{RestartPolicy, SafeAtLimit};
 use super::request::{Request, RequestId};
@@ -38,22 +37,5 @@ impl Open {
             reason: self.request.reason.clone(),
             notice: self.request.notice.clone(),
         }
-    }
-}
-
-/// What the drain of an ordered restart will be given.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    pub(super) manner: Manner,
-    /// When deferral and drain together are over; `None`: without limit.
-    pub(super) until: Option<Moment>,
-    /// What the drain has at least.
-    pub(super) floor: Duration,
-}
-
-impl Budget {
-    /// When a drain must be over that begins now.
-    pub(super) fn deadline(self, now: Moment) -> Option<Moment> {
-        Some(self.until?.max(now + self.floor))
     }
 }

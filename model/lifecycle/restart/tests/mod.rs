@@ -6,8 +6,11 @@ use std::time::Duration;
 use super::*;
 
 mod answers;
+mod histories;
 mod lives;
+mod reference;
 mod requests;
+mod table;
 
 const RPC: &str = "rpc";
 

@@ -120,6 +120,18 @@ fn force_shortens_a_drain_that_is_under_way_and_never_prolongs_it() {
 }
 
 #[test]
+fn who_joins_a_drain_with_less_patience_shortens_it() {
+    let settings = Settings::default().with_deferral_timeout_ms(0);
+    let mut life = Life::with(RestartPolicy::default(), settings);
+    let action = life.ask(Mode::Plain).action;
+    assert_eq!(life.take(action).deadline, None);
+    assert_eq!(life.ask(Mode::Safe).action, None);
+    let shorter = Some(Action::ShortenDrain { deadline: at(160) });
+    assert_eq!(life.ask(Mode::Wait(Patience::AtMost(secs(60)))).action, shorter);
+    assert_eq!(life.ask(Mode::Wait(Patience::AtMost(secs(90)))).action, None);
+}
+
+#[test]
 fn an_earlier_time_replaces_a_later_one() {
     let mut life = Life::new();
     let later = life.request(Request::new(Source::CommandLine, Mode::Plain).after(secs(50)));
