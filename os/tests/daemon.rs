@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
 
-#[allow(unreachable_pub, reason = "shared among the modules of this test binary")]
+#[allow(unreachable_pub, dead_code, reason = "shared among test binaries")]
 mod support;
 
 use support::client::{Client, Heard};

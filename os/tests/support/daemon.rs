@@ -1,7 +1,7 @@
 //! The daemon's process, and the place it lives in: a state directory, a configuration and a port.
 //!
-//! A daemon never outlives its test. Its log goes to a file, which no full pipe can stall, and is shown when the
-//! test fails.
+//! A daemon never outlives its test, not even as a corpse. Its log goes to a file, which no full pipe can stall, and
+//! is shown when the test fails.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,17 +23,42 @@ use super::soon;
 
 pub const TOKEN: &str = "open-sesame";
 
+const SERVICE_MARKER: &str = "OPENCLAW_SERVICE_MARKER";
+const SIGNS_OF_A_SUPERVISOR: [&str; 6] = [
+    SERVICE_MARKER,
+    "INVOCATION_ID",
+    "OPENCLAW_NO_RESPAWN",
+    "OPENCLAW_WINDOWS_TASK_NAME",
+    "SYSTEMD_EXEC_PID",
+    "XPC_SERVICE_NAME",
+];
+
 /// Where one gateway after another may live.
 pub struct Home {
     room: TempDir,
     provider_port: u16,
     port: u16,
+    minded: Minded,
+}
+
+/// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
+/// again in the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minded {
+    BySupervisor,
+    ByNobody,
 }
 
 impl Home {
     pub fn new(provider: &Provider) -> Self {
         let room = tempfile::tempdir().expect("a temporary directory");
-        Self { room, provider_port: provider.port(), port: free_port() }
+        Self { room, provider_port: provider.port(), port: free_port(), minded: Minded::ByNobody }
+    }
+
+    /// The gateways that are launched from now on find themselves minded so.
+    pub fn minded(mut self, minded: Minded) -> Self {
+        self.minded = minded;
+        self
     }
 
     pub fn port(&self) -> u16 {
@@ -105,7 +130,15 @@ impl Home {
         fs::write(&config_path, config).expect("the configuration is written");
         let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
         let log = self.room.path().join(format!("life-{life}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        // Whoever minds the test does not mind the daemon.
+        for sign in SIGNS_OF_A_SUPERVISOR {
+            command.env_remove(sign);
+        }
+        if self.minded == Minded::BySupervisor {
+            command.env(SERVICE_MARKER, "test");
+        }
+        let child = command
             .arg("--config")
             .arg(&config_path)
             .env("RUST_LOG", "debug")
@@ -153,7 +186,19 @@ impl Daemon {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    async fn ready(&mut self) {
+    /// Waits until it has logged `words` so many times.
+    pub async fn logged(&mut self, words: &str, times: usize) {
+        let said = async {
+            while self.log().matches(words).count() < times {
+                assert!(self.lives(), "the daemon ended before it said {words:?}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(&format!("the daemon to say {words:?}"), said).await;
+    }
+
+    /// Waits until it answers that it is ready.
+    pub async fn ready(&mut self) {
         let answers = async {
             while readyz(self.port).await != Some(200) {
                 assert!(self.lives(), "the daemon ended before it was ready");
@@ -168,6 +213,18 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- log of the daemon on port {}\n{}---", self.port, self.log());
+        }
+        let _ = self.child.start_kill();
+        // The kernel needs a moment, and no runtime may be left to reap it.
+        let reaped = (0..1000).any(|_| {
+            let gone = !matches!(self.child.try_wait(), Ok(None));
+            if !gone {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            gone
+        });
+        if !reaped {
+            eprintln!("the daemon on port {} outlives SIGKILL", self.port);
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 pub mod client;
 pub mod daemon;
 pub mod provider;
+pub mod rude;
 
 /// How long anything may take that should happen at once. Generous, because test machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(15);
