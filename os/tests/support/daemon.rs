@@ -39,6 +39,7 @@ pub struct Home {
     provider_port: u16,
     port: u16,
     minded: Minded,
+    profile: &'static str,
 }
 
 /// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
@@ -52,12 +53,24 @@ pub enum Minded {
 impl Home {
     pub fn new(provider: &Provider) -> Self {
         let room = tempfile::tempdir().expect("a temporary directory");
-        Self { room, provider_port: provider.port(), port: free_port(), minded: Minded::ByNobody }
+        Self {
+            room,
+            provider_port: provider.port(),
+            port: free_port(),
+            minded: Minded::ByNobody,
+            profile: "hardened",
+        }
     }
 
     /// The gateways that are launched from now on find themselves minded so.
     pub fn minded(mut self, minded: Minded) -> Self {
         self.minded = minded;
+        self
+    }
+
+    /// The gateways that are launched from now on are of this profile.
+    pub fn profile(mut self, profile: &'static str) -> Self {
+        self.profile = profile;
         self
     }
 
@@ -141,6 +154,7 @@ impl Home {
         let child = command
             .arg("--config")
             .arg(&config_path)
+            .args(["--profile", self.profile])
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 
 pub mod client;
 pub mod daemon;
+pub mod life;
 pub mod provider;
 pub mod rude;
 

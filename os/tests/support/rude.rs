@@ -4,11 +4,15 @@
 //! follow those of the simulator's scenarios. What a socket option can do is done by the socket; nothing here uses a
 //! WebSocket library, which would be polite.
 
+use std::cell::Cell;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::json;
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
@@ -18,8 +22,13 @@ use super::soon;
 
 /// The pause between two bytes of what drips.
 const DRIP: Duration = Duration::from_millis(20);
+/// The pause between two attempts to connect.
+const IMPATIENCE: Duration = Duration::from_millis(5);
 /// A receive buffer that is full at once.
 const TINY_BUFFER: u32 = 4096;
+/// As on the worst of roads. The other side's send buffer is made to hold a number of segments, which on loopback are
+/// megabytes otherwise.
+const TINY_SEGMENT: u32 = 536;
 
 const PROBE: &str = "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n";
 const UPGRADE: &str = "GET / HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -106,10 +115,10 @@ pub struct Parting {
 }
 
 impl RudePeer {
-    /// Connects to the gateway on `port` and goes on until its rudeness has begun. One that never reads follows the
-    /// conversation `session`.
-    pub async fn begin(rudeness: Rudeness, port: u16, session: &str) -> Self {
-        let conduct = soon(&format!("{rudeness:?} to begin"), begin(rudeness, port, session)).await;
+    /// Connects to the gateway on `port` and goes on until its rudeness has begun. One that never reads follows
+    /// the conversations `sessions`.
+    pub async fn begin(rudeness: Rudeness, port: u16, sessions: &[&str]) -> Self {
+        let conduct = soon(&format!("{rudeness:?} to begin"), begin(rudeness, port, sessions)).await;
         Self { rudeness, conduct: conduct.expect("the gateway serves it so far") }
     }
 
@@ -117,10 +126,32 @@ impl RudePeer {
         self.rudeness
     }
 
-    /// To be called when the gateway should be rid of it: waits for the end of its connection.
+    /// Whether the gateway has bytes for it that do not leave, because there is no room for them. Of a system that does
+    /// not show the queues of its sockets it is believed.
+    pub fn window_is_full(&self) -> bool {
+        let Conduct::Idle(Wire(socket)) = &self.conduct else { return false };
+        let (ours, theirs) =
+            (socket.local_addr().expect("bound").port(), socket.peer_addr().expect("connected").port());
+        match fs::read_to_string("/proc/net/tcp") {
+            Ok(table) => table.lines().skip(1).any(|line| {
+                let fields: Vec<_> = line.split_ascii_whitespace().collect();
+                fields[1].ends_with(&format!(":{theirs:04X}"))
+                    && fields[2].ends_with(&format!(":{ours:04X}"))
+                    && !fields[4].starts_with("00000000:")
+            }),
+            Err(_) => true,
+        }
+    }
+
+    /// To be called when the gateway should be rid of it: waits for the end of its connection. One that opens others
+    /// stops doing so.
     pub async fn end(self) -> Parting {
         let parting = async {
             match self.conduct {
+                Conduct::Busy(task) if self.rudeness == Rudeness::ResetsInTheMiddle => {
+                    task.abort();
+                    Parting { end: End::ByPeer, told: false }
+                }
                 Conduct::Idle(wire) => wire.outlast().await,
                 Conduct::Busy(task) => task.await.expect("it does not panic"),
             }
@@ -129,8 +160,9 @@ impl RudePeer {
     }
 }
 
-async fn begin(rudeness: Rudeness, port: u16, session: &str) -> io::Result<Conduct> {
-    let wire = Wire::connect(port, (rudeness == Rudeness::NeverReads).then_some(TINY_BUFFER)).await?;
+async fn begin(rudeness: Rudeness, port: u16, sessions: &[&str]) -> io::Result<Conduct> {
+    let wire =
+        Wire::connect(port, if rudeness == Rudeness::NeverReads { Room::Tiny } else { Room::Usual }).await?;
     let busy = match rudeness {
         Rudeness::SilentAfterConnect => return Ok(Conduct::Idle(wire)),
         Rudeness::HalfUpgrade => {
@@ -148,8 +180,10 @@ async fn begin(rudeness: Rudeness, port: u16, session: &str) -> io::Result<Condu
         }
         Rudeness::NeverReads => {
             wire.identify().await?;
-            wire.request("chat.history", json!({"sessionKey": session})).await?;
-            wire.hear(b"\"messages\"").await?;
+            for session in sessions {
+                wire.request("chat.history", json!({"sessionKey": session})).await?;
+                wire.hear(b"\"messages\"").await?;
+            }
             return Ok(Conduct::Idle(wire));
         }
         Rudeness::SilentAfterUpgrade => {
@@ -178,15 +212,60 @@ async fn begin(rudeness: Rudeness, port: u16, session: &str) -> io::Result<Condu
     Ok(Conduct::Busy(busy))
 }
 
+/// Clients that connect again as soon as their connection has ended.
+pub struct Storm {
+    clients: usize,
+    connected: Rc<Cell<usize>>,
+}
+
+impl Storm {
+    pub fn begin(clients: usize, port: u16) -> Self {
+        let connected = Rc::<Cell<usize>>::default();
+        for _ in 0..clients {
+            spawn_local(come_back(port, connected.clone()));
+        }
+        Self { clients, connected }
+    }
+
+    /// Resolves while all of them are welcome clients.
+    pub async fn all_connected(&self) {
+        while self.connected.get() < self.clients {
+            sleep(DRIP).await;
+        }
+    }
+}
+
+async fn come_back(port: u16, connected: Rc<Cell<usize>>) {
+    loop {
+        if let Ok(wire) = Wire::connect(port, Room::Usual).await
+            && wire.identify().await.is_ok()
+        {
+            connected.set(connected.get() + 1);
+            // A client like others, but for the answer to the close frame.
+            let _ = wire.hear(GOODBYE).await;
+            connected.set(connected.get() - 1);
+        }
+        sleep(IMPATIENCE).await;
+    }
+}
+
+/// How much a socket takes in before it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Usual,
+    Tiny,
+}
+
 /// A socket, and the little of the protocol that rudeness needs.
 struct Wire(TcpStream);
 
 impl Wire {
-    async fn connect(port: u16, receive_buffer: Option<u32>) -> io::Result<Self> {
+    async fn connect(port: u16, room: Room) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if let Some(bytes) = receive_buffer {
-            // Before the connection: the window is agreed upon then.
-            socket.set_recv_buffer_size(bytes)?;
+        if room == Room::Tiny {
+            // Before the connection: both are agreed upon then.
+            socket.set_recv_buffer_size(TINY_BUFFER)?;
+            SockRef::from(&socket).set_tcp_mss(TINY_SEGMENT)?;
         }
         let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         stream.set_nodelay(true)?;
@@ -301,21 +380,23 @@ impl Wire {
         }
     }
 
-    /// Resets this connection and others that it opens, until nobody listens any more.
+    /// Resets this connection, and others that it opens for as long as the task lives.
     async fn reset_again_and_again(self, port: u16) -> Parting {
-        let mut wire = self;
+        let mut wire = Some(self);
         for turn in 0.. {
-            // The gateway may be on its way out, here and below.
-            let _ = wire.say(b"GET /hea").await;
-            wire.reset();
-            sleep(DRIP).await;
-            let Ok(next) = Self::connect(port, None).await else { break };
-            wire = next;
-            if turn % 2 == 0 && wire.identify().await.is_ok() {
-                let _ = wire.say(HEAD_OF_A_LONG_FRAME).await;
+            // The gateway may be on its way out, or not yet back.
+            if let Some(wire) = wire.take() {
+                if turn % 2 == 0 && wire.identify().await.is_ok() {
+                    let _ = wire.say(HEAD_OF_A_LONG_FRAME).await;
+                } else {
+                    let _ = wire.say(b"GET /hea").await;
+                }
+                wire.reset();
             }
+            sleep(DRIP).await;
+            wire = Self::connect(port, Room::Usual).await.ok();
         }
-        Parting { end: End::ByPeer, told: false }
+        unreachable!("there is always another turn")
     }
 
     /// Drops the connection without a word.
