@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{self, Output, Stdio};
+use std::process::{self, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -71,6 +71,12 @@ impl Home {
     /// The gateways that are launched from now on are of this profile.
     pub fn profile(mut self, profile: &'static str) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// The gateways that are launched from now on take this port.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -193,7 +199,12 @@ impl Daemon {
 
     /// Waits for its end; gives its exit status, `None` when a signal killed it.
     pub async fn ended(&mut self) -> Option<i32> {
-        soon("the daemon to end", self.child.wait()).await.expect("it is our child").code()
+        self.end().await.code()
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self) -> ExitStatus {
+        soon("the daemon to end", self.child.wait()).await.expect("it is our child")
     }
 
     pub fn lives(&mut self) -> bool {
