@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::OsClock;
+use crate::stderr;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +31,40 @@ pub enum Format {
 pub fn init(format: Format) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(io::stderr)
+        .with_writer(move || Line(format))
         // Would report a closed standard error on standard error, by a panic.
         .log_internal_errors(false);
     let _ = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).event_format(Text).try_init(),
         Format::Json => builder.with_ansi(false).event_format(Json).try_init(),
     };
+}
+
+/// Where one line goes. The subscriber writes each at once.
+struct Line(Format);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::write(line, |lost| lines_lost(self.0, lost))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The line in place of those that nobody took.
+fn lines_lost(format: Format, lost: u64) -> String {
+    let time = OsClock.wall();
+    match format {
+        Format::Text => format!("{time}  WARN log.lines-lost lines={lost}\n"),
+        Format::Json => {
+            let fields = json!({"lines": lost});
+            let line = json!({"time": time.to_string(), "level": "WARN", "event": "log.lines-lost", "fields": fields});
+            format!("{line}\n")
+        }
+    }
 }
 
 /// The name the source gave the event, or where it stands when it gave none.

@@ -144,7 +144,16 @@ impl Home {
         config.to_string()
     }
 
+    /// Starts a gateway here whose log goes elsewhere, without waiting. What it logs cannot be seen here then.
+    pub fn launch_logging_to(&self, log: Stdio) -> Daemon {
+        self.launch_in_full(self.port, &self.config(self.port), Some(log))
+    }
+
     fn launch_with(&self, port: u16, config: &str) -> Daemon {
+        self.launch_in_full(port, config, None)
+    }
+
+    fn launch_in_full(&self, port: u16, config: &str, log_to: Option<Stdio>) -> Daemon {
         let config_path = self.room.path().join(format!("config-{port}.json"));
         fs::write(&config_path, config).expect("the configuration is written");
         let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
@@ -164,7 +173,7 @@ impl Home {
             .env("RUST_LOG", "debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a log file"))
+            .stderr(log_to.unwrap_or_else(|| File::create(&log).expect("a log file").into()))
             .kill_on_drop(true)
             .spawn()
             .expect("the daemon starts");
@@ -192,9 +201,14 @@ impl Daemon {
         fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    /// Its process id, while nobody has seen it end.
+    pub fn pid(&self) -> Pid {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(pid.expect("it lives"), signal).expect("we may signal our child");
+        pid.expect("it lives")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("we may signal our child");
     }
 
     /// Waits for its end; gives its exit status, `None` when a signal killed it.
