@@ -3,6 +3,7 @@
 //! The gateway gives its events names (`run.started`) and few of them a message, so both formats lead with the
 //! name. `RUST_LOG` filters as usual; without it everything from `info` up is shown.
 
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
@@ -18,6 +19,8 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clock::OsClock;
 use crate::stderr;
 
+const DEFAULT_FILTER: &str = "info";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -27,10 +30,16 @@ pub enum Format {
     Json,
 }
 
-/// Sends the log of this process to standard error, for good. Does nothing when a log is already installed.
+/// Sends the log of this process to standard error, for good. Does nothing when a log is already installed. A filter
+/// that makes no sense is named there and replaced by the default.
 pub fn init(format: Format) {
+    let wanted = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = wanted.map(EnvFilter::try_new).transpose().unwrap_or_else(|error| {
+        stderr::say(&format!("gateway: {}: {error}; {DEFAULT_FILTER:?} it is", EnvFilter::DEFAULT_ENV));
+        None
+    });
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER)))
         .with_writer(move || Line(format))
         // Would report a closed standard error on standard error, by a panic.
         .log_internal_errors(false);

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use gateway::env::{ConnectionControl, Listener, LocalBoxFuture, Net, Stream};
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -29,6 +30,12 @@ const OUT_OF_RESOURCES_PAUSE: Duration = Duration::from_millis(100);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How often a listener says that it does not accept, while that goes on.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// How long a connection may be silent before its other end is asked whether it is there; how often then, and how many
+/// times in vain.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 6;
 
 /// The door to the network of the operating system.
 #[derive(Clone, Copy, Debug)]
@@ -160,13 +167,24 @@ fn is_out_of_resources(error: &io::Error) -> bool {
 
 fn stream(socket: TcpStream, peer: SocketAddr, place: Option<Place>) -> Stream {
     // Fails only when the connection has already ended, which the first read will tell.
-    let _ = socket.set_nodelay(true);
+    let _ = set_options(&socket);
     let shared = Rc::new(Shared {
         socket: RefCell::new(Some((socket, place))),
         reader: Cell::new(None),
         writer: Cell::new(None),
     });
     Stream::new(Box::new(OsConnection(shared.clone())), peer, shared)
+}
+
+/// No frame waits for the next one to fill a packet, and whoever vanished without a word is noticed, however long one
+/// would be silent.
+fn set_options(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    Ok(())
 }
 
 /// What the two owners of a connection share. `socket` is `None` from the abort on.
@@ -236,5 +254,23 @@ impl AsyncWrite for OsConnection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll(&self.0.writer, cx, |socket, cx| socket.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_kinds_of_connections_get_their_options() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let opened = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connects");
+        let (accepted, _) = listener.accept().await.expect("a connection");
+        for socket in [opened, accepted] {
+            set_options(&socket).expect("it is connected");
+            assert!(socket.nodelay().expect("can be asked"));
+            assert!(sockopt::socket_keepalive(&socket).expect("can be asked"));
+            assert_eq!(sockopt::tcp_keepidle(&socket).expect("can be asked"), KEEPALIVE_IDLE);
+        }
     }
 }

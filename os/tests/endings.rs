@@ -3,22 +3,23 @@
 //! What is checked is the exit status that a supervisor acts upon, what a client is told meanwhile, and that the next
 //! life finds port and state free.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 #[allow(unreachable_pub, dead_code, reason = "shared among test binaries")]
 mod support;
 
 use support::client::Client;
-use support::daemon::{Home, Minded, TOKEN};
-use support::life::{Ending, GONE_WITHIN, SESSIONS, gone, hears_goodbye, serves};
+use support::daemon::{Daemon, Home, Minded, TOKEN, put_program};
+use support::life::{Ending, GONE_WITHIN, SESSIONS, converses, gone, hears_goodbye, serves};
 use support::provider::{Pace, Provider, reply_to};
 use support::rude::{RudePeer, Rudeness};
-use support::run;
+use support::{run, soon};
 
 /// A stop during the drain of a restart makes it a stop, whoever would start the successor; the reply is finished.
 #[test]
@@ -137,4 +138,72 @@ fn a_signal_at_any_moment_of_the_start() {
         };
         join_all([(Signal::TERM, 0), (Signal::INT, 0), (Signal::USR1, 75)].map(ends)).await;
     });
+}
+
+/// A process that begins again a dozen times has no more open than it had at first.
+#[test]
+#[cfg(target_os = "linux")]
+fn restarts_in_place_leave_nothing_open() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        let home = Home::new(&provider).minded(Minded::ByNobody);
+        let mut daemon = home.start().await;
+        let open = |daemon: &Daemon| {
+            fs::read_dir(format!("/proc/{}/fd", daemon.pid().as_raw_nonzero())).expect("it lives").count()
+        };
+        let mut at_first = None;
+        for generation in 2..=12 {
+            let silent = [Rudeness::SilentAfterConnect, Rudeness::HalfUpgrade, Rudeness::IdleKeepAlive];
+            let rude = silent.map(|rudeness| RudePeer::begin(rudeness, home.port(), &SESSIONS));
+            let peers = join_all(rude).await;
+            serves(&home, &daemon).await;
+            daemon.signal(Signal::USR1);
+            daemon.logged("gateway.ready", generation).await;
+            for peer in peers {
+                peer.end().await;
+            }
+            let open = open(&daemon);
+            assert!(open <= *at_first.get_or_insert(open), "{open} are open, at first {at_first:?}");
+        }
+    });
+}
+
+/// A gateway that starts its own successor starts the program as it is by then, upgraded while it ran.
+#[test]
+fn a_detached_successor_is_the_program_as_it_is_now() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        let mut home = Home::new(&provider).minded(Minded::ByNobody).profile("openclaw-2026.5.3-1");
+        let program = home.install();
+        let mut first = home.start().await;
+        fs::remove_file(&program).expect("it was there");
+        put_program(&program);
+        first.signal(Signal::USR1);
+        assert_eq!(first.ended().await, Some(0));
+        let _stray = soon("the successor to hold the lock", successor(&home)).await;
+        home.is_served().await;
+        converses(Client::connect(home.port(), TOKEN).await, "who is there?").await;
+    });
+}
+
+/// A process that is nobody's child. Ends with the test.
+struct Stray(Pid);
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Whoever holds the lock of the state directory next.
+async fn successor(home: &Home) -> Stray {
+    loop {
+        let lock = fs::read(home.state().join("gateway.lock")).unwrap_or_default();
+        let payload: serde_json::Value = serde_json::from_slice(&lock).unwrap_or_default();
+        let pid = payload["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            return Stray(pid);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use super::provider::Provider;
 use super::soon;
 
 pub const TOKEN: &str = "open-sesame";
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
 
 const SERVICE_MARKER: &str = "OPENCLAW_SERVICE_MARKER";
 const SIGNS_OF_A_SUPERVISOR: [&str; 6] = [
@@ -40,6 +42,7 @@ pub struct Home {
     port: u16,
     minded: Minded,
     profile: &'static str,
+    program: PathBuf,
 }
 
 /// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
@@ -59,6 +62,7 @@ impl Home {
             port: free_port(),
             minded: Minded::ByNobody,
             profile: "hardened",
+            program: PathBuf::from(PROGRAM),
         }
     }
 
@@ -72,6 +76,13 @@ impl Home {
     pub fn profile(mut self, profile: &'static str) -> Self {
         self.profile = profile;
         self
+    }
+
+    /// Puts a copy of the program here, to be launched from now on; gives its place.
+    pub fn install(&mut self) -> PathBuf {
+        self.program = self.room.path().join("gateway");
+        put_program(&self.program);
+        self.program.clone()
     }
 
     /// The gateways that are launched from now on take this port.
@@ -101,6 +112,16 @@ impl Home {
         daemon
     }
 
+    /// Waits until whoever serves here is ready.
+    pub async fn is_served(&self) {
+        let answers = async {
+            while readyz(self.port).await != Some(200) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("somebody to be ready", answers).await;
+    }
+
     /// Starts a gateway on the same state and another port, without waiting.
     pub fn launch_second(&self) -> Daemon {
         self.launch_on(free_port())
@@ -116,7 +137,7 @@ impl Home {
     pub async fn sessions(&self, arguments: &[&str]) -> Output {
         let config_path = self.room.path().join("config-of-the-tool.json");
         fs::write(&config_path, self.config(self.port)).expect("the configuration is written");
-        let ended = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let ended = Command::new(PROGRAM)
             .arg("sessions")
             .args(arguments)
             .arg("--config")
@@ -158,7 +179,7 @@ impl Home {
         fs::write(&config_path, config).expect("the configuration is written");
         let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
         let log = self.room.path().join(format!("life-{life}.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        let mut command = Command::new(&self.program);
         // Whoever minds the test does not mind the daemon.
         for sign in SIGNS_OF_A_SUPERVISOR {
             command.env_remove(sign);
@@ -179,6 +200,14 @@ impl Home {
             .expect("the daemon starts");
         Daemon { child, port, config: config_path, log }
     }
+}
+
+/// Puts the program at `place`, where there is nothing.
+pub fn put_program(place: &Path) {
+    // It is large, and a link costs nothing, unless the temporary directory is on another disk.
+    fs::hard_link(PROGRAM, place)
+        .or_else(|_| fs::copy(PROGRAM, place).map(drop))
+        .expect("the program is there");
 }
 
 static NEXT_LIFE: AtomicU16 = AtomicU16::new(0);

@@ -3,6 +3,7 @@
 //! The bounds are the simulator's, plus what a busy test machine may add. They are stated here and nowhere else.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
@@ -95,7 +96,9 @@ pub async fn refused(port: u16) {
 
 /// A message and its reply. Whatever was asked of the daemon before has been done by then.
 pub async fn converses(mut client: Client, message: &str) -> Client {
-    let run = client.send(SESSIONS[0], message, message).await;
+    static MESSAGES: AtomicU64 = AtomicU64::new(0);
+    let key = format!("message-{}", MESSAGES.fetch_add(1, Ordering::Relaxed));
+    let run = client.send(SESSIONS[0], message, &key).await;
     assert_eq!(client.reply(&run).await.state, "final");
     client
 }
