@@ -11,6 +11,7 @@ use gateway::env::Env;
 
 mod clock;
 mod fs;
+mod limits;
 pub mod logs;
 mod neighbours;
 mod net;
@@ -18,13 +19,16 @@ mod panics;
 mod process;
 mod random;
 mod service;
+mod stderr;
 
 pub use clock::OsClock;
 pub use fs::OsFs;
+pub use limits::raise_open_files;
 pub use net::OsNet;
 pub use panics::exit_on_panic;
 pub use process::OsProcess;
 pub use random::OsRandom;
+pub use stderr::say;
 
 /// The real world, listening on the address `bind`. The doors that wait or spawn (network, signals, tasks) must
 /// be used inside a `LocalSet` of a tokio runtime with I/O and time enabled.

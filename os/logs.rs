@@ -3,6 +3,7 @@
 //! The gateway gives its events names (`run.started`) and few of them a message, so both formats lead with the
 //! name. `RUST_LOG` filters as usual; without it everything from `info` up is shown.
 
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
@@ -16,6 +17,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::OsClock;
+use crate::stderr;
+
+const DEFAULT_FILTER: &str = "info";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +30,50 @@ pub enum Format {
     Json,
 }
 
-/// Sends the log of this process to standard error, for good. Does nothing when a log is already installed.
+/// Sends the log of this process to standard error, for good. Does nothing when a log is already installed. A filter
+/// that makes no sense is named there and replaced by the default.
 pub fn init(format: Format) {
+    let wanted = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = wanted.map(EnvFilter::try_new).transpose().unwrap_or_else(|error| {
+        stderr::say(&format!("gateway: {}: {error}; {DEFAULT_FILTER:?} it is", EnvFilter::DEFAULT_ENV));
+        None
+    });
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(io::stderr)
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER)))
+        .with_writer(move || Line(format))
         // Would report a closed standard error on standard error, by a panic.
         .log_internal_errors(false);
     let _ = match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).event_format(Text).try_init(),
         Format::Json => builder.with_ansi(false).event_format(Json).try_init(),
     };
+}
+
+/// Where one line goes. The subscriber writes each at once.
+struct Line(Format);
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        stderr::write(line, |lost| lines_lost(self.0, lost))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The line in place of those that nobody took.
+fn lines_lost(format: Format, lost: u64) -> String {
+    let time = OsClock.wall();
+    match format {
+        Format::Text => format!("{time}  WARN log.lines-lost lines={lost}\n"),
+        Format::Json => {
+            let fields = json!({"lines": lost});
+            let line = json!({"time": time.to_string(), "level": "WARN", "event": "log.lines-lost", "fields": fields});
+            format!("{line}\n")
+        }
+    }
 }
 
 /// The name the source gave the event, or where it stands when it gave none.

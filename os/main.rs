@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gateway::env::{ExitCode, Process};
 use gateway::tool::{self, ToolCommand};
 use gateway::{Launch, policy};
-use gateway_os::{OsProcess, exit_on_panic, logs};
+use gateway_os::{OsProcess, exit_on_panic, logs, raise_open_files, say};
 use tokio::runtime;
 use tokio::task::LocalSet;
 
@@ -97,6 +97,7 @@ fn main() {
 
 /// Runs the gateway.
 fn serve(arguments: &Arguments) -> ExitCode {
+    raise_open_files();
     let config = arguments.config.as_ref().expect("clap asks for it");
     match launch(config, &arguments.profile) {
         Ok(launch) => live(gateway::run(gateway_os::env(arguments.bind), launch)),
@@ -159,7 +160,6 @@ fn live(life: impl Future<Output = ExitCode>) -> ExitCode {
 
 /// Says why nothing was started, in words rather than as a log event: it is for whoever typed the command.
 fn fail(code: ExitCode, why: &str) -> ExitCode {
-    // A closed standard error must not turn the status into that of a panic.
-    let _ = writeln!(io::stderr(), "gateway: {why}");
+    say(&format!("gateway: {why}"));
     code
 }

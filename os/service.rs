@@ -4,7 +4,9 @@
 //! order to be carried out: this process is what it is about.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::{env, io};
 
@@ -51,9 +53,19 @@ async fn run(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr
 
 /// Starts this program once more, with the same arguments and environment, in a process group of its own.
 pub(crate) fn spawn_successor() -> io::Result<Pid> {
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Command::new(program()?);
     command.args(env::args_os().skip(1)).stdin(Stdio::null()).process_group(0);
     command.spawn().map(|child| Pid(child.id()))
+}
+
+/// The file of this program, which may have been replaced by a newer one: that is the one to start then. Linux adds a
+/// word to the name of a file that is gone.
+fn program() -> io::Result<PathBuf> {
+    let path = env::current_exe()?;
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(name) if !path.exists() => Ok(PathBuf::from(OsStr::from_bytes(name))),
+        _ => Ok(path),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
 
-#[allow(unreachable_pub, reason = "shared among the modules of this test binary")]
+#[allow(unreachable_pub, dead_code, reason = "shared among test binaries")]
 mod support;
 
 use support::client::{Client, Heard};
@@ -202,51 +202,6 @@ fn a_broken_configuration_is_named_by_file_line_and_column() {
         assert!(log.contains(&*daemon.config().to_string_lossy()), "no file in: {log}");
         let names_the_place = log.contains(":3:") || (log.contains("line 3") && log.contains("column"));
         assert!(names_the_place, "no line and column in: {log}");
-    });
-}
-
-#[test]
-fn a_second_instance_on_the_same_state_gives_way() {
-    run(async {
-        let provider = Provider::start(Pace::FAST).await;
-        let home = Home::new(&provider);
-        let mut first = home.start().await;
-        let mut client = Client::connect(home.port(), TOKEN).await;
-        let mut second = home.launch_second();
-        assert_eq!(second.ended().await, Some(78));
-        assert!(first.lives());
-        let run = client.send("main", "who serves?", "key").await;
-        assert_eq!(client.reply(&run).await.text, reply_to("who serves?"));
-        Client::connect(home.port(), TOKEN).await;
-    });
-}
-
-#[test]
-fn connections_in_any_state_do_not_hold_up_the_end() {
-    run(async {
-        let provider = Provider::start(Pace::FAST).await;
-        let home = Home::new(&provider);
-        let mut daemon = home.start().await;
-        let mut sockets = Vec::new();
-        for said in ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n"] {
-            let mut socket =
-                TcpStream::connect((Ipv4Addr::LOCALHOST, home.port())).await.expect("it listens");
-            socket.write_all(said.as_bytes()).await.expect("taken");
-            sockets.push(socket);
-        }
-        let idle = sockets.last_mut().expect("three");
-        assert!(soon("an answer", idle.read(&mut [0; 1024])).await.expect("an answer") > 0);
-        let _unidentified = Client::open(home.port()).await;
-        let _deaf = Client::connect(home.port(), TOKEN).await;
-        let asked = Instant::now();
-        daemon.signal(Signal::TERM);
-        assert_eq!(daemon.ended().await, Some(0));
-        // A second of grace for the deaf; the rest is the machine's.
-        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-        assert!(is_free(home.port()));
-        for mut socket in sockets {
-            let _ = soon("the end of a connection", socket.read_to_end(&mut Vec::new())).await;
-        }
     });
 }
 

@@ -8,12 +8,13 @@ use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::env::{Env, Liveness, Pid, Signal, StartTime, Stream};
 use gateway_os::exit_on_panic;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal as OsSignal, getpid, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
@@ -284,10 +285,12 @@ fn the_wall_clock_is_the_machines() {
     assert!(read.abs_diff(now) < Duration::from_secs(5));
 }
 
+/// Set for the child process that [`panicking`] starts.
+const IS_CHILD: &str = "GATEWAY_OS_TEST_PANICS";
+
 /// Runs itself as a child process, which survives, and so succeeds, if the panic stays in its task.
 #[test]
 fn a_panic_in_a_task_ends_the_process_with_101() {
-    const IS_CHILD: &str = "GATEWAY_OS_TEST_PANICS";
     if std::env::var_os(IS_CHILD).is_some() {
         exit_on_panic();
         in_the_world(|env| async move {
@@ -296,12 +299,30 @@ fn a_panic_in_a_task_ends_the_process_with_101() {
         });
         return;
     }
-    let child = Command::new(std::env::current_exe().expect("this test binary"))
-        .args(["--exact", "a_panic_in_a_task_ends_the_process_with_101", "--nocapture"])
-        .env(IS_CHILD, "1")
-        .output()
-        .expect("starts");
+    let child = panicking().output().expect("starts");
     let said = String::from_utf8_lossy(&child.stderr);
     assert_eq!(child.status.code(), Some(101), "{said}");
     assert!(said.contains("the task's own words"), "{said}");
+}
+
+#[test]
+fn a_panic_that_nobody_reads_ends_the_process_all_the_same() {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let has_room = |writer: &io::PipeWriter| {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(writer, PollFlags::OUT)], Some(&at_once)).expect("can be asked") > 0
+    };
+    while has_room(&writer) {
+        writer.write_all(&[b'x'; 512]).expect("there is room");
+    }
+    let mut child = panicking().stdout(Stdio::null()).stderr(writer).spawn().expect("starts");
+    assert_eq!(child.wait().expect("is our child").code(), Some(101));
+    drop(reader);
+}
+
+/// This test program as a child process that panics.
+fn panicking() -> Command {
+    let mut child = Command::new(std::env::current_exe().expect("this test binary"));
+    child.args(["--exact", "a_panic_in_a_task_ends_the_process_with_101", "--nocapture"]).env(IS_CHILD, "1");
+    child
 }

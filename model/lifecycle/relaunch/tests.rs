@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::*;
 use crate::env::test_env::{World, on_paused_time};
-use crate::env::{Listener, LocalBoxFuture, Process, Signal, SignalStream, TaskControl};
+use crate::env::{
+    EndSignal, Listener, LocalBoxFuture, Process, ProcessEntry, ProcessId, Signal, SignalStream, TaskControl,
+};
 use crate::policy::Policies;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,6 +89,14 @@ impl Process for Door {
     fn liveness(&self, pid: Pid, _start: Option<StartTime>) -> Liveness {
         let has_ended = pid == OLD.pid && self.0.now() != ServiceState::Running;
         if has_ended || self.0.starts.get() > 0 { Liveness::Dead } else { Liveness::Alive }
+    }
+
+    fn look_up(&self, pid: Pid) -> Option<ProcessEntry> {
+        self.0.process.look_up(pid)
+    }
+
+    fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()> {
+        self.0.process.end_process(process, signal)
     }
 
     fn pid(&self) -> Pid {

@@ -29,6 +29,8 @@ pub enum Heard {
 pub struct Reply {
     /// `delta` events before it.
     pub deltas: usize,
+    /// The length of all texts heard of it, in bytes: each event has all of the reply so far.
+    pub heard: usize,
     /// `final`, `aborted` or `error`.
     pub state: String,
     pub text: String,
@@ -121,12 +123,14 @@ impl Client {
 
     /// Waits until `run` has ended.
     pub async fn reply(&mut self, run: &str) -> Reply {
-        let mut deltas = 0;
+        let (mut deltas, mut heard) = (0, 0);
         loop {
             let chat = self.chat_event(run).await;
+            let text = text(&chat["message"]);
+            heard += text.len();
             match chat["state"].as_str().expect("a state") {
                 "delta" => deltas += 1,
-                end => return Reply { deltas, state: end.to_string(), text: text(&chat["message"]) },
+                end => return Reply { deltas, heard, state: end.to_string(), text },
             }
         }
     }

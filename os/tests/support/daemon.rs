@@ -1,12 +1,12 @@
 //! The daemon's process, and the place it lives in: a state directory, a configuration and a port.
 //!
-//! A daemon never outlives its test. Its log goes to a file, which no full pipe can stall, and is shown when the
-//! test fails.
+//! A daemon never outlives its test, not even as a corpse. Its log goes to a file, which no full pipe can stall, and
+//! is shown when the test fails.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::process::{self, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -23,17 +23,72 @@ use super::soon;
 
 pub const TOKEN: &str = "open-sesame";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway");
+
+const SERVICE_MARKER: &str = "OPENCLAW_SERVICE_MARKER";
+const SIGNS_OF_A_SUPERVISOR: [&str; 6] = [
+    SERVICE_MARKER,
+    "INVOCATION_ID",
+    "OPENCLAW_NO_RESPAWN",
+    "OPENCLAW_WINDOWS_TASK_NAME",
+    "SYSTEMD_EXEC_PID",
+    "XPC_SERVICE_NAME",
+];
+
 /// Where one gateway after another may live.
 pub struct Home {
     room: TempDir,
     provider_port: u16,
     port: u16,
+    minded: Minded,
+    profile: &'static str,
+    program: PathBuf,
+}
+
+/// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
+/// again in the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minded {
+    BySupervisor,
+    ByNobody,
 }
 
 impl Home {
     pub fn new(provider: &Provider) -> Self {
         let room = tempfile::tempdir().expect("a temporary directory");
-        Self { room, provider_port: provider.port(), port: free_port() }
+        Self {
+            room,
+            provider_port: provider.port(),
+            port: free_port(),
+            minded: Minded::ByNobody,
+            profile: "hardened",
+            program: PathBuf::from(PROGRAM),
+        }
+    }
+
+    /// The gateways that are launched from now on find themselves minded so.
+    pub fn minded(mut self, minded: Minded) -> Self {
+        self.minded = minded;
+        self
+    }
+
+    /// The gateways that are launched from now on are of this profile.
+    pub fn profile(mut self, profile: &'static str) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Puts a copy of the program here, to be launched from now on; gives its place.
+    pub fn install(&mut self) -> PathBuf {
+        self.program = self.room.path().join("gateway");
+        put_program(&self.program);
+        self.program.clone()
+    }
+
+    /// The gateways that are launched from now on take this port.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
     }
 
     pub fn port(&self) -> u16 {
@@ -57,6 +112,16 @@ impl Home {
         daemon
     }
 
+    /// Waits until whoever serves here is ready.
+    pub async fn is_served(&self) {
+        let answers = async {
+            while readyz(self.port).await != Some(200) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon("somebody to be ready", answers).await;
+    }
+
     /// Starts a gateway on the same state and another port, without waiting.
     pub fn launch_second(&self) -> Daemon {
         self.launch_on(free_port())
@@ -78,7 +143,7 @@ impl Home {
     pub async fn sessions(&self, arguments: &[&str]) -> Output {
         let config_path = self.room.path().join("config-of-the-tool.json");
         fs::write(&config_path, self.config(self.port)).expect("the configuration is written");
-        let ended = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let ended = Command::new(PROGRAM)
             .arg("sessions")
             .args(arguments)
             .arg("--config")
@@ -106,28 +171,60 @@ impl Home {
         config.to_string()
     }
 
+    /// Starts a gateway here whose log goes elsewhere, without waiting. What it logs cannot be seen here then.
+    pub fn launch_logging_to(&self, log: Stdio) -> Daemon {
+        self.launch_in_full(self.port, &self.config(self.port), &[], Some(log))
+    }
+
     fn launch_with(&self, port: u16, config: &str) -> Daemon {
-        self.launch_in(port, config, &[])
+        self.launch_in_full(port, config, &[], None)
     }
 
     fn launch_in(&self, port: u16, config: &str, environment: &[(&str, &str)]) -> Daemon {
+        self.launch_in_full(port, config, environment, None)
+    }
+
+    fn launch_in_full(
+        &self,
+        port: u16,
+        config: &str,
+        environment: &[(&str, &str)],
+        log_to: Option<Stdio>,
+    ) -> Daemon {
         let config_path = self.room.path().join(format!("config-{port}.json"));
         fs::write(&config_path, config).expect("the configuration is written");
         let life = NEXT_LIFE.fetch_add(1, Ordering::Relaxed);
         let log = self.room.path().join(format!("life-{life}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        let mut command = Command::new(&self.program);
+        // Whoever minds the test does not mind the daemon.
+        for sign in SIGNS_OF_A_SUPERVISOR {
+            command.env_remove(sign);
+        }
+        if self.minded == Minded::BySupervisor {
+            command.env(SERVICE_MARKER, "test");
+        }
+        let child = command
             .arg("--config")
             .arg(&config_path)
+            .args(["--profile", self.profile])
             .env("RUST_LOG", "debug")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a log file"))
+            .stderr(log_to.unwrap_or_else(|| File::create(&log).expect("a log file").into()))
             .kill_on_drop(true)
             .spawn()
             .expect("the daemon starts");
         Daemon { child, port, config: config_path, log }
     }
+}
+
+/// Puts the program at `place`, where there is nothing.
+pub fn put_program(place: &Path) {
+    // It is large, and a link costs nothing, unless the temporary directory is on another disk.
+    fs::hard_link(PROGRAM, place)
+        .or_else(|_| fs::copy(PROGRAM, place).map(drop))
+        .expect("the program is there");
 }
 
 static NEXT_LIFE: AtomicU16 = AtomicU16::new(0);
@@ -150,20 +247,42 @@ impl Daemon {
         fs::read(&self.log).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    /// Its process id, while nobody has seen it end.
+    pub fn pid(&self) -> Pid {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(pid.expect("it lives"), signal).expect("we may signal our child");
+        pid.expect("it lives")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("we may signal our child");
     }
 
     /// Waits for its end; gives its exit status, `None` when a signal killed it.
     pub async fn ended(&mut self) -> Option<i32> {
-        soon("the daemon to end", self.child.wait()).await.expect("it is our child").code()
+        self.end().await.code()
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self) -> ExitStatus {
+        soon("the daemon to end", self.child.wait()).await.expect("it is our child")
     }
 
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
+    /// Waits until it has logged `words` so many times.
+    pub async fn logged(&mut self, words: &str, times: usize) {
+        let said = async {
+            while self.log().matches(words).count() < times {
+                assert!(self.lives(), "the daemon ended before it said {words:?}");
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(&format!("the daemon to say {words:?}"), said).await;
+    }
+
+    /// Waits until it answers that it is ready.
     pub async fn ready(&mut self) {
         let answers = async {
             while readyz(self.port).await != Some(200) {
@@ -179,6 +298,18 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- log of the daemon on port {}\n{}---", self.port, self.log());
+        }
+        let _ = self.child.start_kill();
+        // The kernel needs a moment, and no runtime may be left to reap it.
+        let reaped = (0..1000).any(|_| {
+            let gone = !matches!(self.child.try_wait(), Ok(None));
+            if !gone {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            gone
+        });
+        if !reaped {
+            eprintln!("the daemon on port {} outlives SIGKILL", self.port);
         }
     }
 }

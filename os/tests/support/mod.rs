@@ -10,7 +10,9 @@ use tokio::task::LocalSet;
 
 pub mod client;
 pub mod daemon;
+pub mod life;
 pub mod provider;
+pub mod rude;
 
 /// How long anything may take that should happen at once. Generous, because test machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(15);
