@@ -42,6 +42,10 @@ pub struct GatewayConfig {
     /// 90 000).
     #[serde(default = "default_stop_timeout_ms")]
     pub stop_timeout_ms: u64,
+    /// How many bytes may wait to be sent to one client. A client that lets more wait is closed (OpenClaw: 50 MiB; no
+    /// chat needs that).
+    #[serde(default = "default_max_buffered_bytes")]
+    pub max_buffered_bytes: usize,
 }
 
 /// Who may connect.
@@ -170,6 +174,10 @@ fn default_stop_timeout_ms() -> u64 {
     90_000
 }
 
+fn default_max_buffered_bytes() -> usize {
+    4 * 1024 * 1024
+}
+
 fn default_run_timeout_ms() -> u64 {
     600_000
 }
@@ -239,6 +247,9 @@ impl Config {
         if !config.gateway.state_dir.is_absolute() {
             return Err(unusable("gateway.stateDir", "must be an absolute path"));
         }
+        if config.gateway.max_buffered_bytes == 0 {
+            return Err(unusable("gateway.maxBufferedBytes", "must be at least 1"));
+        }
         if crate::agents::provider::Endpoint::parse(&config.model.base_url).is_none() {
             return Err(unusable(
                 "model.baseUrl",
@@ -301,7 +312,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `stopTimeoutMs`",
+             `drainBudgetMs`, `stopTimeoutMs`, `maxBufferedBytes`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

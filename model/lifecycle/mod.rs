@@ -7,5 +7,7 @@ pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;
 pub(crate) mod recovery;
+pub(crate) mod requests;
 pub(crate) mod respawn;
+pub(crate) mod second_signal;
 pub(crate) mod shutdown;

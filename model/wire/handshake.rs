@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::frames::{Params, RpcError, event};
-use super::{MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES, PROTOCOL_VERSION, TICK_INTERVAL_MS};
+use super::{MAX_PAYLOAD_BYTES, PROTOCOL_VERSION, TICK_INTERVAL_MS};
 use crate::gateway::Gateway;
 use crate::policy::Authentication;
 
@@ -57,7 +57,7 @@ pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Params<'_>)
         "auth": {"role": "operator", "scopes": ["operator.read", "operator.write"]},
         "policy": {
             "maxPayload": MAX_PAYLOAD_BYTES,
-            "maxBufferedBytes": MAX_BUFFERED_BYTES,
+            "maxBufferedBytes": gateway.config.gateway.max_buffered_bytes,
             "tickIntervalMs": TICK_INTERVAL_MS,
         },
     }))
