@@ -38,14 +38,14 @@ pub struct GatewayConfig {
     /// How long a drain may wait for work in flight, in milliseconds (OpenClaw 2026.5.3-1: 300 000).
     #[serde(default = "default_drain_budget_ms")]
     pub drain_budget_ms: u64,
+    /// How many bytes may wait to be sent to one client. A client that lets more wait is closed (OpenClaw: 50 MiB; no
+    /// chat needs that).
+    #[serde(default = "default_max_buffered_bytes")]
+    pub max_buffered_bytes: u64,
     /// The supervisor's stop timeout in milliseconds; the whole shutdown stays below it (systemd's default is
     /// 90 000).
     #[serde(default = "default_stop_timeout_ms")]
     pub stop_timeout_ms: u64,
-    /// How many bytes may wait to be sent to one client. A client that lets more wait is closed (OpenClaw: 50 MiB; no
-    /// chat needs that).
-    #[serde(default = "default_max_buffered_bytes")]
-    pub max_buffered_bytes: usize,
 }
 
 /// Who may connect.
@@ -174,7 +174,7 @@ fn default_stop_timeout_ms() -> u64 {
     90_000
 }
 
-fn default_max_buffered_bytes() -> usize {
+fn default_max_buffered_bytes() -> u64 {
     4 * 1024 * 1024
 }
 
@@ -312,7 +312,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `stopTimeoutMs`, `maxBufferedBytes`",
+             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

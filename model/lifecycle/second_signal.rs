@@ -42,9 +42,7 @@ impl Effect {
 /// The signals to install handlers for. All others, and these until then, have their default action.
 pub(crate) const fn handled(policy: SecondRequest) -> &'static [Signal] {
     match policy {
-        SecondRequest::StopOvertakes => {
-            &[Signal::Terminate, Signal::Interrupt, Signal::User1, Signal::Quit]
-        }
+        SecondRequest::StopOvertakes => &[Signal::Terminate, Signal::Interrupt, Signal::User1, Signal::Quit],
         SecondRequest::Dropped => &[Signal::Terminate, Signal::Interrupt, Signal::User1],
     }
 }

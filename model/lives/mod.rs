@@ -96,7 +96,7 @@ impl House {
     }
 
     /// From the next life on.
-    fn set_max_buffered(&self, bytes: usize) {
+    fn set_max_buffered(&self, bytes: u64) {
         configure(&self.world, json!({"maxBufferedBytes": bytes}));
     }
 

@@ -175,7 +175,10 @@ fn hundreds_at_once_take_no_longer_than_one() {
         let crowd: Vec<_> = ALL.into_iter().cycle().take(300).collect();
         let (freed, took, code) = ended(&house, &crowd, Signal::Terminate).await;
         assert_eq!(code, ExitCode::CLEAN);
-        assert!(freed <= Duration::from_millis(1) && took <= Duration::from_millis(1_300), "{freed:?} {took:?}");
+        assert!(
+            freed <= Duration::from_millis(1) && took <= Duration::from_millis(1_300),
+            "{freed:?} {took:?}"
+        );
     });
 }
 
@@ -258,7 +261,9 @@ fn era_b_limited_every_step() {
         for peer in [Rude::NeverCloses, Rude::NeverReads, Rude::HalfFrame, Rude::NeverConnects] {
             check(ERA_B, signal, peer, 1_000, 1_000, clean);
         }
-        for peer in [Rude::Bare, Rude::HalfRequest, Rude::HalfSecondRequest, Rude::HalfUpgrade, Rude::SlowDrip] {
+        for peer in
+            [Rude::Bare, Rude::HalfRequest, Rude::HalfSecondRequest, Rude::HalfUpgrade, Rude::SlowDrip]
+        {
             check(ERA_B, signal, peer, 0, 1_000, clean);
         }
         check(ERA_B, signal, Rude::KeptAlive, 0, 0, clean);

@@ -164,6 +164,10 @@ fn a_client_that_does_not_read_is_cut_off_and_the_answer_still_recorded() {
         assert_eq!(health["payload"]["work"]["openMessages"], 0, "{health}");
         let recorded = house.world.text(&house.transcript());
         assert_eq!(recorded.matches(r#""role":"assistant""#).count(), 12);
-        assert_eq!(house.client().await.history().await.len(), 8, "as much as may wait for one client, and half");
+        assert_eq!(
+            house.client().await.history().await.len(),
+            8,
+            "as much as may wait for one client, and half"
+        );
     });
 }

@@ -93,21 +93,6 @@ pub enum PeerClose {
     GraceUnbounded,
 }
 
-/// What becomes of a client that reads more slowly than it is written to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlowConsumer {
-    /// When more waits for it than `gateway.maxBufferedBytes`, that is dropped, and the client is told so (close 1008
-    /// "slow consumer"), given a second, and reset.
-    #[default]
-    ToldAndReset,
-    /// When more than 50 MiB wait for it, it misses what is said again later, and for anything else is told so (close
-    /// 1008 "slow consumer"). What waits is kept until it has left, 30 s at most: OpenClaw 2026.3.2 and 2026.5.3-1.
-    FiftyMebibytes,
-    /// Planted defect: everything is kept for it, however much that is.
-    Kept,
-}
-
 /// What `/readyz` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -239,4 +224,19 @@ pub enum OldGeneration {
     Ended,
     /// They go on, with everything they hold: OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#16383).
     LeftRunning,
+}
+
+/// What becomes of a client that reads more slowly than it is written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// When more waits for it than `gateway.maxBufferedBytes`, that is dropped, and the client is told so (close 1008
+    /// "slow consumer"), given a second, and reset.
+    #[default]
+    ToldAndClosed,
+    /// When more than 50 MiB wait for it, it misses what is said again later, and for anything else is told so (close
+    /// 1008 "slow consumer"). What waits is kept until it has left, 30 s at most: OpenClaw 2026.3.2 and 2026.5.3-1.
+    FiftyMebibytes,
+    /// Planted defect: everything is kept for it, however much that is.
+    Kept,
 }

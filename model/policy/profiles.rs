@@ -111,10 +111,6 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         close_budget: CloseBudget::Unlimited,
         ..Policies::default()
     }),
-    ("planted:buffers-unbounded", || Policies {
-        slow_consumer: SlowConsumer::Kept,
-        ..Policies::default()
-    }),
     ("planted:always-ready", || Policies { readiness: Readiness::AlwaysReady, ..Policies::default() }),
     ("planted:authentication-skipped", || Policies {
         authentication: Authentication::Skipped,
@@ -129,6 +125,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         start_conflict_exit: StartConflictExit::Failure,
         ..Policies::default()
     }),
+    ("planted:buffers-unbounded", || Policies { slow_consumer: SlowConsumer::Kept, ..Policies::default() }),
     ("planted:cron-forgets-interrupted", || Policies {
         cron_interruption: CronInterruption::Forgotten,
         ..Policies::default()

@@ -36,7 +36,9 @@ fn respond(
     if is_websocket_upgrade(request) {
         return match gateway.phase.get() {
             // Nobody would say goodbye to it any more.
-            Phase::Closing | Phase::Leaving => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "closing"})),
+            Phase::Closing | Phase::Leaving => {
+                json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "closing"}))
+            }
             Phase::Starting | Phase::Serving | Phase::Draining => upgrade(request, upgraded),
         };
     }

@@ -36,9 +36,10 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// The bound of a policy; `configured` is in bytes.
-    pub(crate) fn of(policy: SlowConsumer, configured: usize) -> Self {
+    pub(crate) fn of(policy: SlowConsumer, configured: u64) -> Self {
+        let configured = usize::try_from(configured).unwrap_or(usize::MAX);
         let (limit, drops_queue, patience) = match policy {
-            SlowConsumer::ToldAndReset => (Some(configured), true, LAST_WORD),
+            SlowConsumer::ToldAndClosed => (Some(configured), true, LAST_WORD),
             SlowConsumer::FiftyMebibytes => (Some(FIFTY_MEBIBYTES), false, super::LIBRARY_PATIENCE),
             SlowConsumer::Kept => (None, false, LAST_WORD),
         };
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_slow_peer_loses_its_queue_and_is_told() {
-        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndReset, 10));
+        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndClosed, 10));
         for _ in 0..5 {
             queue.put(&frame(2), false);
         }
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_being_sent_counts_and_answers_too() {
-        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndReset, 10));
+        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndClosed, 10));
         let answer = outbox.weigh(&frame(8));
         queue.put(&frame(2), false);
         let sending = outbox.0.waiting.borrow_mut().pop_front();
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_single_frame_always_has_room() {
-        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndReset, 10));
+        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndClosed, 10));
         queue.put(&frame(100), false);
         assert_eq!(taken(&outbox), [Some(100)]);
     }
@@ -235,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_has_a_second_to_hear_so() {
-        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndReset, 1));
+        let (queue, outbox) = outbox(Bound::of(SlowConsumer::ToldAndClosed, 1));
         let began = tokio::time::Instant::now();
         queue.put(&frame(1), false);
         queue.put(&frame(1), false);

@@ -277,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn counts_are_kept_from_accept_to_end() {
-        let peers = Peers::new(Bound::of(SlowConsumer::ToldAndReset, 1));
+        let peers = Peers::new(Bound::of(SlowConsumer::ToldAndClosed, 1));
         let counts = || [Which::Clients, Which::WebSockets, Which::Http, Which::All].map(|w| peers.count(w));
         let wires: Vec<_> = (0..3).map(|_| Rc::new(Wire(Cell::new(false)))).collect();
         let mut joined: Vec<_> =

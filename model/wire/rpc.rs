@@ -143,7 +143,8 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     })?;
     let limit = params.limit.unwrap_or(HISTORY_LIMIT);
     let recent = &entries[entries.len().saturating_sub(limit)..];
-    let room = HISTORY_BYTES.min(gateway.config.gateway.max_buffered_bytes / 2);
+    let waiting = usize::try_from(gateway.config.gateway.max_buffered_bytes).unwrap_or(usize::MAX);
+    let room = HISTORY_BYTES.min(waiting / 2);
     let messages: Vec<Value> = newest_that_fit(recent, room).iter().map(history_entry).collect();
     // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
     let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
