@@ -27,6 +27,7 @@ mod endings;
 mod generations;
 mod locks;
 mod rude;
+mod second_signals;
 mod store;
 mod waiting;
 mod wire;
