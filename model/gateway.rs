@@ -238,7 +238,10 @@ async fn live(
             retire(generation, policies.old_generation, decided).await;
         }
         let limit = Some(budgets::leave(&config, ending));
-        let unlocking = async { Ok::<(), StateError>(files.locks().close(lock).await) };
+        let unlocking = async {
+            files.locks().close(lock).await;
+            Ok::<(), StateError>(())
+        };
         shutdown::step("locks", limit, unlocking).await;
     };
     if requests.unless_forced(Phase::Leaving, leaving).await.is_err() {

@@ -56,7 +56,7 @@ const ALL: [Rude; 10] = [
 /// What is held for as long as the peer is there.
 enum Held {
     Stream(Stream),
-    Client { _client: Client },
+    Client { _client: Box<Client> },
     Task,
 }
 
@@ -88,7 +88,7 @@ impl Rude {
             }
             Self::HalfUpgrade => say(&mut stream, UPGRADE).await,
             Self::NeverConnects => say(&mut stream, &format!("{UPGRADE}\r\n")).await,
-            Self::NeverCloses => return Held::Client { _client: house.client().await },
+            Self::NeverCloses => return Held::Client { _client: Box::new(house.client().await) },
             Self::NeverReads => {
                 let mut client = house.client().await;
                 drop(house.outside.env.spawn("asks", async move {
@@ -114,7 +114,7 @@ impl Rude {
                 let mut client = house.client().await;
                 let stream = client.socket.get_mut();
                 stream.write_all(&[0x81, 0xfe, 0xff, 0xff, 1, 2, 3, 4, 5]).await.expect("is taken");
-                return Held::Client { _client: client };
+                return Held::Client { _client: Box::new(client) };
             }
         }
         Held::Stream(stream)
