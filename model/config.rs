@@ -38,7 +38,8 @@ pub struct GatewayConfig {
     /// How long a drain may wait for work in flight, in milliseconds (OpenClaw 2026.5.3-1: 300 000).
     #[serde(default = "default_drain_budget_ms")]
     pub drain_budget_ms: u64,
-    /// How many bytes may wait for a client that does not read fast enough (OpenClaw: 50 MiB; no chat needs that).
+    /// How many bytes may wait to be sent to one client. A client that lets more wait is closed (OpenClaw: 50 MiB; no
+    /// chat needs that).
     #[serde(default = "default_max_buffered_bytes")]
     pub max_buffered_bytes: u64,
     /// The supervisor's stop timeout in milliseconds; the whole shutdown stays below it (systemd's default is
@@ -245,6 +246,9 @@ impl Config {
         }
         if !config.gateway.state_dir.is_absolute() {
             return Err(unusable("gateway.stateDir", "must be an absolute path"));
+        }
+        if config.gateway.max_buffered_bytes == 0 {
+            return Err(unusable("gateway.maxBufferedBytes", "must be at least 1"));
         }
         if crate::agents::provider::Endpoint::parse(&config.model.base_url).is_none() {
             return Err(unusable(

@@ -3,35 +3,36 @@
 //! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
 //! next; only the signals and, in history, the list of locks belong to the process.
 
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::Launch;
 use crate::agents::{notice::Waits, provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, ConfigError};
 use crate::cron::{self, Cron};
-use crate::env::{Env, ExitCode, SignalStream, Task};
+use crate::env::{Env, ExitCode, Task};
 use crate::health;
 use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
+use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
-use crate::lifecycle::{budgets, drain, instance, predecessor, recovery, shutdown};
+use crate::lifecycle::shutdown::{self, Cut};
+use crate::lifecycle::{budgets, drain, instance, predecessor, recovery};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
-    self, ForcedExit, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
+    self, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
 };
 use crate::sessions::{
     LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
 };
-use crate::wire::{self, Peers};
+use crate::wire::{self, Bound, Peers};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -140,6 +141,8 @@ pub(crate) struct Gateway {
 enum Next {
     /// Nothing: the process ends.
     Exit(ExitCode),
+    /// Nothing: the process ends, without another moment.
+    Forced(ExitCode),
     /// The same start again.
     Again,
     /// A successor, which comes about like this.
@@ -149,42 +152,32 @@ enum Next {
 /// One process life of the gateway: start, serve, drain, close, and again when it restarts in place. Returns the
 /// exit status.
 pub async fn run(env: Env, launch: Launch) -> ExitCode {
-    let mut signals = env.process().handle_signals(&Ending::SIGNALS);
+    let policies = &launch.policies;
     let process_wide = ProcessWide::new(&env);
-    let mut attempts = Attempts::new(&launch.policies);
+    let mut requests = Requests::of_process(&env, policies.second_request, &process_wide);
+    let mut attempts = Attempts::new(policies);
     for number in 1.. {
         tracing::info!(name: "gateway.starting", config = %launch.config.display(), number, "a generation begins");
         let generation = Generation::begin(&env);
         if number == 1 {
             clean_port(&env, &launch).await;
         }
-        let next = match live(&generation, &launch, &process_wide, &mut signals).await {
+        let mut next = match live(&generation, &launch, &process_wide, &mut requests).await {
             Ok(next) => {
-                attempts = Attempts::new(&launch.policies);
+                attempts = Attempts::new(policies);
                 next
             }
             Err(error) => {
                 generation.end().await;
-                after_failure(&env, &error, &launch.policies, &mut attempts, &mut signals).await
+                after_failure(&env, &error, policies, &mut attempts, &mut requests).await
             }
         };
-        let code = match next {
-            Next::Exit(code) => code,
-            Next::Again => continue,
-            Next::Successor(decided) => {
-                match respawn::carry_out(&env, decided, launch.policies.missing_manager).await {
-                    respawn @ (Respawn::InProcess | Respawn::Failed) => {
-                        if respawn == Respawn::Failed {
-                            generation_over(generation.tasks());
-                        }
-                        match stop_among_the_late(&mut signals) {
-                            true => ExitCode::CLEAN,
-                            false => continue,
-                        }
-                    }
-                    respawn => exit_code(&launch.policies, respawn),
-                }
-            }
+        while let Next::Successor(decided) = next {
+            next = succeed(&env, policies, &generation, decided, &mut requests).await;
+        }
+        let (Next::Exit(code) | Next::Forced(code)) = next else {
+            requests.done();
+            continue;
         };
         tracing::info!(name: "gateway.exiting", code = code.0, "this life ends");
         process_wide.locks.release_all();
@@ -212,12 +205,14 @@ async fn after_failure(
     error: &StartError,
     policies: &Policies,
     attempts: &mut Attempts,
-    signals: &mut SignalStream,
+    requests: &mut Requests,
 ) -> Next {
     if let Some(contention) = error.conflict() {
-        let code = match attempts.standoff.meet(env, contention, policies, signals).await {
+        let code = match attempts.standoff.meet(env, contention, policies, requests).await {
             Outcome::Again => return Next::Again,
-            Outcome::Asked(ending) => return after(env, policies, ending),
+            Outcome::Interrupted(change) => {
+                return after_change(env, policies, change, "a start conflict");
+            }
             Outcome::Leave(code) => code,
         };
         tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
@@ -228,9 +223,9 @@ async fn after_failure(
     {
         let pause_ms = pause.as_millis() as u64;
         tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
-        return match unless_asked(signals, sleep(pause)).await {
+        return match requests.unless_changed(Phase::Starting, sleep(pause)).await {
             Ok(()) => Next::Again,
-            Err(ending) => after(env, policies, ending),
+            Err(change) => after_change(env, policies, change, "the pause before another start"),
         };
     }
     tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
@@ -253,7 +248,7 @@ async fn live(
     generation: &Generation,
     launch: &Launch,
     process_wide: &ProcessWide,
-    signals: &mut SignalStream,
+    requests: &mut Requests,
 ) -> Result<Next, StartError> {
     let env = generation.env();
     let policies = &launch.policies;
@@ -269,7 +264,7 @@ async fn live(
     let contention =
         Contention { port: config.gateway.port, drain_budget: config.drain_budget(), owner: None };
     let locking = instance::lock(env, &files, &state_dir, contention.port, policies.instance_lock);
-    let lock = match unless_asked(signals, locking).await {
+    let lock = match requests.unless_changed(Phase::Starting, locking).await {
         Ok(Ok(lock)) => lock,
         Ok(Err(source)) => {
             let owner = match &source {
@@ -278,19 +273,38 @@ async fn live(
             };
             return Err(StartError::Locked { source, contention: Contention { owner, ..contention } });
         }
-        Err(ending) => return Ok(after(env, policies, ending)),
+        Err(change) => return Ok(after_change(env, policies, change, "the wait for the lock")),
     };
-    let started = unless_asked(signals, start(env, policies, contention, open)).await;
-    let next = match started {
-        Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, signals).await),
+    let starting = start(env, policies, contention, open);
+    let next = match requests.unless_changed(Phase::Starting, starting).await {
+        Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, requests).await),
         Ok(Err(error)) => Err(error),
-        Err(ending) => Ok(after(env, policies, ending)),
+        Err(change) => Ok(after_change(env, policies, change, "the wait for the port")),
     };
-    if let Ok(Next::Successor(decided)) = next {
-        retire(generation, policies.old_generation, decided).await;
+    if let Ok(Next::Forced(_)) = next {
+        lock.release();
+        return next;
     }
-    files.locks().close(lock).await;
-    next
+    let ending = requests.under_way().unwrap_or(Ending::Stop);
+    let leaving = async {
+        if let Ok(Next::Successor(decided)) = next {
+            retire(generation, policies.old_generation, decided).await;
+        }
+        let limit = Some(budgets::leave(&config, ending));
+        let unlocking = async {
+            files.locks().close(lock).await;
+            Ok::<(), StateError>(())
+        };
+        shutdown::step("locks", limit, unlocking).await;
+    };
+    if requests.unless_forced(Phase::Leaving, leaving).await.is_err() {
+        return Ok(forced(policies, Cut::BySignal { step: "locks" }));
+    }
+    match (next, requests.under_way()) {
+        // A stop may have overtaken it meanwhile.
+        (Ok(Next::Successor(_)), Some(ending)) => Ok(after(env, policies, ending)),
+        (next, _) => next,
+    }
 }
 
 /// Takes leave of a generation that is followed. Its port is free; what it still does ends here, before its lock is
@@ -330,88 +344,104 @@ async fn start(
 }
 
 /// From an open port to a closed one: recover, serve, drain, close.
-async fn serve(gateway: &Rc<Gateway>, listener: Accepting, signals: &mut SignalStream) -> Next {
+async fn serve(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests) -> Next {
     let watch = health::watch_locks(gateway);
+    let next = match end(gateway, listener, requests).await {
+        Ok(ending) => after(&gateway.env, &gateway.policies, ending),
+        Err(cut) => {
+            if gateway.phase.get() < Phase::Closing
+                && gateway.policies.interrupted_work == InterruptedWork::TellSender
+            {
+                drain::name_what_is_left(gateway);
+            }
+            if !matches!(cut, Cut::BySignal { .. }) && requests.under_way() == Some(Ending::Restart) {
+                leave_successor(&gateway.env, &gateway.policies).await;
+            }
+            forced(&gateway.policies, cut)
+        }
+    };
+    gateway.phase.enter(Phase::Leaving);
+    if let Some(watch) = watch {
+        watch.abort();
+    }
+    next
+}
+
+/// Serves until somebody asks for an end, and comes to it.
+async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests) -> Result<Ending, Cut> {
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
-        _ => unless_asked(signals, recovery::recover(gateway)).await,
+        _ => requests.unless_changed(Phase::Starting, recovery::recover(gateway)).await,
     };
-    let asked = match recovered {
+    let change = match recovered {
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             let clockwork = cron::start(gateway);
-            let asked = next_ending(signals).await;
+            let change = requests.next_change(Phase::Serving).await;
             clockwork.stop();
-            asked
+            change
         }
-        Err(ending) => ending,
+        Err(change) => change,
     };
     let asked_at = Instant::now();
-    gateway.heard(asked);
+    if change == Change::Forced {
+        return Err(Cut::BySignal { step: gateway.phase.name() });
+    }
 
     gateway.phase.enter(Phase::Draining);
-    let ending = drain::drain(gateway, signals, asked).await;
-    if let Err(error) = gateway.inbox.pay() {
-        tracing::error!(name: "inbox.settlements-lost", %error, "the next life will not know of all ends");
-    }
-
+    let drained = drain::drain(gateway, requests).await;
+    drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
     gateway.phase.enter(Phase::Closing);
-    let budget = budgets::close(&gateway.policies, &gateway.config, ending, asked_at.elapsed());
-    let closing = shutdown::close(gateway, listener, ending);
-    let closed = match budget {
-        Some(budget) => timeout(budget, closing).await.is_ok(),
-        None => {
-            closing.await;
-            true
-        }
-    };
-    if let Some(watch) = watch {
-        watch.abort();
-    }
-    if closed {
-        return after(&gateway.env, &gateway.policies, ending);
-    }
-    tracing::error!(name: "shutdown.forced", "closing took too long; the exit is forced");
-    if let (Ending::Restart, Some(decided)) =
-        (ending, respawn::after_forced_close(respawn::Facts::of(&gateway.env), gateway.policies.successor))
-    {
-        respawn::carry_out(&gateway.env, decided, gateway.policies.missing_manager).await;
-    }
-    Next::Exit(match gateway.policies.forced_exit {
+    shutdown::close(gateway, listener, requests, asked_at).await
+}
+
+/// The end of a process that takes no other moment. What it leaves is told by the next life, which finds it in the
+/// journal; nor is there another generation on top of one that is half closed.
+fn forced(policies: &Policies, cut: Cut) -> Next {
+    let (step, why) = (cut.step(), cut.why());
+    tracing::error!(name: "shutdown.forced", step, why, "the exit is forced");
+    Next::Forced(match policies.forced_exit {
+        ForcedExit::OfItsOwn => ExitCode::FORCED,
         ForcedExit::Failure => ExitCode::FAILURE,
         ForcedExit::Clean => ExitCode::CLEAN,
     })
 }
 
-/// The next signal that asks for an end.
-pub(crate) async fn next_ending(signals: &mut SignalStream) -> Ending {
-    loop {
-        let signal = signals.next().await;
-        tracing::info!(name: "signal.received", %signal, "asked to end");
-        if let Some(ending) = Ending::asked_by(signal) {
-            return ending;
+/// Leaves a successor behind of a gateway that cannot begin again itself, where nobody else would start one.
+async fn leave_successor(env: &Env, policies: &Policies) {
+    if let Some(decided) = respawn::after_forced_close(respawn::Facts::of(env), policies.successor) {
+        respawn::carry_out(env, decided, policies.missing_manager).await;
+    }
+}
+
+/// Sees to a successor, unless a signal changes that meanwhile.
+async fn succeed(
+    env: &Env,
+    policies: &Policies,
+    generation: &Generation,
+    decided: Respawn,
+    requests: &mut Requests,
+) -> Next {
+    match requests
+        .unless_changed(Phase::Leaving, respawn::carry_out(env, decided, policies.missing_manager))
+        .await
+    {
+        Ok(Respawn::InProcess) => Next::Again,
+        Ok(Respawn::Failed) => {
+            generation_over(generation.tasks());
+            Next::Again
         }
+        Ok(respawn) => Next::Exit(exit_code(policies, respawn)),
+        Err(change) => after_change(env, policies, change, "the wait for a successor"),
     }
 }
 
-/// Whether one of the signals that came when the old generation listened no more asks for a stop. Those that ask for a
-/// restart have it already: the next generation must not begin with them.
-fn stop_among_the_late(signals: &mut SignalStream) -> bool {
-    let mut stops = false;
-    while let Some(signal) = signals.try_next() {
-        tracing::info!(name: "signal.received", %signal, "asked to end between two generations");
-        stops |= Ending::asked_by(signal) == Some(Ending::Stop);
-    }
-    stops
-}
-
-/// Does `work` unless the process is asked to end meanwhile. Work that can wait for long must be safe to drop.
-async fn unless_asked<T>(signals: &mut SignalStream, work: impl Future<Output = T>) -> Result<T, Ending> {
-    tokio::select! {
-        biased;
-        ending = next_ending(signals) => Err(ending),
-        done = work => Ok(done),
+/// What follows when a signal came during a wait.
+fn after_change(env: &Env, policies: &Policies, change: Change, during: &'static str) -> Next {
+    match change {
+        Change::Asked(ending) => after(env, policies, ending),
+        Change::Forced => forced(policies, Cut::BySignal { step: during }),
     }
 }
 
@@ -457,7 +487,7 @@ impl Gateway {
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
             lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
-            peers: Peers::new(&config.gateway, policies.slow_consumer),
+            peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
@@ -468,14 +498,6 @@ impl Gateway {
     /// How long this process has been alive.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    /// A signal asked for an end. History's locks were let go at once on SIGTERM and SIGINT, whoever was still
-    /// writing, and kept on SIGUSR1: openclaw/openclaw#77721.
-    pub(crate) fn heard(&self, asked: Ending) {
-        if asked == Ending::Stop {
-            self.process_wide.locks.release_all();
-        }
     }
 
     /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.

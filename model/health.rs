@@ -16,6 +16,7 @@ use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::policy::{LockSweep, StoreLock};
 use crate::sessions::{Mended, Rules, StateError, directories, transcript_rules};
+use crate::wire::Which;
 
 /// How often a serving gateway looks for locks that nobody holds.
 const WATCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -97,7 +98,7 @@ impl Gateway {
             "phase": self.phase.name(),
             "ready": self.phase.admits_messages(),
             "uptimeMs": self.uptime().as_millis() as u64,
-            "peers": self.peers.count(),
+            "peers": self.peers.count(Which::All),
             "cron": self.cron.as_ref().map(Cron::health),
             "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
             "locks": locks,

@@ -118,6 +118,7 @@ const fn kind(signal: Signal) -> SignalKind {
     match signal {
         Signal::Hangup => SignalKind::hangup(),
         Signal::Interrupt => SignalKind::interrupt(),
+        Signal::Quit => SignalKind::quit(),
         Signal::Terminate => SignalKind::terminate(),
         Signal::User1 => SignalKind::user_defined1(),
         Signal::User2 => SignalKind::user_defined2(),

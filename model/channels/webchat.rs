@@ -54,7 +54,9 @@ struct TextBlock<'a> {
 
 /// Sends a `chat` event to everybody who follows the conversation.
 pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) {
-    peers.publish(session_key, &event(session_key, run_id, seq, state));
+    // Each delta has the whole answer so far.
+    let may_be_missed = matches!(state, ChatState::Delta(_));
+    peers.publish(session_key, event(session_key, run_id, seq, state), may_be_missed);
 }
 
 /// A `chat` event, as a frame.

@@ -61,6 +61,12 @@ pub trait ConnectionControl {
 pub struct AbortHandle(Rc<dyn ConnectionControl>);
 
 impl AbortHandle {
+    /// A handle on the connection behind `control`.
+    #[cfg(test)]
+    pub(crate) fn new(control: Rc<dyn ConnectionControl>) -> Self {
+        Self(control)
+    }
+
     /// Ends the connection at once with a reset. Harmless when it has already ended.
     pub fn abort(&self) {
         self.0.abort();

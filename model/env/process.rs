@@ -186,8 +186,11 @@ pub struct ExitCode(pub u8);
 impl ExitCode {
     /// A clean stop.
     pub const CLEAN: Self = Self(0);
-    /// A start-up failure, or a shutdown that had to be forced.
+    /// A start-up failure.
     pub const FAILURE: Self = Self(1);
+    /// A shutdown that had to be forced, by a second signal or because it took too long (`EX_SOFTWARE`). What it cut
+    /// off is the next life's to tell, so it asks for one wherever failures are restarted.
+    pub const FORCED: Self = Self(70);
     /// A clean end that asks the supervisor for a successor (`EX_TEMPFAIL`). Non-zero, so that it works under
     /// `Restart=on-failure` as well as `Restart=always`.
     pub const RESTART: Self = Self(75);
@@ -209,6 +212,8 @@ pub enum Signal {
     Hangup,
     /// SIGINT
     Interrupt,
+    /// SIGQUIT
+    Quit,
     /// SIGTERM
     Terminate,
     /// SIGUSR1, the restart signal.
@@ -219,13 +224,15 @@ pub enum Signal {
 
 impl Signal {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Hangup, Self::Interrupt, Self::Terminate, Self::User1, Self::User2];
+    pub const ALL: [Self; 6] =
+        [Self::Hangup, Self::Interrupt, Self::Quit, Self::Terminate, Self::User1, Self::User2];
 
     /// The usual name, such as `SIGTERM`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hangup => "SIGHUP",
             Self::Interrupt => "SIGINT",
+            Self::Quit => "SIGQUIT",
             Self::Terminate => "SIGTERM",
             Self::User1 => "SIGUSR1",
             Self::User2 => "SIGUSR2",
@@ -237,6 +244,7 @@ impl Signal {
         match self {
             Self::Hangup => 1,
             Self::Interrupt => 2,
+            Self::Quit => 3,
             Self::User1 => 10,
             Self::User2 => 12,
             Self::Terminate => 15,

@@ -17,6 +17,8 @@ const STOP_RESERVE: Duration = Duration::from_secs(15);
 const ERA_A_DRAIN: Duration = Duration::from_secs(30);
 /// What [`CloseBudget::SharedWithDrain`] adds to the drain.
 const ERA_A_CLOSE: Duration = Duration::from_secs(5);
+/// What [`CloseBudget::LongerSharedWithDrain`] adds to the drain.
+const ERA_B_CLOSE: Duration = Duration::from_secs(25);
 
 fn stop_reserve(config: &Config) -> Duration {
     STOP_RESERVE.min(config.stop_timeout() / 2)
@@ -62,7 +64,17 @@ pub(crate) fn close(
             let both = drain(policies, config, ending)?.saturating_add(ERA_A_CLOSE);
             Some(both.saturating_sub(since_asked))
         }
+        CloseBudget::LongerSharedWithDrain => Some(match drain(policies, config, ending) {
+            Some(drain) => drain.saturating_add(ERA_B_CLOSE).saturating_sub(since_asked),
+            None => ERA_B_CLOSE,
+        }),
+        CloseBudget::Unlimited => None,
     }
+}
+
+/// How long it may take to give back what a life held, once everything is closed: half of the margin.
+pub(crate) fn leave(config: &Config, ending: Ending) -> Duration {
+    third_of_reserve(config, ending) / 2
 }
 
 fn third_of_reserve(config: &Config, ending: Ending) -> Duration {
@@ -80,6 +92,7 @@ mod tests {
     use crate::policy::{HARDENED, profile};
 
     const ERA_A: &str = "openclaw-2026.3.2";
+    const ERA_B: &str = "openclaw-2026.5.3-1";
 
     fn config(stop_timeout_ms: u64) -> Config {
         let text = format!(
@@ -108,13 +121,14 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_stop_fit_into_the_stop_timeout() {
-        for stop_timeout_ms in [0, 1, 100, 5_000, 20_000, 90_000, 330_000] {
+        for stop_timeout_ms in (0..100).chain((100..60_000).step_by(631)).chain([90_000, 330_000]) {
             let config = config(stop_timeout_ms);
             let hardened = policies(HARDENED);
             let parts = [
                 drain(&hardened, &config, Ending::Stop).expect("is limited"),
                 settle(&config, Ending::Stop),
                 close(&hardened, &config, Ending::Stop, Duration::ZERO).expect("is limited"),
+                leave(&config, Ending::Stop),
             ];
             let all: Duration = parts.iter().sum();
             assert!(all <= config.stop_timeout(), "{parts:?} of {stop_timeout_ms} ms");
@@ -136,5 +150,18 @@ mod tests {
         assert_eq!(left(Ending::Restart, 0), Some(Duration::from_secs(35)));
         assert_eq!(left(Ending::Restart, 30), Some(Duration::from_secs(5)));
         assert_eq!(left(Ending::Stop, 0), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn later_history_gave_twenty_five_seconds_beyond_the_drain() {
+        let left = |ending, since_asked| {
+            close(&policies(ERA_B), &config(90_000), ending, Duration::from_secs(since_asked))
+        };
+        assert_eq!(left(Ending::Restart, 0), Some(Duration::from_secs(325)));
+        assert_eq!(left(Ending::Restart, 300), Some(Duration::from_secs(25)));
+        assert_eq!(left(Ending::Stop, 0), Some(Duration::from_secs(25)));
+        let unlimited = Policies { drain_budget: DrainBudget::Unlimited, ..policies(ERA_B) };
+        let after_an_hour = close(&unlimited, &config(90_000), Ending::Restart, Duration::from_secs(3_600));
+        assert_eq!(after_an_hour, Some(Duration::from_secs(25)));
     }
 }

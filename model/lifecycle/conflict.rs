@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::phase::Ending;
+use super::phase::Phase;
 use super::predecessor::{self, Suspicion};
+use super::requests::{Change, Requests};
 use super::respawn::{self, MindedBy};
-use crate::env::{Env, ExitCode, Pid, ProcessId, SignalStream, StartTime};
+use crate::env::{Env, ExitCode, Pid, ProcessId, StartTime};
 use crate::policy::{Policies, StartConflict};
 
 /// How often the other is looked at.
@@ -68,8 +69,8 @@ pub(crate) enum Outcome {
     Again,
     /// This process gives way.
     Leave(ExitCode),
-    /// It was asked to end meanwhile.
-    Asked(Ending),
+    /// A signal came meanwhile.
+    Interrupted(Change),
 }
 
 /// What to do about `other`, which has been in the way for `waited`.
@@ -124,15 +125,11 @@ impl Standoff {
         env: &Env,
         contention: Contention,
         policies: &Policies,
-        signals: &mut SignalStream,
+        requests: &mut Requests,
     ) -> Outcome {
         let minded_by = respawn::Facts::of(env).minded_by;
         let waiting = self.wait(env, contention, policies, minded_by);
-        tokio::select! {
-            biased;
-            ending = crate::gateway::next_ending(signals) => Outcome::Asked(ending),
-            outcome = waiting => outcome,
-        }
+        requests.unless_changed(Phase::Starting, waiting).await.unwrap_or_else(Outcome::Interrupted)
     }
 
     async fn wait(

@@ -3,23 +3,22 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::budgets;
-use super::phase::Ending;
+use super::phase::{Ending, Phase};
+use super::requests::{Change, Forced, Requests};
 use crate::agents::notice::{NoticeCause, tell_of_wait, tell_within};
-use crate::env::SignalStream;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
 
-/// Waits for the work in flight, then stops what is left. Returns how the process should end by now, since a
-/// stop may overtake a restart meanwhile.
-pub(crate) async fn drain(gateway: &Rc<Gateway>, signals: &mut SignalStream, asked: Ending) -> Ending {
+/// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile.
+pub(crate) async fn drain(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
     let started = Instant::now();
+    let asked = asked(requests);
     let budget = budgets::drain(&gateway.policies, &gateway.config, asked);
     tracing::info!(
         name: "drain.started",
@@ -28,7 +27,7 @@ pub(crate) async fn drain(gateway: &Rc<Gateway>, signals: &mut SignalStream, ask
         budget_ms = budget.map(|budget| budget.as_millis() as u64),
         "finishing accepted work"
     );
-    let (ending, in_time) = finish_work(gateway, signals, asked).await;
+    let in_time = finish_work(gateway, requests).await?;
     tracing::info!(
         name: "drain.finished",
         in_time,
@@ -39,35 +38,35 @@ pub(crate) async fn drain(gateway: &Rc<Gateway>, signals: &mut SignalStream, ask
     match gateway.policies.interrupted_work {
         InterruptedWork::TellSender => {
             if !in_time {
-                interrupt(gateway, ending).await;
+                interrupt(gateway, requests).await?;
             }
             name_what_is_left(gateway);
         }
         InterruptedWork::Forget => {}
     }
-    ending
+    Ok(())
+}
+
+fn asked(requests: &Requests) -> Ending {
+    requests.under_way().expect("a drain is asked for")
 }
 
 /// Waits until nothing is left to do, or until the budget is used up (`false`).
-async fn finish_work(gateway: &Gateway, signals: &mut SignalStream, asked: Ending) -> (Ending, bool) {
-    let mut ending = asked;
-    let mut deadline = deadline(gateway, ending);
+async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool, Forced> {
+    let mut deadline = deadline(gateway, asked(requests));
     loop {
-        tokio::select! {
-            biased;
-            () = gateway.lanes.idle() => return (ending, true),
-            () = reached(deadline) => return (ending, false),
-            signal = signals.next() => {
-                tracing::info!(name: "signal.during-drain", %signal, "a second signal");
-                let Some(later) = Ending::asked_by(signal) else { continue };
-                gateway.heard(later);
-                let overtaken = ending.overtaken_by(later, gateway.policies.second_request);
-                if overtaken != ending {
-                    ending = overtaken;
-                    // Its budget counts from its own signal, and no longer than the one that runs already.
-                    deadline = earlier(deadline, self::deadline(gateway, ending));
-                }
+        let finished = async {
+            tokio::select! {
+                biased;
+                () = gateway.lanes.idle() => true,
+                () = reached(deadline) => false,
             }
+        };
+        match requests.unless_changed(Phase::Draining, finished).await {
+            Ok(in_time) => return Ok(in_time),
+            Err(Change::Forced) => return Err(Forced),
+            // Its budget counts from its own signal, and no longer than the one that runs already.
+            Err(Change::Asked(ending)) => deadline = earlier(deadline, self::deadline(gateway, ending)),
         }
     }
 }
@@ -90,34 +89,51 @@ async fn reached(deadline: Option<Instant>) {
 
 /// Stops what the drain could not wait for. Runs settle themselves; what is still queued is left to a
 /// successor on a restart, and told on a stop, since nobody may come after.
-async fn interrupt(gateway: &Rc<Gateway>, ending: Ending) {
+async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
     let stopped = gateway.lanes.stop_all(Interruption::ByShutdown);
     let queued = stopped.into_iter().filter_map(|stopped| match stopped {
-        Stopped::Queued(run_id) if ending == Ending::Stop => gateway.inbox.find_open(&run_id),
-        _ => None,
+        Stopped::Queued(run_id) => gateway.inbox.find_open(&run_id),
+        Stopped::Running(_) => None,
     });
     let mut untold: VecDeque<Accepted> = queued.map(|(message, _)| message).collect();
-    let limit: Duration = budgets::settle(&gateway.config, ending);
-    let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
-    let settling = async {
-        // The runs first: in each conversation they are older than what is queued.
-        gateway.lanes.idle().await;
-        while let Some(message) = untold.front() {
-            let patience = patience_ends.saturating_duration_since(Instant::now());
-            tell_within(gateway, message, NoticeCause::Interrupted, 0, patience).await;
-            untold.pop_front();
+    loop {
+        let ending = asked(requests);
+        let limit = budgets::settle(&gateway.config, ending);
+        let settling = timeout(limit, settle(gateway, ending, &mut untold));
+        match requests.unless_changed(Phase::Draining, settling).await {
+            Ok(Ok(())) => break,
+            Ok(Err(_)) => {
+                let left = gateway.lanes.depth();
+                tracing::error!(name: "drain.work-left", left, "work did not stop in time");
+                break;
+            }
+            Err(Change::Forced) => return Err(Forced),
+            // Nobody comes after a stop, so it has more to tell; and less time for it.
+            Err(Change::Asked(_)) => {}
         }
-    };
-    if timeout(limit, settling).await.is_err() {
-        tracing::error!(name: "drain.work-left", left = gateway.lanes.depth(), "work did not stop in time");
     }
-    for message in untold {
-        tell_of_wait(gateway, &message, "the service ended", 0);
+    if asked(requests) == Ending::Stop {
+        for message in untold {
+            tell_of_wait(gateway, &message, "the service ended", 0);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for what was stopped, and tells of what was queued if nobody comes after.
+async fn settle(gateway: &Rc<Gateway>, ending: Ending, untold: &mut VecDeque<Accepted>) {
+    let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
+    // The runs first: in each conversation they are older than what is queued.
+    gateway.lanes.idle().await;
+    while let Some(message) = untold.front().filter(|_| ending == Ending::Stop) {
+        let patience = patience_ends.saturating_duration_since(Instant::now());
+        tell_within(gateway, message, NoticeCause::Interrupted, 0, patience).await;
+        untold.pop_front();
     }
 }
 
 /// Whatever is still open stays in the journal for the next life.
-fn name_what_is_left(gateway: &Gateway) {
+pub(crate) fn name_what_is_left(gateway: &Gateway) {
     for (message, stage) in gateway.inbox.open_messages() {
         tracing::warn!(
             name: "message.left-to-successor",

@@ -10,6 +10,8 @@ pub(crate) mod phase;
 pub(crate) mod predecessor;
 pub(crate) mod recovery;
 pub(crate) mod relaunch;
+pub(crate) mod requests;
 pub(crate) mod respawn;
 pub mod restart;
+pub(crate) mod second_signal;
 pub(crate) mod shutdown;

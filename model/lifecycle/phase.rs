@@ -2,9 +2,6 @@
 
 use std::cell::Cell;
 
-use crate::env::Signal;
-use crate::policy::SecondRequest;
-
 /// Where in its life the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -16,6 +13,20 @@ pub(crate) enum Phase {
     Draining,
     /// Closing connections.
     Closing,
+    /// Giving locks back and seeing to a successor.
+    Leaving,
+}
+
+impl Phase {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+            Self::Leaving => "leaving",
+        }
+    }
 }
 
 /// Why the process ends.
@@ -28,26 +39,6 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// The signals that end a life, for installing their handlers.
-    pub(crate) const SIGNALS: [Signal; 3] = [Signal::Terminate, Signal::Interrupt, Signal::User1];
-
-    /// What a signal asks for.
-    pub(crate) const fn asked_by(signal: Signal) -> Option<Self> {
-        match signal {
-            Signal::Terminate | Signal::Interrupt => Some(Self::Stop),
-            Signal::User1 => Some(Self::Restart),
-            Signal::Hangup | Signal::User2 => None,
-        }
-    }
-
-    /// What holds when a second request arrives during the first.
-    pub(crate) const fn overtaken_by(self, later: Self, policy: SecondRequest) -> Self {
-        match (policy, self, later) {
-            (SecondRequest::StopOvertakes, Self::Restart, Self::Stop) => Self::Stop,
-            (SecondRequest::StopOvertakes | SecondRequest::Dropped, first, _) => first,
-        }
-    }
-
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -78,29 +69,6 @@ impl PhaseCell {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        match self.get() {
-            Phase::Starting => "starting",
-            Phase::Serving => "serving",
-            Phase::Draining => "draining",
-            Phase::Closing => "closing",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_overtakes_a_restart_and_never_the_other_way_round() {
-        use SecondRequest::StopOvertakes;
-        assert_eq!(Ending::Restart.overtaken_by(Ending::Stop, StopOvertakes), Ending::Stop);
-        assert_eq!(Ending::Stop.overtaken_by(Ending::Restart, StopOvertakes), Ending::Stop);
-        assert_eq!(Ending::Restart.overtaken_by(Ending::Restart, StopOvertakes), Ending::Restart);
-    }
-
-    #[test]
-    fn history_dropped_a_second_request() {
-        assert_eq!(Ending::Restart.overtaken_by(Ending::Stop, SecondRequest::Dropped), Ending::Restart);
+        self.get().name()
     }
 }

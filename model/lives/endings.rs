@@ -142,7 +142,7 @@ fn a_stop_that_overtakes_a_restart_has_its_own_budget_from_its_own_signal() {
 }
 
 #[test]
-fn history_dropped_the_stop_and_forced_its_exit_at_35_seconds() {
+fn history_dropped_the_stop() {
     run(async {
         let house = House::of_history();
         let life = house.live().await;
@@ -151,9 +151,9 @@ fn history_dropped_the_stop_and_forced_its_exit_at_35_seconds() {
         life.signal(Signal::User1);
         sleep(Duration::from_secs(1)).await;
         life.signal(Signal::Terminate);
-        // The client does not read, so it never answers the close frame.
+        // The client does not read, so it never answers the close frame, which its library waits 30 s for.
         assert_eq!(life.ended().await, ExitCode::CLEAN);
-        assert_eq!(asked.elapsed().as_secs(), 35);
+        assert_eq!(asked.elapsed().as_secs(), 30);
         assert_eq!(deaf.event("shutdown").await["reason"], "gateway restarting");
     });
 }

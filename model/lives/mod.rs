@@ -27,6 +27,8 @@ mod disk;
 mod endings;
 mod generations;
 mod locks;
+mod rude;
+mod second_signals;
 mod store;
 mod waiting;
 mod wire;
@@ -82,16 +84,22 @@ impl House {
         let world = World::default();
         world.set_env_var(MARKER, "openclaw");
         let outside = world.process(1);
-        let config = json!({
-            "gateway": {"auth": {"token": TOKEN}, "stateDir": "/state"},
-            "model": {"baseUrl": format!("http://model:{PROVIDER_PORT}/v1"), "name": "m"},
-        });
-        world.put("/config.json", &config.to_string());
+        configure(&world, json!({}));
         let model = Rc::new(Cell::new(Model::Answers(Duration::from_millis(100))));
         let asked = Rc::<RefCell<Vec<String>>>::default();
         let env = outside.env.clone();
         drop(outside.env.spawn("provider", provider(env, model.clone(), asked.clone())));
         Self { world, policies, lives: Cell::new(0), model, asked, outside }
+    }
+
+    /// From the next life on.
+    fn set_stop_timeout(&self, ms: u64) {
+        configure(&self.world, json!({"stopTimeoutMs": ms}));
+    }
+
+    /// From the next life on.
+    fn set_max_buffered(&self, bytes: u64) {
+        configure(&self.world, json!({"maxBufferedBytes": bytes}));
     }
 
     /// Starts a life without waiting for anything.
@@ -152,6 +160,15 @@ impl House {
     fn asked(&self) -> Vec<String> {
         self.asked.borrow().clone()
     }
+}
+
+/// Writes a configuration with these settings of the gateway beside those that it must have.
+fn configure(world: &World, settings: Value) {
+    let mut gateway = json!({"auth": {"token": TOKEN}, "stateDir": "/state"});
+    let merged = gateway.as_object_mut().expect("an object");
+    merged.extend(settings.as_object().expect("settings").clone());
+    let model = json!({"baseUrl": format!("http://model:{PROVIDER_PORT}/v1"), "name": "m"});
+    world.put("/config.json", &json!({"gateway": gateway, "model": model}).to_string());
 }
 
 /// One life of the gateway.

@@ -32,10 +32,12 @@ pub enum DrainBudget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecondRequest {
-    /// A stop overtakes a restart, and its limits apply from then on.
+    /// A stop overtakes a restart, and its limits apply from then on. SIGINT during a stop, and SIGQUIT at any time,
+    /// force the exit.
     #[default]
     StopOvertakes,
-    /// It is dropped, whatever it asks for: OpenClaw 2026.3.2.
+    /// It is dropped, whatever it asks for: OpenClaw 2026.3.2, whose one handler looked at a flag first
+    /// (`src/cli/gateway-cli/run-loop.ts`). SIGQUIT had none.
     Dropped,
 }
 
@@ -66,16 +68,29 @@ pub enum Recovery {
     BeforeLock,
 }
 
-/// How the WebSocket server ends its connections.
+/// How connections are ended, and when the port is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeerClose {
-    /// The listener closes first; peers get close 1012, a short grace, then a reset.
+    /// The listener closes first; peers get close 1012, a short grace, then a reset. Each step has its share of the
+    /// close's budget.
     #[default]
     GraceThenReset,
-    /// Waits until every peer has answered the close frame, and frees the port only then:
-    /// openclaw/openclaw#33149.
+    /// One after the other, most without a limit, and the port is free only in the last step:
+    /// openclaw/openclaw#33149. Clients get close 1012; one that does not answer is destroyed by the WebSocket library
+    /// after 30 s. An upgraded socket that never sent `connect` is told nothing and waited for; so is, at the end, an
+    /// HTTP connection in front of its first request or in the middle of one. OpenClaw 2026.3.2,
+    /// `src/gateway/server-close.ts`.
     WaitForPeers,
+    /// As `wait-for-peers`, but the WebSocket server waits 1 s, ends every socket and waits 250 ms; then the port is
+    /// free, and HTTP connections have 1 s. If they are there 5 s after their end the close has failed:
+    /// OpenClaw 2026.5.3-1.
+    StepByStep,
+    /// Planted defect: WebSocket peers get a grace and a reset; other connections are forgotten, and the port is free
+    /// when they have left.
+    HttpForgotten,
+    /// Planted defect: as hardened, but nothing limits the grace.
+    GraceUnbounded,
 }
 
 /// What `/readyz` says.
@@ -185,14 +200,21 @@ pub enum CloseBudget {
     /// 5 s more than the drain was allowed, from the signal on, however much of that the drain used: the single
     /// force-exit timer of OpenClaw 2026.3.2.
     SharedWithDrain,
+    /// 25 s more than the drain was allowed, from the signal on, or 25 s from when a drain without limit ended: the
+    /// force-exit timer of OpenClaw 2026.5.3-1.
+    LongerSharedWithDrain,
+    /// Planted defect: no limit.
+    Unlimited,
 }
 
 /// With what status a shutdown that had to be forced ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForcedExit {
-    /// Exit status 1.
+    /// Exit status 70, which says so and under which every restarting supervisor policy brings the service back.
     #[default]
+    OfItsOwn,
+    /// Exit status 1: OpenClaw 2026.5.3-1 (openclaw/openclaw#40380).
     Failure,
     /// Exit status 0: OpenClaw 2026.3.2.
     Clean,
@@ -278,17 +300,20 @@ pub enum OldGeneration {
     LeftRunning,
 }
 
-/// What becomes of a client that does not read fast enough for what it is sent.
+/// What becomes of a client that reads more slowly than it is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlowConsumer {
-    /// It is told and closed as soon as more waits for it than is configured.
+    /// When more waits for it than `gateway.maxBufferedBytes`, that is dropped, and the client is told so (close 1008
+    /// "slow consumer"), given a second, and reset.
     #[default]
     ToldAndClosed,
-    /// Planted defect: whatever it is sent waits for it, without end.
+    /// When more than 50 MiB wait for it, it misses what is said again later, and for anything else is told so (close
+    /// 1008 "slow consumer"). What waits is kept until it has left, 30 s at most: OpenClaw 2026.3.2 and 2026.5.3-1.
+    FiftyMebibytes,
+    /// Planted defect: everything is kept for it, however much that is.
     Kept,
 }
-
 /// What a restart in place does to the lanes' own record of what is at work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

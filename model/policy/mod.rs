@@ -33,9 +33,9 @@ pub struct Policies {
     pub recovery: Recovery,
     /// How state files are written.
     pub state_write: StateWrite,
-    /// How the WebSocket server ends its connections.
+    /// How connections are ended, and when the port is free.
     pub peer_close: PeerClose,
-    /// What becomes of a client that does not read fast enough for what it is sent.
+    /// What becomes of a client that reads more slowly than it is written to.
     pub slow_consumer: SlowConsumer,
     /// What `/readyz` says.
     pub readiness: Readiness,

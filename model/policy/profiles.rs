@@ -22,6 +22,7 @@ fn openclaw_2026_3_2() -> Policies {
         recovery: Recovery::Skip,
         state_write: StateWrite::Unsynced,
         peer_close: PeerClose::WaitForPeers,
+        slow_consumer: SlowConsumer::FiftyMebibytes,
         readiness: Readiness::AlwaysReady,
         instance_lock: InstanceLock::ByPort,
         start_conflict: StartConflict::EndsWithFailure,
@@ -54,12 +55,14 @@ fn openclaw_2026_3_2() -> Policies {
 /// What was read in its code and differs from era A:
 /// - A restart's drain lasts 300 s or `gateway.reload.deferralTimeoutMs`; a plain SIGTERM still does not drain, and a
 ///   second request is still dropped (`src/cli/gateway-cli/run-loop.ts`).
-/// - The close has 25 s of its own and an exit that is forced says 1. Each step of it is bounded: the WebSocket
-///   server waits 1 s, terminates every socket, and goes on (`src/gateway/server-close.ts`).
+/// - The exit is forced 25 s after the drain's time is over, and says 1. Each step of the close is bounded: the
+///   WebSocket server waits 1 s, terminates every socket, and goes on; the port is still freed after that
+///   (`src/gateway/server-close.ts`).
 /// - A port that is taken is tried for 2 s more. "Already running": a healthy other ends the start with 78 under systemd
 ///   and with 0 elsewhere; any other is waited for, 30 s (`src/cli/gateway-cli/run.ts`). Gateways on the port are still
 ///   killed before a service's start, but no ancestor (openclaw/openclaw#68451), and the port is awaited
-///   (openclaw/openclaw#33410, `src/infra/restart-stale-pids.ts`). A supervised restart still exits with 0 (`src/infra/process-respawn.ts`).
+///   (openclaw/openclaw#33410, `src/infra/restart-stale-pids.ts`). A supervised restart still exits with 0
+///   (`src/infra/process-respawn.ts`).
 /// - `/readyz` says 503 until the start is done, and does not look at the drain.
 /// - `chat.send` still acknowledges before anything is durable (openclaw/openclaw#135880).
 /// - `sessions.json` is written with file and directory synced, and without a lock file; transcripts are appended to
@@ -75,13 +78,13 @@ fn openclaw_2026_5_3() -> Policies {
     Policies {
         drain_budget: DrainBudget::Configured,
         state_write: StateWrite::ReplacementsSynced,
-        peer_close: PeerClose::GraceThenReset,
+        peer_close: PeerClose::StepByStep,
         readiness: Readiness::IgnoresDrain,
         start_conflict: StartConflict::RetriesForThirtySeconds,
         bind_patience: BindPatience::TwoSeconds,
         predecessors: Predecessors::EveryListenerEndedAndPortAwaited,
         successor: Successor::HandOffOrSpawn,
-        close_budget: CloseBudget::OfItsOwn,
+        close_budget: CloseBudget::LongerSharedWithDrain,
         forced_exit: ForcedExit::Failure,
         store_lock: StoreLock::InProcess,
         lanes: Lanes::OnePerConnection,
@@ -108,6 +111,15 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:close-waits-for-peers", || Policies {
         peer_close: PeerClose::WaitForPeers,
+        ..Policies::default()
+    }),
+    ("planted:http-connections-forgotten", || Policies {
+        peer_close: PeerClose::HttpForgotten,
+        ..Policies::default()
+    }),
+    ("planted:close-step-unbounded", || Policies {
+        peer_close: PeerClose::GraceUnbounded,
+        close_budget: CloseBudget::Unlimited,
         ..Policies::default()
     }),
     ("planted:always-ready", || Policies { readiness: Readiness::AlwaysReady, ..Policies::default() }),

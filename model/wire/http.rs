@@ -21,10 +21,24 @@ pub(super) fn answer(
     request: &Request<Incoming>,
     upgraded: &Rc<Cell<bool>>,
 ) -> Response<Full<Bytes>> {
+    let mut response = respond(gateway, request, upgraded);
+    if gateway.phase.get() >= Phase::Closing {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn respond(
+    gateway: &Gateway,
+    request: &Request<Incoming>,
+    upgraded: &Rc<Cell<bool>>,
+) -> Response<Full<Bytes>> {
     if is_websocket_upgrade(request) {
         return match gateway.phase.get() {
             // Nobody would say goodbye to it any more.
-            Phase::Closing => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "closing"})),
+            Phase::Closing | Phase::Leaving => {
+                json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "closing"}))
+            }
             Phase::Starting | Phase::Serving | Phase::Draining => upgrade(request, upgraded),
         };
     }

@@ -3,16 +3,22 @@
 //! Turns bytes into requests and events into bytes. What a request means is decided in [`rpc`]; nothing here
 //! knows how a message is run or stored.
 
+mod activity;
 mod allowance;
 mod connection;
 mod frames;
 mod handshake;
 mod http;
+mod outbox;
 pub(crate) mod peers;
 mod rpc;
+mod talk;
+
+use std::time::Duration;
 
 pub(crate) use connection::serve;
-pub(crate) use peers::Peers;
+pub(crate) use outbox::Bound;
+pub(crate) use peers::{Idle, Peers, Which};
 
 /// The protocol version that this gateway speaks.
 pub(crate) const PROTOCOL_VERSION: u64 = 3;
@@ -20,6 +26,9 @@ pub(crate) const PROTOCOL_VERSION: u64 = 3;
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 25 * 1024 * 1024;
 /// How often a client hears from us when nothing happens, in milliseconds (OpenClaw: 30 000).
 pub(crate) const TICK_INTERVAL_MS: u64 = 30_000;
+
+/// How long the WebSocket library of OpenClaw waits for the answer to a close frame before it destroys the socket.
+pub(crate) const LIBRARY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// WebSocket close codes of the protocol.
 pub(crate) mod close_code {

@@ -14,7 +14,8 @@ use crate::sessions::TranscriptEntry;
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
 const HISTORY_LIMIT: usize = 200;
-/// How much text `chat.history` returns at most (OpenClaw: 6 MiB).
+/// How much text `chat.history` returns at most (OpenClaw: 6 MiB), and no more than half of what may wait for a peer, so
+/// that there is room for events beside it.
 const HISTORY_BYTES: usize = 6 * 1024 * 1024;
 /// The longest message. OpenClaw knows only the limit of the frame; no model reads that much.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -142,18 +143,20 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     })?;
     let limit = params.limit.unwrap_or(HISTORY_LIMIT);
     let recent = &entries[entries.len().saturating_sub(limit)..];
-    let messages: Vec<Value> = newest_that_fit(recent).iter().map(history_entry).collect();
+    let waiting = usize::try_from(gateway.config.gateway.max_buffered_bytes).unwrap_or(usize::MAX);
+    let room = HISTORY_BYTES.min(waiting / 2);
+    let messages: Vec<Value> = newest_that_fit(recent, room).iter().map(history_entry).collect();
     // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
     let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
     Ok(json!({"sessionKey": session_key, "messages": messages, "stopped": stopped}))
 }
 
-/// The end of `entries` whose texts fit into one answer; the newest entry always does.
-fn newest_that_fit(entries: &[TranscriptEntry]) -> &[TranscriptEntry] {
+/// The end of `entries` whose texts have at most so many bytes; the newest entry whatever it has.
+fn newest_that_fit(entries: &[TranscriptEntry], room: usize) -> &[TranscriptEntry] {
     let mut bytes = 0;
-    let fitting = entries.iter().rev().take_while(|entry| {
+    let fitting = entries.iter().rev().enumerate().take_while(|(place, entry)| {
         bytes += entry.text.len();
-        bytes <= HISTORY_BYTES
+        *place == 0 || bytes <= room
     });
     &entries[entries.len() - fitting.count()..]
 }

@@ -128,9 +128,9 @@ fn close(intervals: &mut [Interval], at: Duration) {
     }
 }
 
-/// SIGTERM and SIGINT stop a gateway, SIGUSR1 restarts it; the others do neither.
+/// SIGTERM and SIGINT stop a gateway, SIGUSR1 restarts it, SIGQUIT ends it at once; the others do nothing of that.
 const fn ends_a_gateway(signal: Signal) -> bool {
-    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::User1)
+    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::User1 | Signal::Quit)
 }
 
 /// Whether an operation changes what a successor would find. Lock files are how instances find out about each

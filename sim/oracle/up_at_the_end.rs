@@ -83,9 +83,11 @@ fn last_of(lives: &[Life], supervised: bool) -> Option<&Life> {
 fn stopped_by_hand(life: &Life, supervised: bool) -> bool {
     let Some((_, cause)) = life.ended else { return false };
     // Any of them: a stop overtakes a restart that is already on its way.
-    let is_stop = |signal: &Signal| matches!(signal, Signal::Terminate | Signal::Interrupt);
+    let is_stop = |signal: &Signal| matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::Quit);
     let stop = life.ending_signals.iter().any(|(_, signal)| is_stop(signal));
     match cause {
+        // Who forces the exit of something that nobody minds will start it again himself.
+        DeathCause::Exited(ExitCode::FORCED) => stop && !supervised,
         DeathCause::Exited(code) => stop && code == ExitCode::CLEAN,
         DeathCause::Panicked => false,
         DeathCause::Signal(_) | DeathCause::Killed | DeathCause::PowerLoss => !supervised,

@@ -71,7 +71,11 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
     let words = |words: String| Some(Some(words));
     match record.name.as_str() {
         // The process table, the signal and the exit status say it.
-        "gateway.starting" | "gateway.exiting" | "signal.received" | "signal.during-drain" => None,
+        "gateway.starting"
+        | "gateway.exiting"
+        | "signal.received"
+        | "signal.during-drain"
+        | "signal.during-close" => None,
         // The exit status and the supervisor say it.
         "respawn.chosen" if record.field("how") == Some("supervised exit") => None,
         "respawn.chosen" => words(format!("successor: {}", record.field("how").unwrap_or("?"))),
@@ -98,6 +102,7 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let step = record.field("step").unwrap_or("a step");
             words(format!("goes on without: {step}, after {}", time(number("took_ms"))))
         }
+        "shutdown.forced" => words(format!("forced out of: {}", record.field("step").unwrap_or("a step"))),
         "lock.taken-over" => {
             let (file, why) = (record.field("file").unwrap_or_default(), record.field("why"));
             let name = file.rsplit('/').next().unwrap_or(file);

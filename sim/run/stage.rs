@@ -71,10 +71,12 @@ impl Stage {
         Ok(Self { world: world.clone(), disk, service, gateway, program, undo: Rc::default() })
     }
 
-    /// The gateway process that steps act on: the service's main process, or whoever holds the port.
+    /// The gateway process that steps act on: the service's main process, or whoever holds the port, or the newest one:
+    /// a gateway that closes holds no port any more.
     pub(super) fn gateway_pid(&self, port: u16) -> Option<Pid> {
         let main = self.service.as_ref().and_then(Service::main_pid);
         main.or_else(|| self.world.listening_on(GATEWAY_MACHINE, port))
+            .or_else(|| self.world.newest_process(GATEWAY_MACHINE, GATEWAY_PROGRAM))
     }
 
     /// The process that a step acts on; says so when there is none.

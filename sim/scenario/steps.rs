@@ -188,7 +188,8 @@ impl Choice for Machine {
 impl Choice for Signal {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         (Self::Terminate.name(), Self::Terminate, "stop: finish what was accepted, then end"),
-        (Self::Interrupt.name(), Self::Interrupt, "the same"),
+        (Self::Interrupt.name(), Self::Interrupt, "the same; during a stop it forces the exit"),
+        (Self::Quit.name(), Self::Quit, "force the exit, whatever is under way"),
         (Self::User1.name(), Self::User1, "restart: the same, and ask the supervisor for a successor"),
         (Self::Hangup.name(), Self::Hangup, "not handled by the gateway: it dies at once"),
         (Self::User2.name(), Self::User2, "not handled by the gateway: it dies at once"),
