@@ -40,7 +40,8 @@ fn where_ports_linger_that_of_the_killed_is_taken_for_a_while_and_leads_nowhere(
         let try_both = async || {
             ask(&world, "box", async |env| {
                 let listened = env.net().listen(80).await.map(drop).map_err(|error| error.kind());
-                let reached = env.net().connect("localhost", 80).await.map(drop).map_err(|error| error.kind());
+                let reached =
+                    env.net().connect("localhost", 80).await.map(drop).map_err(|error| error.kind());
                 (listened, reached)
             })
             .await
