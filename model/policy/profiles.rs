@@ -135,6 +135,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         instance_lock: InstanceLock::BreaksTheLiving,
         ..Policies::default()
     }),
+    ("planted:failed-start-ends", || Policies { failed_start: FailedStart::Ends, ..Policies::default() }),
     ("planted:stale-lock-loops", || Policies {
         instance_lock: InstanceLock::NeverStale,
         start_conflict: StartConflict::EndsWithFailure,

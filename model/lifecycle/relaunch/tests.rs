@@ -70,13 +70,14 @@ impl Process for Door {
             (ServiceOrder::Start, _) => {
                 manager.starts.set(manager.starts.get() + 1);
                 manager.state.set(ServiceState::Running);
-                let manager = manager.clone();
-                tokio::task::spawn_local(async move {
+                let started = manager.clone();
+                drop(manager.env.spawn("service", async move {
                     sleep(3 * SECOND).await;
-                    if manager.manners.comes_up {
-                        *manager.listener.borrow_mut() = manager.env.net().listen(PORT).await.ok();
+                    if started.manners.comes_up {
+                        let listener = started.env.net().listen(PORT).await.ok();
+                        started.listener.replace(listener);
                     }
-                });
+                }));
             }
         }
         Ok(())
@@ -221,7 +222,7 @@ fn handed_off(
         let launch = Launch { config: PathBuf::from("/etc/gateway.json"), policies };
         manager.begins_to_end();
         let began = Instant::now();
-        let script = tokio::task::spawn_local(hand_off(env, launch, OLD));
+        let script = manager.env.spawn("script", hand_off(env, launch, OLD));
         sleep(2 * SECOND).await;
         meanwhile(&manager);
         let code = script.await.expect("it does not panic");
