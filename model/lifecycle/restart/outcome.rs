@@ -97,6 +97,14 @@ pub struct Ledger {
     pub untold: Vec<Outcome>,
 }
 
+impl Ledger {
+    /// The same, written no earlier than by `seen`: a generation that some record names, should the ledger be lost.
+    /// What it began would count as the next one's work otherwise.
+    pub fn not_before(self, seen: Generation) -> Self {
+        Self { generation: self.generation.max(seen), ..self }
+    }
+}
+
 /// The outcomes of requests that one restart served.
 pub(super) fn served_by(generation: Generation, requests: Vec<Carried>) -> Vec<Outcome> {
     let Some(first) = requests.first().map(|carried| carried.request) else { return Vec::new() };

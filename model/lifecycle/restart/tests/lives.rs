@@ -233,3 +233,35 @@ fn a_reason_is_trimmed_and_cut() {
     assert_eq!(reason.as_str().chars().count(), 200);
     assert_eq!(Reason::new(" \n"), None);
 }
+
+#[test]
+fn what_nobody_was_told_is_written_down_and_read_again() {
+    let edit = Source::ConfigWatcher { paths: vec!["gateway.port".into()] };
+    let mut life = Life::new().busy();
+    life.request(Request::new(edit, Mode::Plain).because("edit"));
+    life.coordinator.edit_reverted();
+    life.request(Request::new(Source::Rpc { client: RPC.into() }, Mode::Safe).telling(notice("ann")));
+    life.wait(1_000);
+    life.ask(Mode::Plain);
+    life.request(Request::new(Source::Signal, Mode::Plain));
+    let action = life.work_ends();
+    life.take(action);
+    life.next_generation();
+    life.run(Generation(2));
+    life.ask(Mode::Plain);
+
+    let ledger = life.coordinator.ledger();
+    assert_eq!((ledger.untold.len(), ledger.open.len()), (4, 1));
+    let written = serde_json::to_string(&ledger).expect("JSON");
+    assert_eq!(serde_json::from_str::<Ledger>(&written).expect("what was written"), ledger);
+    let after = Coordinator::new(RestartPolicy::default(), Settings::default(), ledger);
+    assert_eq!((after.generation(), after.untold().len()), (Generation(3), 4));
+}
+
+#[test]
+fn a_generation_is_newer_than_everything_that_was_ever_begun() {
+    let coordinator = |ledger| Coordinator::new(RestartPolicy::default(), Settings::default(), ledger);
+    let lost = Ledger::default().not_before(Generation(7));
+    assert_eq!(coordinator(lost.clone()).generation(), Generation(8));
+    assert_eq!(coordinator(lost.not_before(Generation(2))).generation(), Generation(8));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 
 mod answers;
+mod bugs;
 mod histories;
 mod lives;
 mod reference;
