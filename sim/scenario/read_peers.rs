@@ -8,6 +8,7 @@ use super::read::unfit_name;
 use super::read_steps::{self, World};
 use super::table::{Table, choice, entries, in_file_order, range, text, whole};
 use super::{Choice, PeersSetup, SenderSetup, Verb, nearest};
+use crate::actors::rude::WITNESS;
 
 /// Reads all groups of the file.
 pub(super) fn peers(
@@ -17,10 +18,7 @@ pub(super) fn peers(
     let Some(value) = file.value("peers") else { return Ok(IndexMap::new()) };
     let mut peers = IndexMap::new();
     for (name, value) in in_file_order(entries(value, "peers")?) {
-        let why = unfit_name(name.get_ref()).or_else(|| {
-            senders.contains_key(name.get_ref().as_ref()).then(|| "a sender has this name".to_string())
-        });
-        if let Some(why) = why {
+        if let Some(why) = unfit_name(name.get_ref()).or_else(|| taken(name.get_ref(), senders)) {
             return Err(Problem::at(name.span(), format!("`{name}` cannot be the name of a group of peers"))
                 .label(why));
         }
@@ -29,6 +27,16 @@ pub(super) fn peers(
         peers.insert(name.get_ref().to_string(), group(&table, senders)?);
     }
     Ok(peers)
+}
+
+/// Who else has this name.
+fn taken(name: &str, senders: &IndexMap<String, SenderSetup>) -> Option<String> {
+    let whose = match name {
+        WITNESS => "who listens beside peers that do not read has this name",
+        _ if senders.contains_key(name) => "a sender has this name",
+        _ => return None,
+    };
+    Some(whose.to_string())
 }
 
 fn group(table: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<PeersSetup> {

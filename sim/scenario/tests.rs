@@ -93,6 +93,7 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("too many peers", "[peers.a]\nkind = \"bare\"\ncount = 600\n[peers.b]\nkind = \"bare\"\ncount = 600"),
     ("peers that join nobody", "[peers.tabs]\nkind = \"never-reads\"\njoins = \"bob\"\n[senders.ann]"),
     ("peers that cannot join", "[peers.tabs]\nkind = \"bare\"\njoins = \"ann\"\n[senders.ann]"),
+    ("peers called like the witness", "[peers.witness]\nkind = \"bare\""),
     ("peers called like a sender", "[peers.ann]\nkind = \"bare\"\n[senders.ann]"),
     ("range backwards", "[network]\nlatency = \"5ms..1ms\""),
     ("half a range", "[network]\nlatency = \"5ms..\""),

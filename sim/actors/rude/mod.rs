@@ -17,7 +17,7 @@ mod upgraded;
 mod witness;
 
 pub use crowd::{PeersCommand, run};
-pub use witness::{WitnessSettings, run as watch};
+pub use witness::{NAME as WITNESS, WitnessSettings, run as watch};
 
 /// What a peer does with its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

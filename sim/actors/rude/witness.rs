@@ -12,8 +12,8 @@ use super::Caller;
 use crate::actors::backoff;
 use crate::timeline::{Fact, Recorder, Source};
 
-/// The name under which it records.
-const NAME: &str = "witness";
+/// The name under which every witness records.
+pub const NAME: &str = "witness";
 /// From one record to the next.
 const STEP_BYTES: u64 = 64 * 1024;
 
