@@ -464,7 +464,6 @@ impl Coordinator {
     }
 
     fn begin_drain(&mut self, now: Moment, token: Token, manner: Manner) -> DrainTerms {
-        self.authorisation.revoke();
         let deadline = self.deadline(now, manner);
         let may_interrupt = self.open.iter().any(|open| open.goes_ahead(self.policy));
         let terms = DrainTerms { token, manner, deadline, may_interrupt };

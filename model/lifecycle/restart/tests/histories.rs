@@ -33,6 +33,7 @@ const HAS_FLOOR: &str = "what is interrupted has had the floor";
 const TAKEN: &str = "no order stands for ever";
 const OWNED: &str = "admission is closed only while somebody owns that";
 const ADDS_UP: &str = "the blockers are as many as the counts say";
+const WAKES_LATER: &str = "a wake is always later than the last";
 const AS_REFERENCE: &str = "as the reference";
 
 type Kept = Result<(), String>;
@@ -93,6 +94,7 @@ impl World {
             Event::Passes(seconds) => {
                 let until = self.now + seconds;
                 while let Some(next) = self.coordinator.next_wake().filter(|next| *next <= at(until)) {
+                    promise(next > at(self.now), WAKES_LATER, || format!("{next:?} at {}", self.now))?;
                     self.now = next.since(at(0)).as_secs();
                     self.wake(after)?;
                 }
