@@ -54,7 +54,7 @@ pub(crate) async fn serve(gateway: Rc<Gateway>, mut listener: Box<dyn Listener>)
 }
 
 fn turn_away(mut stream: Stream) {
-    tracing::warn!(name: "peer.turned-away", peers = MAX_CONNECTIONS, "too many connections");
+    tracing::warn!(name: "peer.one-too-many", peers = MAX_CONNECTIONS, "too many connections");
     // What the socket does not take at once is not worth a wait.
     let _ = stream.write(TOO_MANY).now_or_never();
 }

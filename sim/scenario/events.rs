@@ -134,7 +134,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("peer.bad-frame", Nobody, "the gateway says it refused a frame"),
     ("peer.refused", Nobody, "the gateway says it refused a client"),
     ("peer.too-slow", Nobody, "the gateway says it closes a slow client"),
-    ("peer.turned-away", Nobody, "the gateway says it has too many connections for one more"),
+    ("peer.one-too-many", Nobody, "the gateway says it has too many connections for one more"),
     ("peer.upgrade-failed", Nobody, "the gateway says a connection broke during the upgrade"),
     ("port.accept-failed", Nobody, "the gateway says it could not accept a connection"),
     ("port.taken", Nobody, "the gateway says the port is taken and it tries again"),
