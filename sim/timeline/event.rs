@@ -370,6 +370,25 @@ pub struct Sighting {
     pub place: String,
 }
 
+/// The name of the event that a disk operation is, when it succeeds.
+const fn disk_event(op: FsOp) -> &'static str {
+    match op {
+        FsOp::Read => "disk.read",
+        FsOp::Write => "disk.write",
+        FsOp::Append => "disk.append",
+        FsOp::CreateNew => "disk.create-new",
+        FsOp::Truncate => "disk.truncate",
+        FsOp::Rename => "disk.rename",
+        FsOp::Remove => "disk.remove",
+        FsOp::SyncFile => "disk.sync-file",
+        FsOp::SyncDir => "disk.sync-dir",
+        FsOp::Stat => "disk.stat",
+        FsOp::List => "disk.list",
+        FsOp::CreateDir => "disk.create-dir",
+        FsOp::Lock => "disk.lock",
+    }
+}
+
 impl Fact {
     /// The fact's name, for anchors and filters. A log record goes by the name the gateway gave it.
     pub fn name(&self) -> &EventName {
@@ -419,21 +438,7 @@ impl Fact {
             Self::LinkPartitioned { .. } => "link.partitioned",
             Self::LinkHealed { .. } => "link.healed",
             Self::ClockJumped { .. } => "clock.jumped",
-            Self::Disk { op, error: None, .. } => match op {
-                FsOp::Read => "disk.read",
-                FsOp::Write => "disk.write",
-                FsOp::Append => "disk.append",
-                FsOp::CreateNew => "disk.create-new",
-                FsOp::Truncate => "disk.truncate",
-                FsOp::Rename => "disk.rename",
-                FsOp::Remove => "disk.remove",
-                FsOp::SyncFile => "disk.sync-file",
-                FsOp::SyncDir => "disk.sync-dir",
-                FsOp::Stat => "disk.stat",
-                FsOp::List => "disk.list",
-                FsOp::CreateDir => "disk.create-dir",
-                FsOp::Lock => "disk.lock",
-            },
+            Self::Disk { op, error: None, .. } => disk_event(*op),
             Self::Disk { .. } => "disk.failed",
             Self::State(_) => "state.seen",
             Self::ReadySeen { .. } => "ready.seen",

@@ -326,7 +326,7 @@ fn whether_the_service_should_be_up() {
 
 #[test]
 fn what_becomes_of_the_others() {
-    use KillMode::{ControlGroup, Mixed, Process};
+    use KillMode::{Mixed, Process};
     const LEAVING: Input = MainExitedLeaving(DeathCause::Exited(ExitCode(75)));
     let unit = |kill_mode| Unit { kill_mode, ..Unit::openclaw() };
     check(
@@ -354,6 +354,13 @@ fn what_becomes_of_the_others() {
             (101, timer(2), "timed out, kill", "deactivating"),
         ],
     );
+}
+
+#[test]
+fn what_becomes_of_the_others_in_a_control_group() {
+    use KillMode::ControlGroup;
+    const LEAVING: Input = MainExitedLeaving(DeathCause::Exited(ExitCode(75)));
+    let unit = |kill_mode| Unit { kill_mode, ..Unit::openclaw() };
     check(
         "control-group: asked like the main process, asked again when that is gone, and waited for",
         unit(ControlGroup),
