@@ -101,7 +101,7 @@ impl PortIsReleased {
 
 /// When the last work that was in flight between the signal and `until` was done; at the latest when the drain
 /// budget is used up.
-fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
+pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
     let limit = signalled + run.terms.drain_budget;
     // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it.
     let entries = run.ledger.entries().iter();

@@ -1,4 +1,5 @@
-//! A shutdown ends within the supervisor's stop timeout, so that the supervisor never has to kill.
+//! A shutdown ends within the supervisor's stop timeout, so that the supervisor never has to kill; a restart that was
+//! asked for directly, for which nobody's timer runs, ends soon after the last work in flight is done.
 //!
 //! It counts from the first signal that asked the process to end, whoever sent it. Time in which the process
 //! was frozen is not its own and does not count.
@@ -8,11 +9,12 @@ use std::time::Duration;
 use gateway::env::Signal;
 
 use super::life::{Life, Request, end_of};
+use super::port_is_released::work_done;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
 
-/// A shutdown ends within the supervisor's stop timeout.
+/// A shutdown ends within the supervisor's stop timeout, a restart soon after the last work is done.
 pub(super) struct ShutdownWithinStopTimeout;
 
 impl Oracle for ShutdownWithinStopTimeout {
@@ -21,7 +23,7 @@ impl Oracle for ShutdownWithinStopTimeout {
     }
 
     fn sentence(&self) -> &'static str {
-        "A shutdown ends within the supervisor's stop timeout."
+        "A shutdown ends within the supervisor's stop timeout, a restart soon after the last work is done."
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
@@ -92,10 +94,10 @@ impl ShutdownWithinStopTimeout {
             return None;
         }
         let took = ended.saturating_sub(asked).saturating_sub(life.frozen_between(asked, ended));
-        // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget,
-        // and then what closing takes.
+        // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget, as long
+        // as there is work, and then what closing takes.
         let allowed = match signal {
-            Signal::User1 => run.terms.stop_timeout.max(run.terms.drain_budget + CLOSING),
+            Signal::User1 => work_done(run, asked, ended).saturating_sub(asked) + CLOSING,
             _ => run.terms.stop_timeout,
         };
         if took <= allowed {
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_restart_asked_for_directly_has_the_budget_of_its_drain() {
-        let restarted = || Story::new().at(0).serves(214).at(10_000).signal(Signal::User1);
+        let busy = || Story::new().at(0).serves(214).at(9_000).sent(1).accepted(1);
+        let restarted = || busy().at(10_000).signal(Signal::User1);
         assert_eq!(complaints(&ShutdownWithinStopTimeout, restarted().at(110_000).exits(75)), [""; 0]);
         assert_eq!(
             complaints(&ShutdownWithinStopTimeout, restarted().at(110_100).exits(75)),
@@ -146,13 +149,24 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_without_work_has_no_drain_to_hide_behind() {
+        let idle = |ended| {
+            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(12_000).releases();
+            complaints(&ShutdownWithinStopTimeout, story.at(ended).exits(0))
+        };
+        assert_eq!(idle(25_000), [""; 0]);
+        assert_eq!(idle(45_000), ["Gateway pid 214 took 35.0 s to end after SIGUSR1 (limit 15.0 s)"]);
+    }
+
+    #[test]
     fn who_restarts_in_place_need_not_end_but_has_to_begin_again_in_time() {
         let terms = Terms { restarts_in_place: true, ..Terms::default() };
         let begins = |at| {
-            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(at).releases();
+            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1);
+            let story = story.at(at).releases();
             verdict(&ShutdownWithinStopTimeout, story.binds().at(900_000).ended(), &terms).len()
         };
-        assert_eq!((begins(110_000), begins(110_100)), (0, 1));
+        assert_eq!((begins(25_000), begins(25_100)), (0, 1));
         let stopped =
             Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate).at(11_000).releases();
         let found = verdict(&ShutdownWithinStopTimeout, stopped.binds().at(900_000).ended(), &terms);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use gateway::policy::{Policies, RestartMode, Successor};
 
-use crate::scenario::{ContainerRestartWhen, KillWhom, RestartWhen, Supervisor, UnitRestart};
+use crate::scenario::{
+    ContainerRestartWhen, KillWhom, RestartWhen, Supervisor, SystemdUnit, UnitEnvironment, UnitRestart,
+};
 use crate::world::supervisor::Manager;
 use crate::world::supervisor::container::{ContainerRestart, ContainerSettings};
 use crate::world::supervisor::launchd::{Job, KeepAlive};
@@ -43,7 +45,9 @@ pub(super) fn boot_starts_what_was_stopped(supervisor: &Supervisor) -> bool {
 /// one. Of a gateway that was started as the scenario says, and where its machine refuses nothing.
 pub(super) fn restarts_in_place(supervisor: &Supervisor, policies: &Policies) -> bool {
     let nobody_else_would = match supervisor {
-        Supervisor::None => policies.successor == Successor::ByExitStatus,
+        Supervisor::None | Supervisor::Systemd(SystemdUnit { environment: UnitEnvironment::Cleared, .. }) => {
+            policies.successor == Successor::ByExitStatus
+        }
         // Whatever process 1 starts dies with it. OpenClaw 2026.3.2 did not know.
         Supervisor::Container(_) => {
             !matches!(policies.successor, Successor::KickstartOrSpawn | Successor::SpawnAfterAnyEnd)
@@ -81,6 +85,7 @@ pub(super) fn manager(supervisor: &Supervisor) -> Option<Manager> {
             force_restart_exit_status: unit.force_restart_on.clone(),
             start_limit_burst: unit.start_limit_burst,
             start_limit_interval: unit.start_limit_interval,
+            clears_environment: unit.environment == UnitEnvironment::Cleared,
             ..Unit::openclaw()
         }),
         Supervisor::Launchd(job) => Manager::Launchd(Job {

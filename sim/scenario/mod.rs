@@ -56,7 +56,7 @@ pub use setup::{
 pub use steps::{Anchor, Machine, Step, Verb, When};
 pub use supervisor::{
     ContainerRestartWhen, ContainerSetup, KillWhom, LaunchdJob, PlainSupervisor, RestartWhen, ScheduledTask,
-    Supervisor, SystemdUnit, UnitRestart,
+    Supervisor, SystemdUnit, UnitEnvironment, UnitRestart,
 };
 pub use trouble::{
     CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,

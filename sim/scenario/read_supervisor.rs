@@ -69,6 +69,7 @@ fn of_kind(kind: SupervisorKind, table: &Table<'_>) -> Read<Supervisor> {
             success_on: table.get("success-on", statuses)?,
             prevent_restart_on: table.get("prevent-restart-on", statuses)?,
             force_restart_on: table.get("force-restart-on", statuses)?,
+            environment: table.get("environment", choice)?,
         }),
         SupervisorKind::Launchd => Supervisor::Launchd(LaunchdJob {
             keep_alive: table.get("restart", choice)?,

@@ -44,6 +44,8 @@ pub struct SystemdUnit {
     pub prevent_restart_on: Vec<u8>,
     /// `RestartForceExitStatus=`
     pub force_restart_on: Vec<u8>,
+    /// What the gateway finds in its environment
+    pub environment: UnitEnvironment,
 }
 
 /// The keys of a launchd job that matter for a service's life.
@@ -190,6 +192,26 @@ impl Choice for KillWhom {
             "SIGTERM for all processes, and SIGKILL for who stays too long",
         ),
         ("process", Self::Process, "the main process only; the others live on"),
+    ];
+}
+
+/// What the process of a systemd unit finds in its environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitEnvironment {
+    /// What systemd and OpenClaw's installer put there.
+    Kept,
+    /// Nothing by which it could know who minds it.
+    Cleared,
+}
+
+impl Choice for UnitEnvironment {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("kept", Self::Kept, "what systemd and OpenClaw's installer put there"),
+        (
+            "cleared",
+            Self::Cleared,
+            "nothing, as behind `env -i`: the gateway does not know that it is minded",
+        ),
     ];
 }
 

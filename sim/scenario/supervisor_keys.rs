@@ -3,7 +3,9 @@
 use super::Choice;
 use super::keys::Need::Default;
 use super::keys::{Key, Shape, key};
-use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
+use super::supervisor::{
+    ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitEnvironment, UnitRestart,
+};
 
 /// A kind of supervisor with the keys that it brings.
 pub(super) struct KindKeys {
@@ -79,6 +81,12 @@ const SYSTEMD: &[Key] = &[
         Shape::Statuses,
         Default("[]"),
         "`RestartForceExitStatus=`: exit statuses after which it is started again, whatever `restart` says",
+    ),
+    key(
+        "environment",
+        Shape::Choice(UnitEnvironment::meanings),
+        Default("kept"),
+        "What the gateway finds in its environment",
     ),
 ];
 

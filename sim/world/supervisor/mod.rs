@@ -62,6 +62,7 @@ impl Manager {
     fn environment(&self) -> Vec<(&'static str, String)> {
         let marker = ("OPENCLAW_SERVICE_MARKER", "openclaw".to_string());
         match self {
+            Self::Systemd(unit) if unit.clears_environment => Vec::new(),
             Self::Systemd(_) => {
                 vec![("INVOCATION_ID", "0f6a2d3b9c184e57a1d0c3b2e4f58697".to_string()), marker]
             }
@@ -108,7 +109,10 @@ impl Service {
     /// `NotFound` when there is no such machine.
     pub fn load(world: &World, machine: &str, manager: Manager, executable: &Executable) -> io::Result<Self> {
         let mut power = world.watch_power(machine)?;
-        let own_pid = matches!(manager, Manager::Systemd(_)).then_some("SYSTEMD_EXEC_PID");
+        let own_pid = match &manager {
+            Manager::Systemd(unit) if !unit.clears_environment => Some("SYSTEMD_EXEC_PID"),
+            _ => None,
+        };
         let service = Self(Rc::new(Inner {
             world: world.clone(),
             machine: machine.to_string(),

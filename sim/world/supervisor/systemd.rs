@@ -36,6 +36,9 @@ pub struct Unit {
     /// `StartLimitIntervalSec=`: the length of that interval. It begins with the first start and does not slide: the
     /// first start after its end begins the next one. Zero: no limit.
     pub start_limit_interval: Duration,
+    /// The unit starts the program through something that empties its environment (`env -i`, a wrapper): it cannot know
+    /// who minds it.
+    pub clears_environment: bool,
 }
 
 /// `Restart=` of a unit.
@@ -79,6 +82,7 @@ impl Default for Unit {
             force_restart_exit_status: Vec::new(),
             start_limit_burst: 5,
             start_limit_interval: Duration::from_secs(10),
+            clears_environment: false,
         }
     }
 }
