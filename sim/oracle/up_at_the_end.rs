@@ -1,7 +1,7 @@
 //! The service is up when the run ends, unless its operator stopped it.
 //!
 //! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
-//! a SIGTERM or SIGINT sent by hand that ended cleanly; an exit status that forbids a restart does not.
+//! a SIGTERM, SIGINT or SIGQUIT sent by hand that was obeyed; an exit status that forbids a restart does not.
 
 use std::time::Duration;
 
@@ -86,10 +86,11 @@ fn stopped_by_hand(life: &Life, supervised: bool) -> bool {
     let is_stop = |signal: &Signal| matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::Quit);
     let stop = life.ending_signals.iter().any(|(_, signal)| is_stop(signal));
     match cause {
-        // Who forces the exit of something that nobody minds will start it again himself.
-        DeathCause::Exited(ExitCode::FORCED) => stop && !supervised,
-        DeathCause::Exited(code) => stop && code == ExitCode::CLEAN,
-        DeathCause::Panicked => false,
+        // Forced or not: whoever stops by hand what nobody starts again on that status will start it again himself.
+        DeathCause::Exited(ExitCode::CLEAN | ExitCode::FORCED) => stop,
+        DeathCause::Exited(_) | DeathCause::Panicked => false,
+        // It had no handler yet, or history's had none for it.
+        DeathCause::Signal(signal) if is_stop(&signal) => true,
         DeathCause::Signal(_) | DeathCause::Killed | DeathCause::PowerLoss => !supervised,
     }
 }

@@ -134,7 +134,7 @@ fn with(open: &mut [Open], pid: Pid, then: impl FnOnce(&mut Open)) {
 }
 
 const fn asks_to_end(signal: Signal) -> bool {
-    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::User1)
+    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::Quit | Signal::User1)
 }
 
 fn is_about_ending(record: &LogRecord) -> bool {
