@@ -9,6 +9,8 @@ use gatesim::scenario::Scenario;
 const ROOT: &str = "scenarios";
 /// The folder of reproductions of reported bugs.
 pub(crate) const BUGS: &str = "scenarios/bugs";
+/// A prime, so that a sample has something of every axis.
+const CELL_STEP: usize = 11;
 
 /// Every scenario of the repository, sorted by path; a matrix is as many as it has cells.
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -20,13 +22,32 @@ pub(crate) fn bugs() -> Vec<Scenario> {
     under(Path::new(BUGS)).iter().flat_map(|path| read(path)).collect()
 }
 
+/// Every scenario, and of each matrix one cell in [`CELL_STEP`]: for tests that make each run several times, or slowly.
+pub(crate) fn sample() -> Vec<Scenario> {
+    let of_file = |path: PathBuf| {
+        let all = read(&path);
+        let step = if all.len() == 1 { 1 } else { CELL_STEP };
+        all.into_iter().step_by(step)
+    };
+    under(Path::new(ROOT)).into_iter().flat_map(of_file).collect()
+}
+
 /// Every scenario with every profile that it names.
 pub(crate) fn with_profiles() -> Vec<(Scenario, String)> {
+    each_with_its_profiles(scenarios())
+}
+
+/// Every scenario of the [`sample`] with every profile that it names.
+pub(crate) fn sample_with_profiles() -> Vec<(Scenario, String)> {
+    each_with_its_profiles(sample())
+}
+
+fn each_with_its_profiles(scenarios: Vec<Scenario>) -> Vec<(Scenario, String)> {
     let profiles = |scenario: Scenario| {
         let names: Vec<String> = scenario.expect.outcomes.keys().cloned().collect();
         names.into_iter().map(move |profile| (scenario.clone(), profile))
     };
-    scenarios().into_iter().flat_map(profiles).collect()
+    scenarios.into_iter().flat_map(profiles).collect()
 }
 
 /// The seeds that a scenario is run with. The cells of a matrix are many runs already.

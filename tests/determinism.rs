@@ -46,8 +46,8 @@ fn two_processes_tell_the_same() {
         let cell = run["cell"].as_object().map(|cell| Value::from(cell.clone()).to_string());
         hashes.insert((text("scenario"), cell, text("profile")), text("hash"));
     }
-    let plan = corpus::with_profiles();
-    assert_eq!(plan.len(), hashes.len());
+    let plan = corpus::sample_with_profiles();
+    assert!(hashes.len() >= plan.len());
     for (scenario, profile) in plan.iter().rev() {
         let cell = scenario.cell.as_ref().map(|cell| serde_json::json!(cell).to_string());
         let run = (scenario.path.display().to_string(), cell, profile.clone());
@@ -57,7 +57,7 @@ fn two_processes_tell_the_same() {
 
 /// Each run once more after all the others: nothing that a run leaves behind may reach another.
 fn what_ran_before_does_not_matter() {
-    let plan = corpus::with_profiles();
+    let plan = corpus::sample_with_profiles();
     let mixed = plan.iter().step_by(4);
     let first: Vec<_> = mixed.clone().map(|(scenario, profile)| hash(scenario, profile)).collect();
     for ((scenario, profile), first) in mixed.zip(&first) {

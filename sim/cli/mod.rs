@@ -153,8 +153,8 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
             true => execute::twice(run, planned),
             false => execute::once(run, planned),
         };
-        // A long campaign would otherwise keep every event of every run in memory.
-        if result.as_expected && !args.timeline {
+        // A long campaign would otherwise keep every event of every run in memory. JSON has none of them.
+        if args.format == Format::Json || (result.as_expected && !args.timeline) {
             result.timeline = Vec::new();
         }
         result
