@@ -1,6 +1,6 @@
 //! The shutdown: connections are told, closed and, when they do not follow, reset.
 //!
-//! What is done, in what order and for how long is a [plan](plan); here it is carried out, step by step. A step that
+//! What is done, in what order and for how long is a [plan](mod@plan); here it is carried out, step by step. A step that
 //! fails or hangs does not stop the next, and the exit is forced when all of them together take too long, or when a
 //! signal asks for it.
 
