@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{House, MARKER, PORT, run};
 use crate::env::EndSignal::{Kill, Terminate};
 use crate::env::test_env::Neighbour;
-use crate::env::{ExitCode, Pid, ProcessId, Signal, StartTime};
+use crate::env::{ExitCode, FsOp, Pid, ProcessId, Signal, StartTime};
 use crate::lifecycle::predecessor;
 use crate::policy::{Policies, Predecessors};
 
@@ -125,6 +125,21 @@ fn a_lock_that_somebody_else_holds_is_waited_for_and_a_person_is_told_after_half
         let begun = Instant::now();
         assert_eq!(house.launch().ended().await, ExitCode::CONFIG);
         assert!((30..50).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn trouble_of_the_machine_after_a_long_conflict_is_waited_out_like_any() {
+    run(async {
+        let house = House::new();
+        house.world.neighbour(7);
+        lock_of_seven(&house);
+        let _life = house.launch();
+        sleep(600 * SECOND).await;
+        house.world.fail(FsOp::CreateDir, "sessions", 2, 0);
+        house.world.bury(7);
+        sleep(30 * SECOND).await;
+        assert!(serves(&house).await);
     });
 }
 

@@ -279,9 +279,10 @@ impl Life {
         followed.filter(|at| *at <= moment).max().unwrap_or(self.started_at)
     }
 
-    /// For how long it has been standing still at `moment`.
+    /// For how long it has been standing still at `moment`, be it the moment of its end.
     pub(super) fn still_for(&self, moment: Duration) -> Duration {
-        let now = self.frozen.iter().find(|frozen| frozen.contains(moment));
+        let dies_so = |frozen: &Interval| frozen.until == Some(moment) && self.ended_at() == Some(moment);
+        let now = self.frozen.iter().find(|frozen| frozen.contains(moment) || dies_so(frozen));
         now.map_or(Duration::ZERO, |frozen| moment.saturating_sub(frozen.from))
     }
 
