@@ -301,8 +301,8 @@ async fn live(
         return Ok(forced(policies, Cut::BySignal { step: "locks" }));
     }
     match (next, requests.under_way()) {
-        // A stop may have overtaken it meanwhile.
-        (Ok(Next::Successor(_)), Some(ending)) => Ok(after(env, policies, ending)),
+        // What was asked meanwhile is not for the next generation to forget.
+        (Ok(Next::Successor(_)) | Err(_), Some(ending)) => Ok(after(env, policies, ending)),
         (next, _) => next,
     }
 }

@@ -54,6 +54,8 @@ struct Inner {
     parent: Cell<Option<u32>>,
     /// Ports stay taken when their listener is killed.
     ports_linger: Cell<bool>,
+    /// What comes of every attempt to connect.
+    connect_error: Cell<Option<io::ErrorKind>>,
     random: Cell<u64>,
     kernel_locks: RefCell<BTreeSet<PathBuf>>,
     environment: RefCell<BTreeMap<&'static str, String>>,
@@ -230,6 +232,11 @@ impl World {
     /// Processes that are started from now on have this parent.
     pub(crate) fn adopt(&self, parent: u32) {
         self.0.parent.set(Some(parent));
+    }
+
+    /// From now on nobody can connect to anybody.
+    pub(crate) fn refuse_connections(&self, kind: io::ErrorKind) {
+        self.0.connect_error.set(Some(kind));
     }
 
     /// From now on the port of a process that is killed stays taken.

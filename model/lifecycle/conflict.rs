@@ -5,6 +5,7 @@
 //! a healthy gateway does a start give way; for everything else it waits, in this process, since a supervisor could
 //! do no more than begin the same wait anew. Why the lock or the port is taken is not known here.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -48,8 +49,10 @@ pub(crate) enum Other {
     Serving,
     /// A gateway, live and not ready: it is starting or draining.
     Unready,
-    /// It does not answer as a gateway does.
+    /// It says nothing.
     Silent,
+    /// It may be anything: it answers otherwise than a gateway, or could not be asked.
+    Unclear,
 }
 
 /// What to do about a conflict.
@@ -95,12 +98,14 @@ pub(crate) fn decide(
         (StartConflict::WaitsOrGivesWay, Other::Unready, Nobody) if waited >= drain_budget => {
             Way::Leave(ExitCode::CONFIG)
         }
-        (StartConflict::WaitsOrGivesWay, Other::Silent, Nobody) if waited >= UNMINDED_PATIENCE => {
+        (StartConflict::WaitsOrGivesWay, Other::Silent | Other::Unclear, Nobody)
+            if waited >= UNMINDED_PATIENCE =>
+        {
             Way::Leave(ExitCode::CONFIG)
         }
         (StartConflict::WaitsOrGivesWay, Other::Unready, _) => Way::Wait(LOOK_AT_UNREADY_EVERY),
-        (StartConflict::WaitsOrGivesWay, Other::Silent, _) => Way::Wait(LOOK_EVERY),
-        (StartConflict::RetriesForThirtySeconds, Other::Silent, by)
+        (StartConflict::WaitsOrGivesWay, Other::Silent | Other::Unclear, _) => Way::Wait(LOOK_EVERY),
+        (StartConflict::RetriesForThirtySeconds, Other::Silent | Other::Unclear, by)
             if !matches!(by, Nobody | NobodyInContainer) && waited < UNMINDED_PATIENCE =>
         {
             Way::Wait(LOOK_EVERY)
@@ -161,7 +166,8 @@ impl Standoff {
                 let is_silent = other == Other::Silent;
                 let suspect = holder.filter(|_| is_silent);
                 if let Some(stuck) = self.suspicion.grows(env, suspect, policies.predecessors) {
-                    predecessor::end(env, stuck, contention.port).await;
+                    let is_silent = async || look(env, contention.port, Some(stuck)).await == Other::Silent;
+                    predecessor::end(env, stuck, contention.port, is_silent).await;
                 } else {
                     sleep(pause).await;
                 }
@@ -215,7 +221,8 @@ async fn look(env: &Env, port: u16, holder: Option<ProcessId>) -> Other {
         match look_at(env, place).await {
             Other::Serving => return Other::Serving,
             Other::Unready => best = Other::Unready,
-            Other::Silent => {}
+            Other::Unclear if best == Other::Silent => best = Other::Unclear,
+            Other::Unclear | Other::Silent => {}
         }
     }
     best
@@ -232,13 +239,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 async fn look_at(env: &Env, place: SocketAddr) -> Other {
-    let answered = async |path| timeout(PROBE_ANSWERS, ask(env, place, path)).await.ok().flatten();
-    match answered("/healthz").await {
-        Some((200, body)) if is_live(&body) => match answered("/readyz").await {
-            Some((200, _)) => Other::Serving,
+    match ask(env, place, "/healthz").await {
+        Heard::Answer { status: 200, body } if is_live(&body) => match ask(env, place, "/readyz").await {
+            Heard::Answer { status: 200, .. } => Other::Serving,
             _ => Other::Unready,
         },
-        _ => Other::Silent,
+        Heard::Nothing => Other::Silent,
+        Heard::Answer { .. } | Heard::Noise | Heard::NotAsked => Other::Unclear,
     }
 }
 
@@ -248,17 +255,46 @@ fn is_live(body: &str) -> bool {
     said["ok"] == true && said["status"] == "live"
 }
 
-/// Status and body of the answer to a GET, if there is one.
-async fn ask(env: &Env, place: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = env.net().connect(&place.ip().to_string(), place.port()).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
+/// What came back of a question.
+enum Heard {
+    Answer {
+        status: u16,
+        body: String,
+    },
+    /// Something that is no answer.
+    Noise,
+    Nothing,
+    /// The question could not be put: that is our trouble, and says nothing of the other.
+    NotAsked,
+}
+
+/// Puts a GET to whoever listens at `place`.
+async fn ask(env: &Env, place: SocketAddr, path: &str) -> Heard {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};
     let mut answer = Vec::new();
-    stream.take(MOST_OF_AN_ANSWER as u64).read_to_end(&mut answer).await.ok()?;
-    let answer = String::from_utf8(answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let asking = async {
+        let mut stream = env.net().connect(&place.ip().to_string(), place.port()).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        // What it has said counts, however the connection ends.
+        if stream.write_all(request.as_bytes()).await.is_ok() {
+            let _ = stream.take(MOST_OF_AN_ANSWER as u64).read_to_end(&mut answer).await;
+        }
+        Ok::<_, io::Error>(())
+    };
+    let asked = timeout(PROBE_ANSWERS, asking).await;
+    let is_nobody_there =
+        |kind| matches!(kind, ConnectionRefused | ConnectionReset | ConnectionAborted | TimedOut);
+    match asked {
+        Ok(Err(error)) if !is_nobody_there(error.kind()) => Heard::NotAsked,
+        _ if answer.is_empty() => Heard::Nothing,
+        _ => parse(&answer).unwrap_or(Heard::Noise),
+    }
+}
+
+fn parse(answer: &[u8]) -> Option<Heard> {
+    let (head, body) = str::from_utf8(answer).ok()?.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
-    Some((status, body.to_string()))
+    Some(Heard::Answer { status, body: body.to_string() })
 }
 
 impl Other {
@@ -267,6 +303,7 @@ impl Other {
             Self::Serving => "a healthy gateway",
             Self::Unready => "a gateway that is not ready",
             Self::Silent => "silent",
+            Self::Unclear => "unclear",
         }
     }
 }
@@ -313,6 +350,7 @@ mod tests {
         let later = hardened(Silent, UNMINDED_PATIENCE);
         assert_eq!(later, [AT_TIMES, AT_TIMES, AT_TIMES, AT_TIMES, AT_TIMES, Leave(ExitCode::CONFIG)]);
         assert_eq!(hardened(Silent, A_DAY), later);
+        assert_eq!(hardened(Other::Unclear, A_DAY), later);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::policy::FailedStart;
 
-/// How long a process tries again before it ends.
+/// How long a process tries again before it ends, from the first attempt that failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The first pause; each is twice as long as the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -18,6 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What is left of the patience of one start.
 pub(crate) struct Patience {
+    policy: FailedStart,
     ends: Option<Instant>,
     next: Duration,
 }
@@ -25,16 +26,16 @@ pub(crate) struct Patience {
 impl Patience {
     /// Full patience, as far as the policy has any.
     pub(crate) fn new(policy: FailedStart) -> Self {
-        let ends = match policy {
-            FailedStart::TriesAgain => Some(Instant::now() + PATIENCE),
-            FailedStart::Ends => None,
-        };
-        Self { ends, next: FIRST_PAUSE }
+        Self { policy, ends: None, next: FIRST_PAUSE }
     }
 
     /// How long to wait before the next attempt; `None` when there is no patience left.
     pub(crate) fn pause(&mut self) -> Option<Duration> {
-        self.ends.filter(|ends| Instant::now() < *ends)?;
+        let now = Instant::now();
+        let ends = *self.ends.get_or_insert(now + PATIENCE);
+        if self.policy == FailedStart::Ends || now >= ends {
+            return None;
+        }
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST_PAUSE);
         Some(pause)

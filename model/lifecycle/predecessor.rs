@@ -158,9 +158,14 @@ impl Suspicion {
 }
 
 /// Ends a process that is proven to be stuck, and waits until it is gone and its port is free. All of it is bounded,
-/// and whether it worked is for the next attempt to find out.
-pub(crate) async fn end(env: &Env, stuck: ProcessId, port: u16) {
+/// and whether it worked is for the next attempt to find out. One that is not silent any more after SIGTERM follows it,
+/// and finishes what it accepted.
+pub(crate) async fn end(env: &Env, stuck: ProcessId, port: u16, is_silent: impl AsyncFn() -> bool) {
     if !strike(env, stuck, EndSignal::Terminate) || is_gone_within(env, stuck, port, GRACE).await {
+        return;
+    }
+    if !is_silent().await {
+        tracing::info!(name: "predecessor.spared", predecessor = %stuck, why = "it answers again", "SIGTERM has woken it");
         return;
     }
     if strike(env, stuck, EndSignal::Kill) && !is_gone_within(env, stuck, port, PORT_FREE).await {

@@ -1,14 +1,16 @@
 //! Starts that find the lock or the port in somebody else's hands: who gives way, who waits, and who is ended.
 
+use std::io;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{House, MARKER, PORT, run};
 use crate::env::EndSignal::{Kill, Terminate};
 use crate::env::test_env::Neighbour;
-use crate::env::{ExitCode, Pid, ProcessId, Signal, StartTime};
+use crate::env::{ExitCode, FsOp, Pid, ProcessId, Signal, StartTime};
 use crate::lifecycle::predecessor;
 use crate::policy::{Policies, Predecessors};
 
@@ -126,6 +128,21 @@ fn a_lock_that_somebody_else_holds_is_waited_for_and_a_person_is_told_after_half
     });
 }
 
+#[test]
+fn trouble_of_the_machine_after_a_long_conflict_is_waited_out_like_any() {
+    run(async {
+        let house = House::new();
+        house.world.neighbour(7);
+        lock_of_seven(&house);
+        let _life = house.launch();
+        sleep(600 * SECOND).await;
+        house.world.fail(FsOp::CreateDir, "sessions", 2, 0);
+        house.world.bury(7);
+        sleep(30 * SECOND).await;
+        assert!(serves(&house).await);
+    });
+}
+
 /// Whom a start has ended within `within` that finds `neighbour`, process 7, holding the lock, and the port if it
 /// listens; and whether it serves by then.
 async fn after(
@@ -218,6 +235,54 @@ fn a_healthy_gateway_on_another_port_is_no_silent_one() {
     });
 }
 
+/// Process 7 answers every question at the port with these bytes, from when `is_awake` on.
+fn answers(house: &House, says: &'static str, is_awake: impl Fn() -> bool + 'static) {
+    let mut backlog = house.world.squat_port(PORT, 7);
+    drop(house.outside.env.spawn("answers", async move {
+        let mut unread = Vec::new();
+        while let Some(mut stream) = backlog.recv().await {
+            if is_awake() {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(says.as_bytes()).await;
+            } else {
+                unread.push(stream);
+            }
+        }
+    }));
+}
+
+#[test]
+fn one_that_answers_is_not_ended_whatever_it_says() {
+    let crowded = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let newer = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"status\":\"up\"}";
+    for says in [crowded, newer, "SSH-2.0-gateway\r\n"] {
+        run(async {
+            let prepare = |house: &House| answers(house, says, || true);
+            assert_eq!(after(old_gateway(), false, prepare, 500 * SECOND).await.0, [], "{says}");
+        });
+    }
+}
+
+#[test]
+fn one_that_cannot_be_asked_is_not_ended() {
+    run(async {
+        let prepare = |house: &House| house.world.refuse_connections(io::ErrorKind::InvalidInput);
+        assert_eq!(after(old_gateway(), true, prepare, 500 * SECOND).await.0, []);
+    });
+}
+
+#[test]
+fn one_that_sigterm_has_woken_may_finish_what_it_accepted() {
+    let live = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"ok\":true,\"status\":\"live\"}";
+    run(async {
+        let prepare = |house: &House| {
+            let world = house.world.clone();
+            answers(house, live, move || !world.struck().is_empty());
+        };
+        assert_eq!(after(old_gateway(), false, prepare, 500 * SECOND).await.0, [(7, Terminate)]);
+    });
+}
+
 /// Whom history's cleaning ends, and how long it takes.
 async fn cleaned(policy: Predecessors, parent: Option<u32>, prepare: impl FnOnce(&House)) -> (usize, u128) {
     let house = House::with_policies(Policies { predecessors: policy, ..Policies::default() });
@@ -257,10 +322,10 @@ fn who_is_somebody_else_by_now_is_not_touched() {
         let life = house.world.process(100);
         house.world.neighbour_who(7, Neighbour { start: 2, ..old_gateway() });
         let judged = ProcessId { pid: Pid(7), start: StartTime(1) };
-        predecessor::end(&life.env, judged, PORT).await;
+        predecessor::end(&life.env, judged, PORT, async || true).await;
         assert_eq!(house.world.struck(), []);
         house.world.neighbour_who(7, Neighbour { program: "bystander", ..old_gateway() });
-        predecessor::end(&life.env, judged, PORT).await;
+        predecessor::end(&life.env, judged, PORT, async || true).await;
         assert_eq!(house.world.struck(), []);
     });
 }
@@ -274,7 +339,8 @@ fn a_port_that_lingers_after_a_kill_is_waited_for_and_not_for_ever() {
         let _backlog = house.world.squat_port(PORT, 7);
         house.world.linger_ports();
         let began = Instant::now();
-        predecessor::end(&life.env, ProcessId { pid: Pid(7), start: StartTime(1) }, PORT).await;
+        let seven = ProcessId { pid: Pid(7), start: StartTime(1) };
+        predecessor::end(&life.env, seven, PORT, async || true).await;
         assert_eq!(house.world.struck(), [(7, Terminate), (7, Kill)]);
         assert_eq!(began.elapsed().as_secs(), 12, "ten for SIGTERM and two for the port");
     });

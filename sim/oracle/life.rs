@@ -41,8 +41,8 @@ pub(super) struct Request {
     pub(super) signal: Signal,
     /// When it had begun again; never, unless restarts happen in place and nothing but a restart was asked for.
     pub(super) followed: Option<Duration>,
-    /// A later signal asked for a stop.
-    stops: bool,
+    /// The first signal that asked for a stop, be it this one or one that overtook it.
+    pub(super) stop: Option<(Duration, Signal)>,
 }
 
 /// A stretch of serving.
@@ -154,7 +154,7 @@ fn is_instance_lock(path: &str, state_dir: &str) -> bool {
 
 impl Request {
     const fn asks_to_begin_again(&self) -> bool {
-        self.followed.is_none() && !self.stops
+        self.followed.is_none() && self.stop.is_none()
     }
 }
 
@@ -223,10 +223,10 @@ impl Life {
 
     fn is_asked(&mut self, at: Duration, signal: Signal) {
         self.ending_signals.push((at, signal));
-        let stops = signal != Signal::User1;
+        let stop = (signal != Signal::User1).then_some((at, signal));
         match self.requests.last_mut().filter(|request| request.followed.is_none()) {
-            Some(open) => open.stops |= stops,
-            None => self.requests.push(Request { at, signal, followed: None, stops }),
+            Some(open) => open.stop = open.stop.or(stop),
+            None => self.requests.push(Request { at, signal, followed: None, stop }),
         }
     }
 
@@ -279,9 +279,10 @@ impl Life {
         followed.filter(|at| *at <= moment).max().unwrap_or(self.started_at)
     }
 
-    /// For how long it has been standing still at `moment`.
+    /// For how long it has been standing still at `moment`, be it the moment of its end.
     pub(super) fn still_for(&self, moment: Duration) -> Duration {
-        let now = self.frozen.iter().find(|frozen| frozen.contains(moment));
+        let dies_so = |frozen: &Interval| frozen.until == Some(moment) && self.ended_at() == Some(moment);
+        let now = self.frozen.iter().find(|frozen| frozen.contains(moment) || dies_so(frozen));
         now.map_or(Duration::ZERO, |frozen| moment.saturating_sub(frozen.from))
     }
 
@@ -332,7 +333,7 @@ mod tests {
             at: at(from),
             signal: Signal::User1,
             followed: followed.map(at),
-            stops: false,
+            stop: None,
         };
         assert_eq!(requests(twice(), true), [request(5, Some(8)), request(20, Some(21))]);
         assert_eq!(requests(twice(), false), [request(5, None)], "it had to end");
@@ -340,7 +341,7 @@ mod tests {
             Story::new().at(0).serves(1).at(5).signal(Signal::User1).at(6).signal(Signal::Terminate);
         assert_eq!(
             requests(stopped.at(7).releases().at(8).binds(), true),
-            [Request { stops: true, ..request(5, None) }]
+            [Request { stop: Some((at(6), Signal::Terminate)), ..request(5, None) }]
         );
     }
 

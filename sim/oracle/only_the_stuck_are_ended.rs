@@ -33,10 +33,10 @@ impl Oracle for OnlyTheStuckAreEnded {
         for event in run.events {
             let Fact::ProcessStruck { pid, by, signal } = &event.fact else { continue };
             let victim = run.lives.iter().rev().find(|life| is_at(life, *pid, event.at));
+            let Some(why) = wrong(run, victim, event.at) else { continue };
             if !seen.insert((*pid, victim.map(|life| life.started_at))) {
                 continue;
             }
-            let Some(why) = wrong(run, victim, event.at) else { continue };
             let name = victim.map_or_else(|| format!("process {pid}"), Life::name);
             let message = format!("Gateway pid {by} ended {name}, which was {why}");
             let explanation = format!(
@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
     use gateway::env::{EndSignal, Signal};
 
@@ -115,6 +116,23 @@ mod tests {
         assert_eq!(complaints(&OnlyTheStuckAreEnded, still(69_999).strikes(214, TERM)).len(), 1);
         let again = still(60_000).gateway(214).thawed().at(80_000).gateway(215).strikes(214, TERM);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, again).len(), 1);
+    }
+
+    #[test]
+    fn who_wakes_and_follows_sigterm_may_not_be_killed_for_it() {
+        let struck = || {
+            let story = beside(Story::new().at(0).serves(214).at(10_000).frozen(), 20_000).at(80_000);
+            story.strikes(214, TERM).at(81_000).gateway(214).thawed().signal(Signal::Terminate)
+        };
+        let killed = struck().at(90_000).gateway(215).strikes(214, EndSignal::Kill);
+        assert_eq!(
+            complaints(&OnlyTheStuckAreEnded, killed),
+            ["Gateway pid 215 ended gateway pid 214, which was healthy"]
+        );
+        assert_eq!(complaints(&OnlyTheStuckAreEnded, struck().at(90_000).exits(0)), [""; 0]);
+        let stays_still = beside(Story::new().at(0).serves(214).at(10_000).frozen(), 20_000).at(80_000);
+        let killed = stays_still.strikes(214, TERM).at(90_000).strikes(214, EndSignal::Kill).gateway(214);
+        assert_eq!(complaints(&OnlyTheStuckAreEnded, killed.dies(DeathCause::Killed)), [""; 0]);
     }
 
     #[test]

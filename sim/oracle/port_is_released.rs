@@ -4,15 +4,15 @@
 //! budget remains for closing. Work is what is visible from outside: accepted messages whose sender waits, and
 //! requests the model has not finished. A successor must never find the port taken by such a process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
 use super::life::{Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
+use crate::timeline::{Event, Fact, MessageId};
 
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
@@ -99,20 +99,38 @@ impl PortIsReleased {
     }
 }
 
-/// When the last work that was in flight between the signal and `until` was done; at the latest when the drain
-/// budget is used up.
+/// When the last work that was in flight at the signal was done; at the latest when the drain budget is used up. What
+/// is handed over after the signal is no reason to keep the port: nobody has to take it.
 pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
     let limit = signalled + run.terms.drain_budget;
-    // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it.
+    let in_flight =
+        |work: &Interval| work.from <= signalled && work.until.is_none_or(|done| done > signalled);
+    let end = |work: Interval| work.until.unwrap_or(limit);
+    // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it. Where
+    // nobody waits for an end, or none came, the model's answer has to do.
+    let answered = answered(run);
     let entries = run.ledger.entries().iter();
-    let messages = entries.map(|entry| Interval { from: entry.sent_at(), until: entry.settled_at });
-    let in_flight = |work: &Interval| work.from <= until && work.until.is_none_or(|done| done > signalled);
-    messages
-        .chain(requests(run))
-        .filter(in_flight)
-        .map(|work| work.until.unwrap_or(limit))
-        .fold(signalled, Duration::max)
-        .min(limit)
+    let messages = entries.map(|entry| Interval {
+        from: entry.sent_at(),
+        until: entry.settled_at.or_else(|| answered.get(&entry.message).copied()),
+    });
+    let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
+    // In the order of their beginning: what stood in line behind work begins when that is done.
+    for request in requests(run).into_iter().filter(|request| request.from <= until) {
+        if in_flight(&request) || (signalled..=done).contains(&request.from) {
+            done = done.max(end(request));
+        }
+    }
+    done.min(limit)
+}
+
+/// When the model last answered each message.
+fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
+    let answer = |event: &'a Event| match &event.fact {
+        Fact::ProviderAnswered { message, .. } => Some((message, event.at)),
+        _ => None,
+    };
+    run.events.iter().filter_map(answer).collect()
 }
 
 /// Every request to the model, from when it was received until the model was done with it.
@@ -219,6 +237,26 @@ mod tests {
         };
         assert_eq!(complaints(&PortIsReleased, busy(32_000)), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, busy(32_001)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_handed_over_after_the_signal_is_no_excuse() {
+        let busy = Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate).at(11_000).sent(1);
+        assert_eq!(complaints(&PortIsReleased, busy.at(12_001).releases()).len(), 1);
+    }
+
+    #[test]
+    fn what_was_answered_long_ago_is_no_excuse_although_its_sender_had_left() {
+        let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1).left();
+        let story = story.asked(1, 1).at(2_000).answered(1, 1).at(10_000).signal(Signal::User1);
+        assert_eq!(complaints(&PortIsReleased, story.at(12_001).releases()).len(), 1);
+    }
+
+    #[test]
+    fn what_stood_in_line_behind_work_is_work() {
+        let story = Story::new().at(0).serves(214).at(9_000).asked(1, 1).at(10_000).signal(Signal::Terminate);
+        let story = story.at(20_000).answered(1, 1).asked(2, 2).at(30_000).answered(2, 2);
+        assert_eq!(complaints(&PortIsReleased, story.at(32_000).releases()), [""; 0]);
     }
 
     #[test]

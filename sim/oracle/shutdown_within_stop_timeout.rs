@@ -88,21 +88,25 @@ impl ShutdownWithinStopTimeout {
         request: &Request,
         timeouts: &[Timeout],
     ) -> Option<Violation> {
-        let Request { at: asked, signal, .. } = *request;
         let ended = request.followed.or(life.ended_at()).unwrap_or_else(|| end_of(run));
-        if timeouts.iter().any(|(at, _)| (asked..=ended).contains(at)) {
+        if timeouts.iter().any(|(at, _)| (request.at..=ended).contains(at)) {
             return None;
         }
-        let took = ended.saturating_sub(asked).saturating_sub(life.frozen_between(asked, ended));
         // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget, as long
-        // as there is work, and then what closing takes.
-        let allowed = match signal {
-            Signal::User1 => work_done(run, asked, ended).saturating_sub(asked) + CLOSING,
-            _ => run.terms.stop_timeout,
-        };
-        if took <= allowed {
-            return None;
-        }
+        // as there is work, and then what closing takes. For a stop that overtakes it, one does.
+        let stop_timeout = run.terms.stop_timeout;
+        let restart = Some((request.at, request.signal)).filter(|(_, signal)| *signal == Signal::User1);
+        let restart = restart.map(|asked| {
+            let work = work_done(run, asked.0, ended).saturating_sub(asked.0);
+            (asked, work + CLOSING)
+        });
+        let stop = request.stop.map(|asked| (asked, stop_timeout));
+        let ((asked, signal), allowed, took) =
+            stop.into_iter().chain(restart).find_map(|(asked, allowed)| {
+                let (from, _) = asked;
+                let took = ended.saturating_sub(from).saturating_sub(life.frozen_between(from, ended));
+                (took > allowed).then_some((asked, allowed, took))
+            })?;
         let message = format!(
             "{} took {} to end after {signal} (limit {})",
             capital(&life.name()),
@@ -156,6 +160,20 @@ mod tests {
         };
         assert_eq!(idle(25_000), [""; 0]);
         assert_eq!(idle(45_000), ["Gateway pid 214 took 35.0 s to end after SIGUSR1 (limit 15.0 s)"]);
+    }
+
+    #[test]
+    fn a_stop_that_overtakes_a_restart_has_its_own_limit() {
+        let terms = Terms { drain_budget: Duration::from_secs(300), ..Terms::default() };
+        let overtaken = |ended| {
+            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(20_000);
+            verdict(&ShutdownWithinStopTimeout, story.signal(Signal::Terminate).at(ended).exits(0), &terms)
+        };
+        assert_eq!(overtaken(110_000), []);
+        assert_eq!(
+            overtaken(110_100)[0].message,
+            "Gateway pid 214 took 90.1 s to end after SIGTERM (limit 90.0 s)"
+        );
     }
 
     #[test]

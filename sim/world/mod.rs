@@ -322,15 +322,13 @@ impl World {
     /// `NotFound` when no process ever had that id.
     pub fn wait_exit(&self, pid: Pid) -> impl Future<Output = io::Result<DeathCause>> + use<> {
         // The process is looked up now, so that a later one with the same id is not mistaken for it.
-        let process = self.process(pid).map(|process| process.watch_death());
+        let process = self.process(pid).map(|process| process.death());
         let known = self.0.deaths.borrow().get(&pid).copied();
         async move {
-            let mut death = match process {
-                Ok(death) => death,
-                Err(not_found) => return known.ok_or(not_found),
-            };
-            let cause = death.wait_for(Option::is_some).await.map_err(io::Error::other)?;
-            cause.ok_or_else(|| io::ErrorKind::NotFound.into())
+            match process {
+                Ok(death) => Ok(death.wait().await),
+                Err(not_found) => known.ok_or(not_found),
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use gateway::env::{
     KernelLock, LocalBoxFuture, Pid, ProcessEntry, ProcessId, Signal, SignalStream, StartTime, TaskControl,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use turmoil_net::HostId;
 
@@ -47,7 +47,7 @@ pub(super) struct Process {
     pub(super) slot: SlotId,
     pub(super) host: HostId,
     pub(super) random: RefCell<BTreeMap<&'static str, RandomStream>>,
-    death: watch::Sender<Option<DeathCause>>,
+    death: Rc<Death>,
     is_dead: Cell<bool>,
     is_frozen: Cell<bool>,
     /// It waits for its disk until then, if at all, and runs nothing, as a program with one thread does.
@@ -65,6 +65,32 @@ pub(super) struct Process {
     next_kernel_lock: Cell<u64>,
     /// A deadly signal that came while the process was stopped; it acts when the process continues.
     pending_default: Cell<Option<Signal>>,
+}
+
+/// The death of a process. Who waits for it is woken in the order of waiting; a `watch` channel of tokio would wake
+/// several in a random one.
+#[derive(Default)]
+pub(super) struct Death {
+    cause: Cell<Option<DeathCause>>,
+    came: Notify,
+}
+
+impl Death {
+    fn comes(&self, cause: DeathCause) {
+        self.cause.set(Some(cause));
+        self.came.notify_waiters();
+    }
+
+    /// Resolves with the cause once it has come.
+    pub(super) async fn wait(&self) -> DeathCause {
+        loop {
+            let came = self.came.notified();
+            if let Some(cause) = self.cause.get() {
+                return cause;
+            }
+            came.await;
+        }
+    }
 }
 
 /// What a process is made of, for [`Process::new`].
@@ -100,7 +126,7 @@ impl Process {
             slot,
             host,
             random: RefCell::default(),
-            death: watch::Sender::new(None),
+            death: Rc::default(),
             is_dead: Cell::new(false),
             is_frozen: Cell::new(false),
             busy_until: Cell::new(None),
@@ -151,9 +177,9 @@ impl Process {
         })
     }
 
-    /// Resolves with the cause once the process is dead.
-    pub(super) fn watch_death(&self) -> watch::Receiver<Option<DeathCause>> {
-        self.death.subscribe()
+    /// Its death, for whoever waits for that.
+    pub(super) fn death(&self) -> Rc<Death> {
+        self.death.clone()
     }
 
     /// Records something about this process.
@@ -294,7 +320,7 @@ impl Process {
         self.kernel_locks.borrow_mut().clear();
         self.world.note_death(self.pid, cause);
         self.bury_if_idle();
-        self.death.send_replace(Some(cause));
+        self.death.comes(cause);
         if self.machine.is_init(self.pid) && cause != DeathCause::PowerLoss {
             self.machine.processes().iter().for_each(|process| process.die(DeathCause::Killed));
         }

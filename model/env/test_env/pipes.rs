@@ -19,6 +19,9 @@ impl Net for Doors {
 
     fn connect<'a>(&'a self, _host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Stream>> {
         Box::pin(async move {
+            if let Some(kind) = self.world.0.connect_error.get() {
+                return Err(kind.into());
+            }
             let (ours, theirs) = duplex(PIPE_BYTES);
             let listeners = self.world.0.listeners.borrow();
             let (_, listener) = listeners.get(&port).ok_or(io::ErrorKind::ConnectionRefused)?;

@@ -218,3 +218,23 @@ fn sockets_that_outlive_their_world_are_harmless() {
     });
     drop(stream);
 }
+
+#[test]
+fn those_who_wait_for_an_end_learn_of_it_in_the_order_of_waiting() {
+    let woken = in_world(async |world| {
+        let pid = start(&world, "box", echo_server(80));
+        let woken = Rc::new(RefCell::new(Vec::new()));
+        for number in 0..20 {
+            let (woken, end) = (woken.clone(), world.wait_exit(pid));
+            world.spawn(async move {
+                end.await.expect("it was started");
+                woken.borrow_mut().push(number);
+            });
+        }
+        sleep(SECOND).await;
+        world.kill(pid).expect("it lives");
+        sleep(SECOND).await;
+        woken.take()
+    });
+    assert_eq!(woken, (0..20).collect::<Vec<_>>());
+}
