@@ -3,8 +3,6 @@
 //! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
 //! a SIGTERM or SIGINT sent by hand that ended cleanly; an exit status that forbids a restart does not.
 
-use std::time::Duration;
-
 use gateway::env::{ExitCode, Signal};
 
 use super::life::Life;
