@@ -74,7 +74,7 @@ fn what_met_nothing_is_no_evidence() {
 
 #[test]
 fn nothing_is_done_to_the_gateway_any_more_when_the_storm_is_over() {
-    let steps = "[[steps]]\non = \"sender.connected\"\nafter = \"80s\"\ndo = \"kill\"";
+    let steps = "[[steps]]\non = \"run.settling\"\nafter = \"1s\"\ndo = \"kill\"";
     let run = played(steps);
     assert!(run.notes.iter().any(|note| note.contains("never happened")), "{:?}", run.notes);
     let killed =
