@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::budgets;
@@ -129,6 +130,8 @@ async fn settle(gateway: &Rc<Gateway>, ending: Ending, untold: &mut VecDeque<Acc
         let patience = patience_ends.saturating_duration_since(Instant::now());
         tell_within(gateway, message, NoticeCause::Interrupted, 0, patience).await;
         untold.pop_front();
+        // A disk is waited for without letting go: only between two messages can time run out, or a signal be heard.
+        yield_now().await;
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::rc::Rc;
 
+use tokio::task::yield_now;
+
 use crate::agents::notice::{NoticeCause, TurnError, tell};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
@@ -48,6 +50,7 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
                 tracing::error!(name: "recovery.no-evidence", run = message.run_id, %error, "cannot tell its end");
                 tell(gateway, &message, NoticeCause::Failed(TurnError::State(error)), 0).await;
                 told += 1;
+                yield_now().await;
                 continue;
             }
         };
@@ -65,6 +68,8 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
                 told += 1;
             }
         }
+        // A disk is waited for without letting go: only between two messages can a signal be heard.
+        yield_now().await;
     }
     gateway.inbox.forget_settled_texts();
     tracing::info!(name: "recovery.finished", resumed, told, "earlier lives are settled");

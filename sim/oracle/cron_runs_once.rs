@@ -130,8 +130,12 @@ fn knows_its_jobs(life: &Life, end: Duration) -> Option<(Duration, Duration)> {
     };
     life.holds.iter().find_map(|hold| {
         let until = hold.until.unwrap_or(end);
-        let learned = hold.from + FIRST_START + life.frozen_between(hold.from, hold.from + FIRST_START);
-        (awake(hold.from, until) >= FIRST_START && learned <= until).then_some((hold.from, learned))
+        let mut learned = hold.from + FIRST_START;
+        // Standing still puts it off, for as long as that lasts.
+        while learned <= until && awake(hold.from, learned) < FIRST_START {
+            learned += FIRST_START - awake(hold.from, learned);
+        }
+        (learned <= until).then_some((hold.from, learned))
     })
 }
 
@@ -296,6 +300,15 @@ mod tests {
         check(story.at(60 * MINUTE).ended(), &[]);
         let frozen = serving().at(4 * MINUTE).frozen().at(19 * MINUTE).thawed().ended();
         check(frozen, &[]);
+    }
+
+    #[test]
+    fn who_stood_still_in_its_first_moment_learned_of_its_jobs_when_it_went_on() {
+        let first = |ms| Story::new().at(100).serves(214).at(ms).frozen().at(6 * MINUTE).thawed();
+        check(first(100).at(30 * MINUTE).books(&[("report", 3_600_000, 4_900_000, "skipped")]).ended(), &[]);
+        let missing = "The run of report that was due at 300.000 s was never made, and nothing says that it was skipped";
+        let later = first(4 * MINUTE).at(30 * MINUTE);
+        check(later.books(&[("report", 3_600_000, 4_900_000, "skipped")]).ended(), &[missing]);
     }
 
     fn asked_again() -> Story {

@@ -11,7 +11,7 @@ use gateway::env::{FsOp, Pid, Signal};
 
 use super::{Evidence, Terms};
 use crate::timeline::words::moment;
-use crate::timeline::{DeathCause, Event, Fact};
+use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
 /// One process life of the service.
 #[derive(Clone, Debug)]
@@ -31,6 +31,12 @@ pub(super) struct Life {
     pub(super) ending_signals: Vec<(Duration, Signal)>,
     /// What it was asked for, in order: of several signals before it had followed, the first counts.
     pub(super) requests: Vec<Request>,
+    /// When it did something that others can see, for the first time: until then the program had not begun.
+    first_act: Option<Duration>,
+    /// When a signal that asks a gateway to end found nobody who handled it.
+    missed_signals: Vec<Duration>,
+    /// Whether it is to begin again in place when it is asked to restart.
+    in_place: bool,
     frozen: Vec<Interval>,
 }
 
@@ -70,8 +76,17 @@ impl Interval {
 /// Every life of the service's processes, in the order of starting.
 pub(super) fn lives(events: &[Event], terms: &Terms) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
+    let mut by_hand = false;
     for event in events {
+        if let Fact::Ordered { order } = &event.fact {
+            by_hand = *order == OperatorOrder::StartByHand;
+        }
+        let known = lives.len();
         take(&mut lives, terms, event);
+        // Whoever is started by hand is nobody's, whatever supervises the service.
+        if lives.len() > known && std::mem::take(&mut by_hand) {
+            lives[known].in_place = terms.by_hand_restarts_in_place;
+        }
     }
     lives
 }
@@ -83,20 +98,25 @@ pub(super) fn end_of(run: &Evidence<'_>) -> Duration {
 
 fn take(lives: &mut Vec<Life>, terms: &Terms, event: &Event) {
     let at = event.at;
+    if let Fact::Disk { pid, .. } | Fact::PortBound { pid, .. } = &event.fact {
+        with_life(lives, *pid, |life| {
+            life.first_act.get_or_insert(at);
+        });
+    }
     match &event.fact {
         Fact::ProcessStarted { pid, machine, program }
             if *machine == terms.machine && *program == terms.program =>
         {
-            lives.push(Life::new(*pid, at));
+            lives.push(Life::new(*pid, at, terms.restarts_in_place));
         }
         Fact::ProcessExited { pid, machine, cause, .. } if *machine == terms.machine => {
             with_life(lives, *pid, |life| life.end(at, *cause));
         }
         Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
-            with_life(lives, *pid, |life| life.bind(at, terms.restarts_in_place));
+            with_life(lives, *pid, |life| life.bind(at));
         }
         Fact::PortReleased { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
-            with_life(lives, *pid, |life| life.release(at, terms.restarts_in_place));
+            with_life(lives, *pid, |life| life.release(at));
         }
         Fact::Disk { pid, op, path, error: None, .. } if is_instance_lock(path, &terms.state_dir) => {
             with_life(lives, *pid, |life| life.handles_lock(at, *op));
@@ -106,6 +126,9 @@ fn take(lives: &mut Vec<Life>, terms: &Terms, event: &Event) {
         }
         Fact::SignalDelivered { pid, signal, handled: true } if ends_a_gateway(*signal) => {
             with_life(lives, *pid, |life| life.is_asked(at, *signal));
+        }
+        Fact::SignalDelivered { pid, signal, handled: false } if ends_a_gateway(*signal) => {
+            with_life(lives, *pid, |life| life.missed_signals.push(at));
         }
         Fact::ProcessFrozen { pid } => {
             with_life(lives, *pid, |life| life.frozen.push(Interval { from: at, until: None }));
@@ -159,7 +182,7 @@ impl Request {
 }
 
 impl Life {
-    const fn new(pid: Pid, started_at: Duration) -> Self {
+    const fn new(pid: Pid, started_at: Duration, in_place: bool) -> Self {
         Self {
             pid,
             started_at,
@@ -169,6 +192,9 @@ impl Life {
             stints: Vec::new(),
             ending_signals: Vec::new(),
             requests: Vec::new(),
+            first_act: None,
+            missed_signals: Vec::new(),
+            in_place,
             frozen: Vec::new(),
         }
     }
@@ -192,8 +218,8 @@ impl Life {
         }
     }
 
-    fn bind(&mut self, at: Duration, in_place: bool) {
-        if in_place
+    fn bind(&mut self, at: Duration) {
+        if self.in_place
             && let Some(request) = self.requests.last_mut().filter(|request| request.asks_to_begin_again())
         {
             request.followed = Some(at);
@@ -202,9 +228,9 @@ impl Life {
         self.shows_service(at, || "bound the port".to_string());
     }
 
-    fn release(&mut self, at: Duration, in_place: bool) {
+    fn release(&mut self, at: Duration) {
         close(&mut self.holds, at);
-        if in_place && self.requests.last().is_some_and(Request::asks_to_begin_again) {
+        if self.in_place && self.requests.last().is_some_and(Request::asks_to_begin_again) {
             self.stop_serving(at);
         }
     }
@@ -263,6 +289,13 @@ impl Life {
             ends.saturating_sub(begins).saturating_sub(self.frozen_between(begins, ends))
         };
         self.holds.iter().map(served).sum()
+    }
+
+    /// Whether a signal that asked for its end came between two moments, and before the program had begun, so that
+    /// nobody could hear it. Who lives on is the first process of a container, which such a signal spares.
+    pub(super) fn could_not_hear_between(&self, from: Duration, until: Duration) -> bool {
+        let missed = self.missed_signals.iter().find(|at| (from..=until).contains(*at));
+        missed.is_some_and(|at| self.first_act.is_none_or(|acted| *at < acted))
     }
 
     /// The request that it was following at `moment`, if any.
@@ -343,6 +376,20 @@ mod tests {
             requests(stopped.at(7).releases().at(8).binds(), true),
             [Request { stop: Some((at(6), Signal::Terminate)), ..request(5, None) }]
         );
+    }
+
+    #[test]
+    fn who_was_started_by_hand_begins_again_in_place_whatever_supervises_the_others() {
+        let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
+        let restarted = |story: Story, pid| {
+            let story = story.gateway(pid).starts().binds().at(5).signal(Signal::User1).at(6).releases();
+            story.at(7).binds()
+        };
+        let followed = |story| lives_of(story).last().expect("it lived").requests[0].followed;
+        let hand = || Story::new().at(0).fact(crate::timeline::Source::Operator, by_hand.clone());
+        assert_eq!(followed(restarted(hand(), 215)), Some(Duration::from_millis(7)));
+        let next = restarted(hand().gateway(214).starts().exits(78), 215);
+        assert_eq!(followed(next), None, "the one after it is the supervisor's");
     }
 
     #[test]

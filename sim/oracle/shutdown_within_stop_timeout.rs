@@ -2,7 +2,7 @@
 //! asked for directly, for which nobody's timer runs, ends soon after the last work in flight is done.
 //!
 //! It counts from the first signal that asked the process to end, whoever sent it. Time in which the process
-//! was frozen is not its own and does not count.
+//! was frozen is not its own and does not count, nor does a signal that came before the program had begun.
 
 use std::time::Duration;
 
@@ -62,7 +62,11 @@ impl ShutdownWithinStopTimeout {
     fn killed(&self, lives: &[Life], (at, allowed): Timeout) -> Option<Violation> {
         let lived = |life: &&Life| life.started_at <= at && life.ended_at().is_none_or(|ended| ended >= at);
         let life = lives.iter().find(lived);
-        if life.is_some_and(|life| !life.frozen_between(at.saturating_sub(allowed), at).is_zero()) {
+        let asked_at = at.saturating_sub(allowed);
+        if life.is_some_and(|life| life.could_not_hear_between(asked_at, at)) {
+            return None;
+        }
+        if life.is_some_and(|life| !life.frozen_between(asked_at, at).is_zero()) {
             return None;
         }
         let name = life.map_or_else(|| "the service".to_string(), Life::name);
@@ -126,6 +130,7 @@ mod tests {
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
+    use gateway::env::{FsOp, Pid};
 
     fn signalled() -> Story {
         Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate)
@@ -198,6 +203,22 @@ mod tests {
         let found = verdict(&ShutdownWithinStopTimeout, story, &Terms::default());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].message, "The supervisor had to kill gateway pid 214 after 5.0 s");
+    }
+
+    #[test]
+    fn the_first_process_of_a_container_cannot_hear_before_it_has_begun() {
+        let unheard = |story: Story| {
+            let missed = Fact::SignalDelivered { pid: Pid(1), signal: Signal::Terminate, handled: false };
+            story.stopping(5_000).fact(crate::timeline::Source::Supervisor, missed)
+        };
+        let killed = |story: Story| {
+            let story = story.at(20_000).supervisor(Fact::StopTimedOut).dies(DeathCause::Killed);
+            complaints(&ShutdownWithinStopTimeout, story).len()
+        };
+        let starts = || Story::new().at(14_000).gateway(1).starts().at(15_000);
+        let begins = |story: Story| story.at(16_000).disk(FsOp::Read, "/state/inbox.jsonl").binds();
+        assert_eq!(killed(begins(unheard(starts()))), 0);
+        assert_eq!(killed(unheard(begins(starts()))), 1, "a program that runs has its handlers");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Terms {
     pub boot_starts_what_was_stopped: bool,
     /// Whether a restart that is asked for directly is to happen in the same process.
     pub restarts_in_place: bool,
+    /// The same of a gateway that was started by hand, which nobody supervises.
+    pub by_hand_restarts_in_place: bool,
     /// How long a shutdown may take before the supervisor kills it.
     pub stop_timeout: Duration,
     /// How long work in flight may keep a shutdown from closing the port.
@@ -93,6 +95,7 @@ impl Default for Terms {
             supervised: true,
             boot_starts_what_was_stopped: true,
             restarts_in_place: false,
+            by_hand_restarts_in_place: true,
             stop_timeout: Duration::from_secs(90),
             drain_budget: Duration::from_secs(85),
             port_release_budget: Duration::from_secs(2),

@@ -3,8 +3,6 @@
 //! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
 //! a SIGTERM, SIGINT or SIGQUIT sent by hand that was obeyed; an exit status that forbids a restart does not.
 
-use std::time::Duration;
-
 use gateway::env::{ExitCode, Signal};
 
 use super::life::Life;
@@ -42,7 +40,7 @@ impl Oracle for UpAtTheEnd {
 /// then some life must have come after it.
 fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     let last = last_of(lives, run.terms.supervised);
-    if last_wish(run).is_some_and(|wished| last.is_none_or(|life| life.started_at <= wished)) {
+    if nobody_came_after_the_last_wish(run) {
         return false;
     }
     let ordered = |event: &Event| {
@@ -62,14 +60,21 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     by_supervisor || last.is_some_and(|life| stopped_by_hand(life, supervised))
 }
 
-/// When somebody last wanted it to go down and to come up again, and nothing else since.
-fn last_wish(run: &Evidence<'_>) -> Option<Duration> {
-    let last = run.events.iter().rev().find_map(|event| match event.fact {
-        Fact::Ordered { order } => Some((event.at, order)),
-        _ => None,
-    });
-    last.filter(|(_, order)| matches!(order, OperatorOrder::Restart | OperatorOrder::Reload))
-        .map(|(at, _)| at)
+/// Whether somebody wanted it to go down and to come up again, nothing else since, and no life began. What began at the
+/// very moment of the order came after it.
+fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
+    let starts = |event: &Event| match &event.fact {
+        Fact::ProcessStarted { machine, program, .. } => {
+            *machine == run.terms.machine && *program == run.terms.program
+        }
+        _ => false,
+    };
+    let last = run.events.iter().rposition(|event| matches!(event.fact, Fact::Ordered { .. }));
+    last.is_some_and(|index| {
+        let wish = &run.events[index].fact;
+        matches!(wish, Fact::Ordered { order: OperatorOrder::Restart | OperatorOrder::Reload })
+            && !run.events[index..].iter().any(starts)
+    })
 }
 
 /// The life after which somebody was missing. Where nobody supervises, those may outlive who was started after them
@@ -168,6 +173,17 @@ mod tests {
         );
         let gave_up = waiting().at(6_000).supervisor(Fact::StartLimitHit);
         assert_eq!(complaints(&UpAtTheEnd, gave_up.at(9_000).ended()), DOWN);
+    }
+
+    #[test]
+    fn a_stop_by_hand_of_who_was_started_at_the_moment_of_a_restart_is_a_stop() {
+        let order = Fact::Ordered { order: OperatorOrder::Restart };
+        let ordered = || served().fact(crate::timeline::Source::Operator, order.clone());
+        let kicked = ordered().dies(DeathCause::Killed).gateway(215).starts().binds();
+        let stopped = kicked.at(2_000).signal(Signal::Terminate).exits(0);
+        assert_eq!(complaints(&UpAtTheEnd, stopped.at(9_000).ended()), [""; 0]);
+        let never_came = ordered().signal(Signal::Terminate).at(2_000).exits(0);
+        assert_eq!(complaints(&UpAtTheEnd, never_came.at(9_000).ended()), DOWN);
     }
 
     #[test]

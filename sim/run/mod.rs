@@ -143,15 +143,17 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let fates = scenario.expect.fates.iter().filter(|_| asks_for_fates).map(|(message, names)| {
         (message.to_string(), names.iter().filter_map(|name| Fate::named(name)).collect())
     });
+    let policies = scenario.gateway.policies_under(profile);
+    let restarts_in_place = |minded_by: &Supervisor| {
+        policies.as_ref().is_some_and(|policies| service::restarts_in_place(minded_by, policies))
+    };
     Terms {
         machine: stage::GATEWAY_MACHINE.to_string(),
         port: scenario.gateway.port,
         state_dir: stage::STATE_DIR.to_string(),
         supervised: scenario.gateway.supervisor != Supervisor::None,
-        restarts_in_place: scenario
-            .gateway
-            .policies_under(profile)
-            .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
+        restarts_in_place: restarts_in_place(&scenario.gateway.supervisor),
+        by_hand_restarts_in_place: restarts_in_place(&Supervisor::None),
         boot_starts_what_was_stopped: service::boot_starts_what_was_stopped(&scenario.gateway.supervisor),
         stop_timeout,
         drain_budget: scenario.gateway.drain_budget,

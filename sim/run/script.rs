@@ -119,8 +119,10 @@ impl Script {
     pub(super) async fn storm(self, limit: Duration) -> Storm {
         let deadline = self.began + limit;
         let mut unplayed = Vec::new();
-        for Armed { what, moment, played, task } in self.steps {
-            if timeout_at(deadline, task).await.is_err() && *played.borrow() == Played::Waiting {
+        for Armed { what, moment, played, mut task } in self.steps {
+            if timeout_at(deadline, &mut task).await.is_err() && *played.borrow() == Played::Waiting {
+                // Its moment may yet come, while the world calms down; nothing is done to the gateway then.
+                task.abort();
                 let limit = humantime::format_duration(limit);
                 unplayed.push(format!(
                     "{what} never happened: its moment, {moment}, did not come within {limit}"

@@ -73,6 +73,16 @@ fn what_met_nothing_is_no_evidence() {
 }
 
 #[test]
+fn nothing_is_done_to_the_gateway_any_more_when_the_storm_is_over() {
+    let steps = "[[steps]]\non = \"run.settling\"\nafter = \"1s\"\ndo = \"kill\"";
+    let run = played(steps);
+    assert!(run.notes.iter().any(|note| note.contains("never happened")), "{:?}", run.notes);
+    let killed =
+        happened(&run, |fact| matches!(fact, Fact::ProcessExited { program, .. } if program == "gateway"));
+    assert_eq!(killed, Vec::<&Event>::new());
+}
+
+#[test]
 fn a_fault_that_hit_once_has_had_its_moment_although_its_calls_never_all_failed() {
     let run = played(
         "[[steps]]\nat = \"0s\"\ndo = \"disk-fault\"\nerror = \"EIO\"\noperation = \"append\"\ncalls = 100\n\
