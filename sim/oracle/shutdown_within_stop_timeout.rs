@@ -171,7 +171,8 @@ mod tests {
     fn a_stop_that_overtakes_a_restart_has_its_own_limit() {
         let terms = Terms { drain_budget: Duration::from_secs(300), ..Terms::default() };
         let overtaken = |ended| {
-            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(20_000);
+            let busy = Story::new().at(0).serves(214).at(9_000).sent(1).accepted(1);
+            let story = busy.at(10_000).signal(Signal::User1).at(20_000);
             verdict(&ShutdownWithinStopTimeout, story.signal(Signal::Terminate).at(ended).exits(0), &terms)
         };
         assert_eq!(overtaken(110_000), []);
