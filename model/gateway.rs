@@ -3,7 +3,6 @@
 //! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
 //! next; only the signals and, in history, the list of locks belong to the process.
 
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::Launch;
 use crate::agents::{notice::Waits, provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, Task};
 use crate::health;
@@ -23,6 +22,7 @@ use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::shutdown::{self, Cut};
+use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, drain, instance, predecessor, recovery};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
@@ -39,64 +39,6 @@ const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The lane of a conversation that has but one.
 const ONLY_LANE: u64 = 0;
-
-/// Why a life could not begin.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("{what}: {source}", what = match .source {
-        LockError::Io { .. } => "cannot lock the state directory",
-        _ => "another gateway uses this state directory",
-    })]
-    Locked { source: LockError, contention: Contention },
-    #[error("cannot use the state directory: {0}{advice}", advice = .0.advice())]
-    State(#[from] StateError),
-    #[error("cannot listen on port {port}: {source}", port = .contention.port)]
-    Bind { source: io::Error, contention: Contention },
-}
-
-impl StartError {
-    /// Whether it is a trouble of the machine that may pass, rather than a conflict or something wrong: only against
-    /// that helps to start again.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Config(ConfigError::Unreadable { source, .. }) | Self::Bind { source, .. } => {
-                is_passing(source)
-            }
-            // Of a lock whose owner could not be seen it is not known that anybody lives who holds it.
-            Self::Locked { source, .. } => {
-                matches!(source, LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. })
-            }
-            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
-            Self::Config(_) | Self::State(_) => false,
-        }
-    }
-
-    /// Who is in the way, when it is somebody else.
-    fn conflict(&self) -> Option<Contention> {
-        match self {
-            Self::Locked { source: LockError::Held { .. }, contention } => Some(*contention),
-            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => {
-                Some(*contention)
-            }
-            _ => None,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        if self.may_pass() { ExitCode::FAILURE } else { ExitCode::CONFIG }
-    }
-}
-
-/// Whether the machine is in trouble, rather than asked for something wrong.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-    };
-    let lasting = [AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied];
-    !lasting.contains(&error.kind())
-}
 
 /// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -346,7 +288,7 @@ async fn start(
 /// From an open port to a closed one: recover, serve, drain, close.
 async fn serve(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests) -> Next {
     let watch = health::watch_locks(gateway);
-    let next = match end(gateway, listener, requests).await {
+    let next = match end(gateway, Some(listener), requests).await {
         Ok(ending) => after(&gateway.env, &gateway.policies, ending),
         Err(cut) => {
             if gateway.phase.get() < Phase::Closing
@@ -368,7 +310,11 @@ async fn serve(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Reques
 }
 
 /// Serves until somebody asks for an end, and comes to it.
-async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests) -> Result<Ending, Cut> {
+async fn end(
+    gateway: &Rc<Gateway>,
+    mut listener: Option<Accepting>,
+    requests: &mut Requests,
+) -> Result<Ending, Cut> {
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
         _ => requests.unless_changed(Phase::Starting, recovery::recover(gateway)).await,
@@ -390,7 +336,7 @@ async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests
     }
 
     gateway.phase.enter(Phase::Draining);
-    let drained = drain::drain(gateway, requests).await;
+    let drained = drain::drain(gateway, &mut listener, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
     gateway.phase.enter(Phase::Closing);
     shutdown::close(gateway, listener, requests, asked_at).await

@@ -10,14 +10,21 @@ use tokio::time::{Instant, timeout};
 use super::budgets;
 use super::phase::{Ending, Phase};
 use super::requests::{Change, Forced, Requests};
+use super::shutdown;
 use crate::agents::notice::{NoticeCause, tell_of_wait, tell_within};
+use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
 
-/// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile.
-pub(crate) async fn drain(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
+/// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile. What is left may take
+/// its time to be stopped and told; the port is not kept for that, so `listener` may be gone then.
+pub(crate) async fn drain(
+    gateway: &Rc<Gateway>,
+    listener: &mut Option<Task<()>>,
+    requests: &mut Requests,
+) -> Result<(), Forced> {
     let started = Instant::now();
     let asked = asked(requests);
     let budget = budgets::drain(&gateway.policies, &gateway.config, asked);
@@ -39,6 +46,9 @@ pub(crate) async fn drain(gateway: &Rc<Gateway>, requests: &mut Requests) -> Res
     match gateway.policies.interrupted_work {
         InterruptedWork::TellSender => {
             if !in_time {
+                if shutdown::frees_port_first(gateway.policies.peer_close) {
+                    shutdown::end_listener(listener).await;
+                }
                 interrupt(gateway, requests).await?;
             }
             name_what_is_left(gateway);

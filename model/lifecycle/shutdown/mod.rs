@@ -19,6 +19,7 @@ use crate::wire::close_code;
 mod plan;
 mod step;
 
+pub(crate) use plan::frees_port_first;
 use plan::{IfLate, Step, Work, plan};
 use step::Outcome;
 pub(crate) use step::step;
@@ -54,11 +55,20 @@ impl Cut {
     }
 }
 
-/// Closes the port and every connection. `listener` is the task that accepts. Returns how the process is to end by
+/// Ends the task that accepts, if it has not ended, and frees the port with it.
+pub(crate) async fn end_listener(listener: &mut Option<Task<()>>) {
+    if let Some(task) = listener {
+        task.abort();
+        task.await;
+    }
+    *listener = None;
+}
+
+/// Closes the port and every connection. `listener` is the task that accepts, if it still does. Returns how the process is to end by
 /// then.
 pub(crate) async fn close(
     gateway: &Rc<Gateway>,
-    listener: Task<()>,
+    listener: Option<Task<()>>,
     requests: &mut Requests,
     asked_at: Instant,
 ) -> Result<Ending, Cut> {
@@ -101,7 +111,7 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
 /// How far a shutdown has come.
 struct Shutdown<'a> {
     gateway: &'a Rc<Gateway>,
-    listener: Task<()>,
+    listener: Option<Task<()>>,
     /// How many steps are over.
     done: usize,
     /// The step it is in.
@@ -135,8 +145,7 @@ impl Shutdown<'_> {
                 });
             }
             Work::Listener => {
-                self.listener.abort();
-                (&mut self.listener).await;
+                end_listener(&mut self.listener).await;
             }
             Work::Goodbye(which) => {
                 let (reason, restart_expected_ms) = match ending {

@@ -75,6 +75,11 @@ pub(super) fn plan(policy: PeerClose, budget: Option<Duration>) -> Vec<Step> {
     }
 }
 
+/// Whether the port is the first thing that such a shutdown gives back.
+pub(crate) const fn frees_port_first(policy: PeerClose) -> bool {
+    matches!(policy, PeerClose::GraceThenReset | PeerClose::GraceUnbounded)
+}
+
 fn grace_then_reset() -> Vec<Step> {
     vec![
         within(LISTENER, "listener", Work::Listener),
