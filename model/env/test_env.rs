@@ -48,6 +48,8 @@ struct Inner {
     booted: Cell<Option<Instant>>,
     /// The processes that live.
     living: RefCell<BTreeMap<Pid, Neighbour>>,
+    /// How each process is signalled.
+    signals: RefCell<BTreeMap<Pid, mpsc::UnboundedSender<Signal>>>,
     /// Who was sent which signal by another process, in order.
     struck: RefCell<Vec<(u32, EndSignal)>>,
     /// Who starts processes from now on.
@@ -173,6 +175,7 @@ impl World {
     /// A process that has just started.
     pub(crate) fn process(&self, pid: u32) -> TestProcess {
         let (signals, receiver) = mpsc::unbounded_channel();
+        self.0.signals.borrow_mut().insert(Pid(pid), signals.clone());
         let state = Rc::new(ProcessState { pid: Cell::new(pid), ..ProcessState::default() });
         let doors = Rc::new(Doors {
             world: self.clone(),
@@ -436,6 +439,15 @@ impl Process for Doors {
                 self.world.0.listeners.borrow_mut().retain(|_, (pid, _)| *pid != process.pid);
             }
         }
+        Ok(())
+    }
+
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        let entry = self.look_up(process.pid).filter(|entry| entry.id == process);
+        entry.ok_or(io::ErrorKind::NotFound)?;
+        let signals = self.world.0.signals.borrow().get(&process.pid).cloned();
+        // Whoever has no ear for it any more does not mind.
+        let _ = signals.ok_or(io::ErrorKind::NotFound)?.send(signal);
         Ok(())
     }
 
