@@ -5,18 +5,21 @@
 
 mod activity;
 mod allowance;
+mod client;
 mod connection;
 mod frames;
 mod handshake;
 mod http;
 mod outbox;
 pub(crate) mod peers;
+mod restart;
 mod rpc;
 mod talk;
 
 use std::time::Duration;
 
 pub(crate) use connection::serve;
+pub(crate) use frames::event;
 pub(crate) use outbox::Bound;
 pub(crate) use peers::{Idle, Peers, Which};
 
