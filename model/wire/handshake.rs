@@ -66,7 +66,7 @@ pub(super) fn connect(
         "protocol": PROTOCOL_VERSION,
         "server": {"version": env!("CARGO_PKG_VERSION"), "connId": connection_id.to_string()},
         "features": {
-            "methods": rpc::METHODS,
+            "methods": rpc::methods(gateway).collect::<Vec<_>>(),
             "events": ["chat", "tick", "restart", "shutdown"],
         },
         "snapshot": {"uptimeMs": gateway.uptime().as_millis() as u64},

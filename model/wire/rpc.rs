@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::client::Scope;
 use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
-use super::restart;
+use super::{UNKNOWN_METHOD, restart};
 use crate::cron;
 use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
+use crate::policy::RestartCommand;
 use crate::sessions::TranscriptEntry;
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
@@ -34,8 +35,8 @@ struct SendParams {
     idempotency_key: String,
 }
 
-/// What a client can ask for once it is connected.
-pub(super) const METHODS: [&str; 8] = [
+/// What a client can ask for.
+const METHODS: [&str; 8] = [
     "chat.send",
     "chat.abort",
     "chat.history",
@@ -78,6 +79,7 @@ pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str)
 fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -> Result<Value, RpcError> {
     let client = membership.client();
     let params = request.params;
+    let answers = answers_restarts(gateway);
     match &*request.method {
         "chat.send" => {
             client.may(Scope::Write)?;
@@ -96,12 +98,26 @@ fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -
             client.may(Scope::Read)?;
             Ok(cron::list(gateway))
         }
-        "gateway.restart.preflight" => restart::preflight(gateway, &client, params),
-        "gateway.restart.request" => restart::request(gateway, &client, params),
-        "gateway.restart.status" => restart::status(gateway, &client, params),
+        "gateway.restart.preflight" if answers => restart::preflight(gateway, &client, params),
+        "gateway.restart.request" if answers => restart::request(gateway, &client, params),
+        "gateway.restart.status" if answers => restart::status(gateway, &client, params),
         "connect" => Err(RpcError::invalid("already connected")),
-        other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
+        other => Err(RpcError::invalid(format!("{UNKNOWN_METHOD} {other:?}"))),
     }
+}
+
+/// Whether the methods about restarts are there: not before OpenClaw 2026.5.4.
+fn answers_restarts(gateway: &Gateway) -> bool {
+    match gateway.policies.restart_command {
+        RestartCommand::Asks | RestartCommand::AsksIfSafe => true,
+        RestartCommand::Signals => false,
+    }
+}
+
+/// What a client can ask this gateway for once it is connected.
+pub(super) fn methods(gateway: &Gateway) -> impl Iterator<Item = &'static str> {
+    let answers = answers_restarts(gateway);
+    METHODS.into_iter().filter(move |name| answers || !name.starts_with("gateway.restart"))
 }
 
 fn check_key(name: &str, key: &str) -> Result<(), RpcError> {
