@@ -17,6 +17,7 @@ use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, Task};
 use crate::health;
 use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
+use crate::lifecycle::coordination::Restarts;
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
@@ -134,6 +135,7 @@ pub(crate) struct Gateway {
     pub(crate) waits: Waits,
     pub(crate) cron: Option<Cron>,
     pub(crate) process_wide: ProcessWide,
+    pub(crate) restarts: Restarts,
     started: Instant,
 }
 
@@ -256,7 +258,8 @@ async fn live(
     let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
-    let open = || Gateway::open(env, &config, policies, &files, process_wide);
+    let restarts = requests.restarts().clone();
+    let open = || Gateway::open(env, &config, policies, &files, process_wide, restarts.clone());
     if policies.recovery == Recovery::BeforeLock {
         recovery::recover(&open()?).await;
     }
@@ -336,6 +339,7 @@ async fn start(
     open: impl FnOnce() -> Result<Rc<Gateway>, StateError>,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
     let gateway = open()?;
+    gateway.restarts.begin(&gateway);
     gateway.put_in_order().await?;
     let bound = instance::bind(env, contention.port, policies.bind_patience).await;
     let listener = bound.map_err(|source| StartError::Bind { source, contention })?;
@@ -373,27 +377,46 @@ async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests
         Recovery::BeforeLock => Ok(()),
         _ => requests.unless_changed(Phase::Starting, recovery::recover(gateway)).await,
     };
-    let change = match recovered {
+    let asked = match recovered {
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             let clockwork = cron::start(gateway);
-            let change = requests.next_change(Phase::Serving).await;
+            let asked = until_asked(gateway, requests).await;
             clockwork.stop();
-            change
+            asked
         }
-        Err(change) => change,
+        Err(Change::Asked(_)) => Ok(()),
+        Err(Change::Forced) => Err(Forced),
     };
     let asked_at = Instant::now();
-    if change == Change::Forced {
-        return Err(Cut::BySignal { step: gateway.phase.name() });
-    }
+    asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
     gateway.phase.enter(Phase::Closing);
     shutdown::close(gateway, listener, requests, asked_at).await
+}
+
+/// Serves until the process is to end, by a signal or by order of the coordinator of restarts.
+async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
+    gateway.restarts.up();
+    loop {
+        let restarts = gateway.restarts.clone();
+        match requests.unless_changed(Phase::Serving, restarts.order()).await {
+            Ok(order) if restarts.take(order) => {
+                requests.ordered();
+                return Ok(());
+            }
+            Ok(_stale) => {}
+            Err(Change::Forced) => return Err(Forced),
+            Err(Change::Asked(Ending::Stop)) => return Ok(()),
+            Err(Change::Asked(Ending::Restart)) if restarts.signal() => return Ok(()),
+            // It goes on serving for the time being.
+            Err(Change::Asked(Ending::Restart)) => requests.done(),
+        }
+    }
 }
 
 /// The end of a process that takes no other moment. What it leaves is told by the next life, which finds it in the
@@ -472,6 +495,7 @@ impl Gateway {
         policies: &Policies,
         files: &StateFiles,
         process_wide: &ProcessWide,
+        restarts: Restarts,
     ) -> Result<Rc<Self>, StateError> {
         let state_dir = &config.gateway.state_dir;
         let sessions_dir = sessions_dir(state_dir);
@@ -491,8 +515,14 @@ impl Gateway {
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
+            restarts,
             started: Instant::now(),
         }))
+    }
+
+    /// Whether messages are taken. A safe restart that waits may hold them off.
+    pub(crate) fn admits_messages(&self) -> bool {
+        self.phase.admits_messages() && self.restarts.admits()
     }
 
     /// How long this process has been alive.
@@ -525,7 +555,7 @@ impl Gateway {
             Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
             Known::No => {}
         }
-        if !self.phase.admits_messages() {
+        if !self.admits_messages() {
             return Err(SendRefused::NotAdmitting);
         }
         self.inbox.accept(message).map_err(SendRefused::NotDurable)?;

@@ -8,6 +8,7 @@ use crate::Launch;
 use crate::env::{Env, ExitCode};
 
 mod arguments;
+mod call;
 mod restart;
 mod signal;
 

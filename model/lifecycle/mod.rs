@@ -2,6 +2,7 @@
 
 pub(crate) mod budgets;
 pub(crate) mod conflict;
+pub(crate) mod coordination;
 pub(crate) mod drain;
 pub(crate) mod generation;
 pub(crate) mod instance;

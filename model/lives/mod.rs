@@ -27,6 +27,7 @@ mod disk;
 mod endings;
 mod generations;
 mod locks;
+mod restart;
 mod rude;
 mod second_signals;
 mod store;

@@ -81,6 +81,8 @@ pub struct Policies {
     pub reload: Reload,
     /// How the gateway gets a successor when it is asked to restart.
     pub restart_mode: RestartMode,
+    /// How the command line of the daemon gets a gateway restarted.
+    pub restart_command: RestartCommand,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,
     /// What a restart in place does to the lanes' own record of what is at work.

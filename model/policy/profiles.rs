@@ -33,6 +33,7 @@ fn openclaw_2026_3_2() -> Policies {
         successor: Successor::KickstartOrSpawn,
         hand_off: HandOff::UntilTaken,
         reload: Reload::AtOnce,
+        restart_command: RestartCommand::Signals,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,

@@ -214,6 +214,11 @@ impl Coordinator {
         self.authorisation.revoke();
     }
 
+    /// The limits are these from now on. Requests keep those that they were made under.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// The gateway was asked to stop, and will. Everybody who waits for a restart is told so.
     pub fn stop_requested(&mut self) {
         let refused = Ending::Refused { why: Refusal::Stopping };
