@@ -84,8 +84,7 @@ pub(super) async fn restart(
 
 /// The flag that says how urgent it is.
 fn urgency(options: &RestartOptions) -> Option<&'static str> {
-    let flags =
-        [(options.safe, "--safe"), (options.force, "--force"), (options.wait.is_some(), "--wait")];
+    let flags = [(options.safe, "--safe"), (options.force, "--force"), (options.wait.is_some(), "--wait")];
     flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag)
 }
 
@@ -139,6 +138,7 @@ fn say(options: &RestartOptions, result: &RequestResult) -> String {
             "ok": true,
             "result": result.status,
             "message": message,
+            "request": result.request,
             "preflight": result.preflight,
             "restart": result.restart,
         });
