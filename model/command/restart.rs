@@ -84,8 +84,7 @@ pub(super) async fn restart(
 
 /// The flag that says how urgent it is.
 fn urgency(options: &RestartOptions) -> Option<&'static str> {
-    let flags =
-        [(options.safe, "--safe"), (options.force, "--force"), (options.wait.is_some(), "--wait")];
+    let flags = [(options.safe, "--safe"), (options.force, "--force"), (options.wait.is_some(), "--wait")];
     flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag)
 }
 
