@@ -25,6 +25,9 @@ pub struct Config {
     /// What may be asked of a gateway that runs.
     #[serde(default)]
     pub commands: CommandsConfig,
+    /// The file that it was read from, and what stood there.
+    #[serde(skip)]
+    pub(crate) source: Option<(PathBuf, serde_json::Value)>,
 }
 
 /// What may be asked of a gateway that runs.
@@ -298,7 +301,9 @@ impl Config {
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, ConfigError> {
         let bytes =
             fs.read(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::parse(&bytes, path)
+        let mut config = Self::parse(&bytes, path)?;
+        config.source = serde_json::from_slice(&bytes).ok().map(|value| (path.to_path_buf(), value));
+        Ok(config)
     }
 
     /// Checks the text of a configuration; `path` is for messages only.

@@ -24,7 +24,7 @@ use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::shutdown::{self, Cut};
-use crate::lifecycle::{budgets, drain, instance, predecessor, recovery};
+use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
@@ -382,8 +382,10 @@ async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             let clockwork = cron::start(gateway);
+            let watch = config_watch::start(gateway);
             let asked = until_asked(gateway, requests).await;
             clockwork.stop();
+            watch.iter().for_each(Task::abort);
             asked
         }
         Err(Change::Asked(_)) => Ok(()),

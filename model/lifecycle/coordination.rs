@@ -63,7 +63,7 @@ fn settings(config: &Config) -> Settings {
 
 /// The policy of restarts. Whoever sends a signal has decided, unless it is configured that he only asks.
 fn policy(gateway: &Gateway) -> RestartPolicy {
-    let policy = RestartPolicy::default();
+    let policy = gateway.policies.restart();
     match gateway.config.gateway.reload.signal {
         SignalMode::Drain => RestartPolicy { external_signal: ExternalSignal::DrainsAtOnce, ..policy },
         SignalMode::Ask => policy,
@@ -270,7 +270,8 @@ impl Restarts {
 
 /// What everything goes through.
 impl Restarts {
-    fn now(&self) -> Moment {
+    /// The present moment, as the coordinator counts it.
+    pub(crate) fn now(&self) -> Moment {
         Moment::after_start(self.0.began.elapsed())
     }
 

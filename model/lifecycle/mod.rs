@@ -1,6 +1,7 @@
 //! The life of a process: its phases, how it ends, and what the next life owes to the last.
 
 pub(crate) mod budgets;
+pub(crate) mod config_watch;
 pub(crate) mod conflict;
 pub(crate) mod coordination;
 pub(crate) mod drain;

@@ -28,6 +28,7 @@ mod endings;
 mod generations;
 mod locks;
 mod restart;
+mod restart_command;
 mod rude;
 mod second_signals;
 mod store;

@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEDGER: &str = "/state/restart-ledger.json";
 
 /// A life whose model says nothing, with a message at work in it.
-async fn busy(house: &House) -> (Life, Client) {
+pub(super) async fn busy(house: &House) -> (Life, Client) {
     let life = house.live().await;
     let mut client = house.client().await;
     house.model.set(Model::Hangs);

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Refusal, Status};
 use super::inventory::{Inventory, Work, WorkKind, WorkStatus};
-use super::policy::{RestartPolicy, TaskAggregate};
 use super::request::{Reason, RequestId};
 use super::{Generation, Moment};
 use crate::env::Pid;
+use crate::policy::{RestartPolicy, TaskAggregate};
 
 /// How many tasks are named before the rest is summed up.
 const MOST_TASKS_NAMED: usize = 8;
