@@ -19,6 +19,7 @@ use super::restart::{
     Manner, Mode, Moment, Order, Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult,
     RestartPolicy, Settings, Source, State, Status, Work, WorkKind, WorkStatus,
 };
+use super::task_records;
 use crate::config::{Config, SignalMode};
 use crate::cron;
 use crate::gateway::Gateway;
@@ -472,6 +473,8 @@ fn inventory(gateway: &Gateway, generation: Generation) -> Inventory {
         let kind = if cron::is_run(&run_id) { WorkKind::CronRun } else { WorkKind::EmbeddedRun };
         inventory.add(Work::new(kind, run_id, generation, WorkStatus::Running));
     }
+    let tasks = task_records::read(gateway.env.fs(), &gateway.config.gateway.state_dir);
+    tasks.into_iter().for_each(|task| inventory.add(task));
     inventory
 }
 

@@ -200,6 +200,36 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         interrupted_work: InterruptedWork::Forget,
         ..Policies::default()
     }),
+    ("planted:restart-outcomes-untold", || Policies {
+        restart_notices: Notices::Nobody,
+        ..Policies::default()
+    }),
+    ("planted:restart-order-stuck", || Policies {
+        restart_cycle_token: CycleToken::StuckOnExpiry,
+        ..Policies::default()
+    }),
+    ("planted:queued-records-block", || Policies {
+        restart_task_records: TaskRecords::QueuedToo,
+        ..Policies::default()
+    }),
+    ("planted:safe-restart-goes-ahead", || Policies {
+        restart_safe_at_limit: SafeAtLimit::GoesAhead,
+        ..Policies::default()
+    }),
+    // What OpenClaw 2026.9.x did at the limit of a deferral (openclaw/openclaw#152696), and with `--force` before
+    // openclaw/openclaw#154300 (openclaw/openclaw#143233). Runs other than main sessions were not recovered.
+    ("planted:deferral-ends-in-force", || Policies {
+        restart_at_limit: AtLimit::Force,
+        interrupted_work: InterruptedWork::Forget,
+        recovery: Recovery::Skip,
+        ..Policies::default()
+    }),
+    ("planted:force-skips-the-drain", || Policies {
+        restart_force_drain: ForceDrain::Skipped,
+        interrupted_work: InterruptedWork::Forget,
+        recovery: Recovery::Skip,
+        ..Policies::default()
+    }),
     ("planted:reload-waits-three-seconds", || Policies {
         reload: Reload::ThreeSeconds,
         ..Policies::default()

@@ -23,6 +23,7 @@ mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
 mod restart_requests_end;
+mod restart_waits_only_for_work;
 mod restarts;
 mod safe_restart_interrupts_nothing;
 mod shutdown_within_stop_timeout;
@@ -87,6 +88,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
         Box::new(promised_restart_happens::PromisedRestartHappens),
+        Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),

@@ -11,7 +11,7 @@ use crate::timeline::{Event, Fact, RestartEnding, RestartMode};
 
 /// What a restart may take beyond the time for which work is waited for: the pause after the last restart (30 s), the
 /// shortest drain (15 s), the close (15 s), and a start of the successor (30 s).
-const ALLOWANCE: Duration = Duration::from_secs(90);
+pub(super) const ALLOWANCE: Duration = Duration::from_secs(90);
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]

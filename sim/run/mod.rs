@@ -160,7 +160,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
             .is_some_and(|policies| service::restarts_in_place(&scenario.gateway.supervisor, &policies)),
         boot_starts_what_was_stopped: service::boot_starts_what_was_stopped(&scenario.gateway.supervisor),
         stop_timeout,
-        drain_budget: scenario.gateway.drain_budget,
+        drain_budget: restarts::drain_budget(&scenario.gateway),
         deferral_limit: restarts::deferral_limit(&scenario.gateway),
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),

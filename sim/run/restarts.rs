@@ -55,6 +55,15 @@ pub(super) fn deferral_limit(gateway: &GatewaySetup) -> Option<Duration> {
     Some(gateway.deferral_limit.unwrap_or(DEFAULT)).filter(|limit| !limit.is_zero())
 }
 
+/// How long work in hand may keep the port after a signal. Where a restart signal asks like everybody else, it waits
+/// first.
+pub(super) fn drain_budget(gateway: &GatewaySetup) -> Duration {
+    let asks = gateway.settings.get("gateway.reload.signal").is_some_and(|signal| signal == "ask");
+    const A_DAY: Duration = Duration::from_secs(86_400);
+    let wait = if asks { deferral_limit(gateway).unwrap_or(A_DAY) } else { Duration::ZERO };
+    gateway.drain_budget.saturating_add(wait)
+}
+
 /// How many processes that takes: the command lines and the console.
 pub(super) fn processes(scenario: &Scenario) -> usize {
     match count(scenario) {

@@ -118,6 +118,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("drain.finished", Nobody, "the gateway says the wait is over"),
     ("drain.started", Nobody, "the gateway says it waits for work in flight"),
     ("drain.work-left", Nobody, "the gateway says interrupted work did not stop in time"),
+    ("restart.tasks-not-read", Nobody, "the gateway says it cannot read the records of background tasks"),
     ("gateway.exiting", Nobody, "the gateway says it is about to exit"),
     ("gateway.ready", Nobody, "the gateway says it serves"),
     ("gateway.start-delayed", Nobody, "the gateway says it could not begin yet and tries again"),

@@ -27,6 +27,7 @@ pub const INVARIANTS: &[&str] = &[
     "admission-has-an-owner",
     "restart-requests-end",
     "promised-restart-happens",
+    "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
