@@ -17,3 +17,4 @@ pub(crate) mod respawn;
 pub mod restart;
 pub(crate) mod second_signal;
 pub(crate) mod shutdown;
+pub(crate) mod start_error;
