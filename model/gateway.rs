@@ -3,7 +3,6 @@
 //! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
 //! next; only the signals and, in history, the list of locks belong to the process.
 
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,18 +11,19 @@ use tokio::time::{Instant, sleep};
 use crate::Launch;
 use crate::agents::{notice::Waits, provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, Task};
 use crate::health;
 use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
-use crate::lifecycle::coordination::Restarts;
+use crate::lifecycle::coordination::{self, Restarts};
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::shutdown::{self, Cut};
+use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
@@ -40,64 +40,6 @@ const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The lane of a conversation that has but one.
 const ONLY_LANE: u64 = 0;
-
-/// Why a life could not begin.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("{what}: {source}", what = match .source {
-        LockError::Io { .. } => "cannot lock the state directory",
-        _ => "another gateway uses this state directory",
-    })]
-    Locked { source: LockError, contention: Contention },
-    #[error("cannot use the state directory: {0}{advice}", advice = .0.advice())]
-    State(#[from] StateError),
-    #[error("cannot listen on port {port}: {source}", port = .contention.port)]
-    Bind { source: io::Error, contention: Contention },
-}
-
-impl StartError {
-    /// Whether it is a trouble of the machine that may pass, rather than a conflict or something wrong: only against
-    /// that helps to start again.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Config(ConfigError::Unreadable { source, .. }) | Self::Bind { source, .. } => {
-                is_passing(source)
-            }
-            // Of a lock whose owner could not be seen it is not known that anybody lives who holds it.
-            Self::Locked { source, .. } => {
-                matches!(source, LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. })
-            }
-            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
-            Self::Config(_) | Self::State(_) => false,
-        }
-    }
-
-    /// Who is in the way, when it is somebody else.
-    fn conflict(&self) -> Option<Contention> {
-        match self {
-            Self::Locked { source: LockError::Held { .. }, contention } => Some(*contention),
-            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => {
-                Some(*contention)
-            }
-            _ => None,
-        }
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        if self.may_pass() { ExitCode::FAILURE } else { ExitCode::CONFIG }
-    }
-}
-
-/// Whether the machine is in trouble, rather than asked for something wrong.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied,
-    };
-    let lasting = [AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied];
-    !lasting.contains(&error.kind())
-}
 
 /// Why a message was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -383,7 +325,7 @@ async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             let clockwork = cron::start(gateway);
             let watch = config_watch::start(gateway);
-            let asked = until_asked(gateway, requests).await;
+            let asked = coordination::until_asked(gateway, requests).await;
             clockwork.stop();
             watch.iter().for_each(Task::abort);
             asked
@@ -399,26 +341,6 @@ async fn end(gateway: &Rc<Gateway>, listener: Accepting, requests: &mut Requests
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
     gateway.phase.enter(Phase::Closing);
     shutdown::close(gateway, listener, requests, asked_at).await
-}
-
-/// Serves until the process is to end, by a signal or by order of the coordinator of restarts.
-async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
-    gateway.restarts.up();
-    loop {
-        let restarts = gateway.restarts.clone();
-        match requests.unless_changed(Phase::Serving, restarts.order()).await {
-            Ok(order) if restarts.take(order) => {
-                requests.ordered();
-                return Ok(());
-            }
-            Ok(_stale) => {}
-            Err(Change::Forced) => return Err(Forced),
-            Err(Change::Asked(Ending::Stop)) => return Ok(()),
-            Err(Change::Asked(Ending::Restart)) if restarts.signal() => return Ok(()),
-            // It goes on serving for the time being.
-            Err(Change::Asked(Ending::Restart)) => requests.done(),
-        }
-    }
 }
 
 /// The end of a process that takes no other moment. What it leaves is told by the next life, which finds it in the

@@ -446,9 +446,7 @@ impl Process for Doors {
         let entry = self.look_up(process.pid).filter(|entry| entry.id == process);
         entry.ok_or(io::ErrorKind::NotFound)?;
         let signals = self.world.0.signals.borrow().get(&process.pid).cloned();
-        // Whoever has no ear for it any more does not mind.
-        let _ = signals.ok_or(io::ErrorKind::NotFound)?.send(signal);
-        Ok(())
+        signals.ok_or(io::ErrorKind::NotFound)?.send(signal).map_err(|_| io::ErrorKind::NotFound.into())
     }
 
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {

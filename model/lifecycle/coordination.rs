@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::phase::{self, Phase};
+use super::requests::{Change, Forced, Requests};
 use super::restart::{
     Action, Admission, Coordinator, DrainTerms, Ending, ExternalSignal, Generation, Heard, Inventory, Ledger,
     Manner, Mode, Moment, Order, Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult,
@@ -146,12 +148,11 @@ impl Restarts {
     }
 
     async fn time_to_look(&self) {
-        let (waits, next) = {
-            let coordinator = self.0.coordinator.borrow();
-            let Some(coordinator) = &*coordinator else { return std::future::pending().await };
+        let looked = self.0.coordinator.borrow().as_ref().map(|coordinator| {
             let waits = matches!(coordinator.state(self.now()), State::Deferred | State::HoldingOff);
             (waits, coordinator.next_wake())
-        };
+        });
+        let Some((waits, next)) = looked else { return std::future::pending().await };
         let at = next.and_then(|moment| self.instant(moment));
         let gateway = self.0.gateway.borrow().upgrade();
         match (at, gateway) {
@@ -440,6 +441,26 @@ impl Restarts {
             Status::Refused(why) => {
                 tracing::warn!(name: "restart.refused", %source, %why, "there will be no restart for it");
             }
+        }
+    }
+}
+
+/// Serves until the process is to end, by a signal or by order of the coordinator of restarts.
+pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
+    gateway.restarts.up();
+    loop {
+        let restarts = gateway.restarts.clone();
+        match requests.unless_changed(Phase::Serving, restarts.order()).await {
+            Ok(order) if restarts.take(order) => {
+                requests.ordered();
+                return Ok(());
+            }
+            Ok(_stale) => {}
+            Err(Change::Forced) => return Err(Forced),
+            Err(Change::Asked(phase::Ending::Stop)) => return Ok(()),
+            Err(Change::Asked(phase::Ending::Restart)) if restarts.signal() => return Ok(()),
+            // It goes on serving for the time being.
+            Err(Change::Asked(phase::Ending::Restart)) => requests.done(),
         }
     }
 }

@@ -17,4 +17,5 @@ pub(crate) mod respawn;
 pub mod restart;
 pub(crate) mod second_signal;
 pub(crate) mod shutdown;
+pub(crate) mod start_error;
 mod task_records;

@@ -307,3 +307,51 @@ fn who_may_ask_and_what_must_be_right() {
         assert_eq!(life.end(Signal::Quit).await, ExitCode::FORCED);
     });
 }
+
+/// The configuration with these settings, written over the one in force.
+fn edit(house: &House, settings: Value) {
+    let mut merged = json!({"reload": {"mode": "restart"}});
+    merged.as_object_mut().expect("one").extend(settings.as_object().expect("settings").clone());
+    configure(&house.world, merged);
+}
+
+#[test]
+fn an_edit_restarts_the_gateway_and_one_that_is_taken_back_does_not() {
+    run(async {
+        let house = House::new();
+        edit(&house, json!({}));
+        let (life, mut client) = busy(&house).await;
+        edit(&house, json!({"reload": {"mode": "restart", "deferralTimeoutMs": 9_000}}));
+        sleep(SECOND * 5).await;
+        assert_eq!(client.status().await["state"], "idle", "nothing that was changed needs it");
+        edit(&house, json!({"maxBufferedBytes": 5_000_000}));
+        sleep(SECOND * 5).await;
+        let status = client.status().await;
+        assert_eq!(status["state"], "deferred", "{status}");
+        assert_eq!(status["requests"][0]["source"]["paths"], json!(["gateway.maxBufferedBytes"]), "{status}");
+        edit(&house, json!({}));
+        sleep(SECOND * 5).await;
+        let status = client.status().await;
+        assert_eq!(status["state"], "idle", "{status}");
+        assert_eq!(status["outcomes"][0]["why"]["reason"], "edit-reverted", "{status}");
+        house.world.put("/config.json", "{\"gateway\": ");
+        sleep(SECOND * 5).await;
+        assert_eq!(client.status().await["state"], "idle", "nobody could start with that");
+        edit(&house, json!({"maxBufferedBytes": 6_000_000}));
+        sleep(SECOND * 5).await;
+        assert_eq!(client.status().await["state"], "deferred");
+        assert_eq!(life.end(Signal::Quit).await, ExitCode::FORCED);
+    });
+}
+
+#[test]
+fn without_the_watch_an_edit_waits_for_the_next_start() {
+    run(async {
+        let house = House::new();
+        let life = house.live().await;
+        configure(&house.world, json!({"maxBufferedBytes": 5_000_000}));
+        sleep(SECOND * 10).await;
+        assert_eq!(house.client().await.status().await["state"], "idle");
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+    });
+}

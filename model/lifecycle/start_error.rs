@@ -1,0 +1,68 @@
+//! Why a life could not begin, and what follows from that: another attempt, a way out of a conflict, an exit status.
+//!
+//! Knows nothing of how a life begins.
+
+use std::io;
+
+use super::conflict::Contention;
+use crate::config::ConfigError;
+use crate::env::ExitCode;
+use crate::sessions::{LockError, StateError};
+
+/// Why a life could not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{what}: {source}", what = match .source {
+        LockError::Io { .. } => "cannot lock the state directory",
+        _ => "another gateway uses this state directory",
+    })]
+    Locked { source: LockError, contention: Contention },
+    #[error("cannot use the state directory: {0}{advice}", advice = .0.advice())]
+    State(#[from] StateError),
+    #[error("cannot listen on port {port}: {source}", port = .contention.port)]
+    Bind { source: io::Error, contention: Contention },
+}
+
+impl StartError {
+    /// Whether it is a trouble of the machine that may pass, rather than a conflict or something wrong: only against
+    /// that helps to start again.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Config(ConfigError::Unreadable { source, .. }) | Self::Bind { source, .. } => {
+                is_passing(source)
+            }
+            // Of a lock whose owner could not be seen it is not known that anybody lives who holds it.
+            Self::Locked { source, .. } => {
+                matches!(source, LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. })
+            }
+            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
+            Self::Config(_) | Self::State(_) => false,
+        }
+    }
+
+    /// Who is in the way, when it is somebody else.
+    pub(crate) fn conflict(&self) -> Option<Contention> {
+        match self {
+            Self::Locked { source: LockError::Held { .. }, contention } => Some(*contention),
+            Self::Bind { source, contention } if source.kind() == io::ErrorKind::AddrInUse => {
+                Some(*contention)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if self.may_pass() { ExitCode::FAILURE } else { ExitCode::CONFIG }
+    }
+}
+
+/// Whether the machine is in trouble, rather than asked for something wrong.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    };
+    let lasting = [AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied];
+    !lasting.contains(&error.kind())
+}
