@@ -22,6 +22,82 @@ pub struct Config {
     /// What is done at fixed times.
     #[serde(default)]
     pub cron: CronConfig,
+    /// What may be asked of a gateway that runs.
+    #[serde(default)]
+    pub commands: CommandsConfig,
+    /// The file that it was read from, and what stood there.
+    #[serde(skip)]
+    pub(crate) source: Option<(PathBuf, serde_json::Value)>,
+}
+
+/// What may be asked of a gateway that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CommandsConfig {
+    /// Whether it restarts when somebody asks for that. An edit of this file is followed all the same.
+    #[serde(default = "yes")]
+    pub restart: bool,
+}
+
+impl Default for CommandsConfig {
+    fn default() -> Self {
+        Self { restart: yes() }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How a restart is asked for and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ReloadConfig {
+    /// What an edit of this file does.
+    #[serde(default)]
+    pub mode: ReloadMode,
+    /// How long a restart waits for work in hand, in milliseconds; 0: without limit. Its drain shares it.
+    #[serde(default = "default_deferral_timeout_ms")]
+    pub deferral_timeout_ms: u64,
+    /// What the restart signal does.
+    #[serde(default)]
+    pub signal: SignalMode,
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self {
+            mode: ReloadMode::default(),
+            deferral_timeout_ms: default_deferral_timeout_ms(),
+            signal: SignalMode::default(),
+        }
+    }
+}
+
+/// What an edit of the configuration file does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadMode {
+    /// Nothing before the next start.
+    #[default]
+    Off,
+    /// The gateway restarts, unless nothing that was changed needs that.
+    Restart,
+}
+
+/// What the restart signal does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalMode {
+    /// It begins the drain at once, as a stop does: whoever sends it has decided.
+    #[default]
+    Drain,
+    /// It asks for a plain restart, which waits for work in hand first.
+    Ask,
+}
+
+fn default_deferral_timeout_ms() -> u64 {
+    300_000
 }
 
 /// Settings of the server.
@@ -46,6 +122,9 @@ pub struct GatewayConfig {
     /// 90 000).
     #[serde(default = "default_stop_timeout_ms")]
     pub stop_timeout_ms: u64,
+    /// How a restart is asked for and what it waits for.
+    #[serde(default)]
+    pub reload: ReloadConfig,
 }
 
 /// Who may connect.
@@ -222,7 +301,9 @@ impl Config {
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, ConfigError> {
         let bytes =
             fs.read(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::parse(&bytes, path)
+        let mut config = Self::parse(&bytes, path)?;
+        config.source = serde_json::from_slice(&bytes).ok().map(|value| (path.to_path_buf(), value));
+        Ok(config)
     }
 
     /// Checks the text of a configuration; `path` is for messages only.
@@ -312,7 +393,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`",
+             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`, `reload`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

@@ -16,6 +16,7 @@ use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, Task};
 use crate::health;
 use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
+use crate::lifecycle::coordination::{self, Restarts};
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
@@ -23,7 +24,7 @@ use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::shutdown::{self, Cut};
 use crate::lifecycle::start_error::StartError;
-use crate::lifecycle::{budgets, drain, instance, predecessor, recovery};
+use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
 use crate::messages::lanes::{Interruption, Lanes, Stopped};
 use crate::policy::{
@@ -76,6 +77,7 @@ pub(crate) struct Gateway {
     pub(crate) waits: Waits,
     pub(crate) cron: Option<Cron>,
     pub(crate) process_wide: ProcessWide,
+    pub(crate) restarts: Restarts,
     started: Instant,
 }
 
@@ -198,7 +200,8 @@ async fn live(
     let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
-    let open = || Gateway::open(env, &config, policies, &files, process_wide);
+    let restarts = requests.restarts().clone();
+    let open = || Gateway::open(env, &config, policies, &files, process_wide, restarts.clone());
     if policies.recovery == Recovery::BeforeLock {
         recovery::recover(&open()?).await;
     }
@@ -278,6 +281,7 @@ async fn start(
     open: impl FnOnce() -> Result<Rc<Gateway>, StateError>,
 ) -> Result<(Rc<Gateway>, Accepting), StartError> {
     let gateway = open()?;
+    gateway.restarts.begin(&gateway);
     gateway.put_in_order().await?;
     let bound = instance::bind(env, contention.port, policies.bind_patience).await;
     let listener = bound.map_err(|source| StartError::Bind { source, contention })?;
@@ -319,21 +323,22 @@ async fn end(
         Recovery::BeforeLock => Ok(()),
         _ => requests.unless_changed(Phase::Starting, recovery::recover(gateway)).await,
     };
-    let change = match recovered {
+    let asked = match recovered {
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             let clockwork = cron::start(gateway);
-            let change = requests.next_change(Phase::Serving).await;
+            let watch = config_watch::start(gateway);
+            let asked = coordination::until_asked(gateway, requests).await;
             clockwork.stop();
-            change
+            watch.iter().for_each(Task::abort);
+            asked
         }
-        Err(change) => change,
+        Err(Change::Asked(_)) => Ok(()),
+        Err(Change::Forced) => Err(Forced),
     };
     let asked_at = Instant::now();
-    if change == Change::Forced {
-        return Err(Cut::BySignal { step: gateway.phase.name() });
-    }
+    asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, &mut listener, requests).await;
@@ -418,6 +423,7 @@ impl Gateway {
         policies: &Policies,
         files: &StateFiles,
         process_wide: &ProcessWide,
+        restarts: Restarts,
     ) -> Result<Rc<Self>, StateError> {
         let state_dir = &config.gateway.state_dir;
         let sessions_dir = sessions_dir(state_dir);
@@ -437,8 +443,14 @@ impl Gateway {
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
+            restarts,
             started: Instant::now(),
         }))
+    }
+
+    /// Whether messages are taken. A safe restart that waits may hold them off.
+    pub(crate) fn admits_messages(&self) -> bool {
+        self.phase.admits_messages() && self.restarts.admits()
     }
 
     /// How long this process has been alive.
@@ -471,7 +483,7 @@ impl Gateway {
             Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
             Known::No => {}
         }
-        if !self.phase.admits_messages() {
+        if !self.admits_messages() {
             return Err(SendRefused::NotAdmitting);
         }
         self.inbox.accept(message).map_err(SendRefused::NotDurable)?;

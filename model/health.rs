@@ -96,7 +96,7 @@ impl Gateway {
         json!({
             "ok": true,
             "phase": self.phase.name(),
-            "ready": self.phase.admits_messages(),
+            "ready": self.admits_messages(),
             "uptimeMs": self.uptime().as_millis() as u64,
             "peers": self.peers.count(Which::All),
             "cron": self.cron.as_ref().map(Cron::health),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 mod agents;
 mod channels;
+pub mod command;
 pub mod config;
 mod cron;
 pub mod env;
@@ -23,8 +24,16 @@ mod sessions;
 pub mod tool;
 mod wire;
 
+pub use command::{CommandOutcome, command_line};
 pub use gateway::run;
 pub use lifecycle::relaunch::{Predecessor, hand_off};
+
+impl From<PathBuf> for Launch {
+    /// The launch of a hardened gateway.
+    fn from(config: PathBuf) -> Self {
+        Self { config, policies: policy::Policies::default() }
+    }
+}
 
 /// How a gateway process is launched: the command line, so to speak.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::{io, path};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway::command::{self, RestartOptions};
 use gateway::env::{ExitCode, Process};
 use gateway::tool::{self, ToolCommand};
 use gateway::{Launch, policy};
@@ -51,6 +52,23 @@ enum Tool {
     /// Looks at the sessions of a state directory, or labels them, whether or not a gateway serves there
     #[command(subcommand)]
     Sessions(Sessions),
+    /// Asks the gateway that runs to restart; without flags it waits for active work, up to a limit
+    Restart {
+        /// Interrupt nothing: restart once active work has drained, or not at all
+        #[arg(long)]
+        safe: bool,
+        /// Restart immediately without waiting for active gateway work
+        #[arg(long)]
+        force: bool,
+        /// How long to wait for active work at most (ms, 10s, 5m; 0 waits indefinitely)
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+        /// Answer with one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        on: On,
+    },
 }
 
 #[derive(Subcommand)]
@@ -91,6 +109,9 @@ fn main() {
     });
     OsProcess.exit(match arguments.tool {
         Some(Tool::Sessions(command)) => answer(command),
+        Some(Tool::Restart { safe, force, wait, json, on }) => {
+            restart(RestartOptions { safe, force, wait, json }, &on)
+        }
         None => serve(&arguments),
     });
 }
@@ -123,6 +144,28 @@ fn answer(command: Sessions) -> ExitCode {
         }
         match writeln!(io::stdout(), "{}", report.said) {
             Ok(()) => report.code,
+            Err(error) => fail(ExitCode::FAILURE, &format!("cannot print the answer: {error}")),
+        }
+    })
+}
+
+/// Asks the gateway to restart, and prints what came of it.
+fn restart(options: RestartOptions, on: &On) -> ExitCode {
+    let launch = match launch(&on.config, &on.profile) {
+        Ok(launch) => launch,
+        Err(why) => return fail(ExitCode::CONFIG, &why),
+    };
+    let env = gateway_os::env(Ipv4Addr::LOCALHOST.into());
+    live(async {
+        let outcome = command::restart(env, launch, options).await;
+        if !outcome.stderr.is_empty() {
+            say(&format!("gateway: {}", outcome.stderr));
+        }
+        if outcome.stdout.is_empty() {
+            return outcome.code;
+        }
+        match writeln!(io::stdout(), "{}", outcome.stdout) {
+            Ok(()) => outcome.code,
             Err(error) => fail(ExitCode::FAILURE, &format!("cannot print the answer: {error}")),
         }
     })

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::id;
 use std::time::Duration;
 
-use gateway::env::{EndSignal, Listening, Pid, ProcessEntry, ProcessId};
+use gateway::env::{EndSignal, Listening, Pid, ProcessEntry, ProcessId, Signal};
 
 use crate::process::stat;
 
@@ -67,7 +67,35 @@ fn uptime() -> Option<Duration> {
 /// Sends the one process that is meant a signal that ends it.
 #[cfg(target_os = "linux")]
 pub(crate) fn end(process: ProcessId, signal: EndSignal) -> io::Result<()> {
-    use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    send(
+        process,
+        match signal {
+            EndSignal::Terminate => rustix::process::Signal::TERM,
+            EndSignal::Kill => rustix::process::Signal::KILL,
+        },
+    )
+}
+
+/// Sends the one process that is meant a signal that it handles.
+#[cfg(target_os = "linux")]
+pub(crate) fn signal(process: ProcessId, signal: Signal) -> io::Result<()> {
+    use rustix::process::Signal as Kernel;
+    send(
+        process,
+        match signal {
+            Signal::Hangup => Kernel::HUP,
+            Signal::Interrupt => Kernel::INT,
+            Signal::Quit => Kernel::QUIT,
+            Signal::Terminate => Kernel::TERM,
+            Signal::User1 => Kernel::USR1,
+            Signal::User2 => Kernel::USR2,
+        },
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn send(process: ProcessId, signal: rustix::process::Signal) -> io::Result<()> {
+    use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
     let number = i32::try_from(process.pid.0).ok().and_then(rustix::process::Pid::from_raw);
     let handle = pidfd_open(number.ok_or(io::ErrorKind::NotFound)?, PidfdFlags::empty())?;
     // The handle stays with the process that had the number when it was opened; whether that is the one that is meant
@@ -75,15 +103,16 @@ pub(crate) fn end(process: ProcessId, signal: EndSignal) -> io::Result<()> {
     if stat(process.pid).is_none_or(|stat| stat.start != process.start || stat.is_corpse) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let signal = match signal {
-        EndSignal::Terminate => Signal::TERM,
-        EndSignal::Kill => Signal::KILL,
-    };
     Ok(pidfd_send_signal(handle, signal)?)
 }
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn end(_process: ProcessId, _signal: EndSignal) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn signal(_process: ProcessId, _signal: Signal) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -53,6 +53,10 @@ impl Process for OsProcess {
         neighbours::end(process, signal)
     }
 
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        neighbours::signal(process, signal)
+    }
+
     /// Signals that arrive between two turns of the runtime are delivered in the order of their numbers, and
     /// repeats of one signal merge, as they do in the kernel. The handlers stay when the stream is dropped: from
     /// the first call on, none of `signals` kills the process any more.

@@ -119,6 +119,11 @@ impl Waits {
         self.0.borrow_mut().remove(run_id);
     }
 
+    /// How many messages wait.
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// What is to be said of the messages that wait in a conversation, as events.
     pub(crate) fn events(&self, session_key: &str) -> Vec<String> {
         let waits = self.0.borrow();

@@ -28,6 +28,13 @@ pub trait Process {
     /// Errors: `NotFound` when it is gone, `PermissionDenied` when it is not ours to end, `Unsupported` where the
     /// two cannot be told apart.
     fn end_process(&self, process: ProcessId, signal: EndSignal) -> io::Result<()>;
+    /// Sends a process a signal that it is known to handle, if it is still the one that was meant.
+    ///
+    /// Errors: as of [`Process::end_process`]; `Unsupported` also where there are no such signals.
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        let _ = (process, signal);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Installs handlers for `signals` and delivers them from now on. Until then, and for every other signal,
     /// the default action applies (for all of [`Signal`]: the process dies).
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream;

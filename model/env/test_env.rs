@@ -48,6 +48,8 @@ struct Inner {
     booted: Cell<Option<Instant>>,
     /// The processes that live.
     living: RefCell<BTreeMap<Pid, Neighbour>>,
+    /// How each process is signalled.
+    signals: RefCell<BTreeMap<Pid, mpsc::UnboundedSender<Signal>>>,
     /// Who was sent which signal by another process, in order.
     struck: RefCell<Vec<(u32, EndSignal)>>,
     /// Who starts processes from now on.
@@ -175,6 +177,7 @@ impl World {
     /// A process that has just started.
     pub(crate) fn process(&self, pid: u32) -> TestProcess {
         let (signals, receiver) = mpsc::unbounded_channel();
+        self.0.signals.borrow_mut().insert(Pid(pid), signals.clone());
         let state = Rc::new(ProcessState { pid: Cell::new(pid), ..ProcessState::default() });
         let doors = Rc::new(Doors {
             world: self.clone(),
@@ -444,6 +447,13 @@ impl Process for Doors {
             }
         }
         Ok(())
+    }
+
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        let entry = self.look_up(process.pid).filter(|entry| entry.id == process);
+        entry.ok_or(io::ErrorKind::NotFound)?;
+        let signals = self.world.0.signals.borrow().get(&process.pid).cloned();
+        signals.ok_or(io::ErrorKind::NotFound)?.send(signal).map_err(|_| io::ErrorKind::NotFound.into())
     }
 
     fn handle_signals(&self, _signals: &[Signal]) -> SignalStream {

@@ -27,7 +27,7 @@ pub(crate) async fn drain(
 ) -> Result<(), Forced> {
     let started = Instant::now();
     let asked = asked(requests);
-    let budget = budgets::drain(&gateway.policies, &gateway.config, asked);
+    let budget = deadline(gateway, asked).map(|deadline| deadline - started);
     tracing::info!(
         name: "drain.started",
         ending = asked.name(),
@@ -69,12 +69,14 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
         let finished = async {
             tokio::select! {
                 biased;
-                () = gateway.lanes.idle() => true,
-                () = reached(deadline) => false,
+                () = gateway.lanes.idle() => Some(true),
+                () = reached(deadline) => Some(false),
+                () = gateway.restarts.hurried() => None,
             }
         };
         match requests.unless_changed(Phase::Draining, finished).await {
-            Ok(in_time) => return Ok(in_time),
+            Ok(Some(in_time)) => return Ok(in_time),
+            Ok(None) => deadline = earlier(deadline, gateway.restarts.drain_deadline()),
             Err(Change::Forced) => return Err(Forced),
             // Its budget counts from its own signal, and no longer than the one that runs already.
             Err(Change::Asked(ending)) => deadline = earlier(deadline, self::deadline(gateway, ending)),
@@ -82,9 +84,15 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
     }
 }
 
-/// When a drain that begins now must be over. A limit too far away to be an instant is no limit.
+/// When a drain that begins now must be over: by its own budget, and for a restart by what its requesters left of
+/// theirs. A limit too far away to be an instant is no limit.
 fn deadline(gateway: &Gateway, ending: Ending) -> Option<Instant> {
-    Instant::now().checked_add(budgets::drain(&gateway.policies, &gateway.config, ending)?)
+    let budget = budgets::drain(&gateway.policies, &gateway.config, ending);
+    let own = budget.and_then(|budget| Instant::now().checked_add(budget));
+    match ending {
+        Ending::Stop => own,
+        Ending::Restart => earlier(own, gateway.restarts.drain_deadline()),
+    }
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

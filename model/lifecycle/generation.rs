@@ -94,6 +94,10 @@ impl Process for Doors {
         self.process.end_process(process, signal)
     }
 
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        self.process.signal_process(process, signal)
+    }
+
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {
         self.process.handle_signals(signals)
     }

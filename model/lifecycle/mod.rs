@@ -1,7 +1,9 @@
 //! The life of a process: its phases, how it ends, and what the next life owes to the last.
 
 pub(crate) mod budgets;
+pub(crate) mod config_watch;
 pub(crate) mod conflict;
+pub(crate) mod coordination;
 pub(crate) mod drain;
 pub(crate) mod generation;
 pub(crate) mod instance;
@@ -16,3 +18,4 @@ pub mod restart;
 pub(crate) mod second_signal;
 pub(crate) mod shutdown;
 pub(crate) mod start_error;
+mod task_records;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::coordination::Restarts;
 use super::phase::{Ending, Phase};
 use super::second_signal::{Effect, effect, handled};
 use crate::env::{Env, Signal, SignalStream};
@@ -38,6 +39,7 @@ pub(crate) struct Requests {
     signals: SignalStream,
     policy: SecondRequest,
     process_wide: ProcessWide,
+    restarts: Restarts,
     under_way: Option<Ending>,
     heard: BTreeMap<Signal, VecDeque<Instant>>,
 }
@@ -49,6 +51,7 @@ impl Requests {
             signals: env.process().handle_signals(handled(policy)),
             policy,
             process_wide: process_wide.clone(),
+            restarts: Restarts::of_process(),
             under_way: None,
             heard: BTreeMap::new(),
         }
@@ -57,6 +60,16 @@ impl Requests {
     /// How the process is to end by now; `None` while nobody has asked.
     pub(crate) fn under_way(&self) -> Option<Ending> {
         self.under_way
+    }
+
+    /// The restarts of this process.
+    pub(crate) fn restarts(&self) -> &Restarts {
+        &self.restarts
+    }
+
+    /// The process is to restart, though no signal said so.
+    pub(crate) fn ordered(&mut self) {
+        self.under_way = Some(Ending::Restart);
     }
 
     /// Another generation follows: what was asked is done.
@@ -109,6 +122,9 @@ impl Requests {
 
     fn asked(&mut self, ending: Ending) -> Change {
         self.under_way = Some(ending);
+        if ending == Ending::Stop {
+            self.restarts.stopping();
+        }
         Change::Asked(ending)
     }
 

@@ -27,6 +27,8 @@ mod disk;
 mod endings;
 mod generations;
 mod locks;
+mod restart;
+mod restart_command;
 mod rude;
 mod second_signals;
 mod store;

@@ -144,6 +144,12 @@ impl Lanes {
         self.book.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect()
     }
 
+    /// The runs that are at work.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let lanes = self.book.lanes.borrow();
+        lanes.values().filter_map(|lane| Some(lane.running.as_ref()?.run_id.clone())).collect()
+    }
+
     /// How many runs are queued or at work.
     pub(crate) fn depth(&self) -> usize {
         let lanes = self.book.lanes.borrow();

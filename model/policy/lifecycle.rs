@@ -289,6 +289,21 @@ pub enum RestartMode {
     InProcess,
 }
 
+/// How the command line of the daemon gets a gateway restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartCommand {
+    /// It asks the gateway, which waits for work in hand.
+    #[default]
+    Asks,
+    /// It asks for a safe restart only; for any other it sends the restart signal, past whatever the gateway waits
+    /// for: OpenClaw 2026.5.4.
+    AsksIfSafe,
+    /// It sends the restart signal, and the gateway cannot be asked: OpenClaw 2026.3.2 and 2026.5.3-1
+    /// (openclaw/openclaw#47711, bug 1).
+    Signals,
+}
+
 /// What becomes of tasks that an in-process restart finds still at work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

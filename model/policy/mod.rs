@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 mod cron;
 mod lifecycle;
 mod profiles;
+mod restart;
 mod state;
 
 pub use cron::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
+pub use restart::*;
 pub use state::*;
 
 /// One value for every choice. In scenario files the names are kebab-case.
@@ -81,6 +83,32 @@ pub struct Policies {
     pub reload: Reload,
     /// How the gateway gets a successor when it is asked to restart.
     pub restart_mode: RestartMode,
+    /// How the command line of the daemon gets a gateway restarted.
+    pub restart_command: RestartCommand,
+    /// How long a restart waits for work in hand before it goes ahead.
+    pub restart_deferral_limit: DeferralLimit,
+    /// How the waits before and within the drain are limited.
+    pub restart_wait_budget: WaitBudget,
+    /// Which records of background tasks count as work in hand.
+    pub restart_task_records: TaskRecords,
+    /// Whether work counts that an earlier generation began.
+    pub restart_old_work: OldWork,
+    /// Whether too many requests are refused before it is seen that they could be merged.
+    pub restart_rate_limit_order: RateLimitOrder,
+    /// What becomes of a restart order that nobody takes before its authorisation expires.
+    pub restart_cycle_token: CycleToken,
+    /// Who is told what came of a restart.
+    pub restart_notices: Notices,
+    /// What happens when the deferral limit is reached.
+    pub restart_at_limit: AtLimit,
+    /// What becomes of a safe restart whose limit is reached.
+    pub restart_safe_at_limit: SafeAtLimit,
+    /// How long a forced restart drains.
+    pub restart_force_drain: ForceDrain,
+    /// What is said of the running tasks after the eighth.
+    pub restart_task_aggregate: TaskAggregate,
+    /// When an edited configuration becomes the one that later edits are compared with.
+    pub restart_config_current: ConfigCurrent,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,
     /// What a restart in place does to the lanes' own record of what is at work.

@@ -8,6 +8,7 @@ pub(super) const PROFILES: &[NamedPolicies] = &[
     (HARDENED, Policies::default),
     ("openclaw-2026.3.2", openclaw_2026_3_2),
     ("openclaw-2026.5.3-1", openclaw_2026_5_3),
+    ("openclaw-2026.5.4", openclaw_2026_5_4),
 ];
 
 /// Era A of the gateway's history: SIGTERM never drains, SIGUSR1 drains for 30 s, nothing accepted is durable, and
@@ -33,6 +34,17 @@ fn openclaw_2026_3_2() -> Policies {
         successor: Successor::KickstartOrSpawn,
         hand_off: HandOff::UntilTaken,
         reload: Reload::AtOnce,
+        restart_command: RestartCommand::Signals,
+        restart_deferral_limit: DeferralLimit::ThirtySeconds,
+        restart_wait_budget: WaitBudget::EachInFull,
+        restart_task_records: TaskRecords::NotCounted,
+        restart_old_work: OldWork::Counted,
+        restart_rate_limit_order: RateLimitOrder::BeforeMerging,
+        restart_cycle_token: CycleToken::StuckOnExpiry,
+        restart_notices: Notices::OneSlot,
+        restart_safe_at_limit: SafeAtLimit::GoesAhead,
+        restart_force_drain: ForceDrain::Skipped,
+        restart_config_current: ConfigCurrent::WhenSeen,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,
@@ -89,7 +101,21 @@ fn openclaw_2026_5_3() -> Policies {
         store_lock: StoreLock::InProcess,
         lanes: Lanes::OnePerConnection,
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
+        restart_deferral_limit: DeferralLimit::Configured,
+        restart_task_records: TaskRecords::QueuedToo,
         ..openclaw_2026_3_2()
+    }
+}
+
+/// The first with the safe restart of commit 103cdd9 (openclaw/openclaw#76923), which the command line has to be asked
+/// for: `restart` alone still sends the signal. Queued records of tasks count no more, and of the tasks after the
+/// eighth nothing is said.
+fn openclaw_2026_5_4() -> Policies {
+    Policies {
+        restart_command: RestartCommand::AsksIfSafe,
+        restart_task_records: TaskRecords::RunningOnly,
+        restart_task_aggregate: TaskAggregate::Forgotten,
+        ..openclaw_2026_5_3()
     }
 }
 
@@ -172,6 +198,36 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     ("planted:lanes-survive-restart", || Policies {
         lane_state: LaneState::SurvivesRestart,
         interrupted_work: InterruptedWork::Forget,
+        ..Policies::default()
+    }),
+    ("planted:restart-outcomes-untold", || Policies {
+        restart_notices: Notices::Nobody,
+        ..Policies::default()
+    }),
+    ("planted:restart-order-stuck", || Policies {
+        restart_cycle_token: CycleToken::StuckOnExpiry,
+        ..Policies::default()
+    }),
+    ("planted:queued-records-block", || Policies {
+        restart_task_records: TaskRecords::QueuedToo,
+        ..Policies::default()
+    }),
+    ("planted:safe-restart-goes-ahead", || Policies {
+        restart_safe_at_limit: SafeAtLimit::GoesAhead,
+        ..Policies::default()
+    }),
+    // What OpenClaw 2026.9.x did at the limit of a deferral (openclaw/openclaw#152696), and with `--force` before
+    // openclaw/openclaw#154300 (openclaw/openclaw#143233). Runs other than main sessions were not recovered.
+    ("planted:deferral-ends-in-force", || Policies {
+        restart_at_limit: AtLimit::Force,
+        interrupted_work: InterruptedWork::Forget,
+        recovery: Recovery::Skip,
+        ..Policies::default()
+    }),
+    ("planted:force-skips-the-drain", || Policies {
+        restart_force_drain: ForceDrain::Skipped,
+        interrupted_work: InterruptedWork::Forget,
+        recovery: Recovery::Skip,
         ..Policies::default()
     }),
     ("planted:reload-waits-three-seconds", || Policies {

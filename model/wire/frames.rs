@@ -33,6 +33,15 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Params<'a>(#[serde(borrow)] Option<&'a RawValue>);
 
 impl Params<'_> {
+    /// Nothing is to be said beside the name of `method`: no parameters, or an empty object.
+    pub(crate) fn none(self, method: &str) -> Result<(), RpcError> {
+        match self.0.map(|text| serde_json::from_str(text.get())) {
+            None | Some(Ok(Value::Null)) => Ok(()),
+            Some(Ok(Value::Object(empty))) if empty.is_empty() => Ok(()),
+            _ => Err(RpcError::invalid(format!("{method} takes no parameters"))),
+        }
+    }
+
     /// Reads them as the parameters of `method`.
     pub(crate) fn read<T: DeserializeOwned>(self, method: &str) -> Result<T, RpcError> {
         serde_json::from_str(self.0.map_or("null", RawValue::get)).map_err(|error| {

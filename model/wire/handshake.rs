@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::frames::{Params, RpcError, event};
+use super::rpc;
 use super::{MAX_PAYLOAD_BYTES, PROTOCOL_VERSION, TICK_INTERVAL_MS};
 use crate::gateway::Gateway;
 use crate::policy::Authentication;
@@ -15,6 +17,15 @@ struct ConnectParams {
     max_protocol: u64,
     #[serde(default)]
     auth: Auth,
+    /// What it wants to be allowed; everything unless it says so.
+    scopes: Option<Vec<String>>,
+    #[serde(default)]
+    client: ClientParams,
+}
+
+#[derive(Default, Deserialize)]
+struct ClientParams {
+    id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -29,7 +40,11 @@ pub(super) fn challenge(gateway: &Gateway) -> String {
 }
 
 /// Judges a `connect` request.
-pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Params<'_>) -> Result<Value, RpcError> {
+pub(super) fn connect(
+    gateway: &Gateway,
+    connection_id: u64,
+    params: Params<'_>,
+) -> Result<(Value, Client), RpcError> {
     let params: ConnectParams = params.read("connect")?;
     if !(params.min_protocol..=params.max_protocol).contains(&PROTOCOL_VERSION) {
         return Err(RpcError::invalid(format!(
@@ -45,22 +60,24 @@ pub(super) fn connect(gateway: &Gateway, connection_id: u64, params: Params<'_>)
         }
         Authentication::Required | Authentication::Skipped => {}
     }
-    Ok(json!({
+    let client = Client::new(params.client.id.as_deref(), params.scopes.as_deref());
+    let hello = json!({
         "type": "hello-ok",
         "protocol": PROTOCOL_VERSION,
         "server": {"version": env!("CARGO_PKG_VERSION"), "connId": connection_id.to_string()},
         "features": {
-            "methods": ["chat.send", "chat.abort", "chat.history", "health"],
-            "events": ["chat", "tick", "shutdown"],
+            "methods": rpc::methods(gateway).collect::<Vec<_>>(),
+            "events": ["chat", "tick", "restart", "shutdown"],
         },
         "snapshot": {"uptimeMs": gateway.uptime().as_millis() as u64},
-        "auth": {"role": "operator", "scopes": ["operator.read", "operator.write"]},
+        "auth": {"role": "operator", "scopes": client.scopes()},
         "policy": {
             "maxPayload": MAX_PAYLOAD_BYTES,
             "maxBufferedBytes": gateway.config.gateway.max_buffered_bytes,
             "tickIntervalMs": TICK_INTERVAL_MS,
         },
-    }))
+    });
+    Ok((hello, client))
 }
 
 /// Compares secrets in a time that does not tell how much of them agrees.

@@ -58,7 +58,7 @@ fn respond(
 
 fn readiness(gateway: &Gateway) -> (StatusCode, Value) {
     let ready = match gateway.policies.readiness {
-        Readiness::Truthful => gateway.phase.admits_messages(),
+        Readiness::Truthful => gateway.admits_messages(),
         Readiness::AlwaysReady => true,
         Readiness::IgnoresDrain => gateway.phase.get() != Phase::Starting,
     };

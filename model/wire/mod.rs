@@ -5,20 +5,27 @@
 
 mod activity;
 mod allowance;
+mod client;
 mod connection;
 mod frames;
 mod handshake;
 mod http;
 mod outbox;
 pub(crate) mod peers;
+mod restart;
 mod rpc;
 mod talk;
 
 use std::time::Duration;
 
+pub(crate) use client::COMMAND_LINE;
 pub(crate) use connection::serve;
+pub(crate) use frames::event;
 pub(crate) use outbox::Bound;
 pub(crate) use peers::{Idle, Peers, Which};
+
+/// How the error begins that answers a request for a method which a gateway does not have.
+pub(crate) const UNKNOWN_METHOD: &str = "unknown method";
 
 /// The protocol version that this gateway speaks.
 pub(crate) const PROTOCOL_VERSION: u64 = 3;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::activity::{Activity, Watch};
+use super::client::Client;
 use super::outbox::{Bound, Outbox, Queue, outbox};
 use crate::env::AbortHandle;
 
@@ -89,6 +90,7 @@ pub(super) struct Membership {
     peers: Peers,
     pub(super) id: u64,
     pub(super) activity: Watch,
+    client: RefCell<Client>,
 }
 
 impl Peers {
@@ -113,7 +115,7 @@ impl Peers {
         self.0.next_id.set(id);
         let peer = Peer { abort, queue: None, is_client: false, sessions: BTreeSet::new() };
         self.0.peers.borrow_mut().insert(id, peer);
-        Membership { peers: self.clone(), id, activity: Watch::default() }
+        Membership { peers: self.clone(), id, activity: Watch::default(), client: RefCell::default() }
     }
 
     /// Sends a frame to every peer that follows the conversation. One that the next makes up for `may_be_missed`.
@@ -123,6 +125,14 @@ impl Peers {
             if peer.sessions.contains(session_key) {
                 peer.send(&frame, may_be_missed);
             }
+        }
+    }
+
+    /// Sends a frame to every client.
+    pub(crate) fn broadcast(&self, frame: String) {
+        let frame = Utf8Bytes::from(frame);
+        for peer in self.0.peers.borrow().values().filter(|peer| peer.is_client) {
+            peer.send(&frame, false);
         }
     }
 
@@ -194,9 +204,15 @@ impl Membership {
         outbox
     }
 
+    /// Who it is, and what it may; a stranger may nothing.
+    pub(super) fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
     /// The peer has shown who it is.
-    pub(super) fn welcome(&self) {
+    pub(super) fn welcome(&self, client: Client) {
         let inner = &self.peers.0;
+        *self.client.borrow_mut() = client;
         if let Some(peer) = inner.peers.borrow_mut().get_mut(&self.id) {
             peer.is_client = true;
             inner.clients.set(inner.clients.get() + 1);
@@ -283,7 +299,7 @@ mod tests {
         let mut joined: Vec<_> =
             wires.iter().map(|wire| peers.join(AbortHandle::new(wire.clone()))).collect();
         let _outboxes = [joined[1].upgrade(), joined[2].upgrade()];
-        joined[2].welcome();
+        joined[2].welcome(Client::default());
         assert_eq!(counts(), [1, 2, 1, 3]);
         peers.reset(Which::WebSockets);
         assert_eq!(wires.iter().map(|wire| wire.0.get()).collect::<Vec<_>>(), [false, true, true]);

@@ -5,11 +5,14 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::frames::{Params, RpcError, parse_request, response};
+use super::client::Scope;
+use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
+use super::{UNKNOWN_METHOD, restart};
 use crate::cron;
 use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
+use crate::policy::RestartCommand;
 use crate::sessions::TranscriptEntry;
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
@@ -31,6 +34,18 @@ struct SendParams {
     message: String,
     idempotency_key: String,
 }
+
+/// What a client can ask for.
+const METHODS: [&str; 8] = [
+    "chat.send",
+    "chat.abort",
+    "chat.history",
+    "health",
+    "cron.list",
+    "gateway.restart.preflight",
+    "gateway.restart.request",
+    "gateway.restart.status",
+];
 
 /// How many runs that were stopped before `chat.abort` names.
 const ALREADY_STOPPED_LIMIT: usize = 20;
@@ -58,16 +73,51 @@ pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str)
             return response(&bad.id, Err(bad.error));
         }
     };
-    let result = match &*request.method {
-        "chat.send" => send(gateway, membership, request.params),
-        "chat.abort" => abort(gateway, membership, request.params),
-        "chat.history" => history(gateway, membership, request.params),
+    response(&request.id, obey(gateway, membership, &request))
+}
+
+fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -> Result<Value, RpcError> {
+    let client = membership.client();
+    let params = request.params;
+    let answers = answers_restarts(gateway);
+    match &*request.method {
+        "chat.send" => {
+            client.may(Scope::Write)?;
+            send(gateway, membership, params)
+        }
+        "chat.abort" => {
+            client.may(Scope::Write)?;
+            abort(gateway, membership, params)
+        }
+        "chat.history" => {
+            client.may(Scope::Read)?;
+            history(gateway, membership, params)
+        }
         "health" => Ok(gateway.health()),
-        "cron.list" => Ok(cron::list(gateway)),
+        "cron.list" => {
+            client.may(Scope::Read)?;
+            Ok(cron::list(gateway))
+        }
+        "gateway.restart.preflight" if answers => restart::preflight(gateway, &client, params),
+        "gateway.restart.request" if answers => restart::request(gateway, &client, params),
+        "gateway.restart.status" if answers => restart::status(gateway, &client, params),
         "connect" => Err(RpcError::invalid("already connected")),
-        other => Err(RpcError::invalid(format!("unknown method {other:?}"))),
-    };
-    response(&request.id, result)
+        other => Err(RpcError::invalid(format!("{UNKNOWN_METHOD} {other:?}"))),
+    }
+}
+
+/// Whether the methods about restarts are there: not before OpenClaw 2026.5.4.
+fn answers_restarts(gateway: &Gateway) -> bool {
+    match gateway.policies.restart_command {
+        RestartCommand::Asks | RestartCommand::AsksIfSafe => true,
+        RestartCommand::Signals => false,
+    }
+}
+
+/// What a client can ask this gateway for once it is connected.
+pub(super) fn methods(gateway: &Gateway) -> impl Iterator<Item = &'static str> {
+    let answers = answers_restarts(gateway);
+    METHODS.into_iter().filter(move |name| answers || !name.starts_with("gateway.restart"))
 }
 
 fn check_key(name: &str, key: &str) -> Result<(), RpcError> {

@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use super::allowance::{Allowance, Rationed};
+use super::client::Client;
 use super::connection::HANDSHAKE_TIMEOUT;
 use super::outbox::{Outbox, Outgoing};
 use super::peers::Membership;
@@ -66,7 +67,7 @@ async fn talk(
     allowance: &Allowance,
 ) -> Option<CloseFrame> {
     match timeout(HANDSHAKE_TIMEOUT, greet(gateway, membership, socket, outbox)).await {
-        Ok(Ok(Greeting::Welcome)) => membership.welcome(),
+        Ok(Ok(Greeting::Welcome(client))) => membership.welcome(client),
         Ok(Ok(Greeting::SentAway(farewell))) => return Some(farewell),
         Ok(Ok(Greeting::Left) | Err(_)) => return None,
         Err(_) => return after_silence(gateway),
@@ -112,7 +113,8 @@ async fn part(gateway: &Gateway, socket: &mut Socket, farewell: CloseFrame) {
 
 /// How the handshake ended.
 enum Greeting {
-    Welcome,
+    /// It has shown who it is.
+    Welcome(Client),
     /// This is said, and nothing else.
     SentAway(CloseFrame),
     /// The client left.
@@ -157,9 +159,9 @@ async fn greet(
         Ok(request) => (request.id, Err(frames::RpcError::invalid("the first request must be connect"))),
         Err(bad) => (bad.id, Err(bad.error)),
     };
-    let greeting = match &result {
-        Ok(_) => Greeting::Welcome,
-        Err(error) => refuse(&error.message),
+    let (greeting, result) = match result {
+        Ok((hello, client)) => (Greeting::Welcome(client), Ok(hello)),
+        Err(error) => (refuse(&error.message), Err(error)),
     };
     socket.send(Message::text(frames::response(&id, result))).await?;
     Ok(greeting)

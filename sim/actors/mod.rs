@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+pub mod console;
 mod frames;
 mod http;
 pub mod intruder;

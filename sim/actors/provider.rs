@@ -40,7 +40,7 @@ const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 
 /// Why an answer was not finished, when it is the client's doing.
-const CLIENT_LEFT: &str = "client went away";
+pub(crate) const CLIENT_LEFT: &str = "client went away";
 
 /// What answers are made of.
 const WORDS: [&str; 16] = [

@@ -6,6 +6,7 @@
 use crate::timeline::{Event, Ledger};
 use crate::verdict::Violation;
 
+mod admission_has_an_owner;
 mod buffers_are_bounded;
 mod cron_runs_once;
 mod expected_fates;
@@ -19,7 +20,12 @@ mod nothing_without_authentication;
 mod one_instance_serves;
 mod only_the_stuck_are_ended;
 mod port_is_released;
+mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod restart_requests_end;
+mod restart_waits_only_for_work;
+mod restarts;
+mod safe_restart_interrupts_nothing;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
@@ -50,12 +56,15 @@ pub struct Evidence<'a> {
     pub terms: &'a Terms,
     /// The lives of the service's processes; a fold over `events` that most oracles need.
     lives: Vec<life::Life>,
+    /// Every restart that the operator asked for; another fold.
+    restarts: Vec<restarts::RestartRequest>,
 }
 
 impl<'a> Evidence<'a> {
     /// Gathers what oracles look at.
     pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
-        Self { events, ledger, terms, lives: life::lives(events, terms) }
+        let restarts = restarts::restart_requests(events, terms);
+        Self { events, ledger, terms, lives: life::lives(events, terms), restarts }
     }
 }
 
@@ -76,6 +85,11 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
+        Box::new(admission_has_an_owner::AdmissionHasAnOwner),
+        Box::new(restart_requests_end::RestartRequestsEnd),
+        Box::new(promised_restart_happens::PromisedRestartHappens),
+        Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
+        Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
         Box::new(expected_fates::ExpectedFates),

@@ -32,6 +32,8 @@ pub struct Terms {
     pub stop_timeout: Duration,
     /// How long work in flight may keep a shutdown from closing the port.
     pub drain_budget: Duration,
+    /// How long a restart may wait for work in hand before it goes ahead; `None`: without limit.
+    pub deferral_limit: Option<Duration>,
     /// How long the port may stay bound once no work is in flight.
     pub port_release_budget: Duration,
     /// How many starts may fail in a row.
@@ -98,6 +100,7 @@ impl Default for Terms {
             by_hand_restarts_in_place: true,
             stop_timeout: Duration::from_secs(90),
             drain_budget: Duration::from_secs(85),
+            deferral_limit: Some(Duration::from_secs(300)),
             port_release_budget: Duration::from_secs(2),
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
             orphan_lock_grace: Duration::from_secs(150),

@@ -59,7 +59,8 @@ fn place(event: &Event) -> Place {
             Fact::LinkPartitioned { .. }
             | Fact::LinkHealed { .. }
             | Fact::ClockJumped { .. }
-            | Fact::Injected { .. },
+            | Fact::Injected { .. }
+            | Fact::ConfigEdited { .. },
             _,
         ) => Place::Note,
         (_, Source::World | Source::Machine(_)) => Place::Note,
@@ -153,6 +154,9 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::ToolFinished { message: Some(mark), done: true, .. } => format!("wrote {mark}"),
         Fact::ToolFinished { done: true, .. } => "done".to_string(),
         Fact::ToolFinished { done: false, said, .. } => format!("! gave up: {said}"),
+        Fact::RestartAnswered { ok: true, result: Some(result), .. } => format!("told: {result}"),
+        Fact::RestartAnswered { ok: true, said, .. } => format!("told: {said}"),
+        Fact::RestartAnswered { ok: false, said, .. } => format!("! gave up: {said}"),
         Fact::PortBound { .. } => "listens".to_string(),
         Fact::PortReleased { .. } => "port is free".to_string(),
         Fact::BindRefused { .. } => "port is taken".to_string(),
@@ -163,6 +167,8 @@ fn process_words(fact: &Fact) -> Option<String> {
 fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::Ordered { order } => order.words().to_string(),
+        Fact::RestartAsked { request, mode } => format!("-> {mode} (request {request})"),
+        Fact::RestartReported { request, ending, .. } => format!("<- request {request} {}", ending.word()),
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
         Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),
         Fact::ServiceStopping { stop_timeout } => format!("stop within {}", length_of_time(*stop_timeout)),
@@ -189,6 +195,7 @@ fn world_words(fact: &Fact) -> Option<String> {
             format!("fault: the clock jumps {by} {}", if *by_ms < 0 { "back" } else { "forward" })
         }
         Fact::Injected { what } => format!("fault: {what}"),
+        Fact::ConfigEdited { what } => what.clone(),
         Fact::SettleBegan => "faults end, the run settles".to_string(),
         Fact::RunEnded => "the run ends".to_string(),
         _ => return None,

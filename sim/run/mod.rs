@@ -16,6 +16,7 @@ mod cast;
 mod isolation;
 mod observer;
 mod peers;
+mod restarts;
 mod script;
 mod service;
 mod stage;
@@ -81,7 +82,12 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
 fn process_slots(scenario: &Scenario) -> usize {
     const LIVES: usize = 4;
     let onlookers = usize::from(scenario.probe.is_some()) + usize::from(scenario.intruder.is_some());
-    2 + onlookers + trouble::processes(scenario) + peers::processes(scenario) + tools::count(scenario) + LIVES
+    2 + onlookers
+        + trouble::processes(scenario)
+        + peers::processes(scenario)
+        + tools::count(scenario)
+        + restarts::processes(scenario)
+        + LIVES
 }
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
@@ -156,7 +162,8 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         by_hand_restarts_in_place: restarts_in_place(&Supervisor::None),
         boot_starts_what_was_stopped: service::boot_starts_what_was_stopped(&scenario.gateway.supervisor),
         stop_timeout,
-        drain_budget: scenario.gateway.drain_budget,
+        drain_budget: restarts::drain_budget(&scenario.gateway),
+        deferral_limit: restarts::deferral_limit(&scenario.gateway),
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
         never_reading: peers::never_reading(scenario)

@@ -233,6 +233,7 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
         Verb::ClockJump { by, .. } => Some(by),
         Verb::SquatLock(squat) => Some(&squat.lasting),
         Verb::LeaveLock(left) => Some(&left.age),
+        Verb::EditConfig(edit) => edit.half_first.as_ref(),
         _ => None,
     };
     let patience = match verb {
@@ -309,7 +310,8 @@ impl Player {
             Verb::RunTool { session_of, label, count, every } => {
                 stage.run_tools(session_of, label, *count, *every).await
             }
-            Verb::WriteConfig { text } => stage.write_config(text),
+            Verb::AskForRestart(ask) => stage.ask_for_restarts(ask).await,
+            Verb::EditConfig(edit) => stage.edit_config(edit, lasting).await,
             Verb::CorruptState { file, text } => stage.corrupt_state(file, text),
             Verb::DiskFault(trouble) => stage.disk_fault(trouble, from_call, lasting, progress).await,
             Verb::CrashAt(crash) => stage.crash_at(crash, from_call, lasting, progress).await,

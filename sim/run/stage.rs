@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use gateway::env::{Pid, Signal};
+use gateway::env::{Fs, Pid, Signal};
 use gateway::policy::Policies;
 use gateway::{Launch, Predecessor};
 use serde_json::{Value, json};
 
+use tokio::sync::mpsc;
+
 use super::service;
+use crate::actors::console::Waited;
 use crate::actors::{squatter, webchat};
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
@@ -34,6 +37,9 @@ pub(super) struct Stage {
     service: Option<Service>,
     gateway: Executable,
     program: Program,
+    original_config: Rc<str>,
+    /// Who waits for the ends of restarts; `None` where nobody asks for one.
+    console: Option<mpsc::UnboundedSender<Waited>>,
     /// Ends what steps began: run in order when the storm is over.
     undo: Rc<RefCell<Vec<Mend>>>,
 }
@@ -51,12 +57,14 @@ impl Stage {
             world.add_machine(name)?;
         }
         let disk = world.disk(GATEWAY_MACHINE)?;
-        disk.preload(Path::new(CONFIG_FILE), config_text(scenario).as_bytes())?;
+        let original_config = Rc::from(config_text(scenario));
+        disk.preload(Path::new(CONFIG_FILE), str::as_bytes(&original_config))?;
         disk.preload(&Path::new(STATE_DIR).join("README"), b"Everything the gateway must remember.\n")?;
         let program = Program { world: world.clone(), policies, startup: scenario.gateway.startup };
         let (started, followed) = (program.clone(), program.clone());
         let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main())
             .with_start_script(move |predecessor| followed.start_script(predecessor));
+        let console = super::restarts::console(world, scenario)?;
         let service = match service::manager(&scenario.gateway.supervisor) {
             Some(manager) => {
                 let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
@@ -68,7 +76,16 @@ impl Stage {
                 None
             }
         };
-        Ok(Self { world: world.clone(), disk, service, gateway, program, undo: Rc::default() })
+        Ok(Self {
+            world: world.clone(),
+            disk,
+            service,
+            gateway,
+            program,
+            original_config,
+            console,
+            undo: Rc::default(),
+        })
     }
 
     /// The gateway process that steps act on: the service's main process, or whoever holds the port, or the newest one:
@@ -210,9 +227,29 @@ impl Stage {
         (self.program.launch(), startup)
     }
 
-    pub(super) fn write_config(&self, text: &str) -> Result<(), String> {
-        self.inject("the configuration file is overwritten");
+    /// Somebody writes the configuration file; `what` says so.
+    pub(super) fn write_config(&self, text: &str, what: String) -> Result<(), String> {
+        self.world.recorder().record(Source::Operator, Fact::ConfigEdited { what });
         self.overwrite(Path::new(CONFIG_FILE), text)
+    }
+
+    /// What stands in the configuration file.
+    pub(super) fn config_text(&self) -> Result<String, String> {
+        let bytes = self.disk.read(Path::new(CONFIG_FILE)).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The operator waits for what comes of a request.
+    pub(super) fn wait_for(&self, waited: Waited) {
+        if let Some(console) = &self.console {
+            // Who has left has nothing more to wait for.
+            let _ = console.send(waited);
+        }
+    }
+
+    /// What stood there when the world began.
+    pub(super) fn original_config(&self) -> &str {
+        &self.original_config
     }
 
     pub(super) fn corrupt_state(&self, file: &str, text: &str) -> Result<(), String> {
@@ -287,9 +324,13 @@ fn config_text(scenario: &Scenario) -> String {
         },
         "model": {"baseUrl": format!("http://{PROVIDER_MACHINE}:{PROVIDER_PORT}/v1"), "name": "sim"},
     });
+    if let Some(limit) = gateway.deferral_limit {
+        config["gateway"]["reload"] = json!({"deferralTimeoutMs": limit.as_millis() as u64});
+    }
     if !scenario.cron.is_empty() {
         config["cron"] = json!({"jobs": scenario.cron.iter().map(cron_job).collect::<Vec<_>>()});
     }
+    super::restarts::change(&mut config, &gateway.settings);
     format!("{config:#}\n")
 }
 

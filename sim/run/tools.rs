@@ -29,7 +29,8 @@ pub(super) fn count(scenario: &Scenario) -> usize {
 
 /// Tools that had not ended when the run did: nobody knows what they will still do.
 pub(super) fn never_ended(events: &[Event]) -> Option<String> {
-    let ended = events.iter().filter(|event| matches!(event.fact, Fact::ToolFinished { .. })).count();
+    let has_ended = |fact: &Fact| matches!(fact, Fact::ToolFinished { .. } | Fact::RestartAnswered { .. });
+    let ended = events.iter().filter(|event| has_ended(&event.fact)).count();
     match started(events) as usize - ended {
         0 => None,
         1 => Some("a command-line tool had not ended when the run did".to_string()),

@@ -6,6 +6,7 @@
 use gateway::env::Signal;
 
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
+use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
@@ -79,6 +80,8 @@ pub(super) enum Shape {
     Steps,
     Supervisor,
     Policies,
+    /// Settings of the gateway's configuration, by their dotted paths.
+    Settings,
     Outcomes,
     Fates,
     /// The axes of a matrix, by name.
@@ -103,6 +106,7 @@ impl Shape {
             Self::Sender => r#""ann""#.into(),
             Self::Peers => r#""tabs""#.into(),
             Self::Table(_) | Self::Named(_) | Self::Supervisor | Self::Policies => "{ ... }".into(),
+            Self::Settings => r#"{ "gateway.drainBudgetMs" = 1000 }"#.into(),
             Self::Steps => "[{ ... }]".into(),
             Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
             Self::Fates => r#"{ "ann#1" = "replied" }"#.into(),
@@ -206,6 +210,13 @@ pub(super) const GATEWAY: &[Key] = &[
          timeout cuts this short",
     ),
     key(
+        "deferral-limit",
+        Shape::Duration,
+        Optional,
+        "How long a restart waits for work in hand before it goes ahead; `\"0s\"` is without limit. By default what \
+         the gateway's own default is, 300 s",
+    ),
+    key(
         "max-buffered",
         Shape::Whole(1_024, 1 << 30),
         Default("4194304"),
@@ -218,6 +229,12 @@ pub(super) const GATEWAY: &[Key] = &[
         "From exec to the program's first own step, such as handling signals; drawn for each start",
     ),
     key("supervisor", Shape::Supervisor, Optional, "Who starts it again"),
+    key(
+        "settings",
+        Shape::Settings,
+        Optional,
+        "Other settings of its configuration, by their dotted paths, as in `{ \"gateway.reload.mode\" = \"restart\" }`",
+    ),
     key(
         "policies",
         Shape::Policies,
@@ -445,11 +462,9 @@ pub(super) const VERBS: &[VerbKeys] = &[
          and under the same policies: the second writer of the session store. A tool that has not ended when the \
          run does makes it inconclusive",
     ),
-    verb(
-        "write-config",
-        &[key("text", Shape::Text, Required, "The new contents")],
-        "The gateway's configuration file is overwritten; its next life reads it",
-    ),
+    ASK_FOR_RESTART,
+    WRITE_CONFIG,
+    REVERT_CONFIG,
     verb(
         "corrupt-state",
         &[

@@ -68,6 +68,7 @@ pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) 
                 bytes += text.len() as u64 * u64::from(*count);
             }
             Verb::RunTool { count, .. } => tools += u64::from(*count),
+            Verb::AskForRestart(ask) => tools += u64::from(ask.count),
             _ => {}
         }
     }

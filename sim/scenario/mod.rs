@@ -26,11 +26,14 @@ mod read;
 mod read_cells;
 mod read_expect;
 mod read_peers;
+mod read_restarts;
 mod read_steps;
 mod read_supervisor;
 mod read_trouble;
 #[cfg(test)]
 mod reference;
+mod restart_keys;
+mod restarts;
 mod schema;
 mod setup;
 mod steps;
@@ -48,6 +51,7 @@ pub use error::{ScenarioError, nearest};
 pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
+pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::schema;
 pub use setup::{
     Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,

@@ -36,9 +36,10 @@ impl Policy {
 }
 
 /// Where the gateway declares its policies and their choices.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("../../model/policy/mod.rs"),
     include_str!("../../model/policy/lifecycle.rs"),
+    include_str!("../../model/policy/restart.rs"),
     include_str!("../../model/policy/state.rs"),
     include_str!("../../model/policy/cron.rs"),
 ];

@@ -13,6 +13,7 @@ use toml::{Spanned, de};
 
 use super::error::{Problem, Read, list};
 use super::keys;
+use super::read_restarts::settings;
 use super::read_steps::asked;
 use super::setup::{merge, policy_choices, policy_names};
 use super::table::{
@@ -89,9 +90,15 @@ fn gateway(table: &Table<'_>, run: Duration) -> Read<GatewaySetup> {
         port: table.get("port", whole)?,
         token: table.get("token", text)?,
         drain_budget: table.get("drain-budget", duration)?,
+        deferral_limit: table.optional("deferral-limit", duration)?,
         max_buffered: table.get("max-buffered", whole)?,
         startup: table.get("startup", range)?,
         supervisor,
+        settings: table
+            .value("settings")
+            .map(|value| settings(value, "settings"))
+            .transpose()?
+            .unwrap_or_default(),
         policies: table.value("policies").map(policies).transpose()?.unwrap_or_default(),
     })
 }
@@ -244,7 +251,7 @@ fn refused_policy(name: &str, value: &Spanned<DeValue<'_>>, why: &str) -> Box<Pr
     }
 }
 
-fn to_json(value: &DeValue<'_>) -> Value {
+pub(super) fn to_json(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(number) => {

@@ -13,14 +13,15 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problem, Read};
 use super::keys::{self, STEP, VERBS, VerbKeys};
 use super::read_peers;
+use super::read_restarts;
 use super::read_trouble::{self, pattern, state_file};
 use super::table::{
     Input, Table, choice, duration, entries, in_file_order, range, some_range, some_text, text, whole,
     wrong_type,
 };
 use super::{
-    About, Anchor, Choice, GatewaySetup, Machine, PeersSetup, SenderSetup, Step, Supervisor, Target, Verb,
-    When, events, limits,
+    About, Anchor, Choice, GatewaySetup, Machine, PeersSetup, RestartAsk, SenderSetup, Step, Supervisor,
+    Target, Verb, When, events, limits,
 };
 
 /// What steps may refer to.
@@ -224,13 +225,15 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
             count: table.get("count", whole)?,
             every: table.get("every", duration)?,
         },
-        "write-config" => Verb::WriteConfig { text: table.get("text", text)? },
         "corrupt-state" => {
             Verb::CorruptState { file: table.get("file", state_file)?, text: table.get("text", text)? }
         }
-        _ => match (read_trouble::verb(table, word, world)?, read_peers::verb(table, word, world)?) {
-            (Some(verb), _) | (None, Some(verb)) => verb,
-            (None, None) => unreachable!("{word} is in VERBS"),
+        _ => match read_trouble::verb(table, word, world)? {
+            Some(verb) => verb,
+            None => match (read_peers::verb(table, word, world)?, read_restarts::verb(table, word)?) {
+                (Some(verb), _) | (None, Some(verb)) => verb,
+                (None, None) => unreachable!("{word} is in VERBS"),
+            },
         },
     })
 }
@@ -248,6 +251,8 @@ fn label(verb: &Verb, word: &str) -> String {
         Verb::Partition { between: (a, b), .. } => format!("partition {} and {}", a.word(), b.word()),
         Verb::RunTool { session_of, count: 1, .. } => format!("label {session_of}'s session"),
         Verb::RunTool { session_of, count, .. } => format!("label {session_of}'s session {count} times"),
+        Verb::AskForRestart(RestartAsk { mode, count: 1, .. }) => format!("ask: {mode}"),
+        Verb::AskForRestart(RestartAsk { mode, count, .. }) => format!("ask {count} times: {mode}"),
         Verb::CorruptState { file, .. } => format!("corrupt {file}"),
         Verb::DiskFault(trouble) => format!("{} on {}", trouble.error.name(), trouble.calls.file),
         Verb::CrashAt(crash) => {

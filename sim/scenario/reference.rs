@@ -165,6 +165,7 @@ fn value(shape: &Shape) -> String {
         Shape::Supervisor => "table".into(),
         Shape::Steps => "list of tables".into(),
         Shape::Policies => "table: policy = choice".into(),
+        Shape::Settings => "table: setting = value".into(),
         Shape::Outcomes => "table: profile = outcome".into(),
         Shape::Fates => "table: message = fate, or a list of fates".into(),
         Shape::Axes => "lists, or tables, by name".into(),

@@ -106,6 +106,7 @@ fn shape(shape: &Shape) -> Value {
         }
         Shape::Supervisor => supervisor(),
         Shape::Policies => policies(),
+        Shape::Settings => json!({ "type": "object", "minProperties": 1 }),
         Shape::Outcomes => outcomes(),
         Shape::Axes => json!({
             "type": "object", "minProperties": 1, "propertyNames": { "pattern": "^[a-z][a-z0-9-]*$" },

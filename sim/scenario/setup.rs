@@ -43,6 +43,8 @@ pub struct GatewaySetup {
     pub token: String,
     /// The drain budget in its configuration.
     pub drain_budget: Duration,
+    /// The deferral limit in its configuration; zero: none. `None`: its configuration does not say.
+    pub deferral_limit: Option<Duration>,
     /// How many bytes may wait for one client, in its configuration.
     pub max_buffered: u64,
     /// How long a start takes before the program itself runs: exec, loading, runtime. A signal in that time
@@ -50,6 +52,8 @@ pub struct GatewaySetup {
     pub startup: DurationRange,
     /// Who starts it again.
     pub supervisor: Supervisor,
+    /// Other settings of its configuration, by their dotted paths.
+    pub settings: Map<String, Value>,
     /// Single policies that differ from the profile's.
     pub policies: PolicyOverrides,
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use gateway::env::Signal;
 
-use super::{Choice, Crash, Direction, DiskTrouble, DurationRange, LeftLock, Squat, Target};
+use super::{
+    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, RestartAsk, Squat, Target,
+};
 
 /// One entry of the script.
 #[derive(Clone, Debug)]
@@ -122,11 +124,10 @@ pub enum Verb {
         /// From one start to the next.
         every: Duration,
     },
-    /// Somebody overwrites the gateway's configuration file.
-    WriteConfig {
-        /// The new contents.
-        text: String,
-    },
+    /// Somebody asks the gateway to restart, with its command line.
+    AskForRestart(RestartAsk),
+    /// Somebody edits the gateway's configuration file.
+    EditConfig(ConfigEdit),
     /// A file of the gateway's state is overwritten behind its back.
     CorruptState {
         /// Path inside the state folder.

@@ -181,6 +181,12 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ("peers without a group", "at = \"1s\"\ndo = \"peers-reset\""),
     ("unknown peers", "at = \"1s\"\ndo = \"peers-leave\"\npeers = \"tab\"\n[peers.tabs]\nkind = \"bare\""),
     ("undeclared peers", "at = \"1s\"\ndo = \"peers-arrive\"\npeers = \"tabs\""),
+    ("a wait that is none", "at = \"1s\"\ndo = \"ask-for-restart\"\nmode = \"safe\"\nwait = \"10s\""),
+    ("a wait of no length", "at = \"1s\"\ndo = \"ask-for-restart\"\nmode = \"wait\""),
+    ("an edit of nothing", "at = \"1s\"\ndo = \"write-config\""),
+    ("an edit without settings", "at = \"1s\"\ndo = \"write-config\"\nset = {}"),
+    ("a setting without a name", "at = \"1s\"\ndo = \"write-config\"\nset = { \"gateway.\" = 1 }"),
+    ("two edits", "at = \"1s\"\ndo = \"write-config\"\ntext = \"{}\"\nset = { \"gateway.port\" = 1 }"),
     ("no fate", "at = \"1s\"\ndo = \"send\"\nfrom = \"ann\"\ntext = \"hi\"\n[expect.fates]\n\"ann#1\" = []"),
 ];
 
@@ -380,6 +386,8 @@ const EITHER_OR: &[(&str, &str, &str)] = &[
     ("crash-at", "off-for", "death = \"power-loss\"\noff-for = \"1s..2s\""),
     ("squat-lock", "transcript-of", "for = \"1m\"\ntranscript-of = \"ann\""),
     ("leave-lock", "transcript-of", "owner = \"nobody\"\ntranscript-of = \"ann\""),
+    ("ask-for-restart", "wait", "mode = \"wait\"\nwait = \"10s\""),
+    ("write-config", "set", "set = { \"gateway.drainBudgetMs\" = 1000 }"),
 ];
 
 #[test]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
+use super::restarts::{RestartEnding, RestartMode};
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Event {
@@ -283,6 +285,13 @@ pub enum Fact {
     /// A command-line tool ended. `message` is the mark that it was to leave in the state, `done` whether it says
     /// that it did.
     ToolFinished { tool: String, message: Option<MessageId>, done: bool, said: String },
+    /// The operator asks the gateway to restart, with its command line; requests are counted from 1.
+    RestartAsked { request: u32, mode: RestartMode },
+    /// That command line ended. `ok`: the restart is done or under way, by its exit status. `result` is the word of its
+    /// answer for what becomes of the request, if it had one; `said` is the answer.
+    RestartAnswered { request: u32, ok: bool, result: Option<String>, said: String },
+    /// The operator learned what came of a request.
+    RestartReported { request: u32, ending: RestartEnding, said: String },
 
     // -- processes
     /// A process of `program` started on `machine`.
@@ -351,6 +360,8 @@ pub enum Fact {
     RunEnded,
     /// Something the world did that is worth showing, such as an injected fault; `what` in words.
     Injected { what: String },
+    /// Somebody edits the gateway's configuration file; `what` in words.
+    ConfigEdited { what: String },
 
     // -- the gateway's own words
     /// A log record of a gateway process. Evidence for people and anchors, never for a fate.
@@ -416,6 +427,9 @@ impl Fact {
             Self::CronRunAnswered { .. } => "cron.answered",
             Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
+            Self::RestartAsked { .. } => "restart.asked",
+            Self::RestartAnswered { .. } => "restart.answered",
+            Self::RestartReported { .. } => "restart.reported",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
             Self::ProcessFrozen { .. } => "process.frozen",
@@ -446,6 +460,7 @@ impl Fact {
             Self::SettleBegan => "run.settling",
             Self::RunEnded => "run.ended",
             Self::Injected { .. } => "fault.injected",
+            Self::ConfigEdited { .. } => "config.edited",
             Self::Log { record, .. } => &record.name,
         }
     }

@@ -7,6 +7,7 @@
 mod event;
 mod ledger;
 mod recorder;
+mod restarts;
 mod shutdowns;
 mod sighting;
 mod stopping;
@@ -21,4 +22,5 @@ pub use event::{
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use recorder::{EventHash, Recorder};
+pub use restarts::{RestartEnding, RestartMode};
 pub use shutdowns::{Shutdown, Wait, shutdowns};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
-    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Source,
-    StateSeen, Via,
+    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
+    RestartEnding, RestartMode, Source, StateSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -285,6 +285,21 @@ impl Story {
     pub(crate) fn tool_done(self, mark: &str) -> Self {
         let (message, said) = (Some(id(mark)), "labelled".to_string());
         self.by_process(Fact::ToolFinished { tool: "tool".into(), message, done: true, said })
+    }
+
+    // -- the operator's restarts
+
+    pub(crate) fn asks_for_restart(self, request: u32, mode: RestartMode) -> Self {
+        self.fact(Source::Operator, Fact::RestartAsked { request, mode })
+    }
+
+    pub(crate) fn answers_restart(self, request: u32, ok: bool, result: Option<&str>, said: &str) -> Self {
+        let result = result.map(str::to_string);
+        self.fact(Source::Operator, Fact::RestartAnswered { request, ok, result, said: said.into() })
+    }
+
+    pub(crate) fn reports_restart(self, request: u32, ending: RestartEnding) -> Self {
+        self.fact(Source::Operator, Fact::RestartReported { request, ending, said: String::new() })
     }
 
     /// A whole start: the supervisor starts it, the process begins and binds.

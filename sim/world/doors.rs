@@ -77,6 +77,15 @@ impl gateway::env::Process for Doors {
         Ok(())
     }
 
+    fn signal_process(&self, process: ProcessId, signal: Signal) -> io::Result<()> {
+        if self.0.is_dead() {
+            return Err(ended());
+        }
+        let target = self.0.machine.process(process.pid).filter(|target| target.id() == process);
+        target.ok_or(io::ErrorKind::NotFound)?.signal(signal);
+        Ok(())
+    }
+
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {
         self.0.handle_signals(signals)
     }

@@ -14,16 +14,16 @@ use super::decision::{
 use super::inventory::Inventory;
 use super::limiter::Limiter;
 use super::outcome::{Carried, Ending, Ledger, Outcome, served_by};
-use super::policy::{
-    AtLimit, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, RateLimitOrder, RestartPolicy,
-    WaitBudget,
-};
 use super::preflight::Preflight;
 use super::request::{Mode, Patience, Request, RequestId, Source};
 use super::settings::Settings;
 use super::signals::{Authorisation, Insistence};
 use super::waiting::Open;
 use super::{Generation, Moment};
+use crate::policy::{
+    AtLimit, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, RateLimitOrder, RestartPolicy,
+    WaitBudget,
+};
 
 /// The longest delay that a request may ask for.
 const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -212,6 +212,11 @@ impl Coordinator {
         self.requests = 0;
         self.phase = Phase::Starting;
         self.authorisation.revoke();
+    }
+
+    /// The limits are these from now on. Requests keep those that they were made under.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     /// The gateway was asked to stop, and will. Everybody who waits for a restart is told so.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Generation;
-use super::policy::{OldWork, RestartPolicy, TaskRecords};
+use crate::policy::{OldWork, RestartPolicy, TaskRecords};
 
 /// What kind of work it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

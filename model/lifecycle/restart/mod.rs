@@ -17,7 +17,6 @@ mod decision;
 mod inventory;
 mod limiter;
 mod outcome;
-mod policy;
 mod preflight;
 mod reload;
 mod request;
@@ -28,6 +27,10 @@ mod tests;
 mod waiting;
 mod watch;
 
+pub use crate::policy::{
+    AtLimit, ConfigCurrent, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, OldWork,
+    RateLimitOrder, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget, restart_policy,
+};
 pub use coordinator::Coordinator;
 pub use decision::{
     Action, Admission, Decision, DrainTerms, Heard, Manner, Order, Refusal, SignalDecision, StaleOrder,
@@ -35,11 +38,6 @@ pub use decision::{
 };
 pub use inventory::{Inventory, RecordStatus, Work, WorkKind, WorkStatus};
 pub use outcome::{Carried, Ending, Ledger, Outcome};
-pub use policy::{
-    AtLimit, ConfigCurrent, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, OldWork,
-    RateLimitOrder, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget, restart_policies,
-    restart_policy,
-};
 pub use preflight::{
     Blocker, Counts, EmitMode, Preflight, RequestResult, RequestStatus, Scheduled, TaskBlocker,
 };

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Refusal, Status};
 use super::inventory::{Inventory, Work, WorkKind, WorkStatus};
-use super::policy::{RestartPolicy, TaskAggregate};
-use super::request::Reason;
+use super::request::{Reason, RequestId};
 use super::{Generation, Moment};
 use crate::env::Pid;
+use crate::policy::{RestartPolicy, TaskAggregate};
 
 /// How many tasks are named before the rest is summed up.
 const MOST_TASKS_NAMED: usize = 8;
@@ -198,6 +198,10 @@ pub struct RequestResult {
     pub ok: bool,
     /// What became of the request so far.
     pub status: RequestStatus,
+    /// The request's name, by which its outcome goes later; not in the report. Without it nobody can tell which outcome
+    /// is his own (openclaw/openclaw#136387).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
     /// What was in hand when it was made.
     pub preflight: Preflight,
     /// The restart that will serve it.
@@ -278,6 +282,6 @@ impl RequestResult {
             coalesced: status == RequestStatus::Coalesced,
             cooldown_ms_applied: decision.cooldown.as_millis() as u64,
         };
-        Ok(Self { ok: true, status, preflight, restart })
+        Ok(Self { ok: true, status, request: Some(decision.request), preflight, restart })
     }
 }

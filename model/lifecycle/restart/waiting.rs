@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Moment;
 use super::outcome::Carried;
-use super::policy::{RestartPolicy, SafeAtLimit};
 use super::request::{Request, RequestId};
+use crate::policy::{RestartPolicy, SafeAtLimit};
 
 /// A request that has not ended.
 #[derive(Clone, Debug)]

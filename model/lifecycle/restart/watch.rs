@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Moment;
-use super::policy::{ConfigCurrent, RestartPolicy};
 use super::reload::{Effect, Plan, changed_paths};
+use crate::policy::{ConfigCurrent, RestartPolicy};
 
 /// How long after the last change the file is looked at (`gateway.reload.debounceMs`).
 const DEBOUNCE: Duration = Duration::from_millis(300);

@@ -141,10 +141,16 @@ impl Home {
     /// Runs the command-line tool `gateway sessions` on this state to its end.
     #[allow(dead_code, reason = "not every test binary that shares this runs the tool")]
     pub async fn sessions(&self, arguments: &[&str]) -> Output {
+        self.command("sessions", arguments).await
+    }
+
+    /// Runs a command of the command line, such as `gateway restart`, on this state to its end.
+    #[allow(dead_code, reason = "not every test binary that shares this runs one")]
+    pub async fn command(&self, name: &str, arguments: &[&str]) -> Output {
         let config_path = self.room.path().join("config-of-the-tool.json");
         fs::write(&config_path, self.config(self.port)).expect("the configuration is written");
         let ended = Command::new(PROGRAM)
-            .arg("sessions")
+            .arg(name)
             .args(arguments)
             .arg("--config")
             .arg(&config_path)

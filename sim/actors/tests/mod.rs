@@ -1,5 +1,6 @@
 //! The actors against a scripted gateway, over the simulated network.
 
+mod console;
 mod fake_gateway;
 mod intruder_and_prober;
 mod provider;

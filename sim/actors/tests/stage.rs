@@ -74,7 +74,10 @@ where
 
 /// An actor's event in one line; `None` when it is not an actor's.
 fn line(event: &Event) -> Option<String> {
-    if !matches!(event.source, Source::Sender(_) | Source::Provider | Source::Prober | Source::Peers(_)) {
+    if !matches!(
+        event.source,
+        Source::Operator | Source::Sender(_) | Source::Provider | Source::Prober | Source::Peers(_)
+    ) {
         return None;
     }
     let name = event.fact.name();
@@ -101,6 +104,7 @@ fn line(event: &Event) -> Option<String> {
         Fact::PeerEnded { peer, place, how } => format!("{peer} {place}: {how}"),
         Fact::ConversationHeard { sender, bytes } => format!("{sender} {}", bytes / 65_536),
         Fact::Injected { what } => what.clone(),
+        Fact::RestartReported { request, ending, .. } => format!("request {request} {}", ending.word()),
         fact => fact.message().map(ToString::to_string).unwrap_or_default(),
     };
     Some(format!("{name} {what}").trim_end().to_owned())

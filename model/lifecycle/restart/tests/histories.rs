@@ -435,7 +435,7 @@ fn every_way_of_history_is_found() {
 
 #[test]
 fn every_version_of_history_is_found() {
-    for name in restart_policies().skip(1) {
+    for name in crate::policy::profile_names().skip(1) {
         let policy = restart_policy(name).expect("a listed set");
         assert!(search(policy, SHOW_BROKEN, 0, |_| true).is_some(), "{name}");
     }

@@ -1,8 +1,8 @@
-//! The choices that history made differently about restarts, and the sets that each version made.
-//!
-//! The default of each is the correct behaviour. The names of the sets are those of the gateway's profiles.
+//! Choices about restarts: what they wait for, for how long, who is told, and what is planted.
 
 use serde::{Deserialize, Serialize};
+
+use super::{Policies, RestartCommand, profile};
 
 /// How long a restart waits for work in hand before it goes ahead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,55 +185,31 @@ pub struct RestartPolicy {
     pub config_current: ConfigCurrent,
 }
 
-type Named = (&'static str, fn() -> RestartPolicy);
+impl Policies {
+    /// The choices about restarts. Where the command line of the daemon sends signals, they drain at once.
+    pub fn restart(&self) -> RestartPolicy {
+        RestartPolicy {
+            deferral_limit: self.restart_deferral_limit,
+            wait_budget: self.restart_wait_budget,
+            task_records: self.restart_task_records,
+            old_work: self.restart_old_work,
+            rate_limit_order: self.restart_rate_limit_order,
+            cycle_token: self.restart_cycle_token,
+            notices: self.restart_notices,
+            at_limit: self.restart_at_limit,
+            safe_at_limit: self.restart_safe_at_limit,
+            force_drain: self.restart_force_drain,
+            task_aggregate: self.restart_task_aggregate,
+            config_current: self.restart_config_current,
+            external_signal: match self.restart_command {
+                RestartCommand::Asks => ExternalSignal::Asks,
+                RestartCommand::AsksIfSafe | RestartCommand::Signals => ExternalSignal::DrainsAtOnce,
+            },
+        }
+    }
+}
 
-/// The sets that describe a real gateway: `hardened` first, then history.
-const SETS: &[Named] = &[
-    ("hardened", RestartPolicy::default),
-    ("openclaw-2026.3.2", openclaw_2026_3_2),
-    ("openclaw-2026.5.3-1", openclaw_2026_5_3),
-    ("openclaw-2026.5.4", openclaw_2026_5_4),
-];
-
-/// The set of choices called `name`, if there is one.
+/// The choices about restarts of the profile called `name`, if there is one.
 pub fn restart_policy(name: &str) -> Option<RestartPolicy> {
-    SETS.iter().find(|(known, _)| *known == name).map(|(_, make)| make())
-}
-
-/// The names of all sets, `hardened` first.
-pub fn restart_policies() -> impl Iterator<Item = &'static str> {
-    SETS.iter().map(|(name, _)| *name)
-}
-
-fn openclaw_2026_3_2() -> RestartPolicy {
-    RestartPolicy {
-        deferral_limit: DeferralLimit::ThirtySeconds,
-        task_records: TaskRecords::NotCounted,
-        external_signal: ExternalSignal::DrainsAtOnce,
-        ..openclaw_2026_5_3()
-    }
-}
-
-fn openclaw_2026_5_3() -> RestartPolicy {
-    RestartPolicy {
-        wait_budget: WaitBudget::EachInFull,
-        task_records: TaskRecords::QueuedToo,
-        old_work: OldWork::Counted,
-        rate_limit_order: RateLimitOrder::BeforeMerging,
-        cycle_token: CycleToken::StuckOnExpiry,
-        notices: Notices::OneSlot,
-        safe_at_limit: SafeAtLimit::GoesAhead,
-        force_drain: ForceDrain::Skipped,
-        config_current: ConfigCurrent::WhenSeen,
-        ..RestartPolicy::default()
-    }
-}
-
-/// The first with the safe restart of commit 103cdd9.
-fn openclaw_2026_5_4() -> RestartPolicy {
-    RestartPolicy {
-        task_records: TaskRecords::RunningOnly,
-        task_aggregate: TaskAggregate::Forgotten,
-        ..openclaw_2026_5_3()
-    }
+    profile(name).map(|policies| policies.restart())
 }

@@ -1,0 +1,115 @@
+//! A restart that was promised happens: within the time for which work may be waited for, and what a drain, a close and
+//! a start take.
+//!
+//! A promise is an answer of the command line that does not say no. Only who learns that there will be no restart is
+//! not owed one.
+
+use super::life::end_of;
+use super::restarts::{RestartRequest, served_between};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{moment, span};
+
+/// A restart that was promised happens in time.
+pub(super) struct PromisedRestartHappens;
+
+impl Oracle for PromisedRestartHappens {
+    fn invariant(&self) -> &'static str {
+        "promised-restart-happens"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A restart that was promised happens within its limit, a drain, a close and a start."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        run.restarts.iter().filter_map(|request| self.broken(run, request)).collect()
+    }
+}
+
+impl PromisedRestartHappens {
+    fn broken(&self, run: &Evidence<'_>, request: &RestartRequest) -> Option<Violation> {
+        if request.answer.as_ref().is_none_or(|answer| !answer.ok) || request.was_given_up() {
+            return None;
+        }
+        let bound = request.bound(run.terms)?;
+        let until = request.restarted_at.unwrap_or_else(|| end_of(run));
+        let took = served_between(run, request.asked_at, until);
+        if took <= bound {
+            return None;
+        }
+        let message = match request.restarted_at {
+            Some(_) => {
+                format!("The restart of request {} came after {} of serving", request.number, span(took))
+            }
+            None => format!("The restart of request {} never came", request.number),
+        };
+        let then = match request.restarted_at {
+            Some(at) => format!("A gateway took the port only at {}", moment(at)),
+            None => format!("No gateway had taken the port anew by {}", moment(until)),
+        };
+        let explanation =
+            format!("{}. {then}; it was due {} after it was asked for.", request.words(), span(bound));
+        Some(breach(self, message, explanation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::RestartEnding::{Refused, TimedOut};
+    use crate::timeline::RestartMode;
+    use crate::timeline::story::Story;
+
+    const ORACLE: PromisedRestartHappens = PromisedRestartHappens;
+
+    fn promised(mode: RestartMode) -> Story {
+        let story = Story::new().at(0).serves(214).at(2_000).asks_for_restart(1, mode);
+        story.at(2_300).answers_restart(1, true, Some("coalesced"), "it joins another")
+    }
+
+    #[test]
+    fn a_promise_has_its_time() {
+        let came = |at| promised(RestartMode::Plain).at(at).exits(75).at(at + 9_000).serves(215).ended();
+        assert_eq!(
+            complaints(&ORACLE, came(392_000)),
+            [""; 0],
+            "300 s and 90 s, and nobody serves meanwhile"
+        );
+        assert_eq!(
+            complaints(&ORACLE, came(393_000)),
+            ["The restart of request 1 came after 391.0 s of serving"]
+        );
+        assert_eq!(
+            complaints(&ORACLE, promised(RestartMode::Force).at(93_000).ended()),
+            ["The restart of request 1 never came"]
+        );
+    }
+
+    #[test]
+    fn in_place_it_happens_when_the_port_is_taken_again() {
+        let story = promised(RestartMode::Plain).at(30_000).releases().at(30_010).binds().at(900_000).ended();
+        assert_eq!(complaints(&ORACLE, story), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_given_up_and_reported_is_no_promise_any_more() {
+        for ending in [Refused, TimedOut] {
+            let story =
+                promised(RestartMode::Safe).at(320_000).reports_restart(1, ending).at(900_000).ended();
+            assert_eq!(complaints(&ORACLE, story), [""; 0]);
+        }
+        let turned_away = Story::new().at(0).serves(214).asks_for_restart(1, RestartMode::Plain);
+        let turned_away = turned_away.answers_restart(1, false, None, "stopping").at(900_000).ended();
+        assert_eq!(complaints(&ORACLE, turned_away), [""; 0]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_can_do_it_does_not_count() {
+        let frozen =
+            promised(RestartMode::Plain).at(3_000).frozen().at(600_000).thawed().at(650_000).exits(75);
+        assert_eq!(complaints(&ORACLE, frozen.at(651_000).serves(215).ended()), [""; 0]);
+        let killed = promised(RestartMode::Plain).at(3_000).exits(0).at(900_000).ended();
+        assert_eq!(complaints(&ORACLE, killed), [""; 0]);
+    }
+}

@@ -1,0 +1,143 @@
+//! A restart waits only while there is work in hand.
+//!
+//! Work in hand is what an outsider knows of: a message that was accepted and not settled, a scheduled run that the model
+//! was asked for. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
+//! began (openclaw/openclaw#143420): for these a restart used to wait as long as it may, or for ever.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::life::end_of;
+use super::restarts::{ALLOWANCE, RestartRequest, served_between};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Fact;
+use crate::timeline::words::{moment, span};
+
+/// A restart waits only while there is work in hand.
+pub(super) struct RestartWaitsOnlyForWork;
+
+impl Oracle for RestartWaitsOnlyForWork {
+    fn invariant(&self) -> &'static str {
+        "restart-waits-only-for-work"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A restart that was asked for waits only while there is work in hand."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let answered = |request: &&RestartRequest| request.answer.as_ref().is_some_and(|answer| answer.ok);
+        run.restarts.iter().filter(answered).filter_map(|request| self.idle_wait(run, request)).collect()
+    }
+}
+
+impl RestartWaitsOnlyForWork {
+    fn idle_wait(&self, run: &Evidence<'_>, request: &RestartRequest) -> Option<Violation> {
+        let over = [request.restarted_at, request.ended_at()].into_iter().flatten().min();
+        let until = over.unwrap_or_else(|| end_of(run));
+        let (since, idle_until) = idle_stretches(run, request.asked_at, until)
+            .into_iter()
+            .find(|(from, to)| served_between(run, *from, *to) > ALLOWANCE)?;
+        let idle = span(served_between(run, since, idle_until));
+        let message = format!("The restart of request {} waited {idle} for nothing", request.number);
+        let explanation = format!(
+            "{}. From {} to {} no message and no scheduled run was at work, and it had neither come nor been given up.",
+            request.words(),
+            moment(since),
+            moment(idle_until),
+        );
+        Some(breach(self, message, explanation))
+    }
+}
+
+/// The stretches between two moments in which nothing was at work.
+fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(Duration, Duration)> {
+    let mut busy: Vec<(Duration, Duration)> = run
+        .ledger
+        .entries()
+        .iter()
+        .filter_map(|entry| Some((entry.accepted_at?, entry.settled_at.unwrap_or(until))))
+        .collect();
+    busy.extend(cron_runs(run, until));
+    let mut bounds: BTreeSet<Duration> = [from, until].into();
+    bounds.extend(busy.iter().flat_map(|(a, b)| [*a, *b]).filter(|at| (from..=until).contains(at)));
+    let bounds: Vec<_> = bounds.into_iter().collect();
+    let is_idle = |a: Duration, b: Duration| !busy.iter().any(|(from, to)| *from < b && *to > a);
+    let mut idle: Vec<(Duration, Duration)> = Vec::new();
+    for pair in bounds.windows(2) {
+        let (a, b) = (pair[0], pair[1]);
+        match idle.last_mut() {
+            _ if !is_idle(a, b) => {}
+            Some(last) if last.1 == a && !busy.iter().any(|(from, to)| *from <= a && *to >= a) => last.1 = b,
+            _ => idle.push((a, b)),
+        }
+    }
+    idle
+}
+
+/// The scheduled runs that the model was asked for, each until it was answered or broken off.
+fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
+    let began = run.events.iter().filter_map(|event| match event.fact {
+        Fact::CronRunRequested { request, .. } => Some((event.at, request)),
+        _ => None,
+    });
+    let ended = |number: u32| {
+        run.events.iter().find_map(|event| match event.fact {
+            Fact::CronRunAnswered { request, .. } | Fact::CronRunStopped { request, .. }
+                if request == number =>
+            {
+                Some(event.at)
+            }
+            _ => None,
+        })
+    };
+    began.map(|(at, number)| (at, ended(number).unwrap_or(until))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+    use crate::timeline::{RestartEnding, RestartMode};
+
+    const ORACLE: RestartWaitsOnlyForWork = RestartWaitsOnlyForWork;
+
+    fn deferred(story: Story) -> Story {
+        let story = story.at(2_000).asks_for_restart(1, RestartMode::Safe);
+        story.at(2_300).answers_restart(1, true, Some("deferred"), "it will come")
+    }
+
+    fn serving() -> Story {
+        Story::new().at(0).serves(214)
+    }
+
+    #[test]
+    fn waiting_for_nothing_is_a_breach() {
+        let waits = |until| deferred(serving()).at(until).ended();
+        assert_eq!(complaints(&ORACLE, waits(92_000)), [""; 0]);
+        assert_eq!(
+            complaints(&ORACLE, waits(302_000)),
+            ["The restart of request 1 waited 300.0 s for nothing"]
+        );
+    }
+
+    #[test]
+    fn waiting_for_work_is_not() {
+        let busy = serving().at(1_000).sent(1).accepted(1).asked(1, 1);
+        let story = deferred(busy).at(290_000).answered(1, 1).replied(1, "Hi").at(291_000).exits(75);
+        assert_eq!(complaints(&ORACLE, story.at(292_000).serves(215).at(900_000).ended()), [""; 0]);
+        let cron = serving().at(1_000).cron_asked("report", 0, 1);
+        let story = deferred(cron).at(290_000).cron_answered("report", 0, 1).at(292_000).exits(75);
+        assert_eq!(complaints(&ORACLE, story.at(293_000).serves(215).at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_given_up_waits_no_more() {
+        let story = deferred(serving()).at(60_000).reports_restart(1, RestartEnding::Refused);
+        assert_eq!(complaints(&ORACLE, story.at(900_000).ended()), [""; 0]);
+        let refused = serving().at(2_000).asks_for_restart(1, RestartMode::Plain);
+        let refused = refused.answers_restart(1, false, None, "no").at(900_000).ended();
+        assert_eq!(complaints(&ORACLE, refused), [""; 0]);
+    }
+}

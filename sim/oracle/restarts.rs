@@ -1,0 +1,139 @@
+//! Every request for a restart, as the operator saw it: asked, answered, reported.
+//!
+//! A fold over the facts of the operator's side, and the bounds within which a request has to end. Time counts while
+//! some gateway serves: what a frozen or dark machine, or one without a gateway, takes is nobody's to answer for here.
+
+use std::time::Duration;
+
+use super::{Evidence, Terms};
+use crate::timeline::words::moment;
+use crate::timeline::{Event, Fact, RestartEnding, RestartMode};
+
+/// What a restart may take beyond the time for which work is waited for: the pause after the last restart (30 s), the
+/// shortest drain (15 s), the close (15 s), and a start of the successor (30 s).
+pub(super) const ALLOWANCE: Duration = Duration::from_secs(90);
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RestartRequest {
+    pub(super) number: u32,
+    pub(super) mode: RestartMode,
+    pub(super) asked_at: Duration,
+    pub(super) answer: Option<Answer>,
+    pub(super) report: Option<Report>,
+    /// When a gateway took the port for the first time after it was asked for.
+    pub(super) restarted_at: Option<Duration>,
+}
+
+/// What the command line said when it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) at: Duration,
+    pub(super) ok: bool,
+    pub(super) said: String,
+}
+
+/// What the operator learned in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) at: Duration,
+    pub(super) ending: RestartEnding,
+}
+
+/// Every request of a run, in the order of asking.
+pub(super) fn restart_requests(events: &[Event], terms: &Terms) -> Vec<RestartRequest> {
+    let mut requests: Vec<RestartRequest> = Vec::new();
+    for event in events {
+        take(&mut requests, terms, event);
+    }
+    requests
+}
+
+fn take(requests: &mut Vec<RestartRequest>, terms: &Terms, event: &Event) {
+    let at = event.at;
+    match &event.fact {
+        Fact::RestartAsked { request, mode } => requests.push(RestartRequest {
+            number: *request,
+            mode: *mode,
+            asked_at: at,
+            answer: None,
+            report: None,
+            restarted_at: None,
+        }),
+        Fact::RestartAnswered { request, ok, said, .. } => {
+            if let Some(request) = numbered(requests, *request) {
+                request.answer.get_or_insert(Answer { at, ok: *ok, said: said.clone() });
+            }
+        }
+        Fact::RestartReported { request, ending, .. } => {
+            if let Some(request) = numbered(requests, *request) {
+                request.report.get_or_insert(Report { at, ending: *ending });
+            }
+        }
+        Fact::PortBound { machine, port, .. } if *machine == terms.machine && *port == terms.port => {
+            for request in requests {
+                request.restarted_at.get_or_insert(at);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn numbered(requests: &mut [RestartRequest], number: u32) -> Option<&mut RestartRequest> {
+    requests.iter_mut().find(|request| request.number == number)
+}
+
+impl RestartRequest {
+    /// For how long work may be waited for on its behalf; `None`: without limit.
+    pub(super) const fn limit(&self, terms: &Terms) -> Option<Duration> {
+        match self.mode {
+            RestartMode::Plain | RestartMode::Safe => terms.deferral_limit,
+            RestartMode::Force => Some(Duration::ZERO),
+            RestartMode::Wait(limit) => limit,
+        }
+    }
+
+    /// How long it may take in all until its restart has happened, or whoever asked knows that it will not.
+    pub(super) fn bound(&self, terms: &Terms) -> Option<Duration> {
+        self.limit(terms).map(|limit| limit + ALLOWANCE)
+    }
+
+    /// Whoever asked was told at once that there will be no restart.
+    pub(super) fn was_turned_away(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.ok)
+    }
+
+    /// Whether whoever asked was told that there is no restart for it.
+    pub(super) fn was_given_up(&self) -> bool {
+        self.was_turned_away() || self.report.as_ref().is_some_and(|report| !report.ending.restarted())
+    }
+
+    /// When nothing more is to come of it: it was turned away or reported. `None`: nobody said so.
+    pub(super) fn ended_at(&self) -> Option<Duration> {
+        match &self.answer {
+            Some(answer) if !answer.ok => Some(answer.at),
+            _ => self.report.as_ref().map(|report| report.at),
+        }
+    }
+
+    /// How it was asked and answered, for a sentence: `"restart --safe" was asked for at 2.000 s and answered ...`.
+    pub(super) fn words(&self) -> String {
+        let asked = format!("\"{}\" was asked for at {}", self.mode, moment(self.asked_at));
+        match &self.answer {
+            Some(Answer { at, said, .. }) => format!("{asked} and answered at {}: {said:?}", moment(*at)),
+            None => format!("{asked} and not answered"),
+        }
+    }
+}
+
+/// For how long some gateway served between two moments: it held the port and did not stand still.
+pub(super) fn served_between(run: &Evidence<'_>, from: Duration, until: Duration) -> Duration {
+    let served = run.lives.iter().flat_map(|life| {
+        life.holds.iter().map(move |hold| {
+            let begins = hold.from.max(from);
+            let ends = hold.until.unwrap_or(until).min(until);
+            ends.saturating_sub(begins).saturating_sub(life.frozen_between(begins, ends))
+        })
+    });
+    served.sum()
+}

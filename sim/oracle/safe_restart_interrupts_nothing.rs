@@ -1,0 +1,189 @@
+//! A safe restart interrupts nothing: no message that was at work ends other than answered because of it.
+//!
+//! Looked at is the moment at which the gateway gives its port back. What is cut off then, or stays without an answer, is
+//! laid to the safe restart only when nobody and nothing else wanted the gateway to go.
+
+use std::time::Duration;
+
+use super::life::Life;
+use super::restarts::RestartRequest;
+use super::{Evidence, Oracle, Violation, breach};
+use crate::actors::provider::CLIENT_LEFT;
+use crate::timeline::words::{capital, moment};
+use crate::timeline::{DeathCause, Entry, Fact, Fate, MessageId, RestartMode};
+
+/// How much later the model may notice that nobody listens to it any more.
+const NOTICING: Duration = Duration::from_secs(1);
+
+/// A safe restart interrupts nothing.
+pub(super) struct SafeRestartInterruptsNothing;
+
+impl Oracle for SafeRestartInterruptsNothing {
+    fn invariant(&self) -> &'static str {
+        "safe-restart-interrupts-nothing"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "No message that was at work ends other than answered because of a safe restart."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let safe = run.restarts.iter().filter(|request| request.mode == RestartMode::Safe);
+        safe.flat_map(|request| self.interrupted(run, request)).collect()
+    }
+}
+
+impl SafeRestartInterruptsNothing {
+    fn interrupted(&self, run: &Evidence<'_>, request: &RestartRequest) -> Vec<Violation> {
+        let Some((life, left_at)) = left(run, request) else { return Vec::new() };
+        if request.was_turned_away() || had_other_reasons(run, request, life, left_at) {
+            return Vec::new();
+        }
+        let cut_off = |entry: &&Entry| {
+            was_cut_off(run, &entry.message, request.asked_at, left_at) || stayed_open(entry, left_at)
+        };
+        let breach_of = |entry: &Entry| {
+            let message =
+                format!("The safe restart of request {} interrupted {}", request.number, entry.message);
+            let accepted = entry.accepted_at.map_or_else(String::new, |at| {
+                format!(" {} was accepted at {} and ended as {}.", entry.message, moment(at), entry.fate)
+            });
+            let explanation = format!(
+                "{}. {} gave its port back at {}.{accepted}",
+                request.words(),
+                capital(&life.name()),
+                moment(left_at),
+            );
+            Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) }
+        };
+        run.ledger.entries().iter().filter(cut_off).map(breach_of).collect()
+    }
+}
+
+/// Who was asked, and when it gave its port back.
+fn left<'a>(run: &'a Evidence<'_>, request: &RestartRequest) -> Option<(&'a Life, Duration)> {
+    run.lives.iter().find_map(|life| {
+        let hold = life.holds.iter().find(|hold| hold.contains(request.asked_at))?;
+        Some((life, hold.until?))
+    })
+}
+
+/// Whether anything else than the safe request may have made the gateway go.
+fn had_other_reasons(run: &Evidence<'_>, request: &RestartRequest, life: &Life, left_at: Duration) -> bool {
+    if life.ended.is_some_and(|(at, cause)| at == left_at && !matches!(cause, DeathCause::Exited(_))) {
+        return true;
+    }
+    let began = life.began_before(request.asked_at);
+    let others = run.restarts.iter().any(|other| {
+        let is_over = other.ended_at().or(other.restarted_at).is_some_and(|ended| ended <= request.asked_at);
+        other.mode.may_interrupt() && other.asked_at <= left_at && !is_over
+    });
+    // A signal that comes while the command line is at work is the command line's.
+    let answered_at = request.answer.as_ref().map_or(left_at, |answer| answer.at);
+    let by_somebody =
+        |at: Duration| (began..=left_at).contains(&at) && !(request.asked_at..=answered_at).contains(&at);
+    let signalled = life.ending_signals.iter().any(|(at, _)| by_somebody(*at));
+    let wanted = run.events.iter().any(|event| match event.fact {
+        Fact::Ordered { .. } => (request.asked_at..=left_at).contains(&event.at),
+        Fact::ConfigEdited { .. } => (began..=left_at).contains(&event.at),
+        _ => false,
+    });
+    others || signalled || wanted
+}
+
+/// Whether the gateway stopped listening to the model's answer to a message between the request and its leaving,
+/// although nobody had stopped that message.
+fn was_cut_off(run: &Evidence<'_>, of: &MessageId, asked_at: Duration, left_at: Duration) -> bool {
+    let stopped_by_sender = |event: &crate::timeline::Event| match &event.fact {
+        Fact::MessageStopRequested { message } | Fact::MessageCancelled { message } => message == of,
+        _ => false,
+    };
+    let cut_off = |event: &crate::timeline::Event| match &event.fact {
+        Fact::ProviderStopped { message, how, .. } => {
+            message == of && how == CLIENT_LEFT && (asked_at..=left_at + NOTICING).contains(&event.at)
+        }
+        _ => false,
+    };
+    run.events.iter().any(cut_off) && !run.events.iter().any(stopped_by_sender)
+}
+
+/// Whether a message had no end when the gateway left, and no answer ever after.
+fn stayed_open(entry: &Entry, left_at: Duration) -> bool {
+    entry.open_at(left_at) && matches!(entry.fate, Fate::Told | Fate::Dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway::env::Signal;
+
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::OperatorOrder;
+    use crate::timeline::Source;
+    use crate::timeline::story::Story;
+
+    const ORACLE: SafeRestartInterruptsNothing = SafeRestartInterruptsNothing;
+    const INTERRUPTED: [&str; 1] = ["The safe restart of request 1 interrupted ann#1"];
+
+    fn at_work() -> Story {
+        Story::new().at(0).serves(214).at(1_000).sent(1).at(1_002).accepted(1).asked(1, 1)
+    }
+
+    fn asked(story: Story, mode: RestartMode) -> Story {
+        let story = story.at(2_000).asks_for_restart(1, mode).at(2_200);
+        story.answers_restart(1, true, Some("deferred"), "it will come")
+    }
+
+    fn safe() -> Story {
+        asked(at_work(), RestartMode::Safe)
+    }
+
+    fn cut_off(story: Story) -> Story {
+        let story = story.at(5_000).stopped(1, 1, CLIENT_LEFT).releases().exits(75).at(6_000).serves(215);
+        story.at(6_500).told(1, "please resend").ended()
+    }
+
+    #[test]
+    fn what_is_answered_first_is_not_interrupted() {
+        let story = safe().at(4_000).answered(1, 1).at(4_001).replied(1, "Hi").at(4_100).releases();
+        assert_eq!(complaints(&ORACLE, story.exits(75).at(5_000).serves(215).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_cut_off_is() {
+        assert_eq!(complaints(&ORACLE, cut_off(safe())), INTERRUPTED);
+        let queued = Story::new().at(0).serves(214).at(1_000).sent(1).at(1_002).accepted(1);
+        let queued = asked(queued, RestartMode::Safe).at(5_000).exits(75).at(6_000).serves(215);
+        assert_eq!(complaints(&ORACLE, queued.at(6_500).told(1, "please resend").ended()), INTERRUPTED);
+    }
+
+    #[test]
+    fn a_signal_of_the_command_line_is_the_request_and_any_other_excuses_it() {
+        let story =
+            at_work().at(2_000).asks_for_restart(1, RestartMode::Safe).at(2_100).signal(Signal::User1);
+        let story = story.at(2_200).answers_restart(1, true, Some("signalled"), "sent");
+        assert_eq!(complaints(&ORACLE, cut_off(story)), INTERRUPTED);
+        assert_eq!(complaints(&ORACLE, cut_off(safe().at(3_000).signal(Signal::User1))), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_else_wants_it_to_go_excuses_it() {
+        assert_eq!(complaints(&ORACLE, cut_off(asked(at_work(), RestartMode::Plain))), [""; 0]);
+        let forced = safe().at(3_000).asks_for_restart(2, RestartMode::Force);
+        assert_eq!(complaints(&ORACLE, cut_off(forced)), [""; 0]);
+        let order = Fact::Ordered { order: OperatorOrder::Restart };
+        let ordered = safe().at(3_000).fact(Source::Operator, order);
+        assert_eq!(complaints(&ORACLE, cut_off(ordered)), [""; 0]);
+        let edited = safe().at(3_000).fact(Source::Operator, Fact::ConfigEdited { what: "a port".into() });
+        assert_eq!(complaints(&ORACLE, cut_off(edited)), [""; 0]);
+        let killed =
+            safe().at(5_000).stopped(1, 1, CLIENT_LEFT).dies(DeathCause::Killed).at(6_000).serves(215);
+        assert_eq!(complaints(&ORACLE, killed.at(6_500).told(1, "please resend").ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_its_sender_stopped_is_nobodys() {
+        let stopped = safe().at(3_000).asks_to_stop(1).stopped(1, 1, CLIENT_LEFT).at(3_001).cancelled(1);
+        assert_eq!(complaints(&ORACLE, stopped.at(4_000).exits(75).at(5_000).serves(215).ended()), [""; 0]);
+    }
+}
