@@ -55,7 +55,10 @@ fn the_answer_to_a_request_is_the_reports() {
             "cooldownMsApplied": 0,
         },
     });
-    assert_eq!(value(answer.expect("it is not refused")), expected);
+    let mut answer = value(answer.expect("it is not refused"));
+    let name = answer.as_object_mut().and_then(|answer| answer.remove("request"));
+    assert!(name.is_some_and(|name| !name.is_null()), "the one thing that is not the report's");
+    assert_eq!(answer, expected);
 }
 
 #[test]
