@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,12 +106,18 @@ fn a_log_that_is_read_again() {
     run(async {
         let (mut reader, full) = io::pipe().expect("a pipe");
         let daemon = TalkativeLife::begin(full).await;
+        let (has_begun, begun) = mpsc::channel();
         let reading = thread::spawn(move || {
-            let mut log = String::new();
-            reader.read_to_string(&mut log).map(|_| log)
+            let mut log = vec![0; 1 << 16];
+            log.truncate(reader.read(&mut log)?);
+            has_begun.send(()).expect("somebody waits for it");
+            reader.read_to_end(&mut log)?;
+            Ok::<_, io::Error>(String::from_utf8(log).expect("it is text"))
         });
+        // Who ends before there is room again has no line left in which to say so.
+        begun.recv().expect("there was something to read");
         daemon.end().await;
-        let log = reading.join().expect("it does not panic").expect("it is text");
+        let log = reading.join().expect("it does not panic").expect("it can be read");
         let lost = log.split("log.lines-lost lines=").nth(1).expect("lines were lost");
         let lost: usize = lost.lines().next().expect("a number").parse().expect("a number");
         let refused = log.matches("peer.bad-frame").count();
