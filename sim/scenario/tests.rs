@@ -22,7 +22,8 @@ fn good(text: &str) -> Scenario {
     parse(text).unwrap_or_else(|error| panic!("{}\n{text}", render(&error)))
 }
 
-fn render(error: &ScenarioError) -> String {
+/// An error as people see it, without colours.
+pub(super) fn render(error: &ScenarioError) -> String {
     let mut out = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_wrap_lines(false)

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use gateway::env::Signal;
 use gateway::policy::HARDENED;
-use miette::{GraphicalReportHandler, GraphicalTheme};
 
+use crate::scenario::tests::render;
 use crate::scenario::{Scenario, ScenarioError, SenderKind, Supervisor, Target, Verb};
 use crate::verdict::Expected;
 
@@ -17,15 +17,6 @@ fn parse(text: &str) -> Result<Vec<Scenario>, ScenarioError> {
 #[track_caller]
 fn good(text: &str) -> Vec<Scenario> {
     parse(text).unwrap_or_else(|error| panic!("{}\n{text}", render(&error)))
-}
-
-fn render(error: &ScenarioError) -> String {
-    let mut out = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .with_wrap_lines(false)
-        .render_report(&mut out, error)
-        .expect("writing into a string");
-    out
 }
 
 /// A file with these axes, in which a step uses `${signal}`.
