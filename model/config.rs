@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::env::Fs;
 
+mod channels;
+
+pub use channels::{ChannelsConfig, FeishuAccount, FeishuConfig, TelegramAccount, TelegramConfig};
+
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -25,6 +29,9 @@ pub struct Config {
     /// What may be asked of a gateway that runs.
     #[serde(default)]
     pub commands: CommandsConfig,
+    /// The accounts on chat platforms.
+    #[serde(default)]
+    pub channels: ChannelsConfig,
     /// The file that it was read from, and what stood there.
     #[serde(skip)]
     pub(crate) source: Option<(PathBuf, serde_json::Value)>,
@@ -337,7 +344,7 @@ impl Config {
                 "must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
             ));
         }
-        match config.cron.trouble() {
+        match config.cron.trouble().or_else(|| config.channels.trouble()) {
             Some((key, why)) => Err(unusable(&key, why)),
             None => Ok(config),
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::Launch;
-use crate::agents::{notice::Waits, provider::Endpoint, run};
-use crate::channels::webchat::{ChatState, publish};
+use crate::agents::{notice::Waits, provider::Endpoint};
+use crate::channels::Channels;
 use crate::config::Config;
 use crate::cron::{self, Cron};
 use crate::env::{Env, ExitCode, Task};
@@ -25,43 +25,15 @@ use crate::lifecycle::respawn::{self, Respawn};
 use crate::lifecycle::shutdown::{self, Cut};
 use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
-use crate::messages::inbox::{Accepted, Inbox, Known, Settlement, Stage};
-use crate::messages::lanes::{Interruption, Lanes, Stopped};
+use crate::messages::delivery::{self, Couriers};
+use crate::messages::inbox::Inbox;
+use crate::messages::lanes::Lanes;
+use crate::messages::outbox::Outbox;
 use crate::policy::{
-    self, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
+    ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
 };
-use crate::sessions::{
-    LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
-};
+use crate::sessions::{LockError, ProcessWide, SessionStore, StateError, StateFiles, sessions_dir};
 use crate::wire::{self, Bound, Peers};
-
-/// How long the gateway waits before it tries again to write settlements that the disk refused.
-const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// The lane of a conversation that has but one.
-const ONLY_LANE: u64 = 0;
-
-/// Why a message was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SendRefused {
-    #[error("the gateway is starting, draining or closing; nothing was accepted")]
-    NotAdmitting,
-    #[error("this idempotency key was used for a different message")]
-    KeyReused,
-    #[error("the message could not be stored, nothing was accepted: {0}")]
-    NotDurable(StateError),
-}
-
-/// What became of a message that was handed over and not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    /// It was accepted now.
-    Started,
-    /// It was accepted before and is not over.
-    InFlight,
-    /// It was accepted before and ended like this; the history shows how.
-    Over(Settlement),
-}
 
 /// What the parts of a life share.
 pub(crate) struct Gateway {
@@ -71,6 +43,9 @@ pub(crate) struct Gateway {
     pub(crate) endpoint: Endpoint,
     pub(crate) phase: PhaseCell,
     pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    pub(crate) couriers: Couriers,
+    pub(crate) channels: Channels,
     pub(crate) sessions: SessionStore,
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
@@ -327,6 +302,8 @@ async fn end(
         Ok(()) => {
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
+            gateway.channels.start(gateway);
+            delivery::start(gateway);
             let clockwork = cron::start(gateway);
             let watch = config_watch::start(gateway);
             let asked = coordination::until_asked(gateway, requests).await;
@@ -436,6 +413,9 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
+            outbox: Outbox::open(env.clone(), files.clone(), state_dir, !config.channels.is_empty())?,
+            couriers: Couriers::default(),
+            channels: Channels::default(),
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
             lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
@@ -456,103 +436,5 @@ impl Gateway {
     /// How long this process has been alive.
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
-    }
-
-    /// Accepts a message: durable first, then queued. A message that is known already is not accepted again.
-    /// `connection` is whose message it is; a scheduled run is nobody's.
-    pub(crate) fn accept(
-        self: &Rc<Self>,
-        message: &Accepted,
-        connection: Option<u64>,
-    ) -> Result<Receipt, SendRefused> {
-        let accepted = self.try_accept(message, connection);
-        if let Err(why) = &accepted {
-            tracing::warn!(name: "message.refused", run = message.run_id, %why, "nothing was accepted");
-        }
-        accepted
-    }
-
-    fn try_accept(
-        self: &Rc<Self>,
-        message: &Accepted,
-        connection: Option<u64>,
-    ) -> Result<Receipt, SendRefused> {
-        match self.inbox.knows(message) {
-            Known::AsAnother => return Err(SendRefused::KeyReused),
-            Known::AsThis(Stage::Settled(how)) => return Ok(Receipt::Over(how)),
-            Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
-            Known::No => {}
-        }
-        if !self.admits_messages() {
-            return Err(SendRefused::NotAdmitting);
-        }
-        self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
-        tracing::info!(
-            name: "inbox.recorded",
-            run = message.run_id,
-            session = message.session_key,
-            "accepted a message"
-        );
-        let lane = match self.policies.lanes {
-            policy::Lanes::OnePerConversation => ONLY_LANE,
-            policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
-        };
-        self.enqueue_in(lane, message);
-        Ok(Receipt::Started)
-    }
-
-    /// Gives an accepted message its place in its conversation's lane.
-    pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
-        self.enqueue_in(ONLY_LANE, message);
-    }
-
-    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
-        let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
-            run::work(gateway.clone(), run_id, interrupted)
-        });
-    }
-
-    /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
-    pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let settled = self.inbox.settle(run_id, how);
-        self.waits.end(run_id);
-        cron::settled(self, run_id, how);
-        let Err(error) = settled else { return };
-        tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
-        let gateway = self.clone();
-        drop(self.env.spawn("settlements", async move {
-            while gateway.inbox.pay().is_err() {
-                sleep(PAY_RETRY_DELAY).await;
-            }
-        }));
-    }
-
-    /// Stops a conversation's runs for its sender, for good. Returns the ids of those that were stopped.
-    pub(crate) fn cancel(self: &Rc<Self>, session_key: &str, run_id: Option<&str>) -> Vec<String> {
-        let stopped = self.lanes.stop(session_key, run_id, Interruption::ByUser);
-        let mut cancelled = Vec::new();
-        for stopped in stopped {
-            let (run_id, was_running) = match stopped {
-                Stopped::Queued(run_id) => (run_id, false),
-                Stopped::Running(run_id) => (run_id, true),
-            };
-            tracing::warn!(name: "message.cancelled", run = run_id, "stopped by its sender");
-            self.settle(&run_id, Settlement::Cancelled);
-            // A run at work says so itself, as its last event.
-            if !was_running {
-                publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
-            }
-            cancelled.push(run_id);
-        }
-        cancelled
-    }
-
-    /// A conversation's transcript; empty when it does not exist.
-    pub(crate) fn history(&self, session_key: &str) -> Result<Vec<TranscriptEntry>, StateError> {
-        match self.sessions.find_transcript(session_key)? {
-            Some(transcript) => transcript.entries(),
-            None => Ok(Vec::new()),
-        }
     }
 }

@@ -15,6 +15,7 @@ use super::provider::ProviderError;
 use crate::channels::webchat::{ChatState, event, publish};
 use crate::cron;
 use crate::gateway::Gateway;
+use crate::messages::delivery::{self, Kind};
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
 
@@ -84,7 +85,7 @@ pub(crate) async fn tell_within(
 
 /// Tells a sender, over the live connection only, that its message waits. Nothing ends: it is kept, and answered when
 /// what is in the way has gone. Who comes back before that is told by [`Waits`].
-pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq: u64) {
+pub(crate) fn tell_of_wait(gateway: &Rc<Gateway>, message: &Accepted, why: &str, seq: u64) {
     tracing::warn!(
         name: "message.waiting",
         run = message.run_id,
@@ -94,6 +95,10 @@ pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq
     );
     let words = wait_words(&message.text, why);
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
+    // Nothing is lost when the disk refuses this one, too: it ends all the same.
+    if let Err(error) = delivery::owe(gateway, message, Kind::Wait, &words) {
+        tracing::warn!(name: "message.wait-not-durable", run = message.run_id, %error, "its sender does not hear of it");
+    }
     gateway.waits.begin(message, seq, words);
 }
 
@@ -184,7 +189,7 @@ async fn record(
             Outcome::Notice(notice.to_string())
         }
     };
-    gateway.settle(&message.run_id, Settlement::from(&outcome));
+    gateway.conclude(message, &outcome)?;
     Ok(outcome)
 }
 

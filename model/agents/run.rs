@@ -18,10 +18,10 @@ use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::lifecycle::budgets;
 use crate::lifecycle::phase::Ending;
-use crate::messages::inbox::{Accepted, Settlement};
+use crate::messages::inbox::Accepted;
 use crate::messages::lanes::Interruption;
 use crate::policy::LockFailure;
-use crate::sessions::{Role, RunLock, StateError, Transcript, TranscriptEntry};
+use crate::sessions::{Outcome, Role, RunLock, StateError, Transcript, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -122,14 +122,14 @@ async fn turn(
     let prompt = prompt(&entries);
     let reply = ask(gateway, message, &prompt, seq).await?;
     transcript.append(Role::Assistant, &reply, &message.run_id, gateway.env.wall_clock())?;
-    gateway.settle(&message.run_id, Settlement::Answered);
+    gateway.conclude(message, &Outcome::Reply(reply.clone()))?;
     Ok(reply)
 }
 
 /// The message's transcript. While the store cannot be had the message waits, as accepted and nothing more: its
 /// sender is told once that it does, and it is tried again for as long as the process lives.
 async fn conversation(
-    gateway: &Gateway,
+    gateway: &Rc<Gateway>,
     message: &Accepted,
     seq: &Cell<u64>,
     wait: &Wait,
@@ -159,7 +159,7 @@ struct Wait {
 }
 
 impl Wait {
-    fn tell_once(&self, gateway: &Gateway, message: &Accepted, seq: &Cell<u64>, why: &str) {
+    fn tell_once(&self, gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>, why: &str) {
         if !self.told.replace(true) {
             tell_of_wait(gateway, message, why, seq.get());
             seq.set(seq.get() + 1);

@@ -1,3 +1,166 @@
-//! Channels: how replies and notices reach senders.
+//! Channels: where messages come from, and how replies and notices reach their senders.
+//!
+//! Webchat is served by the gateway itself, in `wire`: whoever follows a conversation gets its events, and what they
+//! miss stands in the transcript. Every other channel is a platform that keeps its users' messages and takes ours; the
+//! gateway is its client, once for each account. A channel hands over what arrives and sends what it is given, once.
+//! It does not know how a message is run, nor when something is sent again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::LocalBoxFuture;
 
 pub(crate) mod webchat;
+
+/// Where a message came from, which is where what becomes of it goes. Captured when the message is accepted, and kept
+/// with it: what a conversation's other messages do to its store does not move it (openclaw/openclaw#34580).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "channel", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub(crate) enum Route {
+    /// The gateway's own WebSocket: whoever follows the conversation.
+    #[default]
+    Webchat,
+    /// A chat of a platform.
+    Platform(Chat),
+}
+
+impl Route {
+    pub(crate) const fn is_webchat(&self) -> bool {
+        matches!(self, Self::Webchat)
+    }
+}
+
+/// A chat of a platform, and the message in it that is answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Chat {
+    pub(crate) account: Account,
+    /// The chat, in the platform's own words.
+    pub(crate) chat: String,
+    /// The platform's name of the message that is answered, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+/// An account of ours on a platform.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Account {
+    pub(crate) platform: Platform,
+    /// Its name in the configuration.
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.platform.name(), self.name)
+    }
+}
+
+/// The platforms that the gateway knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Platform {
+    /// The Bot API with long polling.
+    Telegram,
+    /// The event connection over WebSocket.
+    Feishu,
+}
+
+impl Platform {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Telegram => "telegram",
+            Self::Feishu => "feishu",
+        }
+    }
+}
+
+/// One text for one chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// Names it for ever: the same text sent again has the same name.
+    pub(crate) id: String,
+    pub(crate) chat: Chat,
+    pub(crate) text: String,
+}
+
+/// A platform has taken a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Its name for the text.
+    pub(crate) message: String,
+}
+
+/// Why a text was not sent, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// Not taken; the same may work later, at the platform's word not before `retry_after`.
+    #[error("{why}")]
+    NotNow { why: String, retry_after: Option<Duration> },
+    /// Not taken, and it never will be.
+    #[error("{why}")]
+    Never { why: String },
+    /// The connection broke, or nothing was heard in time: it may have been taken.
+    #[error("{why}; it may have been taken")]
+    Unknown { why: String },
+}
+
+/// A platform's account, as the gateway uses it.
+pub(crate) trait Channel {
+    fn account(&self) -> &Account;
+
+    /// Whether the platform recognises a text by its name and takes it once ([`Delivery::id`]).
+    fn recognises_repeats(&self) -> bool;
+
+    /// Begins to take what arrives: each message goes to [`Gateway::accept`](crate::gateway::Gateway::accept), and is
+    /// confirmed to the platform when that has made it durable.
+    fn start(&self, gateway: &Rc<crate::gateway::Gateway>);
+
+    /// Takes nothing new. What was taken is confirmed as far as it is durable. Resolves when nothing of it is left.
+    fn stop_taking(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// Ends every connection. Resolves when they are closed and their tasks are gone: an account that is used by two
+    /// generations at once loses messages (openclaw/openclaw#52844).
+    fn close(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// Resolves when something can be sent.
+    fn ready(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// Sends one text, once. Dropping the future leaves it unknown whether it was sent.
+    fn send<'a>(&'a self, delivery: &'a Delivery) -> LocalBoxFuture<'a, Result<Sent, SendError>>;
+}
+
+/// Every account of the configuration.
+#[derive(Clone, Default)]
+pub(crate) struct Channels(BTreeMap<Account, Rc<dyn Channel>>);
+
+impl Channels {
+    pub(crate) fn new(channels: impl IntoIterator<Item = Rc<dyn Channel>>) -> Self {
+        Self(channels.into_iter().map(|channel| (channel.account().clone(), channel)).collect())
+    }
+
+    pub(crate) fn find(&self, account: &Account) -> Option<Rc<dyn Channel>> {
+        self.0.get(account).cloned()
+    }
+
+    pub(crate) fn accounts(&self) -> Vec<Account> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub(crate) fn start(&self, gateway: &Rc<crate::gateway::Gateway>) {
+        self.0.values().for_each(|channel| channel.start(gateway));
+    }
+
+    pub(crate) async fn stop_taking(&self) {
+        futures_util::future::join_all(self.0.values().map(|channel| channel.stop_taking())).await;
+    }
+
+    pub(crate) async fn close(&self) {
+        futures_util::future::join_all(self.0.values().map(|channel| channel.close())).await;
+    }
+}

@@ -12,9 +12,11 @@ use tokio::time::{Instant, sleep};
 use super::journal::{Outcome, Run, Stage};
 use super::schedule::{Due, LATE_JOB_DELAY, MOST_LATE_JOBS, Missed, Slot, due, next_after};
 use super::{Cron, end, run_id};
+use crate::channels::Route;
 use crate::config::CronJob;
-use crate::gateway::{Gateway, Receipt, SendRefused};
+use crate::gateway::Gateway;
 use crate::messages::inbox::{self, Accepted, Settlement};
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::{CronInterruption, CronMissed};
 use crate::sessions;
 
@@ -226,6 +228,7 @@ fn hand_over(
         run_id: run_id(&job.id, slot, attempt),
         session_key: job.session_key(),
         text: format!("[cron:{} {slot}] {}", job.id, job.message),
+        route: Route::Webchat,
     };
     match gateway.accept(&message, None) {
         Ok(Receipt::Started | Receipt::InFlight) => {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
@@ -17,6 +18,9 @@ use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
+
+/// How long what was answered may take to reach the platforms.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile. What is left may take
 /// its time to be stopped and told; the port is not kept for that, so `listener` may be gone then.
@@ -35,6 +39,8 @@ pub(crate) async fn drain(
         budget_ms = budget.map(|budget| budget.as_millis() as u64),
         "finishing accepted work"
     );
+    // What has not been taken by now waits at its platform, which keeps it.
+    gateway.channels.stop_taking().await;
     let in_time = finish_work(gateway, requests).await?;
     tracing::info!(
         name: "drain.finished",
@@ -55,7 +61,22 @@ pub(crate) async fn drain(
         }
         InterruptedWork::Forget => {}
     }
-    Ok(())
+    flush(gateway, requests).await
+}
+
+/// Waits a moment for what is owed to senders on platforms. It is durable, and the next life goes on with it; but whoever
+/// waits for an answer should not wait for that.
+async fn flush(gateway: &Gateway, requests: &mut Requests) -> Result<(), Forced> {
+    let limit = budgets::settle(&gateway.config, asked(requests)).min(FLUSH);
+    match requests.unless_forced(Phase::Draining, timeout(limit, gateway.outbox.empty())).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => {
+            let left = gateway.outbox.depth();
+            tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
+            Ok(())
+        }
+        Err(Forced) => Err(Forced),
+    }
 }
 
 fn asked(requests: &Requests) -> Ending {

@@ -10,9 +10,9 @@ use tokio::task::yield_now;
 
 use crate::agents::notice::{NoticeCause, TurnError, tell};
 use crate::gateway::Gateway;
-use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::inbox::{Accepted, Stage};
 use crate::policy::Recovery;
-use crate::sessions::StateError;
+use crate::sessions::{Outcome, StateError};
 
 /// What becomes of a message from an earlier life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Verdict {
     /// Nothing: it is settled.
     Leave,
     /// The transcript shows its end; only the journal does not.
-    Settle(Settlement),
+    Settle,
     /// It runs now.
     Resume,
     /// Its sender is told.
@@ -28,12 +28,12 @@ enum Verdict {
 }
 
 /// `recorded` is the end of the message that the transcript shows, if any.
-fn verdict(policy: Recovery, stage: Stage, recorded: Option<Settlement>) -> Verdict {
+fn verdict(policy: Recovery, stage: Stage, recorded: Option<&Outcome>) -> Verdict {
     match (policy, stage, recorded) {
         (Recovery::Skip, ..) => Verdict::Leave,
         (Recovery::RerunEverything, ..) => Verdict::Resume,
         (_, Stage::Settled(_), _) => Verdict::Leave,
-        (_, _, Some(end)) => Verdict::Settle(end),
+        (_, _, Some(_)) => Verdict::Settle,
         (_, Stage::Accepted, None) => Verdict::Resume,
         (_, Stage::Started, None) => Verdict::Tell,
     }
@@ -54,9 +54,15 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
                 continue;
             }
         };
-        match verdict(policy, stage, recorded) {
+        match verdict(policy, stage, recorded.as_ref()) {
             Verdict::Leave => {}
-            Verdict::Settle(how) => gateway.settle(&message.run_id, how),
+            Verdict::Settle => {
+                let outcome = recorded.expect("the transcript shows its end");
+                if let Err(error) = gateway.conclude(&message, &outcome) {
+                    tracing::error!(name: "recovery.not-concluded", run = message.run_id, %error, "trying again");
+                    tell(gateway, &message, NoticeCause::Interrupted, 0).await;
+                }
+            }
             Verdict::Resume => {
                 tracing::warn!(name: "recovery.resumed", run = message.run_id, "accepted by an earlier life");
                 gateway.inbox.reopen(&message.run_id);
@@ -76,32 +82,33 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
 }
 
 /// What the transcript says about a message that the journal does not know the end of.
-fn recorded(gateway: &Gateway, message: &Accepted, stage: Stage) -> Result<Option<Settlement>, StateError> {
+fn recorded(gateway: &Gateway, message: &Accepted, stage: Stage) -> Result<Option<Outcome>, StateError> {
     if matches!(stage, Stage::Settled(_)) {
         return Ok(None);
     }
     let Some(transcript) = gateway.sessions.find_transcript(&message.session_key)? else { return Ok(None) };
-    Ok(transcript.outcome(&message.run_id)?.as_ref().map(Settlement::from))
+    transcript.outcome(&message.run_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::inbox::Settlement;
 
-    fn check(policy: Recovery, stage: Stage, recorded: Option<Settlement>, expected: Verdict) {
+    fn check(policy: Recovery, stage: Stage, recorded: Option<&Outcome>, expected: Verdict) {
         assert_eq!(verdict(policy, stage, recorded), expected);
     }
 
     #[test]
     fn the_evidence_decides_once() {
         use Recovery::ResumeOrTell;
-        use Settlement::{Answered, Told};
-        check(ResumeOrTell, Stage::Settled(Answered), None, Verdict::Leave);
+        let (reply, notice) = (Outcome::Reply("r".into()), Outcome::Notice("n".into()));
+        check(ResumeOrTell, Stage::Settled(Settlement::Answered), None, Verdict::Leave);
         check(ResumeOrTell, Stage::Accepted, None, Verdict::Resume);
-        check(ResumeOrTell, Stage::Accepted, Some(Told), Verdict::Settle(Told));
+        check(ResumeOrTell, Stage::Accepted, Some(&notice), Verdict::Settle);
         check(ResumeOrTell, Stage::Started, None, Verdict::Tell);
-        check(ResumeOrTell, Stage::Started, Some(Answered), Verdict::Settle(Answered));
-        check(ResumeOrTell, Stage::Started, Some(Told), Verdict::Settle(Told));
+        check(ResumeOrTell, Stage::Started, Some(&reply), Verdict::Settle);
+        check(ResumeOrTell, Stage::Started, Some(&notice), Verdict::Settle);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::channels::Route;
 use crate::env::{Env, WallTime};
 use crate::policy::Acknowledgement;
 use crate::sessions::{Outcome, StateError, StateFiles, json_line};
@@ -75,6 +76,8 @@ pub(crate) struct Accepted {
     pub(crate) session_key: String,
     /// What the sender wrote.
     pub(crate) text: String,
+    /// Where it came from, and where its answer goes.
+    pub(crate) route: Route,
 }
 
 /// What the inbox knows of an idempotency key.
@@ -93,6 +96,7 @@ struct Entry {
     session_key: String,
     /// Kept until the message is settled.
     text: Option<String>,
+    route: Route,
     fingerprint: u64,
     stage: Stage,
     at: WallTime,
@@ -103,7 +107,8 @@ impl Entry {
     /// The message, as long as its text is kept.
     fn message(&self, run_id: &str) -> Option<Accepted> {
         let text = self.text.clone()?;
-        Some(Accepted { run_id: run_id.to_string(), session_key: self.session_key.clone(), text })
+        let (run_id, session_key) = (run_id.to_string(), self.session_key.clone());
+        Some(Accepted { run_id, session_key, text, route: self.route.clone() })
     }
 
     fn is_settled(&self) -> bool {
@@ -121,6 +126,9 @@ enum Record {
         session_key: String,
         text: String,
         at: u64,
+        /// Older journals know webchat only.
+        #[serde(default, skip_serializing_if = "Route::is_webchat")]
+        route: Route,
     },
     Started {
         run_id: String,
@@ -180,16 +188,18 @@ impl Inbox {
     /// Makes a message durable; when this returns it may be acknowledged.
     pub(crate) fn accept(&self, message: &Accepted) -> Result<(), StateError> {
         let at = self.env.wall_clock();
-        let Accepted { run_id, session_key, text } = message.clone();
+        let Accepted { run_id, session_key, text, route } = message.clone();
         let entry = Entry {
             session_key: session_key.clone(),
             text: Some(text.clone()),
+            route: route.clone(),
             fingerprint: fingerprint(&text),
             stage: Stage::Accepted,
             at,
             order: self.next_order.get(),
         };
-        self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at: at.epoch_ms() })?;
+        let at = at.epoch_ms();
+        self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at, route })?;
         self.next_order.set(entry.order + 1);
         self.entries.borrow_mut().insert(run_id, entry);
         self.compact_if_worth_it();
@@ -351,7 +361,9 @@ fn digest((run_id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
         return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, at, how })];
     }
     let text = entry.text.clone().unwrap_or_default();
-    let mut lines = vec![json_line(&Record::Accepted { run_id: run_id.clone(), session_key, text, at })];
+    let (accepted_id, route) = (run_id.clone(), entry.route.clone());
+    let accepted = Record::Accepted { run_id: accepted_id, session_key, text, at, route };
+    let mut lines = vec![json_line(&accepted)];
     if entry.stage == Stage::Started {
         lines.push(json_line(&Record::Started { run_id }));
     }
@@ -384,9 +396,10 @@ fn replay(records: Vec<Record>) -> Entries {
     for (order, record) in records.into_iter().enumerate() {
         let order = order as u64;
         match record {
-            Record::Accepted { run_id, session_key, text, at } => {
+            Record::Accepted { run_id, session_key, text, at, route } => {
                 let entry = Entry {
                     session_key,
+                    route,
                     fingerprint: fingerprint(&text),
                     text: Some(text),
                     stage: Stage::Accepted,
@@ -401,8 +414,9 @@ fn replay(records: Vec<Record>) -> Entries {
             Record::Started { run_id } => advance(&mut entries, &run_id, Stage::Started),
             Record::Settled { run_id, how } => advance(&mut entries, &run_id, Stage::Settled(how)),
             Record::Tombstone { run_id, session_key, fingerprint, at, how } => {
-                let (text, at, stage) = (None, WallTime::from_epoch_ms(at), Stage::Settled(how));
-                entries.insert(run_id, Entry { session_key, text, fingerprint, stage, at, order });
+                let (at, stage) = (WallTime::from_epoch_ms(at), Stage::Settled(how));
+                let (text, route) = (None, Route::default());
+                entries.insert(run_id, Entry { session_key, text, route, fingerprint, stage, at, order });
             }
         }
     }
@@ -427,7 +441,13 @@ mod tests {
     use super::*;
 
     fn accepted(run_id: &str) -> Record {
-        Record::Accepted { run_id: run_id.into(), session_key: "s".into(), text: "hi".into(), at: 0 }
+        Record::Accepted {
+            run_id: run_id.into(),
+            session_key: "s".into(),
+            text: "hi".into(),
+            at: 0,
+            route: Route::Webchat,
+        }
     }
 
     #[test]
@@ -454,8 +474,13 @@ mod tests {
 
     #[test]
     fn a_key_may_be_used_again_once_its_message_is_over_and_forgotten() {
-        let reused =
-            Record::Accepted { run_id: "a".into(), session_key: "s".into(), text: "new".into(), at: 1 };
+        let reused = Record::Accepted {
+            run_id: "a".into(),
+            session_key: "s".into(),
+            text: "new".into(),
+            at: 1,
+            route: Route::Webchat,
+        };
         let settled = Record::Settled { run_id: "a".into(), how: Settlement::Answered };
         let entries = replay(vec![accepted("a"), settled, reused]);
         assert_eq!((entries["a"].stage, entries["a"].text.as_deref()), (Stage::Accepted, Some("new")));

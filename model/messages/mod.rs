@@ -1,4 +1,10 @@
-//! The road of a message: the inbox that makes it durable, and the lanes that give each conversation its order.
+//! The road of a message: the inbox that makes it durable, the lanes that give each conversation its order, and the
+//! outbox that keeps what its sender is owed until a platform has it.
 
+pub(crate) mod delivery;
 pub(crate) mod inbox;
 pub(crate) mod lanes;
+pub(crate) mod outbox;
+mod road;
+
+pub(crate) use road::{Receipt, SendRefused};

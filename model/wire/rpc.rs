@@ -9,9 +9,11 @@ use super::client::Scope;
 use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
 use super::{UNKNOWN_METHOD, restart};
+use crate::channels::Route;
 use crate::cron;
-use crate::gateway::{Gateway, Receipt, SendRefused};
+use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::RestartCommand;
 use crate::sessions::TranscriptEntry;
 
@@ -153,7 +155,8 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     }
     // Before the message is queued, so that not even its first event is missed.
     let session_key = follow(gateway, membership, &params.session_key)?;
-    let message = Accepted { run_id: params.idempotency_key, session_key, text: params.message };
+    let (run_id, text) = (params.idempotency_key, params.message);
+    let message = Accepted { run_id, session_key, text, route: Route::Webchat };
     let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
     let run_id = message.run_id;
     Ok(match receipt {

@@ -144,6 +144,7 @@ impl Shutdown<'_> {
                     tracing::error!(name: "inbox.settlements-lost", %error, "the next life will not know of all ends");
                 });
             }
+            Work::Channels => self.gateway.channels.close().await,
             Work::Listener => {
                 end_listener(&mut self.listener).await;
             }

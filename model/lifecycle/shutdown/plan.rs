@@ -24,6 +24,8 @@ pub(super) struct Step {
 pub(super) enum Work {
     /// Ends of messages that the disk refused are written once more.
     Settlements,
+    /// The connections to platforms are closed.
+    Channels,
     /// The port is closed.
     Listener,
     /// These are told and asked to close, as far as they speak WebSocket.
@@ -46,6 +48,8 @@ pub(super) enum IfLate {
 
 /// How long closing the port may take: the end of one task of ours.
 const LISTENER: Duration = Duration::from_millis(250);
+/// How long platforms get for it.
+const CHANNELS: Duration = Duration::from_secs(1);
 /// How long peers get for the closing handshake (OpenClaw 2026.5.3-1: 1 s).
 const GRACE: Duration = Duration::from_secs(1);
 /// How long connections may take to end once they were reset (OpenClaw 2026.5.3-1: 250 ms).
@@ -83,6 +87,7 @@ pub(crate) const fn frees_port_first(policy: PeerClose) -> bool {
 fn grace_then_reset() -> Vec<Step> {
     vec![
         within(LISTENER, "listener", Work::Listener),
+        within(CHANNELS, "channels", Work::Channels),
         at_once("goodbye", Work::Goodbye(Which::All)),
         at_once("idle connections", Work::Dismiss(Idle::BetweenRequests)),
         within(GRACE, "connections", Work::Gone(Which::All)),
