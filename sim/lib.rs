@@ -9,6 +9,7 @@ pub mod oracle;
 pub mod report;
 mod run;
 pub mod scenario;
+pub mod search;
 pub mod timeline;
 pub mod verdict;
 pub mod world;
