@@ -12,6 +12,7 @@ pub mod scenario;
 pub mod search;
 pub mod timeline;
 pub mod verdict;
+pub mod workers;
 pub mod world;
 
 pub use run::run;

@@ -23,6 +23,7 @@ mod tests;
 
 use crate::scenario::{self, Scenario};
 use crate::verdict::{RunResult, Summary};
+use crate::workers;
 use args::{Command, CommandLine, Format, RunArgs};
 use plan::PlannedRun;
 
@@ -159,8 +160,8 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         }
         result
     };
-    let threads = args.jobs.unwrap_or_else(execute::as_many_as_fit);
-    let results = execute::all(&plan, threads, &make);
+    let threads = args.jobs.unwrap_or_else(workers::as_many_as_fit);
+    let results = workers::in_order(&plan, threads, &make);
     let summary = Summary::of(&results);
     let report = match args.format {
         Format::Text => {

@@ -3,9 +3,11 @@
 //! Everything here works on scenario files: a [`Draft`] is one that is changed, a [`Signature`] tells whether the changed
 //! one still fails in the same way. How a run is made is handed in.
 
+pub mod bisect;
 mod draft;
 pub mod shrink;
 mod signature;
+pub mod sweep;
 
 pub use draft::Draft;
 pub use signature::Signature;
