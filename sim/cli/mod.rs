@@ -18,6 +18,8 @@ mod cells;
 mod execute;
 mod input;
 mod plan;
+mod search;
+mod search_args;
 #[cfg(test)]
 mod tests;
 
@@ -94,6 +96,9 @@ fn dispatch<A: Into<OsString> + Clone>(
 ) -> io::Result<u8> {
     match CommandLine::try_parse_from(args) {
         Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
+        Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;
             Ok(0)

@@ -49,6 +49,15 @@ impl Draft {
         self.table.get_mut("steps").and_then(Value::as_array_mut)
     }
 
+    /// Says that it fails under `profile` because of `invariant`, and nothing else of what is expected.
+    pub fn expect_failure(&mut self, profile: &str, invariant: &str) {
+        let mut outcomes = Table::new();
+        outcomes.insert(profile.into(), Value::from(format!("fail: {invariant}")));
+        let mut expect = Table::new();
+        expect.insert("outcomes".into(), Value::Table(outcomes));
+        self.table.insert("expect".into(), Value::Table(expect));
+    }
+
     /// The scenario that it is, under the name of `path`.
     ///
     /// Errors: what a file of this text would be refused for.
