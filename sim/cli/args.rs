@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::search_args::{BisectArgs, ShrinkArgs, SweepArgs};
+use super::search_args::{BisectArgs, ReplayArgs, ShrinkArgs, SweepArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +43,10 @@ pub(super) enum Command {
     ///
     /// What is left is a scenario file, anchored to events, which fails under the same profile.
     Shrink(ShrinkArgs),
+    /// Make the run of a bundle again, and say how much of it is still the same
+    ///
+    /// Exit status: 0 it is the same run or fails in the same way, 1 it does not fail any more, 2 it cannot be told.
+    Replay(ReplayArgs),
     /// Find the policies that decide whether a scenario is red or green
     Bisect(BisectArgs),
     /// Print the JSON Schema of scenario files

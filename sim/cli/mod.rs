@@ -97,6 +97,7 @@ fn dispatch<A: Into<OsString> + Clone>(
     match CommandLine::try_parse_from(args) {
         Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
         Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {

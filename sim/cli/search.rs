@@ -11,10 +11,11 @@ use serde_json::json;
 
 use super::args::Format;
 use super::input::{self, Problem};
-use super::search_args::{BisectArgs, OneScenario, ShrinkArgs, SweepArgs};
+use super::search_args::{BisectArgs, OneScenario, ReplayArgs, ShrinkArgs, SweepArgs};
 use super::{BAD_INPUT, Streams, cells, plan, to_json};
 use crate::scenario::Scenario;
 use crate::search::bisect::{self, Deciding};
+use crate::search::bundle::{self, Replayed};
 use crate::search::shrink::{self, SEEDS_TRIED};
 use crate::search::sweep::{self, Plan, Point, SweepError, Swept};
 use crate::search::{Draft, Run, Signature};
@@ -91,7 +92,7 @@ fn try_shrink(args: &ShrinkArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io:
     let started = Instant::now();
     let steps = draft.steps().len();
     let task = shrink::Task {
-        draft,
+        draft: draft.clone(),
         path: &scenario.path,
         profile: &profile,
         seed,
@@ -110,6 +111,21 @@ fn try_shrink(args: &ShrinkArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io:
             }
         }
         None => streams.out.write_all(text.as_bytes())?,
+    }
+    if let Some(folder) = &args.bundle {
+        let result = run(&scenario, &profile, seed);
+        let failure = bundle::Failure {
+            result: &result,
+            draft: &draft,
+            signature: &signature,
+            shrunk: (&shrunk.draft, shrunk.seed),
+        };
+        if let Err(error) = bundle::write(folder, &failure) {
+            return Ok(Err(vec![Problem::new(
+                format!("cannot write the bundle: {error}"),
+                "check the folder.",
+            )]));
+        }
     }
     let cut_short = if shrunk.is_cut_short { ", and then the runs were used up" } else { "" };
     writeln!(
@@ -145,6 +161,40 @@ fn failure(run: Run<'_>, scenario: &Scenario, profile: &str, args: &ShrinkArgs) 
         };
         signature.map(|signature| (seed, signature))
     })
+}
+
+/// `gatesim replay`.
+pub(super) fn replay(args: &ReplayArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
+    let (about, replayed) = match bundle::replay(run, &args.bundle) {
+        Ok(replayed) => replayed,
+        Err(error) => {
+            let message = format!("this is no bundle that can be replayed: {error}");
+            let help = "`gatesim shrink --bundle FOLDER` writes bundles.";
+            return finish(Ok(Err(vec![Problem::new(message, help)])), streams);
+        }
+    };
+    let builds = match about.build == bundle::fingerprint() {
+        true => "by the build that made it",
+        false => "by another build than the one that made it",
+    };
+    let (words, status) = match replayed {
+        Replayed::Identical => ("the same run, event by event".to_string(), 0),
+        Replayed::SameFailure => ("another run with the same failure".to_string(), 0),
+        Replayed::ByAnchors { seed } => {
+            (format!("the shrunk scenario fails in the same way, with seed {seed}"), 0)
+        }
+        Replayed::Fixed => ("it does not fail any more".to_string(), 1),
+        Replayed::Drifted { unmet } => {
+            (format!("it cannot be told: in the shrunk scenario {}", unmet.join("; ")), 2)
+        }
+    };
+    let place = about.place.map(|place| format!(", last seen: {place}")).unwrap_or_default();
+    writeln!(
+        streams.out,
+        "{}{place}, under {}, replayed {builds}:\n{words}",
+        about.invariant, about.profile
+    )?;
+    Ok(status)
 }
 
 /// `gatesim bisect`.

@@ -36,9 +36,19 @@ pub(super) struct ShrinkArgs {
     /// Where the small scenario goes; by default to standard output
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// A folder that becomes a bundle: both scenarios, the timeline and a summary, for `gatesim replay`
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) bundle: Option<PathBuf>,
     /// The most runs that are made
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     pub(super) most_runs: u64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReplayArgs {
+    /// The folder of the bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(super) bundle: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@
 //! one still fails in the same way. How a run is made is handed in.
 
 pub mod bisect;
+pub mod bundle;
 mod draft;
 pub mod shrink;
 mod signature;
