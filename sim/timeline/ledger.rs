@@ -386,7 +386,9 @@ impl Tally {
         }
         if let Some(reply) = self.replies.first() {
             let why = match reply.via {
-                Via::Live => format!("The reply reached {sender} at {}.", moment(reply.at)),
+                Via::Live | Via::Platform { .. } => {
+                    format!("The reply reached {sender} at {}.", moment(reply.at))
+                }
                 Via::History => format!("{sender} found the reply in the history at {}.", moment(reply.at)),
             };
             return (Fate::Replied, why);
@@ -462,7 +464,7 @@ impl Tally {
     /// Why the message counts as answered or executed twice, if it does.
     fn duplicated(&self, gateway_deaths: &[Duration]) -> Option<String> {
         let sender = &self.message.sender;
-        let mut pushed = self.replies.iter().filter(|reply| reply.via == Via::Live);
+        let mut pushed = self.replies.iter().filter(|reply| reply.via != Via::History);
         if let (Some(first), Some(second)) = (pushed.next(), pushed.next()) {
             let (first, second) = (moment(first.at), moment(second.at));
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));

@@ -6,6 +6,7 @@
 
 mod event;
 mod ledger;
+mod platforms;
 mod recorder;
 mod restarts;
 mod shutdowns;
@@ -21,6 +22,7 @@ pub use event::{
     OperatorOrder, Sighting, Source, StateSeen, Via,
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
+pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
 pub use shutdowns::{Shutdown, Wait, shutdowns};
