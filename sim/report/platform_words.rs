@@ -15,7 +15,7 @@ pub(super) fn platform_words(fact: &Fact) -> Option<String> {
         Fact::PollConflict { account, .. } => format!("! two pollers of {account}"),
         Fact::UpdateHandedOut { message, times: 1, .. } => format!("-> {message}"),
         Fact::UpdateHandedOut { message, .. } => format!("-> {message} again"),
-        Fact::SendUnanswered { send } => format!("! took send {send}, answer lost"),
+        Fact::SendUnanswered { send, .. } => format!("! took send {send}, answer lost"),
         Fact::SendRefused { to, why, .. } => format!("refuses a message to {to}: {why}"),
         _ => return None,
     })

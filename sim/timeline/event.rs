@@ -297,8 +297,8 @@ pub enum Fact {
     },
     /// The bot has been answered that its message was taken.
     SendAnswered { send: u32 },
-    /// The bot can not know that its message was taken: the line ended before the answer.
-    SendUnanswered { send: u32 },
+    /// The bot can not know that its message was taken: the line ended before the answer. `cut`: the platform ended it.
+    SendUnanswered { send: u32, cut: bool },
     /// The platform did not take a bot's message; `why` in words.
     SendRefused { account: String, to: String, why: String },
 

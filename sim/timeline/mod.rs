@@ -9,6 +9,7 @@ mod ledger;
 mod platforms;
 mod recorder;
 mod restarts;
+mod sends;
 mod shutdowns;
 mod sighting;
 mod stopping;
@@ -25,4 +26,5 @@ pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, 
 pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
+pub use sends::Sends;
 pub use shutdowns::{Shutdown, Wait, shutdowns};

@@ -8,6 +8,8 @@ use crate::timeline::{Fact, MessageId, Via};
 
 /// How a notice begins.
 const NOTICES: [&str; 2] = ["Your message", "The service"];
+/// What stands in a notice that a message is kept, and which settles nothing.
+const WAITS: &str = " waits: ";
 /// How the answer to `/stop` begins that names what was stopped.
 const STOPPED: &str = "Stopped";
 
@@ -31,7 +33,7 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
         let reply = |message| Fact::ReplyReceived { message, text: text.clone(), via };
         return about.into_iter().map(reply).collect();
     }
-    if !NOTICES.into_iter().any(begins) {
+    if !NOTICES.into_iter().any(begins) || text.contains(WAITS) {
         return Vec::new();
     }
     let notice = |message| Fact::NoticeReceived { message: Some(message), text: text.clone(), via };
@@ -63,6 +65,7 @@ mod tests {
         check("Your message was not answered", &["notice.received -"]);
         check("The service restarted before it answered [ann#1]", &["notice.received ann#1"]);
         check("Stopped: \"hello [ann#1]\"", &["message.cancelled ann#1"]);
+        check("Your message \"hello [ann#1]\" waits: the disk is full. It is kept", &[]);
         check("Nothing was running.", &[]);
         check("The service is back.", &[]);
         check("Re [bob#1]: sent to the wrong one", &[]);

@@ -138,7 +138,7 @@ impl Pushing {
     async fn serve(self: Rc<Self>, stream: Stream, line: Rc<Line>) {
         let office = Rc::clone(&self.office);
         if office.outage() == Some(Outage::Fails) {
-            line.abort.abort();
+            line.cut();
             return office.line_ended(&line, "refused");
         }
         let mut path = String::new();

@@ -37,7 +37,7 @@ pub(super) struct Office {
     open: watch::Sender<bool>,
     /// Changes whenever a user has written.
     written: watch::Sender<u64>,
-    lines: RefCell<BTreeMap<u32, AbortHandle>>,
+    lines: RefCell<BTreeMap<u32, Rc<Line>>>,
     last_line: Cell<u32>,
     sends: Rc<Cell<u32>>,
     /// By sender: how many messages it has written, and those that it waits for.
@@ -195,8 +195,9 @@ impl Office {
     pub(super) fn new_line(&self, abort: AbortHandle) -> Rc<Line> {
         let number = self.last_line.get() + 1;
         self.last_line.set(number);
-        self.lines.borrow_mut().insert(number, abort.clone());
-        Rc::new(Line { number, pid: (self.whose)(), abort, bot: RefCell::new(None) })
+        let line = Rc::new(Line::new(number, (self.whose)(), abort));
+        self.lines.borrow_mut().insert(number, Rc::clone(&line));
+        line
     }
 
     /// A bot asks for updates over this line, or is pushed events.
@@ -220,8 +221,7 @@ impl Office {
         self.mood.borrow_mut().take(trouble);
         let outage = self.outage();
         if outage.is_some() {
-            let lines = self.lines.borrow();
-            lines.values().for_each(AbortHandle::abort);
+            self.lines.borrow().values().for_each(|line| line.cut());
         }
         self.open.send_replace(outage != Some(Outage::Refuses));
     }
@@ -272,12 +272,14 @@ impl Office {
         }
         let (name, send) = self.taken(draft, &line);
         if self.mood.borrow_mut().cuts_line() {
-            self.record(Fact::SendUnanswered { send });
-            return line.abort.abort();
+            self.record(Fact::SendUnanswered { send, cut: true });
+            return line.cut();
         }
         sleep(latency / 2).await;
-        let answered = respond.send(Ok(name)).is_ok();
-        self.record(if answered { Fact::SendAnswered { send } } else { Fact::SendUnanswered { send } });
+        self.record(match respond.send(Ok(name)) {
+            Ok(()) => Fact::SendAnswered { send },
+            Err(_) => Fact::SendUnanswered { send, cut: line.cut.get() },
+        });
     }
 
     fn refusal(&self, draft: &Draft) -> Option<Refusal> {

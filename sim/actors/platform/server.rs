@@ -2,7 +2,7 @@
 //!
 //! Knows lines and bytes. A line belongs to a process of somebody's, as far as that can be seen, and can be cut.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,10 +33,23 @@ pub(super) struct Line {
     pub(super) number: u32,
     /// Whose it is, where that can be seen.
     pub(super) pid: Option<Pid>,
-    /// Ends it at once.
-    pub(super) abort: AbortHandle,
+    /// Whether the platform has ended it.
+    pub(super) cut: Cell<bool>,
+    abort: AbortHandle,
     /// The bot that asks for updates over it.
     pub(super) bot: RefCell<Option<String>>,
+}
+
+impl Line {
+    pub(super) fn new(number: u32, pid: Option<Pid>, abort: AbortHandle) -> Self {
+        Self { number, pid, cut: Cell::new(false), abort, bot: RefCell::new(None) }
+    }
+
+    /// Ends it at once.
+    pub(super) fn cut(&self) {
+        self.cut.set(true);
+        self.abort.abort();
+    }
 }
 
 /// A request.

@@ -269,7 +269,7 @@ fn feishu_takes_a_message_with_the_same_key_once() {
             "message.sent eve#1 (1) one [eve#1]",
             "send.taken 1 to oc_eve",
             "reply.received eve#1 Platform { send: 1 } Re [eve#1]: yes",
-            "send.unanswered 1",
+            "send.unanswered 1 cut",
             "send.taken 2 to oc_eve again",
             "send.answered 2",
             "send.refused to oc_eve: blocked by the user",
