@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::service;
 use crate::actors::console::Waited;
+use crate::actors::platform::PLATFORMS_HOST;
 use crate::actors::{squatter, webchat};
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
@@ -55,6 +56,9 @@ impl Stage {
         })?;
         for name in [GATEWAY_MACHINE, CLIENTS_MACHINE, PROVIDER_MACHINE] {
             world.add_machine(name)?;
+        }
+        if super::platforms::processes(scenario) > 0 {
+            world.add_machine(PLATFORMS_HOST)?;
         }
         let disk = world.disk(GATEWAY_MACHINE)?;
         let original_config = Rc::from(config_text(scenario));
@@ -278,6 +282,7 @@ const fn machine_name(machine: Machine) -> &'static str {
         Machine::Gateway => GATEWAY_MACHINE,
         Machine::Clients => CLIENTS_MACHINE,
         Machine::Provider => PROVIDER_MACHINE,
+        Machine::Platforms => PLATFORMS_HOST,
     }
 }
 
@@ -329,6 +334,9 @@ fn config_text(scenario: &Scenario) -> String {
     }
     if !scenario.cron.is_empty() {
         config["cron"] = json!({"jobs": scenario.cron.iter().map(cron_job).collect::<Vec<_>>()});
+    }
+    if let Some(channels) = super::platforms::channels(scenario) {
+        config["channels"] = channels;
     }
     super::restarts::change(&mut config, &gateway.settings);
     format!("{config:#}\n")

@@ -21,11 +21,14 @@ mod matrix;
 mod peers;
 mod peers_keys;
 mod placeholders;
+mod platforms;
+mod platforms_keys;
 mod policies;
 mod read;
 mod read_cells;
 mod read_expect;
 mod read_peers;
+mod read_platforms;
 mod read_restarts;
 mod read_steps;
 mod read_supervisor;
@@ -52,6 +55,7 @@ pub use error::{ScenarioError, nearest};
 pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
+pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::schema;
 pub use setup::{
@@ -92,6 +96,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The chat platforms.
+    pub platforms: PlatformsSetup,
     /// Rude peers, by the name of their group, in the order of the file.
     pub peers: IndexMap<String, PeersSetup>,
     /// The gateway's scheduled jobs, by name, in the order of the file.
