@@ -236,6 +236,22 @@ impl Inbox {
         self.set_stage(run_id, Stage::Accepted);
     }
 
+    /// Takes a message for over, in memory only: the record of it comes later, or a next life finds it open.
+    pub(crate) fn presume_over(&self, run_id: &str, how: Settlement) {
+        self.set_stage(run_id, Stage::Settled(how));
+    }
+
+    /// The open messages of a message's conversation that were accepted before it, in that order.
+    pub(crate) fn open_before(&self, message: &Accepted) -> Vec<Accepted> {
+        let entries = self.entries.borrow();
+        let Some(limit) = entries.get(&message.run_id).map(|entry| entry.order) else { return Vec::new() };
+        let is_it = |entry: &Entry| {
+            entry.session_key == message.session_key && entry.order < limit && !entry.is_settled()
+        };
+        let open = in_order(&entries).into_iter().filter(|(_, entry)| is_it(entry));
+        open.filter_map(|(run_id, entry)| entry.message(run_id)).collect()
+    }
+
     /// Drops the texts of what earlier lives settled. Recovery is the last to read them.
     pub(crate) fn forget_settled_texts(&self) {
         let mut entries = self.entries.borrow_mut();

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::delivery::{self, Kind};
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
+use super::stop;
 use crate::agents::run;
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
@@ -79,6 +80,10 @@ impl Gateway {
             session = message.session_key,
             "accepted a message"
         );
+        if stop::is_stop(message) {
+            stop::carry_out(self, message);
+            return Ok(Receipt::Started);
+        }
         let lane = match self.policies.lanes {
             policy::Lanes::OnePerConversation => ONLY_LANE,
             policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
