@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budgets;
 use super::phase::{Ending, Phase};
@@ -19,6 +19,8 @@ use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
 
+/// How long the connections to platforms may take to come to rest.
+const STOP_TAKING: Duration = Duration::from_secs(1);
 /// How long what was answered may take to reach the platforms.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -31,7 +33,8 @@ pub(crate) async fn drain(
 ) -> Result<(), Forced> {
     let started = Instant::now();
     let asked = asked(requests);
-    let budget = deadline(gateway, asked).map(|deadline| deadline - started);
+    let deadline = deadline(gateway, asked);
+    let budget = deadline.map(|deadline| deadline - started);
     tracing::info!(
         name: "drain.started",
         ending = asked.name(),
@@ -40,7 +43,10 @@ pub(crate) async fn drain(
         "finishing accepted work"
     );
     // What has not been taken by now waits at its platform, which keeps it.
-    gateway.channels.stop_taking().await;
+    let stopping = timeout(STOP_TAKING, gateway.channels.stop_taking());
+    if requests.unless_forced(Phase::Draining, stopping).await?.is_err() {
+        tracing::warn!(name: "drain.channels-busy", "a platform's connection does not come to rest");
+    }
     let in_time = finish_work(gateway, requests).await?;
     tracing::info!(
         name: "drain.finished",
@@ -61,22 +67,22 @@ pub(crate) async fn drain(
         }
         InterruptedWork::Forget => {}
     }
-    flush(gateway, requests).await
+    let over = deadline.map(|deadline| deadline + budgets::settle(&gateway.config, self::asked(requests)));
+    flush(gateway, requests, over).await
 }
 
 /// Waits a moment for what is owed to senders on platforms. It is durable, and the next life goes on with it; but whoever
 /// waits for an answer should not wait for that.
-async fn flush(gateway: &Gateway, requests: &mut Requests) -> Result<(), Forced> {
-    let limit = budgets::settle(&gateway.config, asked(requests)).min(FLUSH);
-    match requests.unless_forced(Phase::Draining, timeout(limit, gateway.outbox.empty())).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => {
-            let left = gateway.outbox.depth();
-            tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
-            Ok(())
-        }
-        Err(Forced) => Err(Forced),
+///
+/// What is left of the drain's budget and of the time to settle, `over`, is shared with it.
+async fn flush(gateway: &Gateway, requests: &mut Requests, over: Option<Instant>) -> Result<(), Forced> {
+    let until = earlier(over, Some(Instant::now() + FLUSH)).expect("one is given");
+    let flushed = timeout_at(until, gateway.outbox.empty());
+    if requests.unless_forced(Phase::Draining, flushed).await?.is_err() {
+        let left = gateway.outbox.depth();
+        tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
     }
+    Ok(())
 }
 
 fn asked(requests: &Requests) -> Ending {

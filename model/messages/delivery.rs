@@ -10,13 +10,15 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::inbox::Accepted;
 use super::outbox::{About, Pending, Progress};
 use crate::channels::{Account, Channel, Chat, Delivery, Route, SendError, Sent};
 use crate::gateway::Gateway;
-use crate::sessions::StateError;
+use crate::lifecycle::phase::Phase;
+use crate::policy::{DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry};
+use crate::sessions::{Role, StateError};
 
 /// How long one attempt may take (OpenClaw: 15 s for a block of a reply).
 const SEND_TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,6 +27,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A text that could not be sent for so long is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long OpenClaw 2026.3.2 sent at a start what was left, and no longer.
+const START_BUDGET: Duration = Duration::from_secs(60);
 /// How long a step waits that the journal refuses to record.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,8 +53,10 @@ impl Kind {
 /// Who is at work.
 #[derive(Default)]
 pub(crate) struct Couriers {
-    is_started: Cell<bool>,
+    started_at: Cell<Option<Instant>>,
     at_work: RefCell<BTreeSet<(Account, String)>>,
+    /// Texts that this life tried to send and does not try again. In history only.
+    put_off: RefCell<BTreeSet<String>>,
 }
 
 /// Makes durable what a message's sender is owed, if it is somebody on a platform. Repeating it changes nothing.
@@ -74,7 +80,7 @@ pub(crate) fn owe(
 
 /// Begins to send, with what earlier lives have left.
 pub(crate) fn start(gateway: &Rc<Gateway>) {
-    gateway.couriers.is_started.set(true);
+    gateway.couriers.started_at.set(Some(Instant::now()));
     for account in gateway.channels.accounts() {
         for pending in gateway.outbox.pending(&account, None) {
             send_soon(gateway, &pending.delivery.chat);
@@ -83,7 +89,7 @@ pub(crate) fn start(gateway: &Rc<Gateway>) {
 }
 
 fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
-    if !gateway.couriers.is_started.get() {
+    if gateway.couriers.started_at.get().is_none() {
         return;
     }
     let Some(channel) = gateway.channels.find(&chat.account) else {
@@ -98,58 +104,136 @@ fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
 
 /// Sends what is owed to one chat until nothing is.
 async fn carry(gateway: Rc<Gateway>, channel: Rc<dyn Channel>, place: (Account, String)) {
-    loop {
-        let next = gateway.outbox.pending(&place.0, Some(&place.1)).into_iter().next();
-        let Some(next) = next else { break };
+    while let Some(next) = gateway.couriers.next(&gateway, &place) {
         deliver(&gateway, &*channel, next).await;
     }
     gateway.couriers.at_work.borrow_mut().remove(&place);
 }
 
-/// Sends one text until it is over.
-async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, pending: Pending) {
-    let Pending { mut delivery, about, progress, at } = pending;
-    let id = delivery.id.clone();
-    let text = delivery.text.clone();
-    let mut may_have_been_taken = matches!(progress, Progress::Unknown { .. });
+impl Couriers {
+    /// The oldest text that is owed to a chat.
+    fn next(&self, gateway: &Gateway, (account, chat): &(Account, String)) -> Option<Pending> {
+        let pending = gateway.outbox.pending(account, Some(chat)).into_iter();
+        match gateway.policies.delivery_retry {
+            DeliveryRetry::Continuous => pending.into_iter().next(),
+            DeliveryRetry::AtStartOnly => {
+                let put_off = self.put_off.borrow();
+                let late = self.started_at.get().is_none_or(|start| start.elapsed() > START_BUDGET);
+                let is_due =
+                    |pending: &Pending| !put_off.contains(&pending.delivery.id) && (pending.is_new || !late);
+                pending.into_iter().find(is_due)
+            }
+        }
+    }
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing: the text is over.
+    Nothing,
+    /// Another one, not before this has passed.
+    Again { after: Duration },
+}
+
+/// Sends one text until it is over; in history, once.
+async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, mut pending: Pending) {
+    let policies = &gateway.policies;
     let mut pause = FIRST_PAUSE;
     loop {
-        if gateway.env.wall_clock().since(at) > GIVEN_UP_AFTER {
-            tracing::error!(name: "delivery.given-up", run = about.run_id, text = id, "it could not be sent in time");
-            recorded(gateway, || gateway.outbox.failed(&id, "it could not be sent in time")).await;
-            return;
+        if gateway.env.wall_clock().since(pending.at) > GIVEN_UP_AFTER {
+            return give_up(gateway, &pending, "it could not be sent in time").await;
         }
-        channel.ready().await;
-        recorded(gateway, || gateway.outbox.attempt(&id)).await;
-        delivery.text = match may_have_been_taken && !channel.recognises_repeats() {
-            true => format!("{text}\n(You may have got this before: the service could not tell.)"),
-            false => text.clone(),
-        };
-        let sent = timeout(SEND_TIMEOUT, channel.send(&delivery)).await;
-        let sent = sent.unwrap_or_else(|_| Err(SendError::Unknown { why: "no answer in time".to_string() }));
-        match sent {
-            Ok(Sent { message }) => {
-                recorded(gateway, || gateway.outbox.sent(&id, &message)).await;
-                tracing::info!(name: "delivery.sent", run = about.run_id, text = id, message, "the platform has it");
+        if policies.delivery_readiness == DeliveryReadiness::Awaited {
+            channel.ready().await;
+        }
+        let next = attempt(gateway, channel, &mut pending, pause).await;
+        match (next, policies.delivery_retry) {
+            (Next::Nothing, _) => return,
+            (Next::Again { after }, DeliveryRetry::Continuous) => sleep(after).await,
+            (Next::Again { .. }, DeliveryRetry::AtStartOnly) => {
+                gateway.couriers.put_off.borrow_mut().insert(pending.delivery.id);
                 return;
-            }
-            Err(SendError::Never { why }) => {
-                tracing::error!(name: "delivery.failed", run = about.run_id, text = id, why, "it can never be sent");
-                recorded(gateway, || gateway.outbox.failed(&id, &why)).await;
-                return;
-            }
-            Err(SendError::NotNow { why, retry_after }) => {
-                tracing::warn!(name: "delivery.delayed", run = about.run_id, text = id, why, "trying again");
-                recorded(gateway, || gateway.outbox.not_taken(&id, &why)).await;
-                sleep(retry_after.unwrap_or(pause).max(pause)).await;
-            }
-            Err(SendError::Unknown { why }) => {
-                tracing::warn!(name: "delivery.unknown", run = about.run_id, text = id, why, "trying again");
-                may_have_been_taken = true;
-                sleep(pause).await;
             }
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Sends a text once, between two records of that.
+async fn attempt(
+    gateway: &Rc<Gateway>,
+    channel: &dyn Channel,
+    pending: &mut Pending,
+    pause: Duration,
+) -> Next {
+    let Pending { delivery, about, progress, .. } = pending;
+    let id = delivery.id.clone();
+    let delivery =
+        worded(delivery, *progress, channel.recognises_repeats(), gateway.policies.delivery_repeats);
+    recorded(gateway, || gateway.outbox.attempt(&id)).await;
+    let sent = timeout(SEND_TIMEOUT, channel.send(&delivery)).await;
+    let sent = sent.unwrap_or_else(|_| Err(SendError::Unknown { why: "no answer in time".to_string() }));
+    let attempts = progress.attempts() + 1;
+    match sent {
+        Ok(Sent { message }) => {
+            recorded(gateway, || gateway.outbox.sent(&id, &message)).await;
+            tracing::info!(name: "delivery.sent", run = about.run_id, text = id, message, "the platform has it");
+            Next::Nothing
+        }
+        Err(SendError::Never { why })
+            if gateway.policies.delivery_refusals == DeliveryRefusals::DeadLetters =>
+        {
+            give_up(gateway, pending, &why).await;
+            Next::Nothing
+        }
+        Err(SendError::Never { why }) => {
+            recorded(gateway, || gateway.outbox.not_taken(&id, &why)).await;
+            *progress = Progress::Queued { attempts };
+            Next::Again { after: pause }
+        }
+        Err(SendError::NotNow { why, retry_after }) => {
+            tracing::warn!(name: "delivery.delayed", run = about.run_id, text = id, attempts, why, "trying again");
+            recorded(gateway, || gateway.outbox.not_taken(&id, &why)).await;
+            *progress = Progress::Queued { attempts };
+            Next::Again { after: retry_after.unwrap_or_default().max(pause) }
+        }
+        Err(SendError::Unknown { why }) => {
+            tracing::warn!(name: "delivery.unknown", run = about.run_id, text = id, attempts, why, "trying again");
+            *progress = Progress::Unknown { attempts };
+            Next::Again { after: pause }
+        }
+    }
+}
+
+/// The text as it is sent: after an attempt that may have been taken, with a word about that where the platform cannot
+/// tell. History knew of no attempts, and gave no text a name.
+fn worded(delivery: &Delivery, progress: Progress, recognised: bool, policy: DeliveryRepeats) -> Delivery {
+    let mut delivery = delivery.clone();
+    match (policy, progress) {
+        (DeliveryRepeats::Blind, Progress::Queued { attempts } | Progress::Unknown { attempts }) => {
+            delivery.id = format!("{}:{attempts}", delivery.id);
+        }
+        (DeliveryRepeats::WithEvidence, Progress::Unknown { .. }) if !recognised => {
+            delivery.text.push_str("\n(You may have got this before: the service cannot tell.)");
+        }
+        _ => {}
+    }
+    delivery
+}
+
+/// A text that will never be sent: it is kept for people to find, and its conversation says so.
+async fn give_up(gateway: &Rc<Gateway>, pending: &Pending, why: &str) {
+    let Pending { delivery, about, .. } = pending;
+    tracing::error!(name: "delivery.failed", run = about.run_id, text = delivery.id, why, "it is never sent");
+    recorded(gateway, || gateway.outbox.fail(pending, why)).await;
+    let notice = format!("This could not be sent to {}: {why}. It is kept here.", delivery.chat.account);
+    let noted = gateway.sessions.find_transcript(&about.session_key).and_then(|transcript| {
+        let Some(transcript) = transcript else { return Ok(()) };
+        transcript.append(Role::Notice, &notice, &about.run_id, gateway.env.wall_clock()).map(|_| ())
+    });
+    if let Err(error) = noted {
+        tracing::warn!(name: "delivery.failure-not-noted", run = about.run_id, %error, "only the dead letters say so");
     }
 }
 
@@ -158,8 +242,34 @@ async fn recorded(gateway: &Gateway, step: impl Fn() -> Result<(), StateError>) 
     while let Err(error) = step() {
         tracing::warn!(name: "delivery.not-recorded", %error, "trying again");
         sleep(JOURNAL_PAUSE).await;
-        if gateway.phase.get() >= crate::lifecycle::phase::Phase::Leaving {
+        if gateway.phase.get() >= Phase::Leaving {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channels::Platform;
+
+    fn check(progress: Progress, recognised: bool, policy: DeliveryRepeats, id: &str, has_a_word: bool) {
+        let account = Account { platform: Platform::Telegram, name: "main".into() };
+        let chat = Chat { account, chat: "5".into(), message: None };
+        let delivery = Delivery { id: "r:outcome".into(), chat, text: "hi".into() };
+        let sent = worded(&delivery, progress, recognised, policy);
+        assert_eq!((sent.id.as_str(), sent.text != "hi"), (id, has_a_word), "{progress:?} {policy:?}");
+    }
+
+    #[test]
+    fn a_repeat_says_so_where_the_platform_cannot_tell() {
+        use DeliveryRepeats::{Blind, WithEvidence};
+        let (fresh, refused) = (Progress::Queued { attempts: 0 }, Progress::Queued { attempts: 2 });
+        let unknown = Progress::Unknown { attempts: 1 };
+        check(fresh, false, WithEvidence, "r:outcome", false);
+        check(refused, false, WithEvidence, "r:outcome", false);
+        check(unknown, false, WithEvidence, "r:outcome", true);
+        check(unknown, true, WithEvidence, "r:outcome", false);
+        check(unknown, true, Blind, "r:outcome:1", false);
     }
 }

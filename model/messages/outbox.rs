@@ -42,7 +42,7 @@ impl Progress {
         matches!(self, Self::Sent | Self::Failed)
     }
 
-    const fn attempts(self) -> u32 {
+    pub(crate) const fn attempts(self) -> u32 {
         match self {
             Self::Queued { attempts } | Self::Unknown { attempts } => attempts,
             Self::Sent | Self::Failed => 0,
@@ -111,6 +111,13 @@ enum Record {
     },
 }
 
+/// What people find of a text that will never be sent.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+enum DeadLetter<'a> {
+    DeadLetter { id: &'a str, about: &'a About, chat: &'a Chat, text: &'a str, why: &'a str, at: u64 },
+}
+
 /// One text that is owed.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
@@ -118,6 +125,8 @@ pub(crate) struct Pending {
     pub(crate) about: About,
     pub(crate) progress: Progress,
     pub(crate) at: WallTime,
+    /// It was queued in this life.
+    pub(crate) is_new: bool,
 }
 
 /// The journal and what it says.
@@ -127,6 +136,9 @@ pub(crate) struct Outbox {
     path: PathBuf,
     entries: RefCell<Entries>,
     next_order: Cell<u64>,
+    /// Where the orders of this life begin.
+    first_order: u64,
+    dead_letters: PathBuf,
     journal_lines: Cell<usize>,
     /// Something was queued, or is over.
     changed: Notify,
@@ -144,6 +156,8 @@ impl Outbox {
             path,
             entries: RefCell::new(replay(records)),
             next_order: Cell::new(next_order),
+            first_order: next_order,
+            dead_letters: dir.join("dead-letters.jsonl"),
             journal_lines: Cell::new(journal_lines),
             changed: Notify::new(),
         };
@@ -195,10 +209,21 @@ impl Outbox {
         self.advance(id, &record, |_| Progress::Sent)
     }
 
-    /// Records that it will never be sent.
-    pub(crate) fn failed(&self, id: &str, why: &str) -> Result<(), StateError> {
-        let record = Record::Failed { id: id.to_string(), why: why.to_string() };
-        self.advance(id, &record, |_| Progress::Failed)
+    /// Records that it will never be sent, after it was put among the dead letters. A crash in between puts it there
+    /// twice, under one name.
+    pub(crate) fn fail(&self, pending: &Pending, why: &str) -> Result<(), StateError> {
+        let (Pending { delivery, about, at, .. }, why) = (pending, why.to_string());
+        let id = delivery.id.clone();
+        let letter = DeadLetter::DeadLetter {
+            id: &id,
+            about,
+            chat: &delivery.chat,
+            text: &delivery.text,
+            why: &why,
+            at: at.epoch_ms(),
+        };
+        self.files.append(&self.dead_letters, &json_line(&letter))?;
+        self.advance(&id, &Record::Failed { id: id.clone(), why }, |_| Progress::Failed)
     }
 
     /// What is owed to one chat of an account, or to all of them, oldest first.
@@ -210,7 +235,9 @@ impl Outbox {
             .filter_map(|(id, entry)| {
                 let Owed { about, chat, text } = entry.owed.clone()?;
                 let delivery = Delivery { id: id.clone(), chat, text };
-                Some((entry.order, Pending { delivery, about, progress: entry.progress, at: entry.at }))
+                let (progress, at) = (entry.progress, entry.at);
+                let is_new = entry.order >= self.first_order;
+                Some((entry.order, Pending { delivery, about, progress, at, is_new }))
             })
             .filter(|(_, pending)| {
                 let to = &pending.delivery.chat;
@@ -351,3 +378,6 @@ fn replay(records: Vec<Record>) -> Entries {
     }
     entries
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 mod cron;
+mod delivery;
 mod lifecycle;
 mod profiles;
 mod restart;
 mod state;
 
 pub use cron::*;
+pub use delivery::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
 pub use restart::*;
@@ -113,6 +115,14 @@ pub struct Policies {
     pub old_generation: OldGeneration,
     /// What a restart in place does to the lanes' own record of what is at work.
     pub lane_state: LaneState,
+    /// When a text is sent again that a platform did not take.
+    pub delivery_retry: DeliveryRetry,
+    /// What is known of a text that is sent again.
+    pub delivery_repeats: DeliveryRepeats,
+    /// What a platform's refusal for good does.
+    pub delivery_refusals: DeliveryRefusals,
+    /// What a text waits for before it is sent.
+    pub delivery_readiness: DeliveryReadiness,
     /// What becomes of a scheduled run that the end of a process interrupted.
     pub cron_interruption: CronInterruption,
     /// When the outcome of a scheduled run is recorded.

@@ -115,6 +115,19 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("cron.not-done", Nobody, "the gateway says a scheduled run is not done, and why"),
     ("cron.skipped", Nobody, "the gateway says scheduled times pass without a run"),
     ("cron.interrupted", Nobody, "the gateway says a scheduled run was interrupted and will be tried again"),
+    ("delivery.delayed", Nobody, "the gateway says a platform did not take a text, and that it tries again"),
+    ("delivery.failed", Nobody, "the gateway says a text will never be sent, and why"),
+    (
+        "delivery.failure-not-noted",
+        Nobody,
+        "the gateway says a conversation does not show that a text was never sent",
+    ),
+    ("delivery.no-account", Nobody, "the gateway says it owes a text to an account that it no longer has"),
+    ("delivery.not-recorded", Nobody, "the gateway says the disk refused a step of a delivery"),
+    ("delivery.sent", Nobody, "the gateway says a platform has a text"),
+    ("delivery.unknown", Nobody, "the gateway says it cannot tell whether a platform took a text"),
+    ("drain.channels-busy", Nobody, "the gateway says a platform's connection does not come to rest"),
+    ("drain.texts-left", Nobody, "the gateway says platforms have not taken everything that is owed"),
     ("drain.finished", Nobody, "the gateway says the wait is over"),
     ("drain.started", Nobody, "the gateway says it waits for work in flight"),
     ("drain.work-left", Nobody, "the gateway says interrupted work did not stop in time"),
@@ -136,6 +149,10 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("message.left-to-successor", Sender, "the gateway says an unsettled message is left to the next life"),
     ("message.notice-not-durable", Nobody, "the gateway says a notice could not be stored"),
     ("message.told", Sender, "the gateway says a message ends with a notice"),
+    ("message.wait-not-durable", Nobody, "the gateway says a sender does not hear that its message waits"),
+    ("outbox.not-compacted", Nobody, "the gateway says the journal of texts stays as long as it is"),
+    ("outbox.queued", Nobody, "the gateway says a text is owed to somebody on a platform"),
+    ("recovery.not-concluded", Nobody, "the gateway says a found end could not be recorded"),
     ("peer.bad-frame", Nobody, "the gateway says it refused a frame"),
     ("peer.refused", Nobody, "the gateway says it refused a client"),
     ("peer.too-slow", Nobody, "the gateway says it closes a slow client"),
@@ -285,7 +302,8 @@ mod tests {
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let source = std::fs::read_to_string(path).expect("text");
-                    for record in source.split("name: \"").skip(1) {
+                    for record in source.split("!(") {
+                        let Some(record) = record.trim_start().strip_prefix("name: \"") else { continue };
                         let (name, rest) = record.split_once('"').expect("its end");
                         found.push((name.to_string(), arguments(rest).contains("session = ")));
                     }

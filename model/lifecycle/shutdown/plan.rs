@@ -181,12 +181,12 @@ mod tests {
             assert!(together <= budget / 4 * 3, "{together:?} of {budget:?}");
         }
         let normal = together(PeerClose::GraceThenReset, Some(Duration::from_secs(5)));
-        assert_eq!(normal, Some(Duration::from_millis(1_500)));
+        assert_eq!(normal, Some(Duration::from_millis(2_500)));
     }
 
     #[test]
     fn the_port_is_closed_before_anybody_is_told_and_history_told_first() {
-        assert_eq!(names(PeerClose::GraceThenReset)[..3], ["settlements", "listener", "goodbye"]);
+        assert_eq!(names(PeerClose::GraceThenReset)[..3], ["settlements", "listener", "channels"]);
         for policy in [PeerClose::WaitForPeers, PeerClose::StepByStep] {
             let names = names(policy);
             let place = |name| names.iter().position(|known| *known == name);

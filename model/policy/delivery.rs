@@ -1,0 +1,48 @@
+//! Choices about delivery: what becomes of a text that a platform has to take.
+
+use serde::{Deserialize, Serialize};
+
+/// When a text is sent again that was not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryRetry {
+    /// After a pause that grows, for as long as the process lives.
+    #[default]
+    Continuous,
+    /// At the next start of the gateway, oldest first, for 60 s in all: `src/infra/outbound/delivery-queue.ts` of
+    /// OpenClaw 2026.3.2 (openclaw/openclaw#23777).
+    AtStartOnly,
+}
+
+/// What is known of a text that is sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryRepeats {
+    /// Whether an attempt may have been taken; the platform gets its name again, so that it can take it once.
+    #[default]
+    WithEvidence,
+    /// Nothing: it is sent as if for the first time (openclaw/openclaw#29106).
+    Blind,
+}
+
+/// What a refusal for good does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryRefusals {
+    /// The text goes to the dead letters, and its conversation says so.
+    #[default]
+    DeadLetters,
+    /// It is tried again like any other (openclaw/openclaw#23777).
+    TriedAgain,
+}
+
+/// What a text waits for before it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryReadiness {
+    /// Until its channel can send.
+    #[default]
+    Awaited,
+    /// Nothing: before its channel is up it is an attempt that failed (openclaw/openclaw#6917).
+    Ignored,
+}
