@@ -4,13 +4,15 @@
 //! taken is durable by then: the message, or the word to its sender why it is none. Knows no platform's protocol.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Chat, Route};
 use crate::agents::notice::quoted;
+use crate::env::WallTime;
 use crate::gateway::Gateway;
-use crate::messages::delivery::{Kind, owe};
-use crate::messages::inbox::Accepted;
 use crate::messages::SendRefused;
+use crate::messages::delivery::owe_as;
+use crate::messages::inbox::{Accepted, Known};
 
 /// The longest text that is taken, in bytes; as for webchat.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -30,15 +32,24 @@ pub(super) struct Arrival {
 pub(super) struct NotTaken;
 
 impl Arrival {
+    /// Takes it, unless it is older than what is remembered, `memory`: whether it was answered is not known then, so it
+    /// is not run and its sender is told. One that is known is taken, however old.
+    pub(super) fn take_within(self, gateway: &Rc<Gateway>, memory: Duration) -> Result<(), NotTaken> {
+        let message = self.message();
+        let age = self.chat.written_at.map(|at| gateway.env.wall_clock().since(WallTime::from_epoch_ms(at)));
+        if age.is_none_or(|age| age < memory) || gateway.inbox.knows(&message) != Known::No {
+            return self.take(gateway);
+        }
+        let quoted = quoted(&message.text);
+        let words = format!(
+            "Your message {quoted} was not answered: it reached the service more than a day late. Please send it again."
+        );
+        refuse(gateway, &message, &words)
+    }
+
     /// Takes it.
     pub(super) fn take(self, gateway: &Rc<Gateway>) -> Result<(), NotTaken> {
-        let account = &self.chat.account;
-        let mut message = Accepted {
-            run_id: format!("{account}:{}", self.id),
-            session_key: format!("{account}:{}", self.chat.chat),
-            text: self.text.clone().unwrap_or_default(),
-            route: Route::Platform(self.chat),
-        };
+        let mut message = self.message();
         if let Some(why) = unfit(self.text.as_deref()) {
             return refuse(gateway, &message, &why);
         }
@@ -49,6 +60,16 @@ impl Arrival {
                 // Another bot had this account before, and counted alike.
                 Err(SendRefused::KeyReused) => message.run_id.push('\''),
             }
+        }
+    }
+
+    fn message(&self) -> Accepted {
+        let account = &self.chat.account;
+        Accepted {
+            run_id: format!("{account}:{}", self.id),
+            session_key: format!("{account}:{}", self.chat.chat),
+            text: self.text.clone().unwrap_or_default(),
+            route: Route::Platform(self.chat.clone()),
         }
     }
 }
@@ -69,12 +90,17 @@ fn unfit(text: Option<&str>) -> Option<String> {
 }
 
 /// Tells a sender why its message goes nowhere, which is durable when this returns.
-pub(super) fn refuse(gateway: &Rc<Gateway>, message: &Accepted, words: &str) -> Result<(), NotTaken> {
+fn refuse(gateway: &Rc<Gateway>, message: &Accepted, words: &str) -> Result<(), NotTaken> {
     if !gateway.admits_messages() {
         return Err(NotTaken);
     }
     let run = &message.run_id;
-    match owe(gateway, message, Kind::Outcome, words) {
+    // Nothing remembers the message, so the word itself is known when the message comes again under another name.
+    let id = match message.likeness() {
+        Some(likeness) => format!("{}:{likeness:016x}:unfit", message.session_key),
+        None => format!("{run}:unfit"),
+    };
+    match owe_as(gateway, message, id, words) {
         Ok(()) => {
             tracing::warn!(name: "message.unfit", run, words, "its sender is told");
             Ok(())

@@ -13,13 +13,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::feishu::Feishu;
 use self::telegram::Telegram;
 use crate::config::Config;
 use crate::env::{Env, LocalBoxFuture};
+use crate::policy::Policies;
 use crate::sessions::{StateError, StateFiles};
 
 mod arrival;
 mod backoff;
+mod feishu;
 mod http;
 mod presence;
 mod telegram;
@@ -53,6 +56,9 @@ pub(crate) struct Chat {
     /// The platform's name of the message that is answered, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+    /// When that was written, in milliseconds since the epoch, where its platform may give it again under another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) written_at: Option<u64>,
 }
 
 /// An account of ours on a platform.
@@ -153,11 +159,19 @@ pub(crate) struct Channels(BTreeMap<Account, Rc<dyn Channel>>);
 
 impl Channels {
     /// The accounts of a configuration.
-    pub(crate) fn open(env: &Env, files: &StateFiles, config: &Config) -> Result<Self, StateError> {
+    pub(crate) fn open(
+        env: &Env,
+        files: &StateFiles,
+        config: &Config,
+        policies: &Policies,
+    ) -> Result<Self, StateError> {
         let mut channels: Vec<Rc<dyn Channel>> = Vec::new();
         let state_dir = &config.gateway.state_dir;
         for (name, account) in &config.channels.telegram.accounts {
-            channels.push(Rc::new(Telegram::new(env, files, state_dir, name, account)?));
+            channels.push(Rc::new(Telegram::new(env, files, state_dir, name, account, policies)?));
+        }
+        for (name, account) in &config.channels.feishu.accounts {
+            channels.push(Rc::new(Feishu::new(env, files, state_dir, name, account, policies)?));
         }
         Ok(Self::new(channels))
     }

@@ -86,24 +86,20 @@ impl Presence {
         })
     }
 
-    /// Does `work` until nothing is to be taken any more. Whoever waits for the end of that waits for this task.
+    /// Does `work`, which takes messages. Whoever waits until nothing is taken waits for its end.
     pub(super) async fn taking(self: Rc<Self>, work: impl Future<Output = ()>) {
         let _place = Place::of(&self.receivers);
-        tokio::select! {
-            biased;
-            () = self.reached(Stage::Sending) => {}
-            () = work => {}
-        }
+        work.await;
         self.connected.set(false);
     }
 
-    /// Resolves when nothing is to be taken any more.
-    pub(super) async fn told_to_stop(&self) {
-        self.reached(Stage::Sending).await;
-    }
-
-    pub(super) fn takes(&self) -> bool {
-        *self.stage.borrow() == Stage::Taking
+    /// What `work` comes to, unless nothing is to be taken any more before that.
+    pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.reached(Stage::Sending) => None,
+            done = work => Some(done),
+        }
     }
 
     /// See [`Channel::stop_taking`](super::Channel::stop_taking).

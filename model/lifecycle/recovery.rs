@@ -44,8 +44,10 @@ fn verdict(policy: Recovery, stage: Stage, recorded: Option<&Outcome>) -> Verdic
 pub(crate) async fn recover(gateway: &Rc<Gateway>) {
     let policy = gateway.policies.recovery;
     let (mut resumed, mut told) = (0, 0);
-    // What was stopped is not resumed, however far the stop came.
-    stop::recover(gateway);
+    if policy != Recovery::Skip {
+        // What was stopped is not resumed, however far the stop came.
+        stop::recover(gateway);
+    }
     for (message, stage) in gateway.inbox.in_order() {
         let recorded = match recorded(gateway, &message, stage) {
             Ok(recorded) => recorded,

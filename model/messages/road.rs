@@ -122,6 +122,10 @@ impl Gateway {
     /// Ends a message as its transcript says. Whoever has to be reached on a platform is owed that before the message is
     /// over, so that no crash comes in between.
     pub(crate) fn conclude(self: &Rc<Self>, message: &Accepted, outcome: &Outcome) -> Result<(), StateError> {
+        if let Some(Stage::Settled(_)) = self.inbox.stage_of(&message.run_id) {
+            // Its sender stopped it while its end could not be recorded.
+            return Ok(());
+        }
         let (Outcome::Reply(text) | Outcome::Notice(text)) = outcome;
         delivery::owe(self, message, Kind::Outcome, text)?;
         self.settle(&message.run_id, Settlement::from(outcome));

@@ -156,6 +156,12 @@ impl Api {
         self.call("getUpdates", &parameters, limit).await
     }
 
+    /// Has the updates before `offset` forgotten, without waiting for others.
+    pub(super) async fn confirm(&self, offset: i64) -> Result<(), ApiError> {
+        let parameters = json!({"offset": offset, "limit": 1, "timeout": 0});
+        self.call("getUpdates", &parameters, REQUEST_TIMEOUT).await.map(|_: Value| ())
+    }
+
     /// Sends a text.
     pub(super) async fn send_message(&self, delivery: &Delivery) -> Result<Sent, SendError> {
         let chat = &delivery.chat;

@@ -20,6 +20,7 @@ use super::{Account, Channel, Chat, Delivery, Platform, SendError, Sent};
 use crate::config::TelegramAccount;
 use crate::env::{Env, LocalBoxFuture};
 use crate::gateway::Gateway;
+use crate::policy::{Policies, TelegramConfirmation};
 use crate::sessions::{StateError, StateFiles};
 
 mod api;
@@ -36,6 +37,7 @@ struct Bot {
     api: Api,
     offset: OffsetFile,
     presence: Rc<Presence>,
+    confirmation: TelegramConfirmation,
 }
 
 impl Telegram {
@@ -45,6 +47,7 @@ impl Telegram {
         state_dir: &Path,
         name: &str,
         account: &TelegramAccount,
+        policies: &Policies,
     ) -> Result<Self, StateError> {
         let presence = Presence::new(Account { platform: Platform::Telegram, name: name.to_string() });
         Ok(Self(Rc::new(Bot {
@@ -52,6 +55,7 @@ impl Telegram {
             api: Api::new(env.clone(), account),
             offset: OffsetFile::new(env.clone(), files.clone(), state_dir, name)?,
             presence,
+            confirmation: policies.telegram_confirmation,
         })))
     }
 }
@@ -67,7 +71,12 @@ impl Channel for Telegram {
 
     fn start(&self, gateway: &Rc<Gateway>) {
         let bot = self.0.clone();
-        let polling = bot.clone().poll(gateway.clone());
+        let polling = {
+            let (bot, gateway) = (bot.clone(), gateway.clone());
+            async move {
+                bot.presence.unless_stopped(bot.poll(gateway)).await;
+            }
+        };
         drop(bot.env.spawn("telegram", bot.presence.clone().taking(polling)));
     }
 
@@ -97,7 +106,7 @@ impl Channel for Telegram {
 
 impl Bot {
     /// Takes messages for as long as it is let.
-    async fn poll(self: Rc<Self>, gateway: Rc<Gateway>) {
+    async fn poll(&self, gateway: Rc<Gateway>) {
         let mut backoff = Backoff::new("telegram backoff");
         let bot_id = self.identified(&mut backoff).await;
         let mut last = self.last_taken(bot_id, &mut backoff).await;
@@ -106,6 +115,7 @@ impl Bot {
                 Ok(updates) => {
                     backoff.reset();
                     self.presence.is_connected();
+                    self.confirm_unread(bot_id, &updates).await;
                     let (taken, all) = self.take(&gateway, updates);
                     if let Some(taken) = taken {
                         self.keep(bot_id, taken).await;
@@ -147,6 +157,20 @@ impl Bot {
         }
     }
 
+    /// What history did, and a planted defect does, before anything of `updates` is looked at.
+    async fn confirm_unread(&self, bot_id: i64, updates: &[Update]) {
+        let Some(last) = updates.iter().map(|update| update.update_id).max() else { return };
+        match self.confirmation {
+            TelegramConfirmation::AfterDurable => {}
+            TelegramConfirmation::BeforeProcessing => {
+                if let Err(error) = self.api.confirm(last + 1).await {
+                    self.presence.is_in_trouble(&error.to_string());
+                }
+            }
+            TelegramConfirmation::OffsetFirst => self.keep(bot_id, last).await,
+        }
+    }
+
     /// Takes updates in their order: the last of those that were taken, and whether all were.
     fn take(&self, gateway: &Rc<Gateway>, mut updates: Vec<Update>) -> (Option<i64>, bool) {
         updates.sort_by_key(|update| update.update_id);
@@ -173,6 +197,7 @@ impl Bot {
             account: self.presence.account().clone(),
             chat: message.chat.id.to_string(),
             message: Some(message.message_id.to_string()),
+            written_at: None,
         };
         Some(Arrival { id: update.update_id.to_string(), chat, text: message.text })
     }
