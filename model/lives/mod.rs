@@ -25,6 +25,7 @@ mod conflict;
 mod cron;
 mod disk;
 mod endings;
+mod feishu;
 mod generations;
 mod locks;
 mod platform;

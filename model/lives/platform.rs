@@ -8,15 +8,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::House;
 use crate::env::Stream;
 
 const TELEGRAM_PORT: u16 = 8_081;
+const FEISHU_PORT: u16 = 8_082;
+const EVENTS_PORT: u16 = 8_083;
 /// The chat that the tests write in.
 pub(super) const CHAT: i64 = 42;
 
@@ -202,6 +206,259 @@ impl Telegram {
         match taking {
             Some(Taking::AndSilence) => None,
             _ => Some((200, ok(json!({"message_id": 5_000 + sent.len()})))),
+        }
+    }
+}
+
+/// An open platform with one app and its event connections.
+#[derive(Clone)]
+pub(super) struct Feishu(Rc<FeishuState>);
+
+struct FeishuState {
+    next: Cell<u64>,
+    clock: crate::env::Env,
+    /// What was not acknowledged, oldest first: event id and frame.
+    events: RefCell<Vec<(String, Value)>>,
+    acknowledged: Cell<usize>,
+    sent: RefCell<Vec<(String, String)>>,
+    next_sends: RefCell<VecDeque<Taking>>,
+    tokens: Cell<usize>,
+    token_lifetime: Cell<u64>,
+    /// How to push to those who listen, newest last.
+    listeners: RefCell<Vec<mpsc::UnboundedSender<Value>>>,
+    /// How many connections ended with a close frame.
+    closed_well: Cell<usize>,
+    /// Acknowledgements are not heard.
+    is_deaf: Cell<bool>,
+}
+
+impl Feishu {
+    /// Runs beside `house`, whose configuration has the app from now on.
+    pub(super) fn beside(house: &House) -> Self {
+        house.add_to_config(
+            "channels",
+            json!({"feishu": {"accounts": {"main": {
+                "appId": "cli_1", "appSecret": "secret", "domain": format!("http://platforms:{FEISHU_PORT}"),
+            }}}}),
+        );
+        let platform = Self(Rc::new(FeishuState {
+            next: Cell::new(1),
+            clock: house.outside.env.clone(),
+            events: RefCell::default(),
+            acknowledged: Cell::new(0),
+            sent: RefCell::default(),
+            next_sends: RefCell::default(),
+            tokens: Cell::new(0),
+            token_lifetime: Cell::new(7_200),
+            listeners: RefCell::default(),
+            closed_well: Cell::new(0),
+            is_deaf: Cell::new(false),
+        }));
+        for port in [FEISHU_PORT, EVENTS_PORT] {
+            let (env, serving) = (house.outside.env.clone(), platform.clone());
+            drop(house.outside.env.spawn("feishu", async move {
+                let mut listener = env.net().listen(port).await.expect("the port is free");
+                loop {
+                    let stream = listener.accept().await.expect("a connection");
+                    match port {
+                        EVENTS_PORT => drop(env.spawn("feishu events", serving.clone().push_events(stream))),
+                        _ => drop(env.spawn("feishu request", serving.clone().serve(stream))),
+                    }
+                }
+            }));
+        }
+        platform
+    }
+
+    /// A user writes; the key of its message.
+    pub(super) fn write(&self, text: &str) -> String {
+        self.write_at(text, self.0.clock.wall_clock().epoch_ms())
+    }
+
+    /// A user wrote at that time.
+    pub(super) fn write_at(&self, text: &str, at: u64) -> String {
+        self.happens("im.message.receive_v1", self.message("text", json!({"text": text}), at))
+    }
+
+    /// A message of any kind.
+    pub(super) fn message(&self, kind: &str, content: Value, at: u64) -> Value {
+        let id = format!("om_{}", self.0.next.get());
+        json!({
+            "sender": {"sender_id": {"open_id": "ou_1"}},
+            "message": {
+                "message_id": id, "chat_id": "oc_1", "chat_type": "p2p", "create_time": at.to_string(),
+                "message_type": kind, "content": content.to_string(),
+            },
+        })
+    }
+
+    /// An event of any kind; the key of the message in it.
+    pub(super) fn happens(&self, kind: &str, event: Value) -> String {
+        let id = format!("ev_{}", self.0.next.replace(self.0.next.get() + 1));
+        let key = format!("feishu:main:{}", event["message"]["message_id"].as_str().unwrap_or_default());
+        let headers = json!({"event_id": id, "event_type": kind, "create_time": "1"});
+        let frame = json!({"type": "event", "headers": headers, "event": event});
+        self.0.events.borrow_mut().push((id, frame.clone()));
+        self.push(&frame);
+        key
+    }
+
+    /// To one of those who listen: the oldest connection that is there.
+    fn push(&self, frame: &Value) {
+        let mut listeners = self.0.listeners.borrow_mut();
+        listeners.retain(|listener| !listener.is_closed());
+        if let Some(listener) = listeners.first() {
+            let _ = listener.send(frame.clone());
+        }
+    }
+
+    /// What was not acknowledged is pushed again; `renamed`: as other events and messages.
+    pub(super) fn push_again(&self, renamed: bool) {
+        let mut events = self.0.events.borrow_mut();
+        if renamed {
+            for (id, frame) in events.iter_mut() {
+                let number = self.0.next.replace(self.0.next.get() + 1);
+                *id = format!("ev_{number}");
+                frame["headers"]["event_id"] = json!(*id);
+                frame["event"]["message"]["message_id"] = json!(format!("om_{number}"));
+            }
+        }
+        let frames: Vec<Value> = events.iter().map(|(_, frame)| frame.clone()).collect();
+        drop(events);
+        frames.iter().for_each(|frame| self.push(frame));
+    }
+
+    pub(super) fn next_send(&self, taking: Taking) {
+        self.0.next_sends.borrow_mut().push_back(taking);
+    }
+
+    pub(super) fn set_token_lifetime(&self, seconds: u64) {
+        self.0.token_lifetime.set(seconds);
+    }
+
+    /// From now on acknowledgements are lost, or are not.
+    pub(super) fn set_deaf(&self, is_deaf: bool) {
+        self.0.is_deaf.set(is_deaf);
+    }
+
+    /// How many tokens were given.
+    pub(super) fn tokens(&self) -> usize {
+        self.0.tokens.get()
+    }
+
+    /// What it took, under which name.
+    pub(super) fn sent(&self) -> Vec<String> {
+        self.0.sent.borrow().iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Waits until it took so many texts; all of them.
+    pub(super) async fn sent_so_many(&self, count: usize) -> Vec<String> {
+        while self.sent().len() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.sent()
+    }
+
+    /// How many events were not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.0.events.borrow().len()
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        self.0.listeners.borrow().iter().filter(|listener| !listener.is_closed()).count()
+    }
+
+    pub(super) fn closed_well(&self) -> usize {
+        self.0.closed_well.get()
+    }
+
+    /// Ends every event connection without a word.
+    pub(super) fn cut(&self) {
+        self.0.listeners.borrow_mut().clear();
+    }
+
+    async fn serve(self, mut stream: Stream) {
+        let (path, asked) = request(&mut stream).await;
+        let answer = match path.as_str() {
+            "/open-apis/auth/v3/tenant_access_token/internal" => {
+                self.0.tokens.set(self.0.tokens.get() + 1);
+                let (token, expire) = (format!("t-{}", self.0.tokens.get()), self.0.token_lifetime.get());
+                Some((200, json!({"code": 0, "msg": "ok", "tenant_access_token": token, "expire": expire})))
+            }
+            "/callback/ws/endpoint" => {
+                let url = format!("ws://platforms:{EVENTS_PORT}/ws?device_id=1&service_id=2");
+                let config = json!({"PingInterval": 120, "ReconnectInterval": 5});
+                Some((200, json!({"code": 0, "data": {"URL": url, "ClientConfig": config}})))
+            }
+            "/open-apis/im/v1/messages?receive_id_type=chat_id" => self.take(&asked),
+            _ => Some((404, json!({"code": 404, "msg": "not found"}))),
+        };
+        if let Some((status, answer)) = answer {
+            respond(&mut stream, status, &answer).await;
+        }
+    }
+
+    fn take(&self, asked: &Value) -> Option<(u16, Value)> {
+        let taking = self.0.next_sends.borrow_mut().pop_front();
+        if let Some(Taking::Says(status, answer)) = taking {
+            return Some((status, answer));
+        }
+        let content: Value = serde_json::from_str(asked["content"].as_str().expect("a content")).expect("JSON");
+        let (uuid, text) = (asked["uuid"].as_str().expect("a uuid"), content["text"].as_str().expect("a text"));
+        assert!(uuid.len() <= 50 && asked["receive_id"] == "oc_1", "{asked}");
+        let mut sent = self.0.sent.borrow_mut();
+        if sent.iter().all(|(known, _)| known != uuid) {
+            sent.push((uuid.to_string(), text.to_string()));
+        }
+        match taking {
+            Some(Taking::AndSilence) => None,
+            _ => Some((200, json!({"code": 0, "data": {"message_id": format!("om_sent_{}", sent.len())}}))),
+        }
+    }
+
+    async fn push_events(self, stream: Stream) {
+        let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+        let (sender, mut frames) = mpsc::unbounded_channel();
+        for (_, frame) in self.0.events.borrow().iter() {
+            let _ = sender.send(frame.clone());
+        }
+        self.0.listeners.borrow_mut().push(sender);
+        loop {
+            tokio::select! {
+                biased;
+                heard = socket.next() => match heard {
+                    Some(Ok(Message::Text(text))) => {
+                        let said: Value = serde_json::from_str(&text).expect("JSON");
+                        match said["type"].as_str() {
+                            Some("ack") if !self.0.is_deaf.get() => {
+                                let mut events = self.0.events.borrow_mut();
+                                events.retain(|(id, _)| said["event_id"] != id.as_str());
+                                self.0.acknowledged.set(self.0.acknowledged.get() + 1);
+                            }
+                            Some("ping") => {
+                                let pong = json!({"type": "pong"}).to_string();
+                                let _ = socket.send(Message::text(pong)).await;
+                            }
+                            _ => {}
+                        }
+                    }
+                    Some(Ok(Message::Close(_))) => {
+                        self.0.closed_well.set(self.0.closed_well.get() + 1);
+                        // The answer goes out with the next look.
+                        let _ = socket.next().await;
+                        return;
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
+                },
+                frame = frames.recv() => match frame {
+                    Some(frame) => {
+                        let _ = socket.send(Message::text(frame.to_string())).await;
+                    }
+                    None => return,
+                },
+            }
         }
     }
 }

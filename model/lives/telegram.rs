@@ -213,13 +213,20 @@ fn an_offset_of_another_bot_is_not_used() {
         for text in ["three", "four", "five"] {
             telegram.write(text);
         }
-        house.live().await;
+        let mut life = house.live().await;
         let sent = telegram.sent_so_many(5).await;
         assert_eq!(sent[2..], ["re: three", "re: four", "re: five"]);
-        for broken in ["", "{}", "{\"version\":1,\"lastUpdateId\":9999,\"botId\":8,\"at\":0}"] {
-            house.world.put("/state/telegram/update-offset-main.json", broken);
-            let life = house.launch();
+        // Nor one that cannot be read, is of another form, or of a time from which numbers are not counted on.
+        let too_high = |version: u32, at: u64| {
+            json!({"version": version, "lastUpdateId": 9_999, "botId": 8, "at": at}).to_string()
+        };
+        let files = ["".to_string(), "{}".to_string(), too_high(1, 1_772_000_000_000), too_high(2, 0)];
+        for (number, file) in files.iter().enumerate() {
             life.killed().await;
+            house.world.put("/state/telegram/update-offset-main.json", file);
+            life = house.live().await;
+            telegram.write("six");
+            telegram.sent_so_many(6 + number).await;
         }
     });
 }
