@@ -37,7 +37,8 @@ impl Arrival {
     pub(super) fn take_within(self, gateway: &Rc<Gateway>, memory: Duration) -> Result<(), NotTaken> {
         let message = self.message();
         let age = self.chat.written_at.map(|at| gateway.env.wall_clock().since(WallTime::from_epoch_ms(at)));
-        if age.is_none_or(|age| age < memory) || gateway.inbox.knows(&message) != Known::No {
+        let is_fresh = age.is_none_or(|age| age < memory);
+        if is_fresh || unfit(self.text.as_deref()).is_some() || gateway.inbox.knows(&message) != Known::No {
             return self.take(gateway);
         }
         let quoted = quoted(&message.text);

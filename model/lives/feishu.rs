@@ -1,6 +1,6 @@
 //! Lives with an app: what its users hear, what is acknowledged to the platform, and what a crash leaves of both.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -267,60 +267,54 @@ fn no_connection_outlives_its_generation() {
     }
 }
 
-/// A life that ends right after it met a message, at every change of the disk: how often the message was lost, and how
-/// often it was answered twice, when the platform pushes it again.
-fn fates(policies: &Policies) -> (usize, usize) {
-    let (lost, twice) = (Cell::new(0), Cell::new(0));
-    for changes in 0..40 {
-        run(async {
-            let house = House::with_policies(policies.clone());
-            let feishu = Feishu::beside(&house);
-            let life = house.live().await;
-            sleep(Duration::from_secs(1)).await;
-            feishu.set_deaf(changes % 2 == 1);
-            house.world.crash_after(changes);
-            feishu.write("hello");
-            sleep(Duration::from_secs(5)).await;
-            house.world.spare();
-            life.killed().await;
-            feishu.push_again(true);
-            feishu.set_deaf(false);
-            house.live().await;
-            sleep(Duration::from_secs(90)).await;
-            lost.set(lost.get() + usize::from(feishu.sent().is_empty()));
-            twice.set(twice.get() + usize::from(feishu.sent().len() > 1));
-        });
-    }
-    (lost.get(), twice.get())
-}
-
-/// What is acknowledged first is lost (as what is recorded first, when the id is the same); what is known by its id only
-/// is answered again under another one.
-#[test]
-fn history_lost_and_repeated() {
-    assert_eq!(fates(&Policies::default()), (0, 0));
-    let (lost, _) = fates(&profile("planted:feishu-acknowledges-first").expect("exists"));
-    assert!(lost > 0);
-    let (_, twice) = fates(&profile("planted:feishu-forgets-ids").expect("exists"));
-    assert!(twice > 0);
-}
-
-#[test]
-fn history_recorded_the_id_before_the_work() {
-    let house = House::with_policies(profile("planted:feishu-records-ids-first").expect("exists"));
-    run(async {
+/// Kills a life in the middle of taking a message; what the platform took after the next one, when it pushes again what
+/// was not acknowledged, under another name or the same.
+fn after_a_crash_in_taking(profile_name: &str, renamed: bool) -> Vec<String> {
+    let policies = profile(profile_name).expect("exists");
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let all = sent.clone();
+    run(async move {
+        let house = House::with_policies(policies);
         let feishu = Feishu::beside(&house);
         let life = house.live().await;
         sleep(Duration::from_secs(1)).await;
-        house.world.crash_after(3);
         feishu.write("hello");
-        sleep(Duration::from_secs(5)).await;
-        assert!(house.world.text("/state/feishu/dedup/main.json").contains("om_1"));
-        assert!(!house.world.text("/state/inbox.jsonl").contains("om_1"));
-        house.world.spare();
+        sleep(Duration::from_millis(20)).await;
         life.killed().await;
+        if renamed {
+            feishu.push_again(true);
+        }
         house.live().await;
         sleep(Duration::from_secs(90)).await;
-        assert_eq!((feishu.sent().len(), feishu.unacknowledged()), (0, 0));
+        all.replace(feishu.sent());
     });
+    sent.take()
+}
+
+#[test]
+fn history_lost_what_it_had_acknowledged_or_recorded_first() {
+    for renamed in [false, true] {
+        // It was told before its run began, or answered.
+        assert_eq!(after_a_crash_in_taking("hardened", renamed).len(), 1);
+        assert_eq!(after_a_crash_in_taking("planted:feishu-acknowledges-first", renamed), [""; 0]);
+    }
+    assert_eq!(after_a_crash_in_taking("planted:feishu-records-ids-first", false), [""; 0]);
+    assert_eq!(after_a_crash_in_taking("planted:feishu-records-ids-first", true), ["re: hello"]);
+}
+
+#[test]
+fn history_answered_again_what_came_under_another_name() {
+    for (name, answers) in [("hardened", 1), ("planted:feishu-forgets-ids", 2)] {
+        run(async move {
+            let house = House::with_policies(profile(name).expect("exists"));
+            let feishu = Feishu::beside(&house);
+            feishu.set_deaf(true);
+            house.live().await;
+            feishu.write("hello");
+            feishu.sent_so_many(1).await;
+            feishu.push_again(true);
+            sleep(Duration::from_secs(5)).await;
+            assert_eq!(feishu.sent().len(), answers, "{name}");
+        });
+    }
 }

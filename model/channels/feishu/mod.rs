@@ -15,7 +15,7 @@ use self::api::Api;
 use self::connection::Connection;
 use self::event::{Frame, Headers};
 use self::recorded::RecordedIds;
-use super::arrival::NotTaken;
+use super::arrival::{Arrival, NotTaken};
 use super::backoff::Backoff;
 use super::presence::Presence;
 use super::{Account, Channel, Delivery, Platform, SendError, Sent};
@@ -32,6 +32,9 @@ mod recorded;
 
 /// How long a message is remembered that is over; see the inbox.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// History looked the sender up over HTTP before it queued a message. How long that took is an assumption.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// One app.
 pub(super) struct Feishu(Rc<App>);
@@ -177,26 +180,32 @@ impl App {
         if at_receipt {
             connection.say(event::acknowledgement(headers)).await?;
         }
-        match self.take(gateway, headers, event) {
+        let taken = match event::arrival(self.presence.account(), headers, event) {
+            Some(arrival) => self.take(gateway, arrival).await,
+            None => {
+                tracing::debug!(name: "feishu.event-skipped", event = headers.event_id, "it is no message");
+                Ok(())
+            }
+        };
+        match taken {
             Ok(()) if !at_receipt => connection.say(event::acknowledgement(headers)).await,
             Ok(()) | Err(NotTaken) => Ok(()),
         }
     }
 
-    fn take(&self, gateway: &Rc<Gateway>, headers: &Headers, event: Value) -> Result<(), NotTaken> {
-        let Some(mut arrival) = event::arrival(self.presence.account(), headers, event) else {
-            tracing::debug!(name: "feishu.event-skipped", event = headers.event_id, "it is no message");
+    async fn take(&self, gateway: &Rc<Gateway>, mut arrival: Arrival) -> Result<(), NotTaken> {
+        if let Some(recorded) = &self.recorded
+            && !recorded.is_new(&arrival.id)
+        {
             return Ok(());
-        };
+        }
+        if self.recorded.is_some() || self.acknowledgement == FeishuAcknowledgement::AtReceipt {
+            sleep(LOOK_UP).await;
+        }
         match self.memory {
             FeishuMemory::WithTheMessage => arrival.take_within(gateway, REMEMBERED),
             FeishuMemory::IdRecordedFirst | FeishuMemory::IdsInMemory => {
                 arrival.chat.written_at = None;
-                if let Some(recorded) = &self.recorded
-                    && !recorded.is_new(&arrival.id)
-                {
-                    return Ok(());
-                }
                 arrival.take(gateway)
             }
         }
