@@ -415,7 +415,7 @@ impl Gateway {
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
             outbox: Outbox::open(env.clone(), files.clone(), state_dir, !config.channels.is_empty())?,
             couriers: Couriers::default(),
-            channels: Channels::default(),
+            channels: Channels::open(env, files, config, policies)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
             lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),

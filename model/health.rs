@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::channels::Channel;
 use crate::cron::Cron;
 use crate::env::Task;
 use crate::gateway::Gateway;
@@ -102,7 +103,18 @@ impl Gateway {
             "cron": self.cron.as_ref().map(Cron::health),
             "work": {"runs": self.lanes.depth(), "openMessages": self.inbox.open_count()},
             "locks": locks,
+            "channels": self.channels_health(),
             "store": {"state": store},
         })
+    }
+
+    /// Each account: whether its platform answers, and how many texts it is owed.
+    fn channels_health(&self) -> Vec<Value> {
+        let health = |channel: &dyn Channel| {
+            let mut health = channel.health();
+            health["owed"] = json!(self.outbox.pending(channel.account(), None).len());
+            health
+        };
+        self.channels.iter().map(health).collect()
     }
 }

@@ -69,7 +69,7 @@ impl Connections {
 }
 
 /// One connection.
-pub(super) struct Link {
+pub(crate) struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
     /// Boxed, since every turn's task would have room for it.
     connection: Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>,
@@ -85,12 +85,17 @@ impl Link {
             Ok(connected) => connected.map_err(unreachable)?,
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
+        Ok(Self::over(stream).await?)
+    }
+
+    /// Speaks HTTP over a stream.
+    pub(crate) async fn over(stream: Stream) -> Result<Self, hyper::Error> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         Ok(Self { sender, connection: Box::new(connection), has_ended: false })
     }
 
     /// Sends a request and waits for the head of the response.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, hyper::Error> {
@@ -99,7 +104,7 @@ impl Link {
     }
 
     /// Does `work` while the connection moves its bytes.
-    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         if self.has_ended {
             return work.await;

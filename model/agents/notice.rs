@@ -224,7 +224,8 @@ fn wait_words(text: &str, why: &str) -> String {
     format!("Your message {quoted} waits: {why}. It is kept and will be tried again; do not send it again.")
 }
 
-fn quoted(text: &str) -> String {
+/// The beginning of a text, as somebody is reminded of it.
+pub(crate) fn quoted(text: &str) -> String {
     let beginning: String = text.chars().take(QUOTED_CHARS).collect();
     let ellipsis = if beginning.len() < text.len() { "..." } else { "" };
     format!("\"{beginning}{ellipsis}\"")

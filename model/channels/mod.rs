@@ -11,9 +11,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::env::LocalBoxFuture;
+use self::feishu::Feishu;
+use self::telegram::Telegram;
+use crate::config::Config;
+use crate::env::{Env, LocalBoxFuture};
+use crate::policy::Policies;
+use crate::sessions::{StateError, StateFiles};
 
+mod arrival;
+mod backoff;
+mod feishu;
+mod http;
+mod presence;
+mod telegram;
 pub(crate) mod webchat;
 
 /// Where a message came from, which is where what becomes of it goes. Captured when the message is accepted, and kept
@@ -44,6 +56,9 @@ pub(crate) struct Chat {
     /// The platform's name of the message that is answered, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+    /// When that was written, in milliseconds since the epoch, where its platform may give it again under another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) written_at: Option<u64>,
 }
 
 /// An account of ours on a platform.
@@ -133,6 +148,9 @@ pub(crate) trait Channel {
 
     /// Sends one text, once. Dropping the future leaves it unknown whether it was sent.
     fn send<'a>(&'a self, delivery: &'a Delivery) -> LocalBoxFuture<'a, Result<Sent, SendError>>;
+
+    /// Its name, whether its platform answers, and what was wrong last, as an answer to `health`.
+    fn health(&self) -> Value;
 }
 
 /// Every account of the configuration.
@@ -140,12 +158,34 @@ pub(crate) trait Channel {
 pub(crate) struct Channels(BTreeMap<Account, Rc<dyn Channel>>);
 
 impl Channels {
-    pub(crate) fn new(channels: impl IntoIterator<Item = Rc<dyn Channel>>) -> Self {
+    /// The accounts of a configuration.
+    pub(crate) fn open(
+        env: &Env,
+        files: &StateFiles,
+        config: &Config,
+        policies: &Policies,
+    ) -> Result<Self, StateError> {
+        let mut channels: Vec<Rc<dyn Channel>> = Vec::new();
+        let state_dir = &config.gateway.state_dir;
+        for (name, account) in &config.channels.telegram.accounts {
+            channels.push(Rc::new(Telegram::new(env, files, state_dir, name, account, policies)?));
+        }
+        for (name, account) in &config.channels.feishu.accounts {
+            channels.push(Rc::new(Feishu::new(env, files, state_dir, name, account, policies)?));
+        }
+        Ok(Self::new(channels))
+    }
+
+    fn new(channels: impl IntoIterator<Item = Rc<dyn Channel>>) -> Self {
         Self(channels.into_iter().map(|channel| (channel.account().clone(), channel)).collect())
     }
 
     pub(crate) fn find(&self, account: &Account) -> Option<Rc<dyn Channel>> {
         self.0.get(account).cloned()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn Channel> {
+        self.0.values().map(|channel| &**channel)
     }
 
     pub(crate) fn accounts(&self) -> Vec<Account> {

@@ -66,6 +66,8 @@ struct Inner {
     left_behind: RefCell<Vec<Detached>>,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
+    /// How many more changes of the disk come before the process that makes the last of them is dead.
+    changes_left: Cell<Option<usize>>,
     /// What an unseen hand writes into which file after which operation on it.
     replacement: RefCell<Option<(FsOp, &'static str, Vec<u8>)>>,
 }
@@ -263,6 +265,17 @@ impl World {
         self.0.stop_sign.set(Some((op, file)));
     }
 
+    /// The process that makes the disk's next change but `changes` is dead right after it: nothing it still tries reaches
+    /// the world, and it waits to be buried.
+    pub(crate) fn crash_after(&self, changes: usize) {
+        self.0.changes_left.set(Some(changes));
+    }
+
+    /// Nobody dies any more.
+    pub(crate) fn spare(&self) {
+        self.0.changes_left.set(None);
+    }
+
     /// Right after the next `op` on a file called `file` that file has another text.
     pub(crate) fn replace_after(&self, op: FsOp, file: &'static str, text: &str) {
         self.0.replacement.replace(Some((op, file, text.into())));
@@ -387,6 +400,14 @@ impl Doors {
         }
         let done = operation();
         self.world.replace_if_due(op, path);
+        if !matches!(op, FsOp::Read | FsOp::Stat | FsOp::List) {
+            let left = self.world.0.changes_left.take();
+            if left == Some(0) {
+                self.state.is_dead.set(true);
+                self.state.is_frozen.set(true);
+            }
+            self.world.0.changes_left.set(left.and_then(|left| left.checked_sub(1)));
+        }
         done
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 use crate::agents::notice::{NoticeCause, TurnError, tell};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Stage};
+use crate::messages::stop;
 use crate::policy::Recovery;
 use crate::sessions::{Outcome, StateError};
 
@@ -43,6 +44,10 @@ fn verdict(policy: Recovery, stage: Stage, recorded: Option<&Outcome>) -> Verdic
 pub(crate) async fn recover(gateway: &Rc<Gateway>) {
     let policy = gateway.policies.recovery;
     let (mut resumed, mut told) = (0, 0);
+    if policy != Recovery::Skip {
+        // What was stopped is not resumed, however far the stop came.
+        stop::recover(gateway);
+    }
     for (message, stage) in gateway.inbox.in_order() {
         let recorded = match recorded(gateway, &message, stage) {
             Ok(recorded) => recorded,

@@ -25,13 +25,16 @@ mod conflict;
 mod cron;
 mod disk;
 mod endings;
+mod feishu;
 mod generations;
 mod locks;
+mod platform;
 mod restart;
 mod restart_command;
 mod rude;
 mod second_signals;
 mod store;
+mod telegram;
 mod waiting;
 mod wire;
 
@@ -102,6 +105,13 @@ impl House {
     /// From the next life on.
     fn set_max_buffered(&self, bytes: u64) {
         configure(&self.world, json!({"maxBufferedBytes": bytes}));
+    }
+
+    /// From the next life on.
+    fn add_to_config(&self, key: &str, value: Value) {
+        let mut config: Value = serde_json::from_str(&self.world.text("/config.json")).expect("JSON");
+        config[key] = value;
+        self.world.put("/config.json", &config.to_string());
     }
 
     /// Starts a life without waiting for anything.

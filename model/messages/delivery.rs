@@ -66,12 +66,18 @@ pub(crate) fn owe(
     kind: Kind,
     text: &str,
 ) -> Result<(), StateError> {
+    owe_as(gateway, message, format!("{}:{}", message.run_id, kind.name()), text)
+}
+
+/// As [`owe`], under a name that is said.
+pub(crate) fn owe_as(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    id: String,
+    text: &str,
+) -> Result<(), StateError> {
     let Route::Platform(chat) = &message.route else { return Ok(()) };
-    let delivery = Delivery {
-        id: format!("{}:{}", message.run_id, kind.name()),
-        chat: chat.clone(),
-        text: text.to_string(),
-    };
+    let delivery = Delivery { id, chat: chat.clone(), text: text.to_string() };
     let about = About { run_id: message.run_id.clone(), session_key: message.session_key.clone() };
     gateway.outbox.queue(delivery, about)?;
     send_soon(gateway, chat);
@@ -255,7 +261,7 @@ mod tests {
 
     fn check(progress: Progress, recognised: bool, policy: DeliveryRepeats, id: &str, has_a_word: bool) {
         let account = Account { platform: Platform::Telegram, name: "main".into() };
-        let chat = Chat { account, chat: "5".into(), message: None };
+        let chat = Chat { account, chat: "5".into(), message: None, written_at: None };
         let delivery = Delivery { id: "r:outcome".into(), chat, text: "hi".into() };
         let sent = worded(&delivery, progress, recognised, policy);
         assert_eq!((sent.id.as_str(), sent.text != "hi"), (id, has_a_word), "{progress:?} {policy:?}");

@@ -7,13 +7,13 @@
 //! restarts. A settlement that the disk refuses is owed: it holds in memory and is written as soon as that works.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channels::Route;
+use crate::channels::{Chat, Route};
 use crate::env::{Env, WallTime};
 use crate::policy::Acknowledgement;
 use crate::sessions::{Outcome, StateError, StateFiles, json_line};
@@ -98,6 +98,8 @@ struct Entry {
     text: Option<String>,
     route: Route,
     fingerprint: u64,
+    /// By what it is known when its platform gives it again under another name.
+    likeness: Option<u64>,
     stage: Stage,
     at: WallTime,
     order: u64,
@@ -142,6 +144,8 @@ enum Record {
         run_id: String,
         session_key: String,
         fingerprint: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        likeness: Option<u64>,
         at: u64,
         how: Settlement,
     },
@@ -158,6 +162,8 @@ pub(crate) struct Inbox {
     journal_lines: Cell<usize>,
     /// Settlements that the disk has refused so far, in their order.
     owed: RefCell<Vec<Record>>,
+    /// Messages that are over in memory only.
+    presumed: RefCell<BTreeSet<String>>,
 }
 
 impl Inbox {
@@ -180,6 +186,7 @@ impl Inbox {
             next_order: Cell::new(next_order),
             journal_lines: Cell::new(journal_lines),
             owed: RefCell::default(),
+            presumed: RefCell::default(),
         };
         forget_old(&mut inbox.entries.borrow_mut(), inbox.env.wall_clock());
         Ok(inbox)
@@ -194,6 +201,7 @@ impl Inbox {
             text: Some(text.clone()),
             route: route.clone(),
             fingerprint: fingerprint(&text),
+            likeness: likeness(&route, &text),
             stage: Stage::Accepted,
             at,
             order: self.next_order.get(),
@@ -216,6 +224,7 @@ impl Inbox {
     /// Records that the message is over. On an error it is over all the same, and the record is owed.
     pub(crate) fn settle(&self, run_id: &str, how: Settlement) -> Result<(), StateError> {
         self.set_stage(run_id, Stage::Settled(how));
+        self.presumed.borrow_mut().remove(run_id);
         if let Some(entry) = self.entries.borrow_mut().get_mut(run_id) {
             entry.text = None;
         }
@@ -236,6 +245,23 @@ impl Inbox {
         self.set_stage(run_id, Stage::Accepted);
     }
 
+    /// Takes a message for over, in memory only: the record of it comes later, or a next life finds it open.
+    pub(crate) fn presume_over(&self, run_id: &str, how: Settlement) {
+        self.presumed.borrow_mut().insert(run_id.to_string());
+        self.set_stage(run_id, Stage::Settled(how));
+    }
+
+    /// The open messages of a message's conversation that were accepted before it, in that order.
+    pub(crate) fn open_before(&self, message: &Accepted) -> Vec<Accepted> {
+        let entries = self.entries.borrow();
+        let Some(limit) = entries.get(&message.run_id).map(|entry| entry.order) else { return Vec::new() };
+        let is_it = |entry: &Entry| {
+            entry.session_key == message.session_key && entry.order < limit && !entry.is_settled()
+        };
+        let open = in_order(&entries).into_iter().filter(|(_, entry)| is_it(entry));
+        open.filter_map(|(run_id, entry)| entry.message(run_id)).collect()
+    }
+
     /// Drops the texts of what earlier lives settled. Recovery is the last to read them.
     pub(crate) fn forget_settled_texts(&self) {
         let mut entries = self.entries.borrow_mut();
@@ -244,8 +270,12 @@ impl Inbox {
 
     /// What is known of a message that comes in.
     pub(crate) fn knows(&self, message: &Accepted) -> Known {
-        match self.entries.borrow().get(&message.run_id) {
-            None => Known::No,
+        let entries = self.entries.borrow();
+        match entries.get(&message.run_id) {
+            None => message
+                .likeness()
+                .and_then(|alike| entries.values().find(|entry| entry.likeness == Some(alike)))
+                .map_or(Known::No, |entry| Known::AsThis(entry.stage)),
             Some(entry)
                 if entry.session_key == message.session_key
                     && entry.fingerprint == fingerprint(&message.text) =>
@@ -332,7 +362,8 @@ impl Inbox {
     /// Rewrites a journal of which most says nothing any more. It is as good as before when that fails.
     fn compact_if_worth_it(&self) {
         let lines = self.journal_lines.get();
-        if lines < COMPACT_FROM_LINES || lines < 2 * self.entries.borrow().len() {
+        let is_worth_it = lines >= COMPACT_FROM_LINES && lines >= 2 * self.entries.borrow().len();
+        if !is_worth_it || !self.presumed.borrow().is_empty() {
             return;
         }
         let mut entries = self.entries.borrow_mut();
@@ -357,8 +388,8 @@ impl Inbox {
 fn digest((run_id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
     let (run_id, session_key, at) = (run_id.clone(), entry.session_key.clone(), entry.at.epoch_ms());
     if let Stage::Settled(how) = entry.stage {
-        let fingerprint = entry.fingerprint;
-        return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, at, how })];
+        let (fingerprint, likeness) = (entry.fingerprint, entry.likeness);
+        return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, likeness, at, how })];
     }
     let text = entry.text.clone().unwrap_or_default();
     let (accepted_id, route) = (run_id.clone(), entry.route.clone());
@@ -399,6 +430,7 @@ fn replay(records: Vec<Record>) -> Entries {
             Record::Accepted { run_id, session_key, text, at, route } => {
                 let entry = Entry {
                     session_key,
+                    likeness: likeness(&route, &text),
                     route,
                     fingerprint: fingerprint(&text),
                     text: Some(text),
@@ -413,10 +445,11 @@ fn replay(records: Vec<Record>) -> Entries {
             }
             Record::Started { run_id } => advance(&mut entries, &run_id, Stage::Started),
             Record::Settled { run_id, how } => advance(&mut entries, &run_id, Stage::Settled(how)),
-            Record::Tombstone { run_id, session_key, fingerprint, at, how } => {
+            Record::Tombstone { run_id, session_key, fingerprint, likeness, at, how } => {
                 let (at, stage) = (WallTime::from_epoch_ms(at), Stage::Settled(how));
                 let (text, route) = (None, Route::default());
-                entries.insert(run_id, Entry { session_key, text, route, fingerprint, stage, at, order });
+                let entry = Entry { session_key, text, route, fingerprint, likeness, stage, at, order };
+                entries.insert(run_id, entry);
             }
         }
     }
@@ -429,8 +462,22 @@ fn advance(entries: &mut Entries, run_id: &str, stage: Stage) {
     }
 }
 
+impl Accepted {
+    /// What a message of a platform has in common with itself under another name (openclaw/openclaw#41195): the chat,
+    /// the time at which it was written, and the text. `None` where a platform gives every message one name for ever.
+    pub(crate) fn likeness(&self) -> Option<u64> {
+        likeness(&self.route, &self.text)
+    }
+}
+
+fn likeness(route: &Route, text: &str) -> Option<u64> {
+    let Route::Platform(chat) = route else { return None };
+    let Chat { account, chat, written_at, .. } = chat;
+    Some(fingerprint(&format!("{account} {chat} {} {text}", (*written_at)?)))
+}
+
 /// Tells texts apart (FNV-1a). Stable for ever, since it stands in the journal.
-fn fingerprint(text: &str) -> u64 {
+pub(crate) fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -516,6 +563,7 @@ mod tests {
                 run_id: format!("t{number}"),
                 session_key: "s".into(),
                 fingerprint: 0,
+                likeness: None,
                 at: number as u64,
                 how: Settlement::Answered,
             });

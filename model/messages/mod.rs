@@ -6,5 +6,6 @@ pub(crate) mod inbox;
 pub(crate) mod lanes;
 pub(crate) mod outbox;
 mod road;
+pub(crate) mod stop;
 
 pub(crate) use road::{Receipt, SendRefused};

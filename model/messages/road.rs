@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::delivery::{self, Kind};
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
+use super::stop;
 use crate::agents::run;
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
@@ -79,6 +80,10 @@ impl Gateway {
             session = message.session_key,
             "accepted a message"
         );
+        if stop::is_stop(message) {
+            stop::carry_out(self, message);
+            return Ok(Receipt::Started);
+        }
         let lane = match self.policies.lanes {
             policy::Lanes::OnePerConversation => ONLY_LANE,
             policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
@@ -117,6 +122,10 @@ impl Gateway {
     /// Ends a message as its transcript says. Whoever has to be reached on a platform is owed that before the message is
     /// over, so that no crash comes in between.
     pub(crate) fn conclude(self: &Rc<Self>, message: &Accepted, outcome: &Outcome) -> Result<(), StateError> {
+        if let Some(Stage::Settled(_)) = self.inbox.stage_of(&message.run_id) {
+            // Its sender stopped it while its end could not be recorded.
+            return Ok(());
+        }
         let (Outcome::Reply(text) | Outcome::Notice(text)) = outcome;
         delivery::owe(self, message, Kind::Outcome, text)?;
         self.settle(&message.run_id, Settlement::from(outcome));

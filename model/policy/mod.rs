@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod channels;
 mod cron;
 mod delivery;
 mod lifecycle;
@@ -12,6 +13,7 @@ mod profiles;
 mod restart;
 mod state;
 
+pub use channels::*;
 pub use cron::*;
 pub use delivery::*;
 pub use lifecycle::*;
@@ -115,6 +117,14 @@ pub struct Policies {
     pub old_generation: OldGeneration,
     /// What a restart in place does to the lanes' own record of what is at work.
     pub lane_state: LaneState,
+    /// When Telegram's Bot API hears that a message was taken.
+    pub telegram_confirmation: TelegramConfirmation,
+    /// When an event of Feishu is acknowledged.
+    pub feishu_acknowledgement: FeishuAcknowledgement,
+    /// By what a message of Feishu is recognised that comes again.
+    pub feishu_memory: FeishuMemory,
+    /// What becomes of Feishu's connection at an end.
+    pub feishu_close: FeishuClose,
     /// When a text is sent again that a platform did not take.
     pub delivery_retry: DeliveryRetry,
     /// What is known of a text that is sent again.

@@ -57,6 +57,10 @@ fn openclaw_2026_3_2() -> Policies {
         delivery_retry: DeliveryRetry::AtStartOnly,
         delivery_repeats: DeliveryRepeats::Blind,
         delivery_readiness: DeliveryReadiness::Ignored,
+        telegram_confirmation: TelegramConfirmation::BeforeProcessing,
+        feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
+        feishu_memory: FeishuMemory::IdRecordedFirst,
+        feishu_close: FeishuClose::Forgotten,
         cron_interruption: CronInterruption::Forgotten,
         cron_outcome: CronOutcome::Late,
         cron_missed: CronMissed::AllAtOnce,
@@ -106,6 +110,7 @@ fn openclaw_2026_5_3() -> Policies {
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
+        feishu_close: FeishuClose::Joined,
         ..openclaw_2026_3_2()
     }
 }
@@ -259,6 +264,33 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:store-lock-never-swept", || Policies {
         lock_sweep: LockSweep::TranscriptsOnly,
+        ..Policies::default()
+    }),
+    ("planted:telegram-confirms-first", || Policies {
+        telegram_confirmation: TelegramConfirmation::BeforeProcessing,
+        ..Policies::default()
+    }),
+    ("planted:telegram-offset-first", || Policies {
+        telegram_confirmation: TelegramConfirmation::OffsetFirst,
+        ..Policies::default()
+    }),
+    ("planted:feishu-acknowledges-first", || Policies {
+        feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
+        ..Policies::default()
+    }),
+    ("planted:feishu-records-ids-first", || Policies {
+        feishu_memory: FeishuMemory::IdRecordedFirst,
+        ..Policies::default()
+    }),
+    ("planted:feishu-forgets-ids", || Policies {
+        feishu_memory: FeishuMemory::IdsInMemory,
+        ..Policies::default()
+    }),
+    // A generation that ends ends its tasks, so the connection outlives it only where those are left, too.
+    ("planted:feishu-ghost-connection", || Policies {
+        feishu_close: FeishuClose::Forgotten,
+        feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
+        old_generation: OldGeneration::LeftRunning,
         ..Policies::default()
     }),
     ("planted:unreadable-store-is-empty", || Policies {

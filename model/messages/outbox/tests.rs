@@ -10,7 +10,7 @@ fn account() -> Account {
 }
 
 fn text(id: &str) -> (Delivery, About) {
-    let chat = Chat { account: account(), chat: "5".into(), message: Some("7".into()) };
+    let chat = Chat { account: account(), chat: "5".into(), message: Some("7".into()), written_at: None };
     let about = About { run_id: "r".into(), session_key: "s".into() };
     (Delivery { id: id.into(), chat, text: format!("text of {id}") }, about)
 }
