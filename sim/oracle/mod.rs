@@ -22,6 +22,7 @@ mod only_the_stuck_are_ended;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod requests_share_a_restart;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
@@ -87,6 +88,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
+        Box::new(requests_share_a_restart::RequestsShareARestart),
         Box::new(promised_restart_happens::PromisedRestartHappens),
         Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
