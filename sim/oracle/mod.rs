@@ -19,6 +19,7 @@ mod no_silent_drop;
 mod nothing_without_authentication;
 mod one_instance_serves;
 mod only_the_stuck_are_ended;
+mod ordered;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
@@ -65,7 +66,9 @@ impl<'a> Evidence<'a> {
     /// Gathers what oracles look at.
     pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
         let restarts = restarts::restart_requests(events, terms);
-        Self { events, ledger, terms, lives: life::lives(events, terms), restarts }
+        let mut lives = life::lives(events, terms);
+        ordered::add_ordered(&mut lives, &restarts, events);
+        Self { events, ledger, terms, lives, restarts }
     }
 }
 
