@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway::env::{FsOp, Pid, Signal};
 
 use super::{Evidence, Terms};
-use crate::timeline::words::moment;
+use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
 /// One process life of the service.
@@ -55,6 +55,16 @@ impl Cause {
     /// Whether it asks for a restart, for which nobody's stop timeout runs.
     pub(super) fn is_restart(self) -> bool {
         matches!(self, Self::Order | Self::Signal(Signal::User1))
+    }
+
+    /// The beginning of a sentence: how it came to the process called `name`, and when.
+    pub(super) fn words(self, name: &str, at: Duration) -> String {
+        match self {
+            Self::Signal(signal) => format!("{signal} reached {name} at {}", moment(at)),
+            Self::Order => {
+                format!("{} was following an order to restart at {}", capital(name), moment(at))
+            }
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn blow(lives: &[Life], since: Duration) -> Option<String> {
                 Some(followed) => format!("it began again at {}", moment(*followed)),
                 None => life.end_words(),
             };
-            Some(format!("{} reached {} at {}; {then}.", capital(&by.to_string()), life.name(), moment(*at)))
+            Some(format!("{}; {then}.", by.words(&life.name(), *at)))
         }
         (None, Some((at, cause))) => {
             Some(format!("{} ended at {} ({cause}).", capital(&life.name()), moment(at)))

@@ -84,11 +84,9 @@ impl PortIsReleased {
             }
             let message = format!("Gateway pid {pid} found the port {port} taken by {}", holder.name());
             let explanation = format!(
-                "{} reached {} at {}. At {}, {} later, gateway pid {pid} could not bind the port {port}, \
+                "{}. At {}, {} later, gateway pid {pid} could not bind the port {port}, \
                  which {} still held; {}.",
-                capital(&by.to_string()),
-                holder.name(),
-                moment(asked),
+                by.words(&holder.name(), asked),
                 moment(at),
                 span(at.saturating_sub(asked)),
                 holder.name(),
@@ -175,12 +173,7 @@ fn explain(
         Some(until) => format!("It held the port until {}", moment(until)),
         None => "It never gave the port back".to_string(),
     };
-    let mut text = format!(
-        "{} reached {name} at {}; {work}. {release}; {}.",
-        capital(&by.to_string()),
-        moment(asked),
-        life.end_words()
-    );
+    let mut text = format!("{}; {work}. {release}; {}.", by.words(&name, asked), life.end_words());
     if let Some(step) = last_step(run, life, asked, hold.until) {
         text.push(' ');
         text.push_str(&step);

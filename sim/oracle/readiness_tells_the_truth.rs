@@ -82,10 +82,8 @@ impl ReadinessTellsTheTruth {
         }
         let message = format!("{} said ready although it was ending", capital(&life.name()));
         let explanation = format!(
-            "{} reached {} at {}. A probe sent at {}, {} later, was answered with ready at {}.",
-            capital(&by.to_string()),
-            life.name(),
-            moment(asked_to_end),
+            "{}. A probe sent at {}, {} later, was answered with ready at {}.",
+            by.words(&life.name(), asked_to_end),
             moment(probe.asked_at),
             span(probe.asked_at.saturating_sub(asked_to_end)),
             moment(probe.answered_at),

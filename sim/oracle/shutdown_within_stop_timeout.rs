@@ -114,13 +114,7 @@ impl ShutdownWithinStopTimeout {
             span(took),
             span(allowed)
         );
-        let explanation = format!(
-            "{} reached {} at {}; {}.",
-            capital(&by.to_string()),
-            life.name(),
-            moment(asked),
-            life.end_words()
-        );
+        let explanation = format!("{}; {}.", by.words(&life.name(), asked), life.end_words());
         Some(breach(self, message, explanation))
     }
 }
