@@ -25,6 +25,7 @@ use super::task_records;
 use crate::config::{Config, SignalMode};
 use crate::cron;
 use crate::gateway::Gateway;
+use crate::policy::{Reopening, RestartPause};
 use crate::sessions::{LOCK_DEADLINE, Role, StateError, StateFiles};
 use crate::wire;
 
@@ -57,10 +58,17 @@ struct Inner {
     being_told: RefCell<Vec<RequestId>>,
     /// Where clients were told last that the coordinator stands.
     said: Cell<Option<State>>,
+    /// Admission was closed and nobody will open it again: a planted defect.
+    closed: Cell<bool>,
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(gateway: &Gateway) -> Settings {
+    let config = &gateway.config;
     let settings = Settings { external_signals: config.commands.restart, ..Settings::default() };
+    let settings = match gateway.policies.restart_pause {
+        RestartPause::Kept => settings,
+        RestartPause::Forgotten => Settings { cooldown: Duration::ZERO, ..settings },
+    };
     settings.with_deferral_timeout_ms(config.gateway.reload.deferral_timeout_ms)
 }
 
@@ -91,6 +99,7 @@ impl Restarts {
             ended: RefCell::default(),
             being_told: RefCell::default(),
             said: Cell::default(),
+            closed: Cell::default(),
         }))
     }
 
@@ -101,9 +110,10 @@ impl Restarts {
         inner.order.set(None);
         inner.drain.set(None);
         inner.said.set(None);
+        inner.closed.set(false);
         // Whoever was telling them has ended with its generation.
         inner.being_told.borrow_mut().clear();
-        let settings = settings(&gateway.config);
+        let settings = settings(gateway);
         let mut coordinator = inner.coordinator.borrow_mut();
         match &mut *coordinator {
             Some(coordinator) => {
@@ -128,7 +138,7 @@ impl Restarts {
     pub(crate) fn admits(&self) -> bool {
         let coordinator = self.0.coordinator.borrow();
         let admission = coordinator.as_ref().map(|coordinator| coordinator.admission(self.now()));
-        !matches!(admission, Some(Admission::HeldOffFor(_)))
+        !matches!(admission, Some(Admission::HeldOffFor(_))) && !self.0.closed.get()
     }
 
     /// The next order to restart. Safe to drop.
@@ -306,6 +316,9 @@ impl Restarts {
             show(coordinator, self.now(), &inventory)
         };
         if let Some(gateway) = &gateway {
+            if gateway.policies.restart_reopening == Reopening::Forgotten && !self.admits() {
+                self.0.closed.set(true);
+            }
             self.write(gateway);
             self.tell(gateway);
             self.say(gateway);

@@ -13,7 +13,7 @@ pub enum DeferralLimit {
     Configured,
     /// 30 s: OpenClaw 2026.3.2.
     ThirtySeconds,
-    /// 300 s whatever is configured: OpenClaw 2026.9.6 (openclaw/openclaw#152696).
+    /// 300 s whatever is configured: OpenClaw 2026.9 (openclaw/openclaw#152696).
     FiveMinutes,
 }
 
@@ -151,6 +151,29 @@ pub enum ConfigCurrent {
     WhenInForce,
     /// When it is seen: openclaw/openclaw#119360.
     WhenSeen,
+}
+
+/// What becomes of the admission that a safe restart closed at its limit, when the restart is given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reopening {
+    /// Messages are taken again.
+    #[default]
+    WhenGivenUp,
+    /// Planted defect: nobody opens it again.
+    Forgotten,
+}
+
+/// Whether a restart that was asked for is followed by a pause, in which requests wait and share the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPause {
+    /// 30 s from when the gateway is up, as OpenClaw has between two orders; whoever forces a restart does not wait.
+    #[default]
+    Kept,
+    /// Planted defect: none, so that whoever asks again restarts the gateway that has just come up
+    /// (openclaw/openclaw#33459).
+    Forgotten,
 }
 
 /// One value for every choice about restarts.

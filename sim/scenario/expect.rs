@@ -30,6 +30,7 @@ pub const INVARIANTS: &[&str] = &[
     "readiness-tells-the-truth",
     "admission-has-an-owner",
     "restart-requests-end",
+    "requests-share-a-restart",
     "promised-restart-happens",
     "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",

@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(policy_choices("stop-drain"), ["drain", "skip"]);
         assert_eq!(
             policy_choices("recovery"),
-            ["resume-or-tell", "skip", "rerun-everything", "before-lock"],
+            ["resume-or-tell", "skip", "main-session-only", "rerun-everything", "before-lock"],
             "{HARDENED} first"
         );
     }

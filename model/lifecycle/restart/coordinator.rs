@@ -91,6 +91,10 @@ impl Coordinator {
             return None;
         }
         self.phase = Phase::Serving;
+        // Whoever saw no restart and asks again would restart a gateway that has just come up (openclaw/openclaw#33459).
+        if !self.carried.is_empty() {
+            self.last_order = Some(now);
+        }
         let done = served_by(self.generation, std::mem::take(&mut self.carried));
         self.untold.extend(done);
         for open in &mut self.open {
