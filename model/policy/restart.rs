@@ -153,6 +153,17 @@ pub enum ConfigCurrent {
     WhenSeen,
 }
 
+/// How far the pause between two restarts reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPause {
+    /// It is the gateway's: a process that follows keeps what is left of it.
+    #[default]
+    AcrossProcesses,
+    /// Each process begins without one: every OpenClaw.
+    WithinProcess,
+}
+
 /// One value for every choice about restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -183,6 +194,8 @@ pub struct RestartPolicy {
     pub task_aggregate: TaskAggregate,
     /// When an edited configuration becomes the one that later edits are compared with.
     pub config_current: ConfigCurrent,
+    /// How far the pause between two restarts reaches.
+    pub pause: RestartPause,
 }
 
 impl Policies {
@@ -201,6 +214,7 @@ impl Policies {
             force_drain: self.restart_force_drain,
             task_aggregate: self.restart_task_aggregate,
             config_current: self.restart_config_current,
+            pause: self.restart_pause,
             external_signal: match self.restart_command {
                 RestartCommand::Asks => ExternalSignal::Asks,
                 RestartCommand::AsksIfSafe | RestartCommand::Signals => ExternalSignal::DrainsAtOnce,

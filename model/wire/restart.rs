@@ -122,7 +122,7 @@ fn refusal(why: Refusal) -> RpcError {
     match why {
         Refusal::RateLimited { retry_after_ms } => RpcError::unavailable(message, retry_after_ms),
         Refusal::Stopping | Refusal::TooMany => RpcError::unavailable(message, RETRY_MS),
-        Refusal::SignalsOff => RpcError::forbidden("restarts are switched off: commands.restart is false"),
+        Refusal::SwitchedOff => RpcError::forbidden(why.to_string()),
         Refusal::Expired | Refusal::EditReverted => RpcError::invalid(message),
     }
 }

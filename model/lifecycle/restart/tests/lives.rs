@@ -151,12 +151,12 @@ fn a_signal_after_its_authorisation_expired_still_leads_to_a_restart() {
 fn signals_from_outside_can_be_switched_off() {
     let settings = Settings { external_signals: false, ..Settings::default() };
     let mut life = Life::with(RestartPolicy::default(), settings);
-    assert_eq!(life.signal().heard, Heard::Ignored(Refusal::SignalsOff));
+    assert_eq!(life.signal().heard, Heard::Ignored(Refusal::SwitchedOff));
     let action = life.ask(Mode::Plain).action;
     life.take(action);
     life.next_generation();
     let heard = life.signal().heard;
-    assert_eq!(heard, Heard::Ignored(Refusal::SignalsOff), "an order taken by hand authorises no signal");
+    assert_eq!(heard, Heard::Ignored(Refusal::SwitchedOff), "an order taken by hand authorises no signal");
 }
 
 #[test]
