@@ -218,7 +218,8 @@ impl Restarts {
             // Nobody is there yet who could keep it from restarting.
             None => true,
             Some(Heard::Asked(decision)) => {
-                self.log(&Request::new(Source::Signal, Mode::Plain), &decision);
+                log_request(&Request::new(Source::Signal, Mode::Plain));
+                self.log_decision(&Source::Signal, &decision);
                 false
             }
             Some(Heard::Ignored(why)) => {
@@ -252,12 +253,13 @@ impl Restarts {
     ///
     /// Errors: there will be none.
     pub(crate) fn request(&self, request: Request) -> Result<RequestResult, Refusal> {
-        let (for_log, reason) = (request.clone(), request.reason.clone());
+        let (source, reason) = (request.source.clone(), request.reason.clone());
         let gateway = self.0.gateway.borrow().upgrade().ok_or(Refusal::Stopping)?;
         if !gateway.config.commands.restart && !matches!(request.source, Source::ConfigWatcher { .. }) {
             tracing::warn!(name: "restart.refused", source = %request.source, why = %Refusal::SwitchedOff, "no restart");
             return Err(Refusal::SwitchedOff);
         }
+        log_request(&request);
         let policy = self.terms(&gateway).0;
         let answer = self.with(|coordinator, now, inventory| {
             let decision = coordinator.request(now, request, inventory);
@@ -269,7 +271,7 @@ impl Restarts {
             (decision.action, (decision, now, preflight, outcome.cloned()))
         });
         let (decision, now, preflight, outcome) = answer.ok_or(Refusal::Stopping)?;
-        self.log(&for_log, &decision);
+        self.log_decision(&source, &decision);
         let result = RequestResult::of(&decision, now, preflight, reason, gateway.env.process().pid())?;
         Ok(RequestResult { outcome, ..result })
     }
@@ -444,21 +446,9 @@ impl Restarts {
         }
     }
 
-    fn log(&self, request: &Request, decision: &Decision) {
-        let source = &request.source;
-        let reason = request.reason.as_ref().map_or("", Reason::as_str);
-        let mode = match request.mode {
-            Mode::Plain => "plain",
-            Mode::Safe => "safe",
-            Mode::Force => "force",
-            Mode::Wait(_) => "wait",
-        };
-        tracing::info!(name: "restart.requested", %source, reason, mode, "somebody asks for a restart");
+    fn log_decision(&self, source: &Source, decision: &Decision) {
         match decision.status {
             Status::Scheduled { .. } => {}
-            Status::Over => {
-                tracing::info!(name: "restart.coalesced", into = %decision.request, "it was asked before and is over");
-            }
             Status::Deferred { limit, .. } => {
                 let deadline_ms = limit.map(|limit| limit.since(self.now()).as_millis() as u64);
                 let blockers = self.preflight().map(|preflight| preflight.summary).unwrap_or_default();
@@ -467,11 +457,26 @@ impl Restarts {
             Status::Coalesced { onto, .. } => {
                 tracing::info!(name: "restart.coalesced", into = %onto, "it joins another request");
             }
+            Status::Over => {
+                tracing::info!(name: "restart.coalesced", into = %decision.request, "it was asked before and is over");
+            }
             Status::Refused(why) => {
                 tracing::warn!(name: "restart.refused", %source, %why, "there will be no restart for it");
             }
         }
     }
+}
+
+fn log_request(request: &Request) {
+    let source = &request.source;
+    let reason = request.reason.as_ref().map_or("", Reason::as_str);
+    let mode = match request.mode {
+        Mode::Plain => "plain",
+        Mode::Safe => "safe",
+        Mode::Force => "force",
+        Mode::Wait(_) => "wait",
+    };
+    tracing::info!(name: "restart.requested", %source, reason, mode, "somebody asks for a restart");
 }
 
 /// Serves until the process is to end, by a signal or by order of the coordinator of restarts.
