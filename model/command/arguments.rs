@@ -195,9 +195,16 @@ mod tests {
     #[test]
     fn what_cannot_stand_together_is_refused() {
         let check = |line: &str| parse(line).and_then(|options| options.check().map(|_| ()));
-        for good in
-            ["", "--safe", "--force", "--wait 10s", "--wait=0", "--json", "--safe --json", "--reason=x --force"]
-        {
+        for good in [
+            "",
+            "--safe",
+            "--force",
+            "--wait 10s",
+            "--wait=0",
+            "--json",
+            "--safe --json",
+            "--reason=x --force",
+        ] {
             assert_eq!(check(&format!("restart {good}")), Ok(()), "{good}");
         }
         assert_eq!(check("restart --safe --force"), Err(UsageError::SafeAndForce));

@@ -98,12 +98,7 @@ pub(super) async fn restart(
 }
 
 /// Asks the gateway. Who reaches nobody is told whether a gateway holds the lock all the same.
-async fn ask(
-    env: &Env,
-    config: &Config,
-    method: &'static str,
-    params: Value,
-) -> Result<Value, RestartError> {
+async fn ask(env: &Env, config: &Config, method: &'static str, params: Value) -> Result<Value, RestartError> {
     match call(env, config, method, params).await {
         Err(error @ CallError::Unreachable { .. }) => Err(match holder(env, config) {
             Ok(holder) => RestartError::NotListening(error, holder.pid),

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep_until};
 use super::phase::{self, Phase};
 use super::requests::{Change, Forced, Requests};
 use super::restart::{
-    Action, Admission, Coordinator, Decision, DrainTerms, ExternalSignal, Heard, Inventory, Manner, Mode, Moment, Order,
-    Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult, RestartPause, RestartPolicy,
-    Settings, Source, State, Status,
+    Action, Admission, Coordinator, Decision, DrainTerms, ExternalSignal, Heard, Inventory, Manner, Mode,
+    Moment, Order, Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult, RestartPause,
+    RestartPolicy, Settings, Source, State, Status,
 };
 use super::work_in_hand;
 use crate::config::{Config, ReloadConfig, SignalMode};
@@ -337,8 +337,9 @@ impl Restarts {
             let mut coordinator = self.0.coordinator.borrow_mut();
             let coordinator = coordinator.as_mut()?;
             let generation = coordinator.generation();
-            let inventory =
-                gateway.as_ref().map_or_else(Inventory::new, |gateway| work_in_hand::inventory(gateway, generation));
+            let inventory = gateway
+                .as_ref()
+                .map_or_else(Inventory::new, |gateway| work_in_hand::inventory(gateway, generation));
             show(coordinator, self.now(), &inventory)
         };
         if let Some(Action::Restart(_)) = action {
@@ -396,8 +397,8 @@ impl Restarts {
             if self.0.being_told.borrow().contains(&request) {
                 continue;
             }
-            let is_silent = outcome.of.source == Source::Signal
-                && self.0.reload.borrow().signal == SignalMode::Drain;
+            let is_silent =
+                outcome.of.source == Source::Signal && self.0.reload.borrow().signal == SignalMode::Drain;
             if !is_silent {
                 announce(gateway, &outcome);
             }

@@ -29,7 +29,8 @@ mod watch;
 
 pub use crate::policy::{
     AtLimit, ConfigCurrent, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, OldWork,
-    RateLimitOrder, RestartPause, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget, restart_policy,
+    RateLimitOrder, RestartPause, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget,
+    restart_policy,
 };
 pub use coordinator::Coordinator;
 pub use decision::{

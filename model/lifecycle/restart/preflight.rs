@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Refusal, Status};
-use super::outcome::Outcome;
 use super::inventory::{Inventory, Work, WorkKind, WorkStatus};
+use super::outcome::Outcome;
 use super::request::{Reason, RequestId};
 use super::{Generation, Moment};
 use crate::env::Pid;

@@ -236,7 +236,11 @@ mod tests {
 
         watch.read(Some(edited));
         let other = watch.read(Some(json!({"gateway": {"port": 1}, "cron": {"jobs": [1]}})));
-        assert_eq!((other.plan.effect(), other.withdraw), (Effect::Hot, false), "it is wanted for another edit");
+        assert_eq!(
+            (other.plan.effect(), other.withdraw),
+            (Effect::Hot, false),
+            "it is wanted for another edit"
+        );
         let at_once = watch.read(Some(
             json!({"gateway": {"port": 1, "reload": {"deferralTimeoutMs": 9}}, "cron": {"jobs": []}}),
         ));
