@@ -221,7 +221,7 @@ async fn live(
         Err(change) => return Ok(after_change(env, policies, change, "the wait for the lock")),
     };
     let starting = start(env, policies, contention, open);
-    let next = match requests.while_starting(starting).await {
+    let next = match requests.unless_changed(Phase::Starting, starting).await {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, requests).await),
         Ok(Err(error)) => Err(error),
         Err(change) => Ok(after_change(env, policies, change, "the wait for the port")),
@@ -321,7 +321,7 @@ async fn end(
 ) -> Result<Ending, Cut> {
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
-        _ => requests.while_starting(recovery::recover(gateway)).await,
+        _ => requests.while_recovering(recovery::recover(gateway)).await,
     };
     let asked = match recovered {
         Ok(()) => {

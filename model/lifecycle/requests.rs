@@ -41,8 +41,8 @@ pub(crate) struct Requests {
     process_wide: ProcessWide,
     restarts: Restarts,
     under_way: Option<Ending>,
-    /// Whether a restart has to wait for a start to come to its end.
-    starts: bool,
+    /// Whether a restart has to wait until the server is up.
+    recovers: bool,
     heard: BTreeMap<Signal, VecDeque<Instant>>,
 }
 
@@ -55,7 +55,7 @@ impl Requests {
             process_wide: process_wide.clone(),
             restarts: Restarts::of_process(),
             under_way: None,
-            starts: false,
+            recovers: false,
             heard: BTreeMap::new(),
         }
     }
@@ -124,12 +124,13 @@ impl Requests {
         }
     }
 
-    /// As [`Requests::unless_changed`], for a start that holds the lock: a restart signal waits until the server is up.
-    /// Whoever signals again and again would keep it from ever serving otherwise. History began anew at once.
-    pub(crate) async fn while_starting<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Change> {
-        self.starts = self.policy == SecondRequest::StopOvertakes;
+    /// As [`Requests::unless_changed`], for a start that has the state and the port: a restart signal waits until the
+    /// server is up. Whoever signals again and again would keep it from ever serving otherwise. History began anew at
+    /// once; and so does a start that still waits for its lock or its port, since there is nothing to interrupt.
+    pub(crate) async fn while_recovering<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Change> {
+        self.recovers = self.policy == SecondRequest::StopOvertakes;
         let done = self.unless_changed(Phase::Starting, work).await;
-        self.starts = false;
+        self.recovers = false;
         done
     }
 
@@ -143,7 +144,7 @@ impl Requests {
 
     fn hear(&mut self, signal: Signal, phase: Phase) -> Effect {
         let effect = match effect(self.under_way, signal, self.policy) {
-            Effect::Begins(Ending::Restart) if self.starts => Effect::Waits,
+            Effect::Begins(Ending::Restart) if self.recovers => Effect::Waits,
             effect => effect,
         };
         let (by, phase) = (effect.name(), phase.name());
