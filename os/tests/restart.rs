@@ -143,7 +143,10 @@ fn a_reason_and_a_preflight_and_what_a_second_restart_is_told() {
         assert_eq!(daemon.ended().await, Some(75));
         let mut daemon = home.start().await;
         let again = home.command("restart", &[]).await;
-        assert!(said(&again).contains("after a pause since its last restart; --force does not wait"), "{again:?}");
+        assert!(
+            said(&again).contains("after a pause since its last restart; --force does not wait"),
+            "{again:?}"
+        );
         let forced = home.command("restart", &["--force"]).await;
         assert!(said(&forced).ends_with("gateway will restart momentarily\n"), "{forced:?}");
         assert_eq!(daemon.ended().await, Some(75));
