@@ -59,11 +59,7 @@ fn each_is_turned_red() {
     let all = oracle::all();
     let unproven: Vec<_> =
         all.iter().map(|oracle| oracle.invariant()).filter(|name| !broken.contains(*name)).collect();
-<<<<<<< HEAD
-    let known = BTreeSet::from_iter([EXPECTED_FATES, WITHOUT_A_DEFECT].into_iter().chain(ABOUT_CHANNELS));
-=======
-    let known = BTreeSet::from([EXPECTED_FATES]);
->>>>>>> restartsim
+    let known = BTreeSet::from_iter([EXPECTED_FATES].into_iter().chain(ABOUT_CHANNELS));
     let unproven: BTreeSet<_> = unproven.into_iter().collect();
     assert_eq!(unproven, known, "oracles that no scenario on a planted profile turns red");
 }

@@ -115,7 +115,7 @@ pub struct Policies {
     pub restart_config_current: ConfigCurrent,
     /// What becomes of the admission that a safe restart closed, when it is given up.
     pub restart_reopening: Reopening,
-    /// Whether a restart that was asked for is followed by a pause.
+    /// How far the pause between two restarts reaches.
     pub restart_pause: RestartPause,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,

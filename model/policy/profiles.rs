@@ -46,6 +46,7 @@ fn openclaw_2026_3_2() -> Policies {
         restart_safe_at_limit: SafeAtLimit::GoesAhead,
         restart_force_drain: ForceDrain::Skipped,
         restart_config_current: ConfigCurrent::WhenSeen,
+        restart_pause: RestartPause::WithinProcess,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,

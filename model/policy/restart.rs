@@ -164,13 +164,16 @@ pub enum Reopening {
     Forgotten,
 }
 
-/// Whether a restart that was asked for is followed by a pause, in which requests wait and share the next one.
+/// How far the pause between two restarts reaches, in which requests wait and share the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPause {
-    /// 30 s from when the gateway is up, as OpenClaw has between two orders; whoever forces a restart does not wait.
+    /// It is the gateway's: 30 s from the order, and from when the gateway is up again; a process that follows keeps what
+    /// is left of it. Whoever forces a restart does not wait.
     #[default]
-    Kept,
+    AcrossProcesses,
+    /// Each process begins without one: every OpenClaw.
+    WithinProcess,
     /// Planted defect: none, so that whoever asks again restarts the gateway that has just come up
     /// (openclaw/openclaw#33459).
     Forgotten,
@@ -206,6 +209,8 @@ pub struct RestartPolicy {
     pub task_aggregate: TaskAggregate,
     /// When an edited configuration becomes the one that later edits are compared with.
     pub config_current: ConfigCurrent,
+    /// How far the pause between two restarts reaches.
+    pub pause: RestartPause,
 }
 
 impl Policies {
@@ -224,6 +229,7 @@ impl Policies {
             force_drain: self.restart_force_drain,
             task_aggregate: self.restart_task_aggregate,
             config_current: self.restart_config_current,
+            pause: self.restart_pause,
             external_signal: match self.restart_command {
                 RestartCommand::Asks => ExternalSignal::Asks,
                 RestartCommand::AsksIfSafe | RestartCommand::Signals => ExternalSignal::DrainsAtOnce,

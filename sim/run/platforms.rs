@@ -13,8 +13,8 @@ use super::cast::Senders;
 use super::script::Progress;
 use super::stage::Stage;
 use crate::actors::platform::{
-    self, FEISHU_PORT, PLATFORMS_HOST, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT, Trouble,
-    User,
+    self, FEISHU_PORT, PLATFORMS_HOST, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT,
+    Trouble, User,
 };
 use crate::scenario::{PlatformSetup, PlatformTrouble, Scenario, Verb};
 use crate::timeline::{Fact, Platform, Source};
@@ -48,7 +48,11 @@ pub(super) fn chats(scenario: &Scenario) -> BTreeMap<String, String> {
 }
 
 /// Brings the platforms in, where somebody talks on one, and makes their users hear what the script tells them.
-pub(super) fn enter(world: &World, scenario: &Scenario, senders: &mut Senders) -> io::Result<Option<Platforms>> {
+pub(super) fn enter(
+    world: &World,
+    scenario: &Scenario,
+    senders: &mut Senders,
+) -> io::Result<Option<Platforms>> {
     let users = users(scenario);
     if users.is_empty() {
         return Ok(None);
@@ -133,7 +137,8 @@ impl Stage {
                 self.on_storm_end(mend);
                 progress.begun("never met a send");
                 let cut = self.world.recorder().nth_event(1, move |event| {
-                    event.source == Source::Platform(platform) && matches!(event.fact, Fact::SendUnanswered { .. })
+                    event.source == Source::Platform(platform)
+                        && matches!(event.fact, Fact::SendUnanswered { .. })
                 });
                 if cut.await.is_ok() {
                     progress.done();
@@ -154,7 +159,9 @@ fn begin_and_end(trouble: &PlatformTrouble, from_send: u32) -> (Trouble, Trouble
     match trouble {
         PlatformTrouble::Down { how, .. } => (Trouble::Outage(Some(*how)), Trouble::Outage(None)),
         PlatformTrouble::Slow { by, .. } => (Trouble::Slow(*by), Trouble::Slow(Duration::ZERO)),
-        PlatformTrouble::Limits { retry_after, .. } => (Trouble::Limit(Some(*retry_after)), Trouble::Limit(None)),
+        PlatformTrouble::Limits { retry_after, .. } => {
+            (Trouble::Limit(Some(*retry_after)), Trouble::Limit(None))
+        }
         PlatformTrouble::Blocks { sender, how, .. } => (
             Trouble::Block { sender: sender.clone(), block: Some(*how) },
             Trouble::Block { sender: sender.clone(), block: None },

@@ -13,7 +13,11 @@ pub(super) fn platforms(table: &Table<'_>) -> Read<PlatformsSetup> {
     let feishu = table.table("feishu", "[platforms.feishu]")?;
     let never = DurationRange { min: std::time::Duration::ZERO, max: std::time::Duration::ZERO };
     Ok(PlatformsSetup {
-        telegram: PlatformSetup { latency: telegram.get("latency", range)?, redeliver_after: never, new_ids: 0 },
+        telegram: PlatformSetup {
+            latency: telegram.get("latency", range)?,
+            redeliver_after: never,
+            new_ids: 0,
+        },
         feishu: PlatformSetup {
             latency: feishu.get("latency", range)?,
             redeliver_after: feishu.get("redeliver-after", some_range)?,
@@ -36,9 +40,11 @@ pub(super) fn sender(table: &Table<'_>, setup: &SenderSetup) -> Read<()> {
             None => Ok(()),
         };
     }
-    for (key, is_set) in
-        [("kind", setup.kind != SenderKind::Patient), ("token", setup.token.is_some()), ("joins", setup.joins.is_some())]
-    {
+    for (key, is_set) in [
+        ("kind", setup.kind != SenderKind::Patient),
+        ("token", setup.token.is_some()),
+        ("joins", setup.joins.is_some()),
+    ] {
         if is_set {
             return Err(Problem::at(table.span_of(key), format!("`{key}` has no meaning on a platform"))
                 .label("a user of a platform has no connection to the gateway")

@@ -171,8 +171,7 @@ impl Api {
             parameters["reply_parameters"] =
                 json!({"message_id": id(message), "allow_sending_without_reply": true});
         }
-        let sent: Result<MessageId, ApiError> =
-            self.call("sendMessage", &parameters, REQUEST_TIMEOUT).await;
+        let sent: Result<MessageId, ApiError> = self.call("sendMessage", &parameters, REQUEST_TIMEOUT).await;
         sent.map(|sent| Sent { message: sent.message_id.to_string() }).map_err(send_error)
     }
 }
