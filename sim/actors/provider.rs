@@ -162,7 +162,9 @@ impl Provider {
             About::Messages(messages) => {
                 self.record_each(messages, |message| Fact::ProviderRequested { message, request });
             }
-            About::Scheduled { job, slot_ms } => self.record(Fact::CronRunRequested { job, slot_ms, request }),
+            About::Scheduled { job, slot_ms } => {
+                self.record(Fact::CronRunRequested { job, slot_ms, request })
+            }
             About::Nothing => {
                 let what = "provider got a request without a marked message".into();
                 self.record(Fact::Injected { what });

@@ -41,7 +41,9 @@ impl Oracle for CancelledIsNeverResumed {
                     cancelled.remove(message);
                     continue;
                 }
-                Fact::ProviderRequested { message, .. } => (message, REQUEST_UNDER_WAY, "the model was asked for it"),
+                Fact::ProviderRequested { message, .. } => {
+                    (message, REQUEST_UNDER_WAY, "the model was asked for it")
+                }
                 Fact::ReplyReceived { message, via: Via::Live | Via::Platform { .. }, .. } => {
                     (message, REPLY_UNDER_WAY, "a reply to it came")
                 }

@@ -50,7 +50,8 @@ impl NoGhostConnection {
             let pair = |first: &&Connection<'_>| first.account == second.account;
             connections[..index].iter().filter(pair).find_map(|first| {
                 let (from, until) = (second.from, first.until.min(second.until));
-                let counts = |part: &&Stretch| part.concerns.is_none_or(|pid| pid == first.pid || pid == second.pid);
+                let counts =
+                    |part: &&Stretch| part.concerns.is_none_or(|pid| pid == first.pid || pid == second.pid);
                 let quiet: Duration =
                     silent.iter().filter(counts).map(|part| part.overlap(from, until)).sum();
                 let both = until.saturating_sub(from).saturating_sub(quiet);
@@ -78,7 +79,9 @@ impl NoGhostConnection {
         let mut going: BTreeMap<&str, (Duration, Duration)> = BTreeMap::new();
         let mut found = BTreeMap::new();
         for event in run.events {
-            let Fact::PollConflict { account, ended: Some(ended), by: Some(by) } = &event.fact else { continue };
+            let Fact::PollConflict { account, ended: Some(ended), by: Some(by) } = &event.fact else {
+                continue;
+            };
             if !is_alive(run, *ended, event.at) || !is_alive(run, *by, event.at) {
                 continue;
             }
@@ -128,7 +131,9 @@ fn connections<'a>(run: &Evidence<'a>) -> Vec<Connection<'a>> {
                 open.insert(*connection, found.len());
                 found.push(Connection { account, pid: *pid, from: event.at, until: end });
             }
-            Fact::BotDisconnected { connection, .. } if event.source == Source::Platform(Platform::Feishu) => {
+            Fact::BotDisconnected { connection, .. }
+                if event.source == Source::Platform(Platform::Feishu) =>
+            {
                 if let Some(index) = open.remove(connection) {
                     found[index].until = event.at;
                 }
@@ -174,7 +179,9 @@ fn silent(run: &Evidence<'_>) -> Vec<Stretch> {
         };
         if begins {
             found.push(Stretch { concerns, from: event.at, until: end });
-        } else if let Some(open) = found.iter_mut().rev().find(|part| part.concerns == concerns && part.until == end) {
+        } else if let Some(open) =
+            found.iter_mut().rev().find(|part| part.concerns == concerns && part.until == end)
+        {
             open.until = event.at;
         }
     }
@@ -201,7 +208,8 @@ mod tests {
         assert_eq!(complaints(&ORACLE, both(25_001)), ["The bot main had two connections for 15.0 s"]);
         let for_ever = connected().at(10_000).bot_connects(2).at(70_000).ended();
         assert_eq!(complaints(&ORACLE, for_ever), ["The bot main had two connections for 60.0 s"]);
-        let one_after_the_other = connected().at(9_000).bot_leaves(1).at(10_000).bot_connects(2).at(90_000).ended();
+        let one_after_the_other =
+            connected().at(9_000).bot_leaves(1).at(10_000).bot_connects(2).at(90_000).ended();
         assert_eq!(complaints(&ORACLE, one_after_the_other), [""; 0]);
     }
 
@@ -223,7 +231,10 @@ mod tests {
             times.iter().fold(story, |story, at| story.at(*at).polls_conflict(214, 214)).at(900_000).ended()
         };
         assert_eq!(complaints(&ORACLE, conflicts(&[1_000, 3_000, 16_000])), [""; 0]);
-        assert_eq!(complaints(&ORACLE, conflicts(&[1_000, 16_001, 40_000])), ["The bot main had two pollers"]);
+        assert_eq!(
+            complaints(&ORACLE, conflicts(&[1_000, 16_001, 40_000])),
+            ["The bot main had two pollers"]
+        );
         assert_eq!(complaints(&ORACLE, conflicts(&[1_000, 121_001])), [""; 0], "two accidents");
         let dead = Story::new().at(0).serves(215).at(1_000).polls_conflict(214, 215).at(20_000);
         assert_eq!(complaints(&ORACLE, dead.polls_conflict(214, 215).ended()), [""; 0]);

@@ -54,7 +54,13 @@ impl OneNoticePerInterruption {
     }
 
     /// The first notice for which there was no interruption.
-    fn too_many(&self, run: &Evidence<'_>, sender: &str, talk: &Talk<'_>, ends: &[Duration]) -> Option<Violation> {
+    fn too_many(
+        &self,
+        run: &Evidence<'_>,
+        sender: &str,
+        talk: &Talk<'_>,
+        ends: &[Duration],
+    ) -> Option<Violation> {
         let leaving = run.terms.stop_timeout.max(run.terms.drain_budget);
         let hits: Vec<_> = ends.iter().filter(|end| talk.was_open_at(**end, leaving)).collect();
         for (index, (at, text)) in talk.notices.iter().enumerate() {
@@ -212,8 +218,13 @@ mod tests {
     #[test]
     fn one_interruption_is_told_once() {
         assert_eq!(complaints(&ORACLE, killed().posts_notice(&[1], 1, SORRY)), [""; 0]);
-        assert_eq!(complaints(&ORACLE, killed().posts_notice(&[1, 2], 1, SORRY)), [""; 0], "one that names both");
-        let twice = killed().posts_notice(&[1], 1, SORRY).at(5_000).posts_notice(&[2], 2, "it restarted again");
+        assert_eq!(
+            complaints(&ORACLE, killed().posts_notice(&[1, 2], 1, SORRY)),
+            [""; 0],
+            "one that names both"
+        );
+        let twice =
+            killed().posts_notice(&[1], 1, SORRY).at(5_000).posts_notice(&[2], 2, "it restarted again");
         assert_eq!(complaints(&ORACLE, twice), ["ann was told once too often of an interruption"]);
         let again = killed().posts_notice(&[1], 1, SORRY).at(4_010).dies(DeathCause::Killed).serves(216);
         let again = again.at(5_000).posts_notice(&[1], 2, SORRY);

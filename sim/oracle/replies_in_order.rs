@@ -67,7 +67,9 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     fn was_overtaken_by(&self, later: &Self) -> bool {
-        let (Some((mine, mine_at)), Some((its, its_at))) = (self.replied, later.replied) else { return false };
+        let (Some((mine, mine_at)), Some((its, its_at))) = (self.replied, later.replied) else {
+            return false;
+        };
         self.last < later.first && its < mine && its_at < mine_at
     }
 }
@@ -122,7 +124,10 @@ mod tests {
     #[test]
     fn the_order_of_handing_over_is_the_order_of_replies() {
         assert_eq!(complaints(&ORACLE, sent().at(2_000).replied(1, "a").at(2_001).replied(2, "b")), [""; 0]);
-        assert_eq!(complaints(&ORACLE, sent().at(2_000).replied(2, "b").at(2_001).replied(1, "a")), OVERTAKEN);
+        assert_eq!(
+            complaints(&ORACLE, sent().at(2_000).replied(2, "b").at(2_001).replied(1, "a")),
+            OVERTAKEN
+        );
         let together = sent().at(2_000).replied(2, "both").replied(1, "both");
         assert_eq!(complaints(&ORACLE, together), [""; 0], "one reply to several");
         let others = sent().sender("bob").at(1_500).sent(1).at(1_600).replied(1, "b");
@@ -132,7 +137,10 @@ mod tests {
     #[test]
     fn what_is_told_found_or_handed_over_again_has_no_place() {
         assert_eq!(complaints(&ORACLE, sent().at(2_000).replied(2, "b").at(2_001).told(1, "no")), [""; 0]);
-        assert_eq!(complaints(&ORACLE, sent().at(2_000).replied(2, "b").at(2_001).found_reply(1, "a")), [""; 0]);
+        assert_eq!(
+            complaints(&ORACLE, sent().at(2_000).replied(2, "b").at(2_001).found_reply(1, "a")),
+            [""; 0]
+        );
         let again = sent().at(1_500).sent_again(1, 2).at(2_000).replied(2, "b").at(2_001).replied(1, "a");
         assert_eq!(complaints(&ORACLE, again), [""; 0]);
     }
@@ -140,7 +148,8 @@ mod tests {
     #[test]
     fn what_a_platform_handed_out_again_later_was_not_overtaken() {
         let written = || Story::new().at(0).writes(1).writes(2).at(100).handed_out(1, 1);
-        let ordered = written().handed_out(2, 1).at(200).posts_reply(2, 1, "b").at(300).posts_reply(1, 2, "a");
+        let ordered =
+            written().handed_out(2, 1).at(200).posts_reply(2, 1, "b").at(300).posts_reply(1, 2, "a");
         assert_eq!(complaints(&ORACLE, ordered), OVERTAKEN);
         let again = written().at(110).handed_out(2, 1).at(150).handed_out(1, 2);
         let again = again.at(200).posts_reply(2, 1, "b").at(300).posts_reply(1, 2, "a");

@@ -13,9 +13,10 @@ use super::cast::Senders;
 use super::script::Progress;
 use super::stage::Stage;
 use crate::actors::platform::{
-    self, FEISHU_PORT, PLATFORMS_HOST, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT, Trouble,
-    User,
+    self, FEISHU_PORT, PLATFORMS_HOST, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT,
+    Trouble, User,
 };
+use crate::actors::webchat;
 use crate::scenario::{PlatformSetup, PlatformTrouble, Scenario, Verb};
 use crate::timeline::{Fact, Platform, Source};
 use crate::world::World;
@@ -47,8 +48,19 @@ pub(super) fn chats(scenario: &Scenario) -> BTreeMap<String, String> {
     users(scenario).into_iter().map(|user| (user.sender, user.chat)).collect()
 }
 
+/// The session in which a sender talks.
+pub(super) fn session_key(scenario: &Scenario, sender: &str) -> String {
+    let on_platform = users(scenario).into_iter().find(|user| user.sender == sender);
+    on_platform
+        .map_or_else(|| webchat::session_key(sender), |user| user.platform.key(&user.account, &user.chat))
+}
+
 /// Brings the platforms in, where somebody talks on one, and makes their users hear what the script tells them.
-pub(super) fn enter(world: &World, scenario: &Scenario, senders: &mut Senders) -> io::Result<Option<Platforms>> {
+pub(super) fn enter(
+    world: &World,
+    scenario: &Scenario,
+    senders: &mut Senders,
+) -> io::Result<Option<Platforms>> {
     let users = users(scenario);
     if users.is_empty() {
         return Ok(None);
@@ -133,7 +145,8 @@ impl Stage {
                 self.on_storm_end(mend);
                 progress.begun("never met a send");
                 let cut = self.world.recorder().nth_event(1, move |event| {
-                    event.source == Source::Platform(platform) && matches!(event.fact, Fact::SendUnanswered { .. })
+                    event.source == Source::Platform(platform)
+                        && matches!(event.fact, Fact::SendUnanswered { .. })
                 });
                 if cut.await.is_ok() {
                     progress.done();
@@ -154,7 +167,9 @@ fn begin_and_end(trouble: &PlatformTrouble, from_send: u32) -> (Trouble, Trouble
     match trouble {
         PlatformTrouble::Down { how, .. } => (Trouble::Outage(Some(*how)), Trouble::Outage(None)),
         PlatformTrouble::Slow { by, .. } => (Trouble::Slow(*by), Trouble::Slow(Duration::ZERO)),
-        PlatformTrouble::Limits { retry_after, .. } => (Trouble::Limit(Some(*retry_after)), Trouble::Limit(None)),
+        PlatformTrouble::Limits { retry_after, .. } => {
+            (Trouble::Limit(Some(*retry_after)), Trouble::Limit(None))
+        }
         PlatformTrouble::Blocks { sender, how, .. } => (
             Trouble::Block { sender: sender.clone(), block: Some(*how) },
             Trouble::Block { sender: sender.clone(), block: None },

@@ -207,7 +207,8 @@ fn is_of(event: &Event, sender: &str, chat: Option<&str>) -> bool {
     let is_source = matches!(&event.source, Source::Sender(name) | Source::Peers(name) if name == sender);
     let is_session = match &event.fact {
         Fact::Log { record, .. } => {
-            record.field("session").and_then(|session| session.rsplit(':').next()) == Some(chat.unwrap_or(sender))
+            record.field("session").and_then(|session| session.rsplit(':').next())
+                == Some(chat.unwrap_or(sender))
         }
         _ => false,
     };
@@ -260,7 +261,9 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
         Verb::DiskFault(DiskTrouble { calls, .. }) | Verb::CrashAt(Crash { calls, .. }) => {
             world.rng("script").with(|rng| calls.from_call.draw(rng))
         }
-        verb => platforms::counted_from(verb).map_or(1, |range| world.rng("script").with(|rng| range.draw(rng))),
+        verb => {
+            platforms::counted_from(verb).map_or(1, |range| world.rng("script").with(|rng| range.draw(rng)))
+        }
     };
     Drawn { lasting, patience, from_call }
 }

@@ -7,8 +7,8 @@ use gateway::env::Signal;
 
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
 use super::platforms_keys::{
-    PLATFORM_BLOCKS, PLATFORM_CUTS_LINE, PLATFORM_DOWN, PLATFORM_LIMITS, PLATFORM_SLOW, PLATFORM_TAKES_ITS_TIME, PLATFORMS,
-    SENDER_ACCOUNT,
+    PLATFORM_BLOCKS, PLATFORM_CUTS_LINE, PLATFORM_DOWN, PLATFORM_LIMITS, PLATFORM_SLOW,
+    PLATFORM_TAKES_ITS_TIME, PLATFORMS, SENDER_ACCOUNT,
 };
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
@@ -153,7 +153,12 @@ pub(super) const FILE: &[Key] = &[
     key("gateway", Shape::Table(GATEWAY), Optional, "How the gateway is set up and supervised"),
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
-    key("platforms", Shape::Table(PLATFORMS), Optional, "How the chat platforms behave while nothing is broken"),
+    key(
+        "platforms",
+        Shape::Table(PLATFORMS),
+        Optional,
+        "How the chat platforms behave while nothing is broken",
+    ),
     key(
         "peers",
         Shape::Named(PEERS),

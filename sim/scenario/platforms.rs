@@ -146,13 +146,21 @@ impl Choice for Platform {
 impl Choice for Outage {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("refuses", Self::Refuses, "it listens no more, and all its connections are reset"),
-        ("fails", Self::Fails, "all its connections are reset, and every request is answered with status 502"),
+        (
+            "fails",
+            Self::Fails,
+            "all its connections are reset, and every request is answered with status 502",
+        ),
     ];
 }
 
 impl Choice for Block {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("blocked", Self::Blocked, "the user blocked the bot: status 403, on feishu code 230013"),
-        ("chat-gone", Self::ChatGone, "the conversation is not there any more: status 400, on feishu code 230002"),
+        (
+            "chat-gone",
+            Self::ChatGone,
+            "the conversation is not there any more: status 400, on feishu code 230002",
+        ),
     ];
 }

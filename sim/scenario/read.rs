@@ -156,7 +156,10 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
                     .label("this sender joins somebody, too")
                     .help("name a sender that has no `joins`."));
             }
-            Some(_) => {}
+            Some(setup) => match read_platforms::unfit_to_join(setup, span) {
+                Some(problem) => return Err(problem),
+                None => {}
+            },
         }
     }
     Ok(senders)

@@ -8,7 +8,8 @@ use std::time::Duration;
 use gateway::env::Signal;
 
 use super::{
-    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, PlatformTrouble, RestartAsk, Squat, Target,
+    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, PlatformTrouble, RestartAsk,
+    Squat, Target,
 };
 
 /// One entry of the script.

@@ -313,7 +313,9 @@ impl<'a> Fold<'a> {
                     ((Fate::Dropped, _), Some(at), _) if state.kept.contains(&tally.message) => {
                         (Fate::Kept, kept_words(sender, at))
                     }
-                    ((Fate::Dropped, _), Some(at), Some(platform)) => (Fate::Kept, unfetched_words(platform, at)),
+                    ((Fate::Dropped, _), Some(at), Some(platform)) => {
+                        (Fate::Kept, unfetched_words(platform, at))
+                    }
                     (fate, ..) => fate,
                 };
                 let last_seen = sightings.last(&tally.message);
@@ -502,7 +504,9 @@ impl Tally {
             None => {
                 let sent = moment(last.sent_at);
                 if let Some(platform) = self.platform {
-                    let why = format!("{sender} wrote it at {sent}, and the gateway never confirmed it to {platform}.");
+                    let why = format!(
+                        "{sender} wrote it at {sent}, and the gateway never confirmed it to {platform}."
+                    );
                     return (Fate::Dropped, why);
                 }
                 let why =

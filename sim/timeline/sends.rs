@@ -92,7 +92,8 @@ impl Sends {
     fn died(&mut self, pid: Pid, at: Duration, cause: DeathCause) {
         let signals = self.signals.remove(&pid).unwrap_or(0);
         close(self.still.get_mut(&pid), at);
-        for send in self.sends.values_mut().filter(|send| send.pid == Some(pid) && send.owner_died.is_none()) {
+        for send in self.sends.values_mut().filter(|send| send.pid == Some(pid) && send.owner_died.is_none())
+        {
             send.owner_died = Some((at, cause));
             send.signals = signals;
         }
@@ -117,13 +118,18 @@ impl Sends {
             });
         }
         if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
-            return Some(format!("{} took the first at {taken} and cut the line at {}", one.platform, moment(cut)));
+            return Some(format!(
+                "{} took the first at {taken} and cut the line at {}",
+                one.platform,
+                moment(cut)
+            ));
         }
         let waited = two.taken_at.saturating_sub(one.taken_at) >= PATIENCE;
         let answered = one.answered_at.filter(|at| *at < two.taken_at);
         let held_back = answered.is_none_or(|at| self.was_cut_off(at, two.taken_at));
-        (waited && held_back)
-            .then(|| format!("{} took the first at {taken}, and no answer had come in ten seconds", one.platform))
+        (waited && held_back).then(|| {
+            format!("{} took the first at {taken}, and no answer had come in ten seconds", one.platform)
+        })
     }
 
     fn died_unknowing(&self, send: &Send, died: Duration, cause: DeathCause) -> bool {

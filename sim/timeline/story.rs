@@ -9,8 +9,8 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
-    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId, Platform,
-    RestartEnding, RestartMode, Source, StateSeen, Via,
+    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
+    Platform, RestartEnding, RestartMode, Source, StateSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.

@@ -77,7 +77,13 @@ const FIRST_NUMBER: u64 = 1_001;
 
 impl Desk {
     /// A user wrote something.
-    pub(super) fn put(&mut self, user: &User, message: Option<MessageId>, text: String, now_ms: u64) -> &Item {
+    pub(super) fn put(
+        &mut self,
+        user: &User,
+        message: Option<MessageId>,
+        text: String,
+        now_ms: u64,
+    ) -> &Item {
         self.last_number = self.last_number.max(FIRST_NUMBER - 1) + 1;
         self.items.push(Item {
             number: self.last_number,

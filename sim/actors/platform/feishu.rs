@@ -21,7 +21,8 @@ const TOKEN_SECONDS: u64 = 7200;
 /// Opens the platform: what pushes its events.
 pub(super) fn open(office: &Rc<Office>) -> Rc<Pushing> {
     let pushing = Pushing::open(office);
-    let feishu = Rc::new(Feishu { office: Rc::clone(office), tokens: RefCell::default(), issued: Cell::new(0) });
+    let feishu =
+        Rc::new(Feishu { office: Rc::clone(office), tokens: RefCell::default(), issued: Cell::new(0) });
     let handler: Handler = Rc::new(move |asked| Box::pin(Rc::clone(&feishu).respond(asked)));
     let serving = Rc::clone(office);
     let serve = move |stream, line| {
@@ -96,15 +97,17 @@ impl Feishu {
         let text = |key: &str| asked.body.get(key).and_then(Value::as_str).map(str::to_owned);
         let content: Value =
             text("content").and_then(|content| serde_json::from_str(&content).ok()).unwrap_or(Value::Null);
-        let (Some(chat), Some(said)) = (text("receive_id"), content.get("text").and_then(Value::as_str)) else {
+        let (Some(chat), Some(said)) = (text("receive_id"), content.get("text").and_then(Value::as_str))
+        else {
             return error(400, 230_001, "invalid request param");
         };
         let line: &Rc<Line> = &asked.line;
         let draft = Draft { account, chat, text: said.to_owned(), key: text("uuid"), answers: None };
         match self.office.send(draft, line).await {
-            Some(Ok(name)) => {
-                Answer { status: 200, body: json!({ "code": 0, "msg": "success", "data": { "message_id": name } }) }
-            }
+            Some(Ok(name)) => Answer {
+                status: 200,
+                body: json!({ "code": 0, "msg": "success", "data": { "message_id": name } }),
+            },
             Some(Err(Refusal::Blocked)) => error(400, 230_013, "Bot has NO availability to this user"),
             Some(Err(Refusal::NoChat)) => error(400, 230_002, "Bot/User can NOT be out of the chat"),
             Some(Err(Refusal::Limited(_))) => error(429, 99_991_400, "request trigger frequency limit"),

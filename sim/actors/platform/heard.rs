@@ -61,7 +61,10 @@ mod tests {
         check("Re [ann#1]: the harbour", &["reply.received ann#1"]);
         check("Re [ann#2] [ann#1]: the harbour", &["reply.received ann#1", "reply.received ann#2"]);
         check("Your message \"hello [ann#1]\" was not answered", &["notice.received ann#1"]);
-        check("Your messages \"[ann#1]\" and \"[ann#2]\"", &["notice.received ann#1", "notice.received ann#2"]);
+        check(
+            "Your messages \"[ann#1]\" and \"[ann#2]\"",
+            &["notice.received ann#1", "notice.received ann#2"],
+        );
         check("Your message was not answered", &["notice.received -"]);
         check("The service restarted before it answered [ann#1]", &["notice.received ann#1"]);
         check("Stopped: \"hello [ann#1]\"", &["message.cancelled ann#1"]);

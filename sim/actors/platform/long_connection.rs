@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::Message;
 
 use super::FEISHU_EVENTS_PORT;
 use super::desk::Item;
@@ -149,9 +149,12 @@ impl Pushing {
         };
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
         let upgrade = tokio_tungstenite::accept_hdr_async_with_config(stream, note_path, Some(config));
-        let Ok(Ok(socket)) = timeout(PATIENCE, upgrade).await else { return office.line_ended(&line, "gone") };
+        let Ok(Ok(socket)) = timeout(PATIENCE, upgrade).await else {
+            return office.line_ended(&line, "gone");
+        };
         let device = path.split(['?', '&']).find_map(|part| part.strip_prefix("device_id="));
-        let account = device.and_then(|device| device.rsplit_once('.')).map(|(account, _)| account.to_owned());
+        let account =
+            device.and_then(|device| device.rsplit_once('.')).map(|(account, _)| account.to_owned());
         let Some(account) = account.filter(|account| office.has_bot(account)) else {
             return office.line_ended(&line, "unknown");
         };
@@ -174,9 +177,8 @@ impl Pushing {
             open.iter().map(|connection| connection.number).collect()
         };
         let lost = |item: &&Item| item.connection.is_none_or(|connection| !open.contains(&connection));
-        let due: Option<Vec<u64>> = self
-            .office
-            .at_desk(account, |desk| desk.from(0).filter(lost).map(|item| item.number).collect());
+        let due: Option<Vec<u64>> =
+            self.office.at_desk(account, |desk| desk.from(0).filter(lost).map(|item| item.number).collect());
         for number in due.unwrap_or_default() {
             self.push(account, number);
         }

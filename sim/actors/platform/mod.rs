@@ -120,7 +120,14 @@ pub async fn run(
 ) {
     let sends = Rc::default();
     let office = |platform, own: &PlatformSettings| {
-        Rc::new(Office::open(env.clone(), recorder.clone(), platform, own.clone(), &settings, Rc::clone(&sends)))
+        Rc::new(Office::open(
+            env.clone(),
+            recorder.clone(),
+            platform,
+            own.clone(),
+            &settings,
+            Rc::clone(&sends),
+        ))
     };
     let telegram = office(Platform::Telegram, &settings.telegram);
     let feishu = office(Platform::Feishu, &settings.feishu);

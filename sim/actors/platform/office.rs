@@ -247,7 +247,11 @@ impl Office {
     // -- bots
 
     /// Takes a bot's message, or does not: the name it is given. `None`: the line is over.
-    pub(super) async fn send(self: &Rc<Self>, draft: Draft, line: &Rc<Line>) -> Option<Result<String, Refusal>> {
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        draft: Draft,
+        line: &Rc<Line>,
+    ) -> Option<Result<String, Refusal>> {
         let (respond, response) = oneshot::channel();
         let work = Rc::clone(self).take(draft, Rc::clone(line), respond);
         drop(self.env.spawn("platform send", work));
@@ -309,7 +313,8 @@ impl Office {
         if let Some(key) = key.as_deref().filter(|_| !again) {
             self.at_desk(&account, |desk| desk.remember(key, now_ms, &name));
         }
-        let answered = answers.and_then(|number| self.known.borrow().get(&(account.clone(), number)).cloned());
+        let answered =
+            answers.and_then(|number| self.known.borrow().get(&(account.clone(), number)).cloned());
         let (to, pid) = (chat.clone(), line.pid);
         self.record(Fact::SendTaken { account, send, key, pid, to, text: text.clone(), again });
         if let Some(user) = self.user_of_chat(&chat).filter(|_| !again) {

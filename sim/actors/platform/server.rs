@@ -123,7 +123,10 @@ async fn respond(
         return Ok(response(400, &json!({ "description": "the request could not be read" })));
     };
     if office.outage() == Some(Outage::Fails) {
-        return Ok(response(502, &json!({ "ok": false, "error_code": 502, "code": 502, "description": "Bad Gateway" })));
+        return Ok(response(
+            502,
+            &json!({ "ok": false, "error_code": 502, "code": 502, "description": "Bad Gateway" }),
+        ));
     }
     let body = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     let answer = handler(Asked { path, host, authorization, body, line: Rc::clone(line) }).await;

@@ -26,7 +26,8 @@ const LONGEST_POLL: Duration = Duration::from_secs(50);
 
 /// Opens the platform.
 pub(super) fn open(office: &Rc<Office>) {
-    let telegram = Rc::new(Telegram { office: Rc::clone(office), polls: RefCell::default(), last_poll: Cell::new(0) });
+    let telegram =
+        Rc::new(Telegram { office: Rc::clone(office), polls: RefCell::default(), last_poll: Cell::new(0) });
     let handler: Handler = Rc::new(move |asked| Box::pin(Rc::clone(&telegram).respond(asked)));
     let serving = Rc::clone(office);
     let serve = move |stream, line| {
@@ -71,7 +72,8 @@ impl Telegram {
     }
 
     async fn get_updates(&self, account: &str, body: &Value, line: &Line) -> Answer {
-        let number = |key: &str| body.get(key).and_then(Value::as_i64).map(|number| number.max(0).unsigned_abs());
+        let number =
+            |key: &str| body.get(key).and_then(Value::as_i64).map(|number| number.max(0).unsigned_abs());
         let offset = number("offset").unwrap_or(0);
         let limit = number("limit").unwrap_or(MOST_UPDATES).clamp(1, MOST_UPDATES);
         let patience = Duration::from_secs(number("timeout").unwrap_or(0)).min(LONGEST_POLL);

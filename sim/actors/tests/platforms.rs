@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use gateway::env::Env;
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper::Request;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,7 +16,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::stage::{self, ACTOR_HOST};
 use crate::actors::platform::{
-    self, Block, FEISHU_PORT, Outage, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT, Trouble, User,
+    self, Block, FEISHU_PORT, Outage, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT,
+    Trouble, User,
 };
 use crate::actors::socket::Socket;
 use crate::actors::webchat::SenderCommand;
@@ -161,8 +162,9 @@ fn telegram_hands_out_until_the_offset_has_passed() {
         assert_eq!(bot.poll(0).await, [(1_001, "one [ann#1]".into())], "it was not confirmed");
         assert_eq!(bot.poll(1_002).await, [(1_002, "two [ann#2]".into())], "the poll waits");
         assert_eq!(bot.poll(1_003).await, []);
-        let (status, answer) =
-            bot.telegram("sendMessage", json!({ "chat_id": 700_001, "text": "Re [ann#1]: the harbour" })).await;
+        let (status, answer) = bot
+            .telegram("sendMessage", json!({ "chat_id": 700_001, "text": "Re [ann#1]: the harbour" }))
+            .await;
         assert_eq!((status, &answer["ok"]), (200, &json!(true)));
     });
     assert_eq!(
@@ -199,7 +201,8 @@ fn a_second_poller_ends_the_first() {
         assert_eq!((status, other), (409, 200));
         assert!(answer["description"].as_str().expect("words").starts_with("Conflict: "), "{answer}");
         // Whoever has hung up is no poller any more.
-        let gone = timeout(Duration::from_secs(1), first.telegram("getUpdates", json!({ "timeout": 30 }))).await;
+        let gone =
+            timeout(Duration::from_secs(1), first.telegram("getUpdates", json!({ "timeout": 30 }))).await;
         assert!(gone.is_err());
         drop(first);
         sleep(Duration::from_secs(1)).await;

@@ -111,7 +111,9 @@ fn line(event: &Event) -> Option<String> {
         Fact::BotConnected { account, .. } | Fact::PollConflict { account, .. } => account.clone(),
         Fact::BotDisconnected { account, how, .. } => format!("{account} {how}"),
         Fact::UpdateHandedOut { message, key, times } => format!("{message} {key} ({times})"),
-        Fact::SendTaken { send, to, again, .. } => format!("{send} to {to}{}", if *again { " again" } else { "" }),
+        Fact::SendTaken { send, to, again, .. } => {
+            format!("{send} to {to}{}", if *again { " again" } else { "" })
+        }
         Fact::SendAnswered { send } => send.to_string(),
         Fact::SendUnanswered { send, cut } => format!("{send} {}", if *cut { "cut" } else { "given up" }),
         Fact::SendRefused { to, why, .. } => format!("to {to}: {why}"),

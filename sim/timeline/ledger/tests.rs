@@ -251,7 +251,11 @@ fn a_second_reply_counts_unless_nobody_could_avoid_it() {
     let knew = || replied().at(2_020).answers_send(1).at(3_000);
     assert_eq!(fate(knew().posts_reply(1, 2, "Re [ann#1]: yes"), "ann#1"), Fate::Duplicated);
     let third = died().posts_reply(1, 2, "Re [ann#1]: yes").at(4_020).answers_send(2).at(5_000);
-    assert_eq!(fate(third.posts_reply(1, 3, "Re [ann#1]: yes"), "ann#1"), Fate::Duplicated, "it knew of the second");
+    assert_eq!(
+        fate(third.posts_reply(1, 3, "Re [ann#1]: yes"), "ann#1"),
+        Fate::Duplicated,
+        "it knew of the second"
+    );
 }
 
 #[test]
@@ -267,7 +271,11 @@ fn what_a_platform_still_has_when_the_service_is_stopped_for_good_is_kept() {
         "The service was stopped for good at 3.000 s before it had confirmed the message to telegram, which keeps it \
          for the next start to fetch."
     );
-    assert_eq!(fate(stops(written().accepted(1)), "ann#1"), Fate::Dropped, "it was confirmed, and nothing keeps it");
+    assert_eq!(
+        fate(stops(written().accepted(1)), "ann#1"),
+        Fate::Dropped,
+        "it was confirmed, and nothing keeps it"
+    );
     let lost = entry(written().at(9_000).ended(), "ann#1");
     assert_eq!(lost.fate, Fate::Dropped, "nobody stopped the service");
     assert_eq!(lost.why, "ann wrote it at 1.000 s, and the gateway never confirmed it to telegram.");

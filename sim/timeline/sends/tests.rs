@@ -45,7 +45,8 @@ fn a_death_before_the_answer_could_be_noted_excuses_and_a_later_one_does_not() {
 
 #[test]
 fn who_ends_of_its_own_will_has_to_have_waited() {
-    let exits = |story: Story, at| story.at(at).dies(DeathCause::Exited(ExitCode(0))).at(at + 1_000).serves(215);
+    let exits =
+        |story: Story, at| story.at(at).dies(DeathCause::Exited(ExitCode(0))).at(at + 1_000).serves(215);
     assert!(avoidable(exits(telegram(), 1_020), 9_000));
     assert!(!avoidable(exits(telegram(), 6_000), 9_000));
     let hurried = telegram().signal(Signal::Terminate).signal(Signal::Interrupt);
@@ -79,5 +80,8 @@ fn a_platform_with_a_key_is_sent_the_key() {
     let feishu = |key| taken(Platform::Feishu, key).at(1_020).dies(DeathCause::Killed);
     assert!(avoidable_on(Platform::Feishu, feishu(None), 9_000, None));
     assert!(avoidable_on(Platform::Feishu, feishu(Some("a")), 9_000, Some("b")));
-    assert!(!avoidable_on(Platform::Feishu, feishu(Some("a")), 4_000_000, Some("a")), "it forgot after an hour");
+    assert!(
+        !avoidable_on(Platform::Feishu, feishu(Some("a")), 4_000_000, Some("a")),
+        "it forgot after an hour"
+    );
 }
