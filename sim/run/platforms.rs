@@ -119,7 +119,7 @@ pub(super) fn channels(scenario: &Scenario) -> Option<Value> {
             }),
         };
     }
-    (!channels.is_empty()).then(|| Value::Object(channels))
+    (!channels.is_empty()).then_some(Value::Object(channels))
 }
 
 impl Stage {

@@ -156,10 +156,7 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
                     .label("this sender joins somebody, too")
                     .help("name a sender that has no `joins`."));
             }
-            Some(setup) => match read_platforms::unfit_to_join(setup, span) {
-                Some(problem) => return Err(problem),
-                None => {}
-            },
+            Some(setup) => read_platforms::can_be_joined(setup, span)?,
         }
     }
     Ok(senders)

@@ -53,9 +53,7 @@ fn group(table: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<Pee
         let Some(joined) = senders.get(sender) else {
             return Err(read_steps::unknown_sender(sender, span, senders));
         };
-        if let Some(problem) = read_platforms::unfit_to_join(joined, span.clone()) {
-            return Err(problem);
-        }
+        read_platforms::can_be_joined(joined, span.clone())?;
         if !setup.kind.can_join() {
             return Err(Problem::at(span, format!("a peer that is `{}` joins nobody", setup.kind.word()))
                 .label("it does not come that far, or does not stay")

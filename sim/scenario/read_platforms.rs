@@ -73,11 +73,11 @@ pub(super) fn there(
         .help("give a sender `channel = \"telegram\"` or `channel = \"feishu\"`."))
 }
 
-/// What keeps others from taking part in the conversation of the sender with that setup.
-pub(super) fn unfit_to_join(setup: &SenderSetup, span: Range<usize>) -> Option<Box<Problem>> {
-    let platform = setup.channel.platform()?;
+/// Others can take part in the conversation of the sender with that setup.
+pub(super) fn can_be_joined(setup: &SenderSetup, span: Range<usize>) -> Read<()> {
+    let Some(platform) = setup.channel.platform() else { return Ok(()) };
     let problem = Problem::at(span, format!("nobody can join a conversation on {platform}"));
-    Some(problem.label("it is between a user and a bot").help("name a sender on `webchat`."))
+    Err(problem.label("it is between a user and a bot").help("name a sender on `webchat`."))
 }
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.

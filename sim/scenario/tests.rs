@@ -372,7 +372,15 @@ fn every_documented_key_is_accepted() {
         let own: String = of.keys.iter().map(line).collect();
         good(&format!("name = \"x\"\n[gateway.supervisor]\nkind = {:?}\n{own}", of.kind.word()));
     }
-    let step = |text: &str| step(text) + "[peers.tabs]\nkind = \"bare\"\n";
+    let step = |text: &str| {
+        // Only who talks on a platform can be refused something there.
+        let ann = if text.contains("platform-") {
+            "[senders.ann]\nchannel = \"telegram\""
+        } else {
+            "[senders.ann]"
+        };
+        step(text).replace("[senders.ann]", ann) + "[peers.tabs]\nkind = \"bare\"\n"
+    };
     for verb in VERBS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
         let is_alone =
