@@ -139,6 +139,8 @@ impl ReadinessTellsTheTruth {
         probes: &[Probe],
     ) -> Option<Violation> {
         let accepted = run.events.iter().filter_map(|event| match &event.fact {
+            // What a platform has confirmed to it was let in before.
+            Fact::MessageAccepted { message } if run.ledger.is_on_platform(message) => None,
             Fact::MessageAccepted { message } => Some((event.at, message)),
             _ => None,
         });

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::life::end_of;
 use super::restarts::{ALLOWANCE, RestartRequest, edits, left_for_an_edit, served_between};
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::Fact;
 use crate::timeline::words::{moment, span};
+use crate::timeline::{Entry, Fact};
 
 /// A restart waits only while there is work in hand.
 pub(super) struct RestartWaitsOnlyForWork;
@@ -79,7 +79,7 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
         .ledger
         .entries()
         .iter()
-        .filter_map(|entry| Some((entry.accepted_at?, entry.settled_at.unwrap_or(until))))
+        .filter_map(|entry| Some((at_work_since(entry)?, entry.settled_at.unwrap_or(until))))
         .collect();
     busy.extend(cron_runs(run, until));
     let mut bounds: BTreeSet<Duration> = [from, until].into();
@@ -96,6 +96,11 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
         }
     }
     idle
+}
+
+/// When a message may have been at work for the first time. What a platform has may be confirmed long after that.
+fn at_work_since(entry: &Entry) -> Option<Duration> {
+    entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 
 /// The scheduled runs that the model was asked for, each until it was answered or broken off.

@@ -16,6 +16,7 @@ use crate::actors::platform::{
     self, FEISHU_PORT, PLATFORMS_HOST, PlatformCommand, PlatformSettings, PlatformsSettings, TELEGRAM_PORT,
     Trouble, User,
 };
+use crate::actors::webchat;
 use crate::scenario::{PlatformSetup, PlatformTrouble, Scenario, Verb};
 use crate::timeline::{Fact, Platform, Source};
 use crate::world::World;
@@ -45,6 +46,13 @@ pub(super) fn users(scenario: &Scenario) -> Vec<User> {
 /// What the platforms call the conversations of their users, by sender.
 pub(super) fn chats(scenario: &Scenario) -> BTreeMap<String, String> {
     users(scenario).into_iter().map(|user| (user.sender, user.chat)).collect()
+}
+
+/// The session in which a sender talks.
+pub(super) fn session_key(scenario: &Scenario, sender: &str) -> String {
+    let on_platform = users(scenario).into_iter().find(|user| user.sender == sender);
+    on_platform
+        .map_or_else(|| webchat::session_key(sender), |user| user.platform.key(&user.account, &user.chat))
 }
 
 /// Brings the platforms in, where somebody talks on one, and makes their users hear what the script tells them.
@@ -111,7 +119,7 @@ pub(super) fn channels(scenario: &Scenario) -> Option<Value> {
             }),
         };
     }
-    (!channels.is_empty()).then(|| Value::Object(channels))
+    (!channels.is_empty()).then_some(Value::Object(channels))
 }
 
 impl Stage {

@@ -9,10 +9,13 @@ use crate::timeline::Platform;
 /// The most sends that a key can count.
 const MANY: u64 = 1_000_000;
 
+/// The bot of senders that name none.
+pub(super) const DEFAULT_ACCOUNT: &str = "main";
+
 pub(super) const SENDER_ACCOUNT: Key = key(
     "account",
     Shape::Text,
-    Default("main"),
+    Default(DEFAULT_ACCOUNT),
     "On a platform: the bot it writes to. The gateway's configuration has every bot that somebody writes to",
 );
 

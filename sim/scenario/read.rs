@@ -156,7 +156,7 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
                     .label("this sender joins somebody, too")
                     .help("name a sender that has no `joins`."));
             }
-            Some(_) => {}
+            Some(setup) => read_platforms::can_be_joined(setup, span)?,
         }
     }
     Ok(senders)

@@ -1,11 +1,14 @@
 //! Reading what a file says of the chat platforms: their settings, who talks there, and the steps that trouble them.
 
+use std::ops::Range;
+
 use super::error::{Problem, Read};
 use super::platforms::{PlatformSetup, PlatformTrouble, PlatformsSetup};
+use super::platforms_keys::DEFAULT_ACCOUNT;
 use super::read::unfit_word;
 use super::read_steps::{self, World};
 use super::table::{Table, choice, duration, range, some_range, whole, whole_range};
-use super::{DurationRange, SenderKind, SenderSetup, Verb};
+use super::{DurationRange, Machine, SenderKind, SenderSetup, Verb};
 
 /// Reads `[platforms]`.
 pub(super) fn platforms(table: &Table<'_>) -> Read<PlatformsSetup> {
@@ -33,7 +36,8 @@ pub(super) fn sender(table: &Table<'_>, setup: &SenderSetup) -> Read<()> {
         return Err(Problem::at(table.span_of("account"), what).label(why));
     }
     if setup.channel.platform().is_none() {
-        return match table.span_of_key("account") {
+        let names_one = setup.account != DEFAULT_ACCOUNT;
+        return match table.span_of_key("account").filter(|_| names_one) {
             Some(span) => Err(Problem::at(span, "`account` has no meaning on webchat")
                 .label("bots are found on platforms")
                 .help("leave it out, or let the sender talk on `telegram` or `feishu`.")),
@@ -52,6 +56,28 @@ pub(super) fn sender(table: &Table<'_>, setup: &SenderSetup) -> Read<()> {
         }
     }
     Ok(())
+}
+
+/// The two machines of the step `table`, if both are there.
+pub(super) fn there(
+    table: &Table<'_>,
+    world: &World<'_>,
+    between: (Machine, Machine),
+) -> Read<(Machine, Machine)> {
+    let is_there = world.senders.values().any(|setup| setup.channel.platform().is_some());
+    if is_there || (between.0 != Machine::Platforms && between.1 != Machine::Platforms) {
+        return Ok(between);
+    }
+    Err(Problem::at(table.span_of("between"), "there is no machine `platforms` in this scenario")
+        .label("nobody talks on a platform")
+        .help("give a sender `channel = \"telegram\"` or `channel = \"feishu\"`."))
+}
+
+/// Others can take part in the conversation of the sender with that setup.
+pub(super) fn can_be_joined(setup: &SenderSetup, span: Range<usize>) -> Read<()> {
+    let Some(platform) = setup.channel.platform() else { return Ok(()) };
+    let problem = Problem::at(span, format!("nobody can join a conversation on {platform}"));
+    Err(problem.label("it is between a user and a bot").help("name a sender on `webchat`."))
 }
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.

@@ -212,7 +212,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "port-lingers" => Verb::PortLingers { lasting: table.get("for", some_range)? },
         "power-loss" => Verb::PowerLoss { off_for: table.get("off-for", range)? },
         "partition" => Verb::Partition {
-            between: table.get("between", two_machines)?,
+            between: read_platforms::there(table, world, table.get("between", two_machines)?)?,
             lasting: table.get("for", some_range)?,
         },
         "service-stop" => supervised(table, word, world, Verb::ServiceStop)?,

@@ -41,6 +41,8 @@ pub struct Entry {
     pub message: MessageId,
     /// Its text, as first sent.
     pub text: String,
+    /// Where its sender wrote it; `None`: to the gateway itself.
+    pub platform: Option<Platform>,
     /// Every time its sender handed it over, in order; at least one.
     pub attempts: Vec<Attempt>,
     /// When the gateway first acknowledged it.
@@ -165,6 +167,11 @@ impl Ledger {
     /// What became of `message`; `None` when it was never sent.
     pub fn entry(&self, message: &MessageId) -> Option<&Entry> {
         self.index.get(message).map(|&at| &self.entries[at])
+    }
+
+    /// Whether `message` was written on a platform.
+    pub fn is_on_platform(&self, message: &MessageId) -> bool {
+        self.entry(message).is_some_and(|entry| entry.platform.is_some())
     }
 
     /// What platforms took of bots.
@@ -577,6 +584,7 @@ impl Tally {
             accepted_at: self.accepted.map(|(first, _)| first),
             message: self.message,
             text: self.text,
+            platform: self.platform,
             attempts: self.attempts,
             settled_at,
             fate,
