@@ -24,6 +24,7 @@ mod arrival;
 mod backoff;
 mod feishu;
 mod http;
+mod parts;
 mod presence;
 mod telegram;
 pub(crate) mod webchat;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::channels::http::{Answer, HttpError, Site};
-use crate::channels::{Delivery, SendError, Sent};
+use crate::channels::parts::parts;
+use crate::channels::{Chat, Delivery, SendError, Sent};
 use crate::config::FeishuAccount;
 use crate::env::Env;
 use crate::messages::inbox::fingerprint;
@@ -17,6 +18,9 @@ use crate::messages::inbox::fingerprint;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// A token is renewed so long before it expires.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
+
+/// The longest message; the platform's own limit is 150 KB.
+const MESSAGE_BYTES: usize = 100_000;
 
 /// The platform's words for what can never be sent: we are not in the chat, or not available to the user.
 const NOT_IN_CHAT: i64 = 230_002;
@@ -129,26 +133,37 @@ impl Api {
         Endpoint::deserialize(answer.data).map_err(|error| ApiError::Malformed(error.to_string()))
     }
 
-    /// Sends a text. A token that the platform does not know any more is renewed, once.
+    /// Sends a text, in parts where it is too long for one message; each has a name, so that none comes twice.
     pub(super) async fn send(&self, delivery: &Delivery) -> Result<Sent, SendError> {
+        let mut sent = None;
+        for (number, part) in parts(&delivery.text, MESSAGE_BYTES, char::len_utf8).into_iter().enumerate() {
+            let name = match number {
+                0 => delivery.id.clone(),
+                _ => format!("{} part {number}", delivery.id),
+            };
+            sent = Some(self.send_part(&delivery.chat, &uuid(&name), part).await?);
+        }
+        Ok(sent.expect("every text has a part"))
+    }
+
+    /// A token that the platform does not know any more is renewed, once.
+    async fn send_part(&self, chat: &Chat, uuid: &str, text: &str) -> Result<Sent, SendError> {
         // What fails before the text itself goes out leaves it where it was.
         let not_now = |error: ApiError| SendError::NotNow { why: error.to_string(), retry_after: None };
-        let mut sent = self.send_with(&self.token().await.map_err(not_now)?, delivery).await;
-        if let Err(ApiError::Refused { code: INVALID_TOKEN, .. } | ApiError::Refused { status: 401, .. }) =
-            sent
-        {
+        let mut sent = self.send_with(&self.token().await.map_err(not_now)?, chat, uuid, text).await;
+        if let Err(ApiError::Refused { code: INVALID_TOKEN, .. } | ApiError::Refused { status: 401, .. }) = sent {
             self.token.replace(None);
-            sent = self.send_with(&self.token().await.map_err(not_now)?, delivery).await;
+            sent = self.send_with(&self.token().await.map_err(not_now)?, chat, uuid, text).await;
         }
         sent.map_err(send_error)
     }
 
-    async fn send_with(&self, token: &str, delivery: &Delivery) -> Result<Sent, ApiError> {
+    async fn send_with(&self, token: &str, chat: &Chat, uuid: &str, text: &str) -> Result<Sent, ApiError> {
         let body = json!({
-            "receive_id": delivery.chat.chat,
+            "receive_id": chat.chat,
             "msg_type": "text",
-            "content": json!({"text": delivery.text}).to_string(),
-            "uuid": uuid(&delivery.id),
+            "content": json!({"text": text}).to_string(),
+            "uuid": uuid,
         });
         let path = "/open-apis/im/v1/messages?receive_id_type=chat_id";
         let answer = self.call(path, Some(token), &body).await?;

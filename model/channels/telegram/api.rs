@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::channels::http::{HttpError, Site};
-use crate::channels::{Delivery, SendError, Sent};
+use crate::channels::parts::parts;
+use crate::channels::{Chat, Delivery, SendError, Sent};
 use crate::config::TelegramAccount;
 use crate::env::Env;
 
@@ -19,6 +20,9 @@ const POLL_GRACE: Duration = Duration::from_secs(10);
 const UPDATES: u32 = 100;
 /// How long any other request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest message, in units of UTF-16; the API's own limit.
+const MESSAGE_UNITS: usize = 4_096;
 
 /// A bot, as the API knows it.
 pub(super) struct Api {
@@ -162,17 +166,27 @@ impl Api {
         self.call("getUpdates", &parameters, REQUEST_TIMEOUT).await.map(|_: Value| ())
     }
 
-    /// Sends a text.
+    /// Sends a text, in parts where it is too long for one message. When a part is not taken, those before it were.
     pub(super) async fn send_message(&self, delivery: &Delivery) -> Result<Sent, SendError> {
-        let chat = &delivery.chat;
-        let mut parameters = json!({"chat_id": id(&chat.chat), "text": delivery.text});
+        let mut sent = None;
+        for part in parts(&delivery.text, MESSAGE_UNITS, char::len_utf16) {
+            sent = Some(match (self.send_part(&delivery.chat, part).await.map_err(send_error), sent) {
+                (Err(SendError::NotNow { why, .. }), Some(_)) => return Err(SendError::Unknown { why }),
+                (outcome, _) => outcome?,
+            });
+        }
+        Ok(sent.expect("every text has a part"))
+    }
+
+    async fn send_part(&self, chat: &Chat, text: &str) -> Result<Sent, ApiError> {
+        let mut parameters = json!({"chat_id": id(&chat.chat), "text": text});
         if let Some(message) = &chat.message {
             // A message that is gone by now is answered all the same.
             parameters["reply_parameters"] =
                 json!({"message_id": id(message), "allow_sending_without_reply": true});
         }
-        let sent: Result<MessageId, ApiError> = self.call("sendMessage", &parameters, REQUEST_TIMEOUT).await;
-        sent.map(|sent| Sent { message: sent.message_id.to_string() }).map_err(send_error)
+        let MessageId { message_id } = self.call("sendMessage", &parameters, REQUEST_TIMEOUT).await?;
+        Ok(Sent { message: message_id.to_string() })
     }
 }
 

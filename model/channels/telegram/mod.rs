@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::api::{Api, ApiError, Message, Update};
 use self::offset::OffsetFile;
@@ -28,6 +28,9 @@ mod offset;
 
 /// How long it takes until what was not taken is asked for again.
 const NOT_TAKEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// A platform that has nothing holds a poll open. One that does not is not asked more often than this.
+const SHORTEST_POLL: Duration = Duration::from_secs(1);
 
 /// One bot.
 pub(super) struct Telegram(Rc<Bot>);
@@ -85,10 +88,7 @@ impl Channel for Telegram {
     }
 
     fn close(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(async {
-            self.0.presence.stop_taking().await;
-            self.0.presence.close().await;
-        })
+        Box::pin(self.0.presence.close())
     }
 
     fn ready(&self) -> LocalBoxFuture<'_, ()> {
@@ -111,7 +111,12 @@ impl Bot {
         let bot_id = self.identified(&mut backoff).await;
         let mut last = self.last_taken(bot_id, &mut backoff).await;
         loop {
+            let asked = Instant::now();
             match self.api.get_updates(last.map(|last| last + 1)).await {
+                Ok(updates) if updates.is_empty() && asked.elapsed() < SHORTEST_POLL => {
+                    self.presence.is_connected();
+                    sleep(SHORTEST_POLL).await;
+                }
                 Ok(updates) => {
                     backoff.reset();
                     self.presence.is_connected();

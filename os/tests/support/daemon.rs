@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,6 +43,7 @@ pub struct Home {
     minded: Minded,
     profile: &'static str,
     program: PathBuf,
+    channels: Value,
 }
 
 /// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
@@ -63,6 +64,7 @@ impl Home {
             minded: Minded::ByNobody,
             profile: "hardened",
             program: PathBuf::from(PROGRAM),
+            channels: json!({}),
         }
     }
 
@@ -75,6 +77,12 @@ impl Home {
     /// The gateways that are launched from now on are of this profile.
     pub fn profile(mut self, profile: &'static str) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// The gateways that are launched from now on have these accounts on platforms.
+    pub fn channels(mut self, channels: Value) -> Self {
+        self.channels = channels;
         self
     }
 
@@ -173,6 +181,7 @@ impl Home {
                 "stopTimeoutMs": 30_000,
             },
             "model": {"baseUrl": format!("http://127.0.0.1:{}/v1", self.provider_port), "name": "stub"},
+            "channels": self.channels,
         });
         config.to_string()
     }

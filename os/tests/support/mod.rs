@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 pub mod client;
 pub mod daemon;
 pub mod life;
+pub mod platforms;
 pub mod provider;
 pub mod rude;
 
