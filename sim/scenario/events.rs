@@ -175,6 +175,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("port.taken", Nobody, "the gateway says the port is taken and it tries again"),
     ("provider.retrying", Nobody, "the gateway says it asks the model again"),
     ("recovery.finished", Nobody, "the gateway says earlier lives are settled"),
+    ("recovery.stopped", Nobody, "the gateway says it carries out a stop that an earlier life was asked for"),
     ("recovery.resumed", Nobody, "the gateway says it resumes a message of an earlier life"),
     ("respawn.chosen", Nobody, "the gateway says how its successor comes about"),
     ("respawn.failed", Nobody, "the gateway says it could not see to a successor"),
