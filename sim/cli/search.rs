@@ -1,7 +1,7 @@
 //! The commands that search: shrink, bisect, sweep.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
