@@ -78,7 +78,9 @@ impl Arrival {
 /// Why this cannot be answered, if it cannot.
 fn unfit(text: Option<&str>) -> Option<String> {
     match text {
-        None => Some("Your message was not answered: only texts can be read. Please send it as a text.".into()),
+        None => {
+            Some("Your message was not answered: only texts can be read. Please send it as a text.".into())
+        }
         Some(text) if text.trim().is_empty() => {
             Some("Your message was not answered: there is no text in it. Please send it as a text.".into())
         }

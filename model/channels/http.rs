@@ -101,7 +101,8 @@ impl Site {
             let (head, body) = response.into_parts();
             let body = link.drive(Limited::new(body, MAX_ANSWER_BYTES).collect()).await;
             let body = body.map_err(|error| unknown(error.to_string()))?.to_bytes();
-            let seconds = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let seconds =
+                head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
             Ok(Answer { status: head.status, retry_after: seconds.map(Duration::from_secs), body })
         };
         timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unknown("it takes too long".to_string())))

@@ -110,7 +110,10 @@ fn an_old_message_is_not_run_and_its_sender_told_once() {
         feishu.set_deaf(false);
         feishu.push_again(true);
         sleep(Duration::from_secs(30)).await;
-        assert_eq!((feishu.sent().len(), house.asked(), feishu.unacknowledged()), (2, vec!["in time".into()], 0));
+        assert_eq!(
+            (feishu.sent().len(), house.asked(), feishu.unacknowledged()),
+            (2, vec!["in time".into()], 0)
+        );
     });
 }
 

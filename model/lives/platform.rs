@@ -404,8 +404,10 @@ impl Feishu {
         if let Some(Taking::Says(status, answer)) = taking {
             return Some((status, answer));
         }
-        let content: Value = serde_json::from_str(asked["content"].as_str().expect("a content")).expect("JSON");
-        let (uuid, text) = (asked["uuid"].as_str().expect("a uuid"), content["text"].as_str().expect("a text"));
+        let content: Value =
+            serde_json::from_str(asked["content"].as_str().expect("a content")).expect("JSON");
+        let (uuid, text) =
+            (asked["uuid"].as_str().expect("a uuid"), content["text"].as_str().expect("a text"));
         assert!(uuid.len() <= 50 && asked["receive_id"] == "oc_1", "{asked}");
         let mut sent = self.0.sent.borrow_mut();
         if sent.iter().all(|(known, _)| known != uuid) {

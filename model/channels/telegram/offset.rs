@@ -34,7 +34,12 @@ struct Kept {
 }
 
 impl OffsetFile {
-    pub(super) fn new(env: Env, files: StateFiles, state_dir: &Path, account: &str) -> Result<Self, StateError> {
+    pub(super) fn new(
+        env: Env,
+        files: StateFiles,
+        state_dir: &Path,
+        account: &str,
+    ) -> Result<Self, StateError> {
         let dir = state_dir.join("telegram");
         files.create_dir(&dir)?;
         Ok(Self { env, files, path: dir.join(format!("update-offset-{account}.json")) })
