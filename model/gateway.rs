@@ -296,7 +296,7 @@ async fn end(
 ) -> Result<Ending, Cut> {
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
-        _ => requests.unless_changed(Phase::Starting, recovery::recover(gateway)).await,
+        _ => requests.while_recovering(recovery::recover(gateway)).await,
     };
     let asked = match recovered {
         Ok(()) => {

@@ -63,6 +63,12 @@ enum Tool {
         /// How long to wait for active work at most (ms, 10s, 5m; 0 waits indefinitely)
         #[arg(long, value_name = "DURATION")]
         wait: Option<String>,
+        /// Why, for the log and for whoever is told what came of it
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Do not restart, only say what a restart now would interrupt
+        #[arg(long)]
+        preflight: bool,
         /// Answer with one JSON object
         #[arg(long)]
         json: bool,
@@ -109,8 +115,8 @@ fn main() {
     });
     OsProcess.exit(match arguments.tool {
         Some(Tool::Sessions(command)) => answer(command),
-        Some(Tool::Restart { safe, force, wait, json, on }) => {
-            restart(RestartOptions { safe, force, wait, json }, &on)
+        Some(Tool::Restart { safe, force, wait, reason, preflight, json, on }) => {
+            restart(RestartOptions { safe, force, wait, reason, preflight, json }, &on)
         }
         None => serve(&arguments),
     });

@@ -9,8 +9,10 @@ pub mod oracle;
 pub mod report;
 mod run;
 pub mod scenario;
+pub mod search;
 pub mod timeline;
 pub mod verdict;
+pub mod workers;
 pub mod world;
 
 pub use run::run;

@@ -9,6 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod command;
 mod corpus;
+mod corpus_table;
 mod determinism;
 mod log_promise;
 mod oracles;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         log_promise::tests(),
         determinism::tests(),
         oracles::tests(),
+        corpus_table::tests(),
         schedules::tests(),
         schema::tests(),
         command::tests(),

@@ -15,6 +15,10 @@ pub struct RestartOptions {
     pub force: bool,
     /// `--wait DURATION`: how long to wait for work in hand, as it was typed.
     pub wait: Option<String>,
+    /// `--reason TEXT`: why, for the log and whoever is told what came of it.
+    pub reason: Option<String>,
+    /// `--preflight`: only say what a restart now would interrupt.
+    pub preflight: bool,
     /// `--json`: the answer is one JSON object.
     pub json: bool,
 }
@@ -26,11 +30,19 @@ pub enum UsageError {
     #[error("expected the command \"restart\"{}", .0.as_ref().map_or_else(String::new, |found| format!(", not {found:?}")))]
     Command(Option<String>),
     /// An argument that is not known.
-    #[error("unexpected argument {0:?}; restart takes --safe, --force, --wait DURATION and --json")]
+    #[error(
+        "unexpected argument {0:?}; restart takes --safe, --force, --wait DURATION, --reason TEXT, --preflight and --json"
+    )]
     Unexpected(String),
+    /// One that this version did not know.
+    #[error("unexpected argument {0:?}; a command line of this version takes none but --json")]
+    UnexpectedThen(&'static str),
     /// `--wait` without a duration.
     #[error("--wait needs a duration such as 10s, 5m or 0")]
     NoDuration,
+    /// `--reason` without a text.
+    #[error("--reason needs a text")]
+    NoReason,
     /// `--wait` with something else.
     #[error(
         "invalid --wait {0:?}: a duration is a number of milliseconds, or a number with ms, s, m, h or d"
@@ -45,6 +57,9 @@ pub enum UsageError {
     /// Who wants to wait for nothing cannot want to wait for a while.
     #[error("--force cannot be combined with --wait; omit --force to wait for active work")]
     ForceAndWait,
+    /// Who asks what a restart would interrupt does not ask for one.
+    #[error("--preflight cannot be combined with {0}; it only says what a restart now would interrupt")]
+    PreflightAnd(&'static str),
 }
 
 impl RestartOptions {
@@ -66,9 +81,14 @@ impl RestartOptions {
                 "--wait" => {
                     options.wait = Some(arguments.next().ok_or(UsageError::NoDuration)?.to_string());
                 }
-                other => match other.strip_prefix("--wait=") {
-                    Some(duration) => options.wait = Some(duration.to_string()),
-                    None => return Err(UsageError::Unexpected(other.to_string())),
+                "--preflight" => options.preflight = true,
+                "--reason" => {
+                    options.reason = Some(arguments.next().ok_or(UsageError::NoReason)?.to_string());
+                }
+                other => match other.split_once('=') {
+                    Some(("--wait", duration)) => options.wait = Some(duration.to_string()),
+                    Some(("--reason", text)) => options.reason = Some(text.to_string()),
+                    _ => return Err(UsageError::Unexpected(other.to_string())),
                 },
             }
         }
@@ -79,6 +99,12 @@ impl RestartOptions {
     ///
     /// Errors: two options that cannot stand together, or a duration that is none.
     pub fn check(&self) -> Result<Option<Patience>, UsageError> {
+        if let Some(flag) = self.of_a_request().filter(|_| self.preflight) {
+            return Err(UsageError::PreflightAnd(flag));
+        }
+        if self.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+            return Err(UsageError::NoReason);
+        }
         match (self.safe, self.force, &self.wait) {
             (true, true, _) => Err(UsageError::SafeAndForce),
             (true, _, Some(_)) => Err(UsageError::SafeAndWait),
@@ -88,6 +114,24 @@ impl RestartOptions {
             }
             (_, _, None) => Ok(None),
         }
+    }
+}
+
+impl RestartOptions {
+    /// The flag that says how urgent a restart is.
+    pub(super) fn urgency(&self) -> Option<&'static str> {
+        let flags = [(self.safe, "--safe"), (self.force, "--force"), (self.wait.is_some(), "--wait")];
+        flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag)
+    }
+
+    /// A flag that says something of the restart that is asked for.
+    fn of_a_request(&self) -> Option<&'static str> {
+        self.urgency().or(self.reason.as_ref().map(|_| "--reason"))
+    }
+
+    /// A flag that the command line of history did not know.
+    pub(super) fn unknown_to_history(&self) -> Option<&'static str> {
+        self.of_a_request().or(self.preflight.then_some("--preflight"))
     }
 }
 
@@ -151,7 +195,16 @@ mod tests {
     #[test]
     fn what_cannot_stand_together_is_refused() {
         let check = |line: &str| parse(line).and_then(|options| options.check().map(|_| ()));
-        for good in ["", "--safe", "--force", "--wait 10s", "--wait=0", "--json", "--safe --json"] {
+        for good in [
+            "",
+            "--safe",
+            "--force",
+            "--wait 10s",
+            "--wait=0",
+            "--json",
+            "--safe --json",
+            "--reason=x --force",
+        ] {
             assert_eq!(check(&format!("restart {good}")), Ok(()), "{good}");
         }
         assert_eq!(check("restart --safe --force"), Err(UsageError::SafeAndForce));
@@ -160,6 +213,11 @@ mod tests {
         assert_eq!(check("restart --wait 10s --force"), Err(UsageError::ForceAndWait));
         assert_eq!(check("restart --wait soon"), Err(UsageError::BadDuration("soon".into())));
         assert_eq!(check("restart --wait"), Err(UsageError::NoDuration));
+        assert_eq!(check("restart --reason"), Err(UsageError::NoReason));
+        assert_eq!(check("restart --reason="), Err(UsageError::NoReason));
+        assert_eq!(check("restart --preflight --json"), Ok(()));
+        assert_eq!(check("restart --preflight --force"), Err(UsageError::PreflightAnd("--force")));
+        assert_eq!(check("restart --preflight --reason x"), Err(UsageError::PreflightAnd("--reason")));
         assert_eq!(check("restart now"), Err(UsageError::Unexpected("now".into())));
         assert_eq!(check("start"), Err(UsageError::Command(Some("start".into()))));
         assert_eq!(check(""), Err(UsageError::Command(None)));

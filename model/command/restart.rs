@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 use super::arguments::{RestartOptions, UsageError};
 use super::call::{CallError, call};
-use super::signal::{SignalError, restart_holder};
+use super::signal::{SignalError, holder, restart_holder};
 use crate::Launch;
 use crate::config::{Config, ConfigError};
-use crate::env::{Env, ExitCode};
-use crate::lifecycle::restart::{Patience, RequestResult, RequestStatus};
+use crate::env::{Env, ExitCode, Pid};
+use crate::lifecycle::restart::{Patience, Preflight, RequestResult, RequestStatus};
 use crate::policy::RestartCommand;
 
 const METHOD: &str = "gateway.restart.request";
+const PREFLIGHT: &str = "gateway.restart.preflight";
 
 /// Why there will be no restart.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,11 @@ pub(super) enum RestartError {
     Signal(#[from] SignalError),
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("{0}; restart it without {1}")]
+    #[error("{0}; is one running? Nobody holds the lock of its state directory")]
+    Absent(CallError),
+    #[error("{0}; gateway process {1} does not listen: it is starting or about to end, try again")]
+    NotListening(CallError, Pid),
+    #[error("{0}; {1}")]
     TooOld(CallError, &'static str),
     #[error("the gateway answered what nobody understands: {0}")]
     Answer(#[from] serde_json::Error),
@@ -52,12 +57,21 @@ pub(super) async fn restart(
 ) -> Result<String, RestartError> {
     let command = launch.policies.restart_command;
     if command == RestartCommand::Signals
-        && let Some(unknown) = urgency(options)
+        && let Some(unknown) = options.unknown_to_history()
     {
-        return Err(UsageError::Unexpected(unknown.to_string()).into());
+        return Err(UsageError::UnexpectedThen(unknown).into());
     }
     let patience = options.check()?;
     let config = Config::load(env.fs(), &launch.config)?;
+    if options.preflight {
+        let answer = ask(env, &config, PREFLIGHT, json!({})).await.map_err(|error| match error {
+            RestartError::Call(old @ CallError::UnknownMethod { .. }) => {
+                RestartError::TooOld(old, "nobody can say what a restart would interrupt")
+            }
+            error => error,
+        })?;
+        return Ok(preview(options, &serde_json::from_value(answer)?));
+    }
     if !config.commands.restart {
         return Err(RestartError::Disabled);
     }
@@ -69,11 +83,12 @@ pub(super) async fn restart(
     if !asks {
         return signal(env, &config, options);
     }
-    let answer = match call(env, &config, METHOD, params(options, patience)).await {
-        Err(old @ CallError::UnknownMethod { .. }) => {
-            return match urgency(options).filter(|flag| *flag != "--force") {
-                Some(flag) => Err(RestartError::TooOld(old, flag)),
-                None => signal(env, &config, options),
+    let answer = match ask(env, &config, METHOD, params(options, patience)).await {
+        Err(RestartError::Call(old @ CallError::UnknownMethod { .. })) => {
+            return match options.urgency() {
+                Some("--safe") => Err(RestartError::TooOld(old, "restart it without --safe")),
+                Some("--wait") => Err(RestartError::TooOld(old, "restart it without --wait")),
+                _ => signal(env, &config, options),
             };
         }
         answer => answer?,
@@ -82,17 +97,23 @@ pub(super) async fn restart(
     Ok(say(options, &result))
 }
 
-/// The flag that says how urgent it is.
-fn urgency(options: &RestartOptions) -> Option<&'static str> {
-    let flags = [(options.safe, "--safe"), (options.force, "--force"), (options.wait.is_some(), "--wait")];
-    flags.into_iter().find(|(is_set, _)| *is_set).map(|(_, flag)| flag)
+/// Asks the gateway. Who reaches nobody is told whether a gateway holds the lock all the same.
+async fn ask(env: &Env, config: &Config, method: &'static str, params: Value) -> Result<Value, RestartError> {
+    match call(env, config, method, params).await {
+        Err(error @ CallError::Unreachable { .. }) => Err(match holder(env, config) {
+            Ok(holder) => RestartError::NotListening(error, holder.pid),
+            Err(_) => RestartError::Absent(error),
+        }),
+        answer => Ok(answer?),
+    }
 }
 
 fn params(options: &RestartOptions, patience: Option<Patience>) -> Value {
+    let reason = |default: &str| options.reason.clone().unwrap_or_else(|| default.to_string());
     if options.safe {
-        return json!({"reason": "gateway.restart.safe"});
+        return json!({"reason": reason("gateway.restart.safe")});
     }
-    let reason = "gateway.restart";
+    let reason = reason("gateway.restart");
     match patience {
         None if options.force => json!({"reason": reason, "mode": "force"}),
         None => json!({"reason": reason, "mode": "plain"}),
@@ -119,14 +140,18 @@ fn say(options: &RestartOptions, result: &RequestResult) -> String {
         (_, true) => "forced restart",
         (false, false) => "restart",
     };
-    let delay = result.restart.delay_ms;
+    let when = when(options, result);
     let message = match result.status {
-        RequestStatus::Coalesced => format!("{what} request joined an existing pending gateway restart"),
-        RequestStatus::Deferred => format!("{what} requested; gateway will restart after active work drains"),
-        RequestStatus::Scheduled if delay >= 1_000 => {
-            format!("{what} requested; gateway will restart in {} s", delay.div_ceil(1_000))
+        // As the report has it.
+        RequestStatus::Coalesced if options.safe => {
+            format!("{what} request joined an existing pending gateway restart")
         }
-        RequestStatus::Scheduled => format!("{what} requested; gateway will restart momentarily"),
+        RequestStatus::Coalesced => {
+            format!("{what} request joined an existing pending gateway restart; gateway will restart {when}")
+        }
+        RequestStatus::Deferred | RequestStatus::Scheduled => {
+            format!("{what} requested; gateway will restart {when}")
+        }
     };
     let summary = &result.preflight.summary;
     let warning = (!result.preflight.blockers.is_empty()).then(|| match options.force {
@@ -150,5 +175,32 @@ fn say(options: &RestartOptions, result: &RequestResult) -> String {
     match warning {
         Some(warning) => format!("{message}\n{warning}"),
         None => message,
+    }
+}
+
+/// When the restart comes, as far as that is known, and why not now.
+fn when(options: &RestartOptions, result: &RequestResult) -> String {
+    let delay = result.restart.delay_ms.div_ceil(1_000);
+    let waits = match result.status {
+        RequestStatus::Deferred => true,
+        RequestStatus::Scheduled => false,
+        // Who forces it does not wait, whomever he joined.
+        RequestStatus::Coalesced => !result.preflight.safe && !options.force,
+    };
+    match (delay, waits) {
+        (0, true) => "after active work drains".to_string(),
+        (0, false) => "momentarily".to_string(),
+        (delay, _) if result.restart.cooldown_ms_applied > 0 => {
+            format!("in {delay} s, after a pause since its last restart; --force does not wait for that")
+        }
+        (delay, _) => format!("in {delay} s"),
+    }
+}
+
+/// What a restart now would interrupt, for people or programs.
+fn preview(options: &RestartOptions, preflight: &Preflight) -> String {
+    match options.json {
+        true => format!("{:#}", json!({"ok": true, "preflight": preflight})),
+        false => preflight.summary.replace("restart deferred: ", "restart would wait for: "),
     }
 }

@@ -31,8 +31,8 @@ struct Holder {
     start: Option<StartTime>,
 }
 
-/// Sends the restart signal to the gateway that holds the instance lock. Returns its id.
-pub(super) fn restart_holder(env: &Env, config: &Config) -> Result<Pid, SignalError> {
+/// The gateway that holds the instance lock, if it lives.
+pub(super) fn holder(env: &Env, config: &Config) -> Result<ProcessId, SignalError> {
     let path = config.gateway.state_dir.join("gateway.lock");
     let bytes = match env.fs().read(&path) {
         Ok(bytes) => bytes,
@@ -46,12 +46,20 @@ pub(super) fn restart_holder(env: &Env, config: &Config) -> Result<Pid, SignalEr
     };
     let process = env.process();
     let start = start.or_else(|| process.look_up(pid).map(|entry| entry.id.start));
-    let Some(start) = start.filter(|start| process.liveness(pid, Some(*start)) == Liveness::Alive) else {
-        return Err(SignalError::Gone { path, pid });
-    };
-    match process.signal_process(ProcessId { pid, start }, Signal::User1) {
-        Ok(()) => Ok(pid),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Err(SignalError::Gone { path, pid }),
-        Err(source) => Err(SignalError::Refused { pid, source }),
+    match start.filter(|start| process.liveness(pid, Some(*start)) == Liveness::Alive) {
+        Some(start) => Ok(ProcessId { pid, start }),
+        None => Err(SignalError::Gone { path, pid }),
+    }
+}
+
+/// Sends the restart signal to the gateway that holds the instance lock. Returns its id.
+pub(super) fn restart_holder(env: &Env, config: &Config) -> Result<Pid, SignalError> {
+    let holder = holder(env, config)?;
+    match env.process().signal_process(holder, Signal::User1) {
+        Ok(()) => Ok(holder.pid),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            Err(SignalError::Gone { path: config.gateway.state_dir.join("gateway.lock"), pid: holder.pid })
+        }
+        Err(source) => Err(SignalError::Refused { pid: holder.pid, source }),
     }
 }

@@ -43,6 +43,8 @@ struct Inner {
     clock_offset_ms: Cell<i64>,
     files: RefCell<BTreeMap<PathBuf, (Vec<u8>, WallTime)>>,
     faults: RefCell<Vec<Fault>>,
+    /// The files that were written, each time.
+    writes: RefCell<Vec<PathBuf>>,
     listeners: RefCell<BTreeMap<u16, (Pid, mpsc::UnboundedSender<Stream>)>>,
     /// How often a port was bound.
     binds: Cell<usize>,
@@ -335,6 +337,11 @@ impl World {
             .unwrap_or_default()
     }
 
+    /// How often the file was written anew.
+    pub(crate) fn writes_of(&self, name: &str) -> usize {
+        self.0.writes.borrow().iter().filter(|path| path.ends_with(name)).count()
+    }
+
     pub(crate) fn listens(&self, port: u16) -> bool {
         self.0.listeners.borrow().get(&port).is_some_and(|(_, listener)| !listener.is_closed())
     }
@@ -380,6 +387,7 @@ impl World {
 
     /// Writes `bytes` at the end of what `keep` leaves of the file.
     fn write_at(&self, op: FsOp, path: &Path, keep: usize, bytes: &[u8]) -> io::Result<()> {
+        self.0.writes.borrow_mut().push(path.to_path_buf());
         let fault = self.fault(op, path);
         let arriving = fault.as_ref().map_or(bytes.len(), |(_, torn)| *torn);
         let mut files = self.0.files.borrow_mut();

@@ -1,7 +1,8 @@
 //! Watches the configuration file by looking at it, and asks for a restart when an edit needs one.
 //!
 //! When to look, when a write is over and what an edit asks for is decided in [`restart`](super::restart); this is the
-//! looking. No part of this gateway begins anew by itself, so what OpenClaw reloads hot waits for the next start.
+//! looking. What is configured about restarts (`gateway.reload`) is in force at once. No part of this gateway begins anew
+//! without the others, so that everything else takes a restart.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::restart::{ConfigWatch, Effect, Look, Mode, News, Request, Sighting, Source};
+use super::restart::{ConfigWatch, Look, Mode, News, Request, Sighting, Source};
 use crate::config::{Config, ReloadMode};
 use crate::env::Task;
 use crate::gateway::Gateway;
@@ -45,7 +46,18 @@ async fn watch(gateway: Rc<Gateway>, path: PathBuf, in_force: Value) {
         } else {
             match watch.seen(now, sighting) {
                 Look::Again => {}
-                Look::Read => follow(&gateway, watch.read(read(&gateway, &path))),
+                Look::Read => {
+                    let config = read(&gateway, &path);
+                    let reload = config.as_ref().map(|config| config.gateway.reload.clone());
+                    let content = config.and_then(|config| config.source).map(|(_, content)| content);
+                    if let Some(reload) = reload {
+                        gateway.restarts.reconfigure(&gateway, &reload);
+                        if reload.mode == ReloadMode::Off {
+                            return end(&gateway);
+                        }
+                    }
+                    follow(&gateway, watch.read(content));
+                }
                 Look::Missing => {
                     tracing::warn!(name: "config.missing", file = %path.display(), "what is in force stays");
                 }
@@ -61,14 +73,18 @@ fn sight(gateway: &Gateway, path: &Path) -> Option<Sighting> {
 }
 
 /// What is in the file, if a start would accept it.
-fn read(gateway: &Gateway, path: &Path) -> Option<Value> {
-    Config::load(gateway.env.fs(), path)
-        .inspect_err(|error| {
-            tracing::warn!(name: "config.invalid", %error, "the edit is not followed, what is in force stays");
-        })
-        .ok()
-        .and_then(|config| config.source)
-        .map(|(_, content)| content)
+fn read(gateway: &Gateway, path: &Path) -> Option<Config> {
+    let config = Config::load(gateway.env.fs(), path).inspect_err(|error| {
+        tracing::warn!(name: "config.invalid", %error, "the edit is not followed, what is in force stays");
+    });
+    config.ok()
+}
+
+/// An edit has switched the watch off. What it asked for before is not wanted either.
+fn end(gateway: &Gateway) {
+    let paths = "gateway.reload.mode";
+    tracing::info!(name: "config.changed", paths, effect = "none", "edits are not followed until the next start");
+    gateway.restarts.edit_reverted();
 }
 
 fn follow(gateway: &Gateway, news: News) {
@@ -80,16 +96,13 @@ fn follow(gateway: &Gateway, news: News) {
     if plan.is_empty() {
         return;
     }
-    let paths = [&plan.restart[..], &plan.hot, &plan.none].concat().join(", ");
-    let effect = match plan.effect() {
-        Effect::None => "none",
-        Effect::Hot => "with the next start",
-        Effect::Restart => "restart",
-    };
+    let needs_restart = plan.with_a_restart();
+    let paths = [&needs_restart[..], &plan.none].concat().join(", ");
+    let effect = if needs_restart.is_empty() { "at once" } else { "restart" };
     tracing::info!(name: "config.changed", paths, effect, "the configuration was edited");
-    if plan.effect() == Effect::Restart {
-        let key = plan.restart.join(" ");
-        let source = Source::ConfigWatcher { paths: plan.restart };
+    if !needs_restart.is_empty() {
+        let key = needs_restart.join(" ");
+        let source = Source::ConfigWatcher { paths: needs_restart };
         let request = Request::new(source, Mode::Plain).because("the configuration was edited").keyed(key);
         // A refusal is logged where it is decided, and the next edit asks again.
         let _ = gateway.restarts.request(request);

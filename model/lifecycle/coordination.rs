@@ -5,35 +5,34 @@
 //! handle. What must outlive the process stands in `restart-ledger.json`, written before anybody is answered.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::phase::{self, Phase};
 use super::requests::{Change, Forced, Requests};
 use super::restart::{
-    Action, Admission, Coordinator, DrainTerms, Ending, ExternalSignal, Generation, Heard, Inventory, Ledger,
-    Manner, Mode, Moment, Order, Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult,
-    RestartPolicy, Settings, Source, State, Status, Work, WorkKind, WorkStatus,
+    Action, Admission, Coordinator, Decision, DrainTerms, ExternalSignal, Heard, Inventory, Manner, Mode,
+    Moment, Order, Outcome, Preflight, Reason, Refusal, Request, RequestId, RequestResult, RestartPause,
+    RestartPolicy, Settings, Source, State, Status,
 };
-use super::task_records;
-use crate::config::{Config, SignalMode};
-use crate::cron;
+use super::work_in_hand;
+use crate::config::{Config, ReloadConfig, SignalMode};
 use crate::gateway::Gateway;
-use crate::sessions::{LOCK_DEADLINE, Role, StateError, StateFiles};
+use crate::policy::Reopening;
 use crate::wire;
+
+mod ledger_file;
+mod outcomes;
+
+use ledger_file::{Entry, LedgerFile};
+use outcomes::{announce, described, record_notice};
 
 /// How often it is looked whether work in hand is over, besides when the lanes say so (OpenClaw: 500 ms).
 const POLL: Duration = Duration::from_millis(500);
-/// How many outcomes `gateway.restart.status` still knows.
-const REMEMBERED: usize = 32;
-/// When a notice that could not be recorded is tried again.
-const NOTICE_RETRY: Duration = Duration::from_secs(5);
 
 /// The restarts of this process.
 #[derive(Clone)]
@@ -49,32 +48,28 @@ struct Inner {
     order: Cell<Option<Order>>,
     drain: Cell<Option<DrainTerms>>,
     hurried: Notify,
-    /// What stands in the file; `None`: there is none.
-    written: RefCell<Option<Ledger>>,
-    /// What came of the latest requests, the oldest first.
-    ended: RefCell<VecDeque<Outcome>>,
+    /// A restart signal arrived before the server was up.
+    parked: Cell<bool>,
+    /// What is configured about restarts by now.
+    reload: RefCell<ReloadConfig>,
+    file: LedgerFile,
+    /// When a restart was ordered last, in milliseconds since the Unix epoch.
+    ordered_at_ms: Cell<Option<u64>>,
     /// The requests whose outcome is on its way into a transcript.
     being_told: RefCell<Vec<RequestId>>,
     /// Where clients were told last that the coordinator stands.
     said: Cell<Option<State>>,
+    /// Admission was closed and nobody will open it again: a planted defect.
+    closed: Cell<bool>,
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(policy: RestartPolicy, config: &Config, reload: &ReloadConfig) -> Settings {
     let settings = Settings { external_signals: config.commands.restart, ..Settings::default() };
-    settings.with_deferral_timeout_ms(config.gateway.reload.deferral_timeout_ms)
-}
-
-/// The policy of restarts. Whoever sends a signal has decided, unless it is configured that he only asks.
-fn policy(gateway: &Gateway) -> RestartPolicy {
-    let policy = gateway.policies.restart();
-    match gateway.config.gateway.reload.signal {
-        SignalMode::Drain => RestartPolicy { external_signal: ExternalSignal::DrainsAtOnce, ..policy },
-        SignalMode::Ask => policy,
-    }
-}
-
-fn file(config: &Config) -> PathBuf {
-    config.gateway.state_dir.join("restart-ledger.json")
+    let settings = match policy.pause {
+        RestartPause::AcrossProcesses | RestartPause::WithinProcess => settings,
+        RestartPause::Forgotten => Settings { cooldown: Duration::ZERO, ..settings },
+    };
+    settings.with_deferral_timeout_ms(reload.deferral_timeout_ms)
 }
 
 impl Restarts {
@@ -87,10 +82,13 @@ impl Restarts {
             order: Cell::default(),
             drain: Cell::default(),
             hurried: Notify::new(),
-            written: RefCell::default(),
-            ended: RefCell::default(),
+            parked: Cell::default(),
+            reload: RefCell::default(),
+            file: LedgerFile::default(),
+            ordered_at_ms: Cell::default(),
             being_told: RefCell::default(),
             said: Cell::default(),
+            closed: Cell::default(),
         }))
     }
 
@@ -101,22 +99,49 @@ impl Restarts {
         inner.order.set(None);
         inner.drain.set(None);
         inner.said.set(None);
+        inner.closed.set(false);
         // Whoever was telling them has ended with its generation.
         inner.being_told.borrow_mut().clear();
-        let settings = settings(&gateway.config);
-        let mut coordinator = inner.coordinator.borrow_mut();
-        match &mut *coordinator {
-            Some(coordinator) => {
+        // It was asked of an attempt to start that came to nothing, and this is another one.
+        inner.parked.set(false);
+        inner.reload.replace(gateway.config.gateway.reload.clone());
+        let (policy, settings) = self.terms(gateway);
+        let next = match inner.coordinator.take() {
+            Some(mut coordinator) => {
                 coordinator.generation_began();
-                coordinator.reconfigure(settings);
+                coordinator.reconfigure(policy, settings);
+                coordinator
             }
             None => {
-                let ledger = read(&files(gateway), &gateway.config);
-                *inner.written.borrow_mut() = ledger.clone();
-                let ledger = ledger.unwrap_or_default();
-                *coordinator = Some(Coordinator::new(policy(gateway), settings, ledger));
+                let Entry { ledger, ordered_at_ms } = inner.file.read(gateway);
+                inner.ordered_at_ms.set(ordered_at_ms);
+                let left = pause_left(gateway, policy, settings, ordered_at_ms);
+                Coordinator::new(policy, settings, ledger).after_pause(self.now(), left)
             }
+        };
+        inner.coordinator.replace(Some(next));
+        self.write(gateway);
+    }
+
+    /// What is configured about restarts is this from now on. Requests keep the limits that they were made under.
+    pub(crate) fn reconfigure(&self, gateway: &Gateway, reload: &ReloadConfig) {
+        self.0.reload.replace(reload.clone());
+        let (policy, settings) = self.terms(gateway);
+        if let Some(coordinator) = &mut *self.0.coordinator.borrow_mut() {
+            coordinator.reconfigure(policy, settings);
         }
+    }
+
+    /// The policy of restarts and their limits. Whoever sends a signal has decided, unless it is configured that he
+    /// only asks.
+    fn terms(&self, gateway: &Gateway) -> (RestartPolicy, Settings) {
+        let reload = self.0.reload.borrow();
+        let policy = gateway.policies.restart();
+        let policy = match reload.signal {
+            SignalMode::Drain => RestartPolicy { external_signal: ExternalSignal::DrainsAtOnce, ..policy },
+            SignalMode::Ask => policy,
+        };
+        (policy, settings(policy, &gateway.config, &reload))
     }
 
     /// The generation serves.
@@ -124,11 +149,12 @@ impl Restarts {
         self.with(|coordinator, now, inventory| (coordinator.server_up(now, inventory), ()));
     }
 
-    /// Whether new work is admitted.
+    /// Whether new work is admitted. It is not from the moment that a restart is ordered, though whoever takes the
+    /// order does so a little later: what came in between would be interrupted by a restart that waited for idleness.
     pub(crate) fn admits(&self) -> bool {
         let coordinator = self.0.coordinator.borrow();
         let admission = coordinator.as_ref().map(|coordinator| coordinator.admission(self.now()));
-        !matches!(admission, Some(Admission::HeldOffFor(_)))
+        matches!(admission, None | Some(Admission::Open)) && !self.0.closed.get()
     }
 
     /// The next order to restart. Safe to drop.
@@ -179,10 +205,18 @@ impl Restarts {
         self.0.drain.get().is_some()
     }
 
+    /// A restart signal has arrived before the server is up. It is followed when it is.
+    pub(crate) fn park_signal(&self) {
+        self.0.parked.set(true);
+    }
+
     /// A restart signal has arrived. Returns whether the drain begins.
     pub(crate) fn signal(&self) -> bool {
         let heard = self.with(|coordinator, now, inventory| {
             let decision = coordinator.signal(now, inventory);
+            if let Heard::Own(DrainTerms { manner: Manner::Direct, .. }) = decision.heard {
+                self.note_order();
+            }
             (decision.action, decision.heard)
         });
         match heard {
@@ -193,7 +227,8 @@ impl Restarts {
             // Nobody is there yet who could keep it from restarting.
             None => true,
             Some(Heard::Asked(decision)) => {
-                self.log(&Request::new(Source::Signal, Mode::Plain), decision.status);
+                log_request(&Request::new(Source::Signal, Mode::Plain));
+                self.log_decision(&Source::Signal, &decision);
                 false
             }
             Some(Heard::Ignored(why)) => {
@@ -227,20 +262,27 @@ impl Restarts {
     ///
     /// Errors: there will be none.
     pub(crate) fn request(&self, request: Request) -> Result<RequestResult, Refusal> {
-        let (for_log, reason) = (request.clone(), request.reason.clone());
+        let (source, reason) = (request.source.clone(), request.reason.clone());
         let gateway = self.0.gateway.borrow().upgrade().ok_or(Refusal::Stopping)?;
         if !gateway.config.commands.restart && !matches!(request.source, Source::ConfigWatcher { .. }) {
-            tracing::warn!(name: "restart.refused", source = %request.source, why = %Refusal::SignalsOff, "no restart");
-            return Err(Refusal::SignalsOff);
+            tracing::warn!(name: "restart.refused", source = %request.source, why = %Refusal::SwitchedOff, "no restart");
+            return Err(Refusal::SwitchedOff);
         }
+        log_request(&request);
+        let policy = self.terms(&gateway).0;
         let answer = self.with(|coordinator, now, inventory| {
             let decision = coordinator.request(now, request, inventory);
-            let preflight = Preflight::of(inventory, coordinator.generation(), policy(&gateway));
-            (decision.action, (decision, now, preflight))
+            let preflight = Preflight::of(inventory, coordinator.generation(), policy);
+            let outcome = match decision.status {
+                Status::Over => coordinator.outcomes().find(|outcome| outcome.of.request == decision.request),
+                _ => None,
+            };
+            (decision.action, (decision, now, preflight, outcome.cloned()))
         });
-        let (decision, now, preflight) = answer.ok_or(Refusal::Stopping)?;
-        self.log(&for_log, decision.status);
-        RequestResult::of(&decision, now, preflight, reason, gateway.env.process().pid())
+        let (decision, now, preflight, outcome) = answer.ok_or(Refusal::Stopping)?;
+        self.log_decision(&source, &decision);
+        let result = RequestResult::of(&decision, now, preflight, reason, gateway.env.process().pid())?;
+        Ok(RequestResult { outcome, ..result })
     }
 
     /// The edit that asked for a restart was taken back.
@@ -251,8 +293,9 @@ impl Restarts {
     /// What a restart now would interrupt.
     pub(crate) fn preflight(&self) -> Option<Preflight> {
         let gateway = self.0.gateway.borrow().upgrade()?;
+        let policy = self.terms(&gateway).0;
         self.with(|coordinator, _, inventory| {
-            (None, Preflight::of(inventory, coordinator.generation(), policy(&gateway)))
+            (None, Preflight::of(inventory, coordinator.generation(), policy))
         })
     }
 
@@ -262,7 +305,9 @@ impl Restarts {
         let coordinator = self.0.coordinator.borrow();
         let Some(coordinator) = &*coordinator else { return json!({"state": State::Starting}) };
         let mut status = json!(coordinator.standing(self.now()));
-        let outcomes: Vec<_> = self.0.ended.borrow().iter().map(described).collect();
+        let drains_on_signal = self.0.reload.borrow().signal == SignalMode::Drain;
+        let has_requester = |outcome: &&Outcome| !(outcome.of.source == Source::Signal && drains_on_signal);
+        let outcomes: Vec<_> = coordinator.outcomes().filter(has_requester).map(described).collect();
         status["generation"] = json!(coordinator.generation());
         status["preflight"] = json!(preflight);
         status["outcomes"] = json!(outcomes);
@@ -301,11 +346,18 @@ impl Restarts {
             let mut coordinator = self.0.coordinator.borrow_mut();
             let coordinator = coordinator.as_mut()?;
             let generation = coordinator.generation();
-            let inventory =
-                gateway.as_ref().map_or_else(Inventory::new, |gateway| inventory(gateway, generation));
+            let inventory = gateway
+                .as_ref()
+                .map_or_else(Inventory::new, |gateway| work_in_hand::inventory(gateway, generation));
             show(coordinator, self.now(), &inventory)
         };
+        if let Some(Action::Restart(_)) = action {
+            self.note_order();
+        }
         if let Some(gateway) = &gateway {
+            if gateway.policies.restart_reopening == Reopening::Forgotten && !self.admits() {
+                self.0.closed.set(true);
+            }
             self.write(gateway);
             self.tell(gateway);
             self.say(gateway);
@@ -331,28 +383,17 @@ impl Restarts {
         Some(said)
     }
 
-    /// Writes down what must outlive this process. A disk that refuses is tried again with the next change: it must not
-    /// keep anybody from a restart that may mend it.
-    fn write(&self, gateway: &Gateway) {
-        let Some(ledger) = self.0.coordinator.borrow().as_ref().map(Coordinator::ledger) else { return };
-        // Nobody can be told what came of a signal.
-        let open: Vec<_> = ledger.open.into_iter().filter(|open| open.source != Source::Signal).collect();
-        let untold: Vec<_> =
-            ledger.untold.into_iter().filter(|outcome| outcome.of.source != Source::Signal).collect();
-        let ledger = Ledger { open, untold, ..ledger };
-        let is_new = match &*self.0.written.borrow() {
-            None => !ledger.open.is_empty() || !ledger.untold.is_empty(),
-            Some(written) => (&written.open, &written.untold) != (&ledger.open, &ledger.untold),
-        };
-        if !is_new {
-            return;
+    /// A restart is ordered now, so another one pauses first, in the next process, too.
+    fn note_order(&self) {
+        if let Some(gateway) = self.0.gateway.borrow().upgrade() {
+            self.0.ordered_at_ms.set(Some(gateway.env.wall_clock().epoch_ms()));
         }
-        let bytes = serde_json::to_vec(&ledger).expect("a ledger is a plain value");
-        match files(gateway).replace(&file(&gateway.config), &bytes) {
-            Ok(()) => *self.0.written.borrow_mut() = Some(ledger),
-            Err(error) => {
-                tracing::error!(name: "restart.ledger-not-written", %error, "the next life may not know who asked for it");
-            }
+    }
+
+    fn write(&self, gateway: &Gateway) {
+        let ledger = self.0.coordinator.borrow().as_ref().map(Coordinator::ledger);
+        if let Some(ledger) = ledger {
+            self.0.file.write(gateway, Entry { ledger, ordered_at_ms: self.0.ordered_at_ms.get() });
         }
     }
 
@@ -362,22 +403,19 @@ impl Restarts {
             Some(coordinator) => coordinator.untold().to_vec(),
             None => return,
         };
+        let mut told = Vec::new();
         for outcome in untold {
             let request = outcome.of.request;
             if self.0.being_told.borrow().contains(&request) {
                 continue;
             }
-            let is_silent = outcome.of.source == Source::Signal
-                && gateway.config.gateway.reload.signal == SignalMode::Drain;
+            let is_silent =
+                outcome.of.source == Source::Signal && self.0.reload.borrow().signal == SignalMode::Drain;
             if !is_silent {
                 announce(gateway, &outcome);
-                let mut ended = self.0.ended.borrow_mut();
-                ended.push_back(outcome.clone());
-                let surplus = ended.len().saturating_sub(REMEMBERED);
-                ended.drain(..surplus);
             }
             match outcome.of.notice {
-                None => self.told(gateway, request),
+                None => told.push(request),
                 Some(_) => {
                     self.0.being_told.borrow_mut().push(request);
                     let telling = record_notice(self.clone(), gateway.clone(), outcome);
@@ -385,13 +423,16 @@ impl Restarts {
                 }
             }
         }
+        if !told.is_empty() {
+            self.told(gateway, &told);
+        }
     }
 
-    fn told(&self, gateway: &Gateway, request: RequestId) {
+    fn told(&self, gateway: &Gateway, requests: &[RequestId]) {
         if let Some(coordinator) = &mut *self.0.coordinator.borrow_mut() {
-            coordinator.told(request);
+            requests.iter().for_each(|request| coordinator.told(*request));
         }
-        self.0.being_told.borrow_mut().retain(|other| *other != request);
+        self.0.being_told.borrow_mut().retain(|other| !requests.contains(other));
         self.write(gateway);
     }
 
@@ -418,17 +459,8 @@ impl Restarts {
         }
     }
 
-    fn log(&self, request: &Request, status: Status) {
-        let source = &request.source;
-        let reason = request.reason.as_ref().map_or("", Reason::as_str);
-        let mode = match request.mode {
-            Mode::Plain => "plain",
-            Mode::Safe => "safe",
-            Mode::Force => "force",
-            Mode::Wait(_) => "wait",
-        };
-        tracing::info!(name: "restart.requested", %source, reason, mode, "somebody asks for a restart");
-        match status {
+    fn log_decision(&self, source: &Source, decision: &Decision) {
+        match decision.status {
             Status::Scheduled { .. } => {}
             Status::Deferred { limit, .. } => {
                 let deadline_ms = limit.map(|limit| limit.since(self.now()).as_millis() as u64);
@@ -438,6 +470,9 @@ impl Restarts {
             Status::Coalesced { onto, .. } => {
                 tracing::info!(name: "restart.coalesced", into = %onto, "it joins another request");
             }
+            Status::Over => {
+                tracing::info!(name: "restart.coalesced", into = %decision.request, "it was asked before and is over");
+            }
             Status::Refused(why) => {
                 tracing::warn!(name: "restart.refused", %source, %why, "there will be no restart for it");
             }
@@ -445,9 +480,25 @@ impl Restarts {
     }
 }
 
+fn log_request(request: &Request) {
+    let source = &request.source;
+    let reason = request.reason.as_ref().map_or("", Reason::as_str);
+    let mode = match request.mode {
+        Mode::Plain => "plain",
+        Mode::Safe => "safe",
+        Mode::Force => "force",
+        Mode::Wait(_) => "wait",
+    };
+    tracing::info!(name: "restart.requested", %source, reason, mode, "somebody asks for a restart");
+}
+
 /// Serves until the process is to end, by a signal or by order of the coordinator of restarts.
 pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
     gateway.restarts.up();
+    if gateway.restarts.0.parked.take() && gateway.restarts.signal() {
+        requests.ordered();
+        return Ok(());
+    }
     loop {
         let restarts = gateway.restarts.clone();
         match requests.unless_changed(Phase::Serving, restarts.order()).await {
@@ -465,93 +516,20 @@ pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) 
     }
 }
 
-fn files(gateway: &Gateway) -> StateFiles {
-    StateFiles::new(gateway.env.clone(), gateway.policies.state_write)
-}
-
-/// What the last life left; `None` when it left nothing. What does not parse was left by nobody of ours.
-fn read(files: &StateFiles, config: &Config) -> Option<Ledger> {
-    let path = file(config);
-    let read: Result<_, StateError> = files.read(&path);
-    let bytes = read.unwrap_or_else(|error| {
-        tracing::error!(name: "restart.ledger-not-read", %error, "who asked for this restart is not told");
-        None
-    })?;
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| {
-            tracing::error!(name: "restart.ledger-not-read", %error, file = %path.display(), "who asked for this restart is not told");
-        })
-        .ok()
-}
-
-/// Everything that a restart of this generation would interrupt.
-fn inventory(gateway: &Gateway, generation: Generation) -> Inventory {
-    let mut inventory = Inventory::new();
-    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    inventory.add_count(WorkKind::Queue, generation, count(gateway.lanes.depth()));
-    inventory.add_count(WorkKind::Reply, generation, count(gateway.waits.count()));
-    for run_id in gateway.lanes.running() {
-        let kind = if cron::is_run(&run_id) { WorkKind::CronRun } else { WorkKind::EmbeddedRun };
-        inventory.add(Work::new(kind, run_id, generation, WorkStatus::Running));
-    }
-    let tasks = task_records::read(gateway.env.fs(), &gateway.config.gateway.state_dir);
-    tasks.into_iter().for_each(|task| inventory.add(task));
-    inventory
-}
-
-fn ending_name(ending: &Ending) -> &'static str {
-    match ending {
-        Ending::Done { .. } => "done",
-        Ending::Merged { .. } => "merged",
-        Ending::Refused { .. } => "refused",
-        Ending::TimedOut { .. } => "timed-out",
-    }
-}
-
-fn described(outcome: &Outcome) -> Value {
-    let mut described = json!(outcome);
-    described["status"] = json!(ending_name(&outcome.ending));
-    described["message"] = json!(outcome.words());
-    described
-}
-
-fn announce(gateway: &Gateway, outcome: &Outcome) {
-    let (request, source) = (outcome.of.request, &outcome.of.source);
-    let (name, words) = (ending_name(&outcome.ending), outcome.words());
-    match &outcome.ending {
-        Ending::TimedOut { waiting_for } => {
-            tracing::warn!(name: "restart.timed-out", %request, %source, waiting_for, "given up");
+/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
+/// set back since makes it no longer than a whole one.
+fn pause_left(
+    gateway: &Gateway,
+    policy: RestartPolicy,
+    settings: Settings,
+    ordered_at_ms: Option<u64>,
+) -> Duration {
+    match (policy.pause, ordered_at_ms) {
+        (RestartPause::AcrossProcesses, Some(ordered_at_ms)) => {
+            let ago = gateway.env.wall_clock().epoch_ms().saturating_sub(ordered_at_ms);
+            settings.cooldown.saturating_sub(Duration::from_millis(ago))
         }
-        Ending::Done { .. } => tracing::info!(name: "restart.done", %request, %source, "{words}"),
-        Ending::Merged { .. } | Ending::Refused { .. } => {}
-    }
-    tracing::info!(name: "restart.outcome", %request, %source, outcome = name, "{words}");
-    gateway.peers.broadcast(wire::event("restart", described(outcome)));
-}
-
-/// Writes into the conversation of whoever asked what came of it, however long that takes.
-async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcome) {
-    let request = outcome.of.request;
-    let Some(notice) = outcome.of.notice.clone() else { return };
-    let run_id = format!("restart:{request}");
-    let words = match &notice.text {
-        Some(text) => format!("{} {text}", outcome.words()),
-        None => outcome.words(),
-    };
-    loop {
-        let recorded = async {
-            let transcript = gateway.sessions.open_transcript(&notice.session_key, LOCK_DEADLINE).await?;
-            if transcript.outcome(&run_id)?.is_none() {
-                transcript.append(Role::Notice, &words, &run_id, gateway.env.wall_clock())?;
-            }
-            Ok::<(), StateError>(())
-        };
-        match recorded.await {
-            Ok(()) => return restarts.told(&gateway, request),
-            Err(error) => {
-                tracing::warn!(name: "restart.notice-not-recorded", %request, %error, "trying again");
-                sleep(NOTICE_RETRY).await;
-            }
-        }
+        (RestartPause::AcrossProcesses, None)
+        | (RestartPause::WithinProcess | RestartPause::Forgotten, _) => Duration::ZERO,
     }
 }

@@ -19,3 +19,4 @@ pub(crate) mod second_signal;
 pub(crate) mod shutdown;
 pub(crate) mod start_error;
 mod task_records;
+mod work_in_hand;

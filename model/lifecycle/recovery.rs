@@ -31,12 +31,22 @@ enum Verdict {
 /// `recorded` is the end of the message that the transcript shows, if any.
 fn verdict(policy: Recovery, stage: Stage, recorded: Option<&Outcome>) -> Verdict {
     match (policy, stage, recorded) {
-        (Recovery::Skip, ..) => Verdict::Leave,
+        (Recovery::Skip | Recovery::MainSessionOnly, ..) => Verdict::Leave,
         (Recovery::RerunEverything, ..) => Verdict::Resume,
         (_, Stage::Settled(_), _) => Verdict::Leave,
         (_, _, Some(_)) => Verdict::Settle,
         (_, Stage::Accepted, None) => Verdict::Resume,
         (_, Stage::Started, None) => Verdict::Tell,
+    }
+}
+
+impl Recovery {
+    /// What it means for the messages of one session.
+    fn of_session(self, session_key: &str) -> Self {
+        match self {
+            Self::MainSessionOnly if session_key == "main" => Self::ResumeOrTell,
+            policy => policy,
+        }
     }
 }
 
@@ -59,7 +69,7 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
                 continue;
             }
         };
-        match verdict(policy, stage, recorded.as_ref()) {
+        match verdict(policy.of_session(&message.session_key), stage, recorded.as_ref()) {
             Verdict::Leave => {}
             Verdict::Settle => {
                 let outcome = recorded.expect("the transcript shows its end");
@@ -119,5 +129,8 @@ mod tests {
     #[test]
     fn history_looked_at_nothing() {
         check(Recovery::Skip, Stage::Started, None, Verdict::Leave);
+        let of_main = |session| Recovery::MainSessionOnly.of_session(session);
+        check(of_main("main"), Stage::Started, None, Verdict::Tell);
+        check(of_main("a-thread"), Stage::Started, None, Verdict::Leave);
     }
 }

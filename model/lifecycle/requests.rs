@@ -41,6 +41,8 @@ pub(crate) struct Requests {
     process_wide: ProcessWide,
     restarts: Restarts,
     under_way: Option<Ending>,
+    /// Whether a restart has to wait until the server is up.
+    recovers: bool,
     heard: BTreeMap<Signal, VecDeque<Instant>>,
 }
 
@@ -53,6 +55,7 @@ impl Requests {
             process_wide: process_wide.clone(),
             restarts: Restarts::of_process(),
             under_way: None,
+            recovers: false,
             heard: BTreeMap::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Requests {
                 Effect::Begins(ending) => return self.asked(ending),
                 Effect::Overtakes => return self.asked(Ending::Stop),
                 Effect::Forces => return Change::Forced,
+                Effect::Waits => self.restarts.park_signal(),
                 Effect::Merges | Effect::Repeats | Effect::Ignored => {}
             }
         }
@@ -120,6 +124,16 @@ impl Requests {
         }
     }
 
+    /// As [`Requests::unless_changed`], for a start that has the state and the port: a restart signal waits until the
+    /// server is up. Whoever signals again and again would keep it from ever serving otherwise. History began anew at
+    /// once; and so does a start that still waits for its lock or its port, since there is nothing to interrupt.
+    pub(crate) async fn while_recovering<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Change> {
+        self.recovers = self.policy == SecondRequest::StopOvertakes;
+        let done = self.unless_changed(Phase::Starting, work).await;
+        self.recovers = false;
+        done
+    }
+
     fn asked(&mut self, ending: Ending) -> Change {
         self.under_way = Some(ending);
         if ending == Ending::Stop {
@@ -129,7 +143,10 @@ impl Requests {
     }
 
     fn hear(&mut self, signal: Signal, phase: Phase) -> Effect {
-        let effect = effect(self.under_way, signal, self.policy);
+        let effect = match effect(self.under_way, signal, self.policy) {
+            Effect::Begins(Ending::Restart) if self.recovers => Effect::Waits,
+            effect => effect,
+        };
         let (by, phase) = (effect.name(), phase.name());
         match self.under_way {
             None => {

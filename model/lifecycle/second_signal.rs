@@ -14,6 +14,8 @@ use crate::policy::SecondRequest;
 pub(crate) enum Effect {
     /// The process begins to end like this.
     Begins(Ending),
+    /// It is followed when the server is up.
+    Waits,
     /// It ends as a stop from now on, with a stop's limits, and has no successor.
     Overtakes,
     /// It is the same restart.
@@ -30,6 +32,7 @@ impl Effect {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Begins(_) => "begins",
+            Self::Waits => "waits",
             Self::Overtakes => "overtakes",
             Self::Merges => "merges",
             Self::Repeats => "repeats",

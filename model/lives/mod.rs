@@ -21,6 +21,7 @@ use crate::env::test_env::{TestProcess, World, on_paused_time};
 use crate::env::{ExitCode, Signal, Stream, Task};
 use crate::policy::{Policies, profile};
 
+mod config_edits;
 mod conflict;
 mod cron;
 mod disk;
@@ -31,6 +32,8 @@ mod locks;
 mod platform;
 mod restart;
 mod restart_command;
+mod restart_company;
+mod restart_memory;
 mod rude;
 mod second_signals;
 mod store;

@@ -151,6 +151,13 @@ fn without_a_gateway_it_says_so_and_never_signals_a_stranger() {
         let nobody = house.types("restart").await;
         assert_eq!(nobody.code, ExitCode::FAILURE);
         assert!(nobody.stderr.starts_with("cannot reach the gateway on port 18789"), "{nobody:?}");
+        assert!(nobody.stderr.ends_with("Nobody holds the lock of its state directory"), "{nobody:?}");
+        house.world.neighbour(78);
+        house.world.put("/state/gateway.lock", r#"{"pid": 78, "startTime": 1}"#);
+        let starting = house.types("restart --json").await;
+        let why = "gateway process 78 does not listen: it is starting or about to end, try again";
+        assert!(starting.stderr.ends_with(why), "{starting:?}");
+        assert!(payload(&starting)["error"].as_str().is_some_and(|error| error.ends_with(why)));
         let nobody = house.types_as("openclaw-2026.3.2", "restart").await;
         assert!(nobody.stderr.contains("no gateway runs here"), "{nobody:?}");
         // Another program has the id by now.
@@ -194,7 +201,8 @@ fn historys_command_line_interrupts_what_the_gateway_waits_for() {
         configure(&house.world, json!({"drainBudgetMs": 5_000}));
         let (life, _client) = busy(&house).await;
         let unknown = house.types_as("openclaw-2026.3.2", "restart --safe").await;
-        assert!(unknown.stderr.starts_with("unexpected argument \"--safe\""), "{unknown:?}");
+        let why = "unexpected argument \"--safe\"; a command line of this version takes none but --json";
+        assert_eq!(unknown.stderr, why);
         let asked = Instant::now();
         let outcome = house.types_as("openclaw-2026.3.2", "restart").await;
         assert_eq!(outcome.stdout, "restart signal sent to gateway process 101");
@@ -219,6 +227,60 @@ fn a_wrong_token_and_switched_off_restarts_are_refused() {
         let life = house.live().await;
         let refused = house.client().await.request("gateway.restart.request", json!({})).await;
         assert_eq!(refused["error"]["code"], "FORBIDDEN", "{refused}");
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+    });
+}
+
+#[test]
+fn whoever_joins_or_has_to_pause_is_told_when_the_restart_comes_and_why_not_now() {
+    run(async {
+        let house = House::new();
+        let life = house.live().await;
+        house.types("restart").await;
+        assert_eq!(life.ended().await, ExitCode::RESTART);
+        let life = house.live().await;
+        sleep(SECOND * 5).await;
+        let paused = "in 25 s, after a pause since its last restart; --force does not wait for that";
+        let outcome = house.types("restart").await;
+        assert_eq!(outcome.stdout, format!("restart requested; gateway will restart {paused}"));
+        let outcome = house.types("restart --wait 5s").await;
+        let joined = "restart request joined an existing pending gateway restart; gateway will restart";
+        assert_eq!(outcome.stdout, format!("{joined} {paused}"));
+        let outcome = house.types("restart --force").await;
+        assert_eq!(outcome.stdout, format!("forced {joined} momentarily"));
+        assert_eq!(life.ended().await, ExitCode::RESTART);
+    });
+}
+
+#[test]
+fn a_reason_goes_with_the_request_and_a_preflight_asks_for_nothing() {
+    run(async {
+        let house = House::new();
+        let (life, mut client) = busy(&house).await;
+        let preview = house.types("restart --preflight").await;
+        assert_eq!(
+            preview.stdout,
+            "restart would wait for: 1 queued or active operation(s); 1 active embedded run(s)"
+        );
+        let preview = payload(&house.types("restart --preflight --json").await);
+        assert_eq!((&preview["ok"], &preview["preflight"]["safe"]), (&json!(true), &json!(false)));
+        let status = client.request("gateway.restart.status", json!({})).await["payload"].clone();
+        assert_eq!((&status["state"], &status["requests"]), (&json!("idle"), &json!([])), "{status}");
+        for (line, reason) in [
+            ("restart --json --reason=upgrade", "upgrade"),
+            ("restart --json --safe --reason upgrade", "upgrade"),
+            ("restart --json --safe", "gateway.restart.safe"),
+            ("restart --json", "gateway.restart"),
+        ] {
+            assert_eq!(payload(&house.types(line).await)["restart"]["reason"], reason, "{line}");
+        }
+        assert_eq!(life.end(Signal::Quit).await, ExitCode::FORCED);
+
+        let mut house = House::new();
+        house.policies.restart_command = profile("openclaw-2026.3.2").expect("exists").restart_command;
+        let life = house.live().await;
+        let outcome = house.types("restart --preflight").await;
+        assert!(outcome.stderr.ends_with("nobody can say what a restart would interrupt"), "{outcome:?}");
         assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
     });
 }

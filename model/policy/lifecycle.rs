@@ -61,6 +61,9 @@ pub enum Recovery {
     ResumeOrTell,
     /// Looks at nothing: openclaw/openclaw#38836, observation 2.
     Skip,
+    /// As `resume-or-tell` in the session `main`, and looks at no other: OpenClaw 2026.9
+    /// (openclaw/openclaw#152696).
+    MainSessionOnly,
     /// Planted defect: runs everything again that the journal still lists, answered or not.
     RerunEverything,
     /// Planted defect: recovers before it holds the lock or the port, so that a second instance that is about

@@ -113,6 +113,10 @@ pub struct Policies {
     pub restart_task_aggregate: TaskAggregate,
     /// When an edited configuration becomes the one that later edits are compared with.
     pub restart_config_current: ConfigCurrent,
+    /// What becomes of the admission that a safe restart closed, when it is given up.
+    pub restart_reopening: Reopening,
+    /// How far the pause between two restarts reaches.
+    pub restart_pause: RestartPause,
     /// What becomes of tasks that an in-process restart finds still at work.
     pub old_generation: OldGeneration,
     /// What a restart in place does to the lanes' own record of what is at work.

@@ -9,6 +9,7 @@ pub(super) const PROFILES: &[NamedPolicies] = &[
     ("openclaw-2026.3.2", openclaw_2026_3_2),
     ("openclaw-2026.5.3-1", openclaw_2026_5_3),
     ("openclaw-2026.5.4", openclaw_2026_5_4),
+    ("openclaw-2026.9.3", openclaw_2026_9_3),
 ];
 
 /// Era A of the gateway's history: SIGTERM never drains, SIGUSR1 drains for 30 s, nothing accepted is durable, and
@@ -45,6 +46,7 @@ fn openclaw_2026_3_2() -> Policies {
         restart_safe_at_limit: SafeAtLimit::GoesAhead,
         restart_force_drain: ForceDrain::Skipped,
         restart_config_current: ConfigCurrent::WhenSeen,
+        restart_pause: RestartPause::WithinProcess,
         close_budget: CloseBudget::SharedWithDrain,
         forced_exit: ForcedExit::Clean,
         store_lock: StoreLock::Unfenced,
@@ -124,6 +126,29 @@ fn openclaw_2026_5_4() -> Policies {
         restart_task_records: TaskRecords::RunningOnly,
         restart_task_aggregate: TaskAggregate::Forgotten,
         ..openclaw_2026_5_3()
+    }
+}
+
+/// Era C, of which only the restarts are known here, from the reports of its users; all the rest is as it should be.
+///
+/// - `--force` meant a drain of 0 ms (openclaw/openclaw#143233), up to openclaw/openclaw#154300. A deferral that came to
+///   its limit ended with the same force; the limit was 300 s, and no setting changed it (openclaw/openclaw#152696).
+/// - Runs that were cut off were taken up again in main sessions only, and nobody was told of the others.
+/// - Records of tasks that a dead generation left running counted as work in hand (openclaw/openclaw#143420).
+/// - An edit that was taken back restarted all the same (openclaw/openclaw#119360).
+fn openclaw_2026_9_3() -> Policies {
+    Policies {
+        interrupted_work: InterruptedWork::Forget,
+        recovery: Recovery::MainSessionOnly,
+        restart_exit: RestartExit::Clean,
+        restart_deferral_limit: DeferralLimit::FiveMinutes,
+        restart_wait_budget: WaitBudget::EachInFull,
+        restart_old_work: OldWork::Counted,
+        restart_at_limit: AtLimit::Force,
+        restart_safe_at_limit: SafeAtLimit::GoesAhead,
+        restart_force_drain: ForceDrain::Skipped,
+        restart_config_current: ConfigCurrent::WhenSeen,
+        ..Policies::default()
     }
 }
 
@@ -222,6 +247,22 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:safe-restart-goes-ahead", || Policies {
         restart_safe_at_limit: SafeAtLimit::GoesAhead,
+        ..Policies::default()
+    }),
+    ("planted:admission-stays-closed", || Policies {
+        restart_reopening: Reopening::Forgotten,
+        ..Policies::default()
+    }),
+    ("planted:restarts-without-a-pause", || Policies {
+        restart_pause: RestartPause::Forgotten,
+        ..Policies::default()
+    }),
+    ("planted:waits-each-in-full", || Policies {
+        restart_wait_budget: WaitBudget::EachInFull,
+        ..Policies::default()
+    }),
+    ("planted:deferral-limit-ignored", || Policies {
+        restart_deferral_limit: DeferralLimit::FiveMinutes,
         ..Policies::default()
     }),
     // What OpenClaw 2026.9.x did at the limit of a deferral (openclaw/openclaw#152696), and with `--force` before

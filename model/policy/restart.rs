@@ -13,7 +13,7 @@ pub enum DeferralLimit {
     Configured,
     /// 30 s: OpenClaw 2026.3.2.
     ThirtySeconds,
-    /// 300 s whatever is configured: OpenClaw 2026.9.6 (openclaw/openclaw#152696).
+    /// 300 s whatever is configured: OpenClaw 2026.9 (openclaw/openclaw#152696).
     FiveMinutes,
 }
 
@@ -153,6 +153,32 @@ pub enum ConfigCurrent {
     WhenSeen,
 }
 
+/// What becomes of the admission that a safe restart closed at its limit, when the restart is given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reopening {
+    /// Messages are taken again.
+    #[default]
+    WhenGivenUp,
+    /// Planted defect: nobody opens it again.
+    Forgotten,
+}
+
+/// How far the pause between two restarts reaches, in which requests wait and share the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPause {
+    /// It is the gateway's: 30 s from the order, and from when the gateway is up again; a process that follows keeps what
+    /// is left of it. Whoever forces a restart does not wait.
+    #[default]
+    AcrossProcesses,
+    /// Each process begins without one: every OpenClaw.
+    WithinProcess,
+    /// Planted defect: none, so that whoever asks again restarts the gateway that has just come up
+    /// (openclaw/openclaw#33459).
+    Forgotten,
+}
+
 /// One value for every choice about restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -183,6 +209,8 @@ pub struct RestartPolicy {
     pub task_aggregate: TaskAggregate,
     /// When an edited configuration becomes the one that later edits are compared with.
     pub config_current: ConfigCurrent,
+    /// How far the pause between two restarts reaches.
+    pub pause: RestartPause,
 }
 
 impl Policies {
@@ -201,6 +229,7 @@ impl Policies {
             force_drain: self.restart_force_drain,
             task_aggregate: self.restart_task_aggregate,
             config_current: self.restart_config_current,
+            pause: self.restart_pause,
             external_signal: match self.restart_command {
                 RestartCommand::Asks => ExternalSignal::Asks,
                 RestartCommand::AsksIfSafe | RestartCommand::Signals => ExternalSignal::DrainsAtOnce,

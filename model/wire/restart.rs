@@ -16,6 +16,8 @@ use crate::lifecycle::restart::{Mode, Notice, Patience, Refusal, Request, Source
 /// When a client should ask again, in milliseconds, if nothing better is known.
 const RETRY_MS: u64 = 2_000;
 const MAX_KEY_CHARS: usize = 256;
+/// The longest note. It is kept for the next life with every request that waits.
+const MAX_NOTE_CHARS: usize = 2_000;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -97,6 +99,9 @@ pub(super) fn request(gateway: &Gateway, client: &Client, params: Params<'_>) ->
     if params.note.is_some() && params.session_key.is_none() {
         return Err(invalid("note goes with sessionKey, which says whom it is for"));
     }
+    if params.note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE_CHARS) {
+        return Err(invalid(&format!("note must have at most {MAX_NOTE_CHARS} characters")));
+    }
     let source = match client.name() {
         COMMAND_LINE => Source::CommandLine,
         name => Source::Rpc { client: name.to_string() },
@@ -122,7 +127,7 @@ fn refusal(why: Refusal) -> RpcError {
     match why {
         Refusal::RateLimited { retry_after_ms } => RpcError::unavailable(message, retry_after_ms),
         Refusal::Stopping | Refusal::TooMany => RpcError::unavailable(message, RETRY_MS),
-        Refusal::SignalsOff => RpcError::forbidden("restarts are switched off: commands.restart is false"),
+        Refusal::SwitchedOff => RpcError::forbidden(why.to_string()),
         Refusal::Expired | Refusal::EditReverted => RpcError::invalid(message),
     }
 }

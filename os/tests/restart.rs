@@ -124,3 +124,31 @@ fn without_a_daemon_and_beside_an_old_one() {
         assert_eq!(daemon.ended().await, Some(0), "its era's way to ask for a successor");
     });
 }
+
+#[test]
+fn a_reason_and_a_preflight_and_what_a_second_restart_is_told() {
+    run(async {
+        let provider = Provider::start(Pace::FAST).await;
+        let home = Home::new(&provider).minded(Minded::BySupervisor);
+        let nobody = home.command("restart", &["--preflight"]).await;
+        assert!(complained(&nobody).contains("is one running? Nobody holds the lock"), "{nobody:?}");
+        let mut daemon = home.start().await;
+        let preview = home.command("restart", &["--preflight"]).await;
+        assert_eq!((said(&preview).as_str(), preview.status.code()), ("safe to restart now\n", Some(0)));
+        let both = home.command("restart", &["--preflight", "--force"]).await;
+        assert!(complained(&both).contains("--preflight cannot be combined with --force"), "{both:?}");
+        let ended = home.command("restart", &["--reason", "upgrade", "--json"]).await;
+        let payload: Value = serde_json::from_str(&said(&ended)).expect("JSON");
+        assert_eq!(payload["restart"]["reason"], "upgrade", "{payload}");
+        assert_eq!(daemon.ended().await, Some(75));
+        let mut daemon = home.start().await;
+        let again = home.command("restart", &[]).await;
+        assert!(
+            said(&again).contains("after a pause since its last restart; --force does not wait"),
+            "{again:?}"
+        );
+        let forced = home.command("restart", &["--force"]).await;
+        assert!(said(&forced).ends_with("gateway will restart momentarily\n"), "{forced:?}");
+        assert_eq!(daemon.ended().await, Some(75));
+    });
+}

@@ -2,6 +2,7 @@
 //!
 //! Whoever asks has an answer at once, which may be that it waits. What comes of it in the end, a gateway says to those
 //! who listen and to those who ask: this one does both, over whatever connection it can get, and records what it learns.
+//! It asks ever more rarely: what it does not hear by itself it may have missed on a connection that is dead by now.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,14 +10,16 @@ use std::time::Duration;
 use gateway::env::Env;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::frames::{self, Frame, string_at};
 use super::socket::{self, Socket};
 use crate::timeline::{Fact, Recorder, RestartEnding, Source};
 
-/// From one question to the next.
-const EVERY: Duration = Duration::from_secs(1);
+/// From one question to the next, and from one connection to the next; twice as long each time.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// It must hear of an end within 15 s.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// How long the console waits for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long no question is asked of a gateway that does not know it.
@@ -48,16 +51,23 @@ pub async fn run(
     requests: mpsc::UnboundedReceiver<Waited>,
 ) {
     let mut console = Console { env, recorder, settings, requests, waited: VecDeque::new() };
+    let mut pause = SHORTEST_PAUSE;
     while console.has_something_to_wait_for().await {
         // Whatever broke, the next connection may tell.
         if let Ok(mut socket) = console.connect().await {
+            pause = SHORTEST_PAUSE;
             let _ = console.listen(&mut socket).await;
             socket::hang_up(socket).await;
         }
         if !console.waited.is_empty() {
-            sleep(EVERY).await;
+            sleep(pause).await;
+            pause = longer(pause);
         }
     }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
 }
 
 struct Console {
@@ -89,7 +99,8 @@ impl Console {
     /// Asks and listens until all that is waited for has ended, or the connection.
     async fn listen(&mut self, socket: &mut Socket) -> Result<(), String> {
         let mut asked = 0_u64;
-        let mut pause = Duration::ZERO;
+        let mut pause = SHORTEST_PAUSE;
+        let mut next = Instant::now();
         while !self.waited.is_empty() {
             tokio::select! {
                 biased;
@@ -99,15 +110,21 @@ impl Console {
                         let outcomes = status["outcomes"].as_array().cloned().unwrap_or_default();
                         outcomes.iter().for_each(|outcome| self.learn(outcome));
                     }
-                    Frame::Response { answer: Err(refusal), .. } if !refusal.retryable => pause = UNKNOWN,
+                    Frame::Response { answer: Err(refusal), .. } if !refusal.retryable => {
+                        next = Instant::now() + UNKNOWN;
+                    }
                     _ => {}
                 },
-                Some(more) = self.requests.recv() => self.waited.push_back(more),
-                () = sleep(pause) => {
+                Some(more) = self.requests.recv() => {
+                    self.waited.push_back(more);
+                    (next, pause) = (next.min(Instant::now() + SHORTEST_PAUSE), SHORTEST_PAUSE);
+                }
+                () = sleep_until(next) => {
                     asked += 1;
                     let request = frames::request(&asked.to_string(), "gateway.restart.status", json!({}));
                     socket::send(socket, request).await?;
-                    pause = EVERY;
+                    next = Instant::now() + pause;
+                    pause = longer(pause);
                 }
             }
         }

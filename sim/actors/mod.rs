@@ -11,6 +11,7 @@ pub mod console;
 mod frames;
 mod http;
 pub mod intruder;
+pub mod platform;
 pub mod prober;
 pub mod provider;
 pub mod rude;

@@ -1,6 +1,6 @@
 //! The model provider: an OpenAI-compatible streaming chat-completions endpoint with moods.
 //!
-//! Every answer names the mark of the last message it was asked about, so that its sender recognises it, and
+//! Every answer names the marks of the last message it was asked about, so that its sender recognises it, and
 //! words that differ from request to request, so that an answer given twice and an answer delivered twice look
 //! different. One task per request writes the answer and notices when the client goes away; the HTTP side only
 //! passes bytes on, and nothing is recorded from a destructor.
@@ -158,13 +158,18 @@ impl Provider {
         let request = self.requests.get() + 1;
         self.requests.set(request);
         let about = asked.about();
-        self.record(match about.clone() {
-            About::Message(message) => Fact::ProviderRequested { message, request },
-            About::Scheduled { job, slot_ms } => Fact::CronRunRequested { job, slot_ms, request },
-            About::Nothing => {
-                Fact::Injected { what: "provider got a request without a marked message".into() }
+        match about.clone() {
+            About::Messages(messages) => {
+                self.record_each(messages, |message| Fact::ProviderRequested { message, request });
             }
-        });
+            About::Scheduled { job, slot_ms } => {
+                self.record(Fact::CronRunRequested { job, slot_ms, request })
+            }
+            About::Nothing => {
+                let what = "provider got a request without a marked message".into();
+                self.record(Fact::Injected { what });
+            }
+        }
         Answer { about, request }
     }
 
@@ -177,16 +182,21 @@ impl Provider {
 
     fn finished(&self, Answer { about, request }: Answer, tokens: u32) {
         match about {
-            About::Message(message) => self.record(Fact::ProviderAnswered { message, request, tokens }),
+            About::Messages(messages) => {
+                self.record_each(messages, |message| Fact::ProviderAnswered { message, request, tokens });
+            }
             About::Scheduled { job, slot_ms } => self.record(Fact::CronRunAnswered { job, slot_ms, request }),
             About::Nothing => {}
         }
     }
 
     fn stopped(&self, Answer { about, request }: Answer, how: &str) {
-        let how = how.into();
+        let how = String::from(how);
         match about {
-            About::Message(message) => self.record(Fact::ProviderStopped { message, request, how }),
+            About::Messages(messages) => self.record_each(messages, |message| {
+                let how = how.clone();
+                Fact::ProviderStopped { message, request, how }
+            }),
             About::Scheduled { job, slot_ms } => {
                 self.record(Fact::CronRunStopped { job, slot_ms, request, how });
             }
@@ -249,6 +259,10 @@ impl Provider {
         least + Duration::from_millis(self.env.random("provider-first-token") % span_ms.saturating_add(1))
     }
 
+    fn record_each(&self, messages: Vec<MessageId>, fact: impl Fn(MessageId) -> Fact) {
+        messages.into_iter().map(fact).for_each(|fact| self.record(fact));
+    }
+
     fn record(&self, fact: Fact) {
         self.recorder.record(Source::Provider, fact);
     }
@@ -257,7 +271,8 @@ impl Provider {
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum About {
-    Message(MessageId),
+    /// One message, or several that are asked about together.
+    Messages(Vec<MessageId>),
     /// A run that the gateway schedules itself, by its job and its time in milliseconds of the wall clock.
     Scheduled {
         job: String,
@@ -277,7 +292,10 @@ impl Answer {
     /// The `index`th piece of the text, counting from 0.
     fn token(&self, index: u32) -> String {
         match (index, &self.about) {
-            (0, About::Message(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
+            (0, About::Messages(messages)) => {
+                let marks: Vec<_> = messages.iter().map(MessageId::mark).collect();
+                format!("{REPLY_PREFIX}{}:", marks.join(" "))
+            }
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
@@ -322,15 +340,18 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the request is about: what the last user message says at its beginning, or the last mark in it.
+    /// What the request is about: what the last user message says at its beginning, or the marks in it.
     fn about(&self) -> About {
         let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
         let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
         let text = last.as_ref().map(text_of).unwrap_or_default();
-        match (scheduled(&text), MessageId::marked_in(&text).pop()) {
-            (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
-            (None, Some(message)) => About::Message(message),
-            (None, None) => About::Nothing,
+        let mut marked = MessageId::marked_in(&text);
+        marked.sort();
+        marked.dedup();
+        match scheduled(&text) {
+            Some((job, slot_ms)) => About::Scheduled { job, slot_ms },
+            None if marked.is_empty() => About::Nothing,
+            None => About::Messages(marked),
         }
     }
 }
@@ -368,14 +389,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_mark_of_the_last_user_message_is_what_a_request_is_about() {
+    fn the_marks_of_the_last_user_message_are_what_a_request_is_about() {
         let body = json!({ "messages": [
             { "role": "user", "content": "one [ann#1]" },
             { "role": "assistant", "content": "Re [ann#1]: yes" },
             { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
             { "role": "assistant", "content": "Re [ann#9]" },
         ] });
-        assert_eq!(about(body), About::Message(MessageId { sender: "ann".into(), number: 2 }));
+        let ann = |number| MessageId { sender: "ann".into(), number };
+        assert_eq!(about(body), About::Messages(vec![ann(2)]));
+        let collected = json!({ "messages": [{ "role": "user", "content": "two [ann#2]\nthree [ann#3]" }] });
+        assert_eq!(about(collected), About::Messages(vec![ann(2), ann(3)]));
         assert_eq!(about(json!({ "messages": [{ "role": "user", "content": "hi" }] })), About::Nothing);
         assert_eq!(about(json!({ "stream": true })), About::Nothing);
     }
@@ -393,7 +417,7 @@ mod tests {
     fn two_requests_about_one_message_get_different_words() {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
-            let answer = Answer { about: About::Message(message.clone()), request };
+            let answer = Answer { about: About::Messages(vec![message.clone()]), request };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::search_args::{BisectArgs, ReplayArgs, ShrinkArgs, SweepArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   gatesim run scenarios                          every scenario, under the profiles it names
@@ -12,6 +14,9 @@ Examples:
   gatesim run FILE --seeds 200                   many interleavings
   gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
   gatesim run FILE --cell signal=SIGTERM         some cells of a file with a matrix
+  gatesim sweep FILE                             a kill, a signal, a power loss at every moment of it
+  gatesim shrink FILE                            the smallest scenario that fails like this one
+  gatesim bisect FILE --from openclaw-2026.3.2   the policy that makes it red
 
 docs/scenario-language.md says how scenarios are written.";
 
@@ -30,6 +35,20 @@ pub(super) enum Command {
     /// Exit status: 0 every run came out as expected, 1 some run did not, 2 some run gave no evidence, 3 bad
     /// input or an error of the harness.
     Run(RunArgs),
+    /// Disturb every moment of a run, each in a run of its own
+    ///
+    /// A moment is an event of the undisturbed run; the table says how many are green, and where the others are.
+    Sweep(SweepArgs),
+    /// Make a failing scenario smaller, for as long as it fails in the same way
+    ///
+    /// What is left is a scenario file, anchored to events, which fails under the same profile.
+    Shrink(ShrinkArgs),
+    /// Make the run of a bundle again, and say how much of it is still the same
+    ///
+    /// Exit status: 0 it is the same run or fails in the same way, 1 it does not fail any more, 2 it cannot be told.
+    Replay(ReplayArgs),
+    /// Find the policies that decide whether a scenario is red or green
+    Bisect(BisectArgs),
     /// Print the JSON Schema of scenario files
     Schema,
     /// List the profiles, real ones first, then planted defects

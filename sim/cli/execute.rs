@@ -1,8 +1,4 @@
-//! Making planned runs: once, or twice to see that nothing but the seed decides them, and several at a time.
-
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+//! Making planned runs: once, or twice to see that nothing but the seed decides them.
 
 use super::plan::PlannedRun;
 use crate::scenario::Scenario;
@@ -10,42 +6,6 @@ use crate::timeline::Event;
 use crate::verdict::{RunResult, Verdict};
 
 type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);
-
-/// Makes every run of `plan` with `make`, on so many threads at a time. The results are in the order of the plan,
-/// whatever order they were made in.
-pub(super) fn all(
-    plan: &[PlannedRun],
-    threads: NonZeroUsize,
-    make: &(dyn Fn(&PlannedRun) -> RunResult + Sync),
-) -> Vec<RunResult> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut made = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(planned) = plan.get(number) else { return made };
-            made.push((number, make(planned)));
-        }
-    };
-    let mut made = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.get().min(plan.len())).map(|_| scope.spawn(work)).collect();
-        let mut made = work();
-        for other in others {
-            match other.join() {
-                Ok(theirs) => made.extend(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        made
-    });
-    made.sort_unstable_by_key(|(number, _)| *number);
-    made.into_iter().map(|(_, result)| result).collect()
-}
-
-/// As many threads as this machine runs at a time.
-pub(super) fn as_many_as_fit() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
 
 /// Makes the run.
 pub(super) fn once(run: Run<'_>, planned: &PlannedRun) -> RunResult {

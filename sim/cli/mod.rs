@@ -18,11 +18,14 @@ mod cells;
 mod execute;
 mod input;
 mod plan;
+mod search;
+mod search_args;
 #[cfg(test)]
 mod tests;
 
 use crate::scenario::{self, Scenario};
 use crate::verdict::{RunResult, Summary};
+use crate::workers;
 use args::{Command, CommandLine, Format, RunArgs};
 use plan::PlannedRun;
 
@@ -93,6 +96,10 @@ fn dispatch<A: Into<OsString> + Clone>(
 ) -> io::Result<u8> {
     match CommandLine::try_parse_from(args) {
         Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
+        Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;
             Ok(0)
@@ -159,8 +166,8 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         }
         result
     };
-    let threads = args.jobs.unwrap_or_else(execute::as_many_as_fit);
-    let results = execute::all(&plan, threads, &make);
+    let threads = args.jobs.unwrap_or_else(workers::as_many_as_fit);
+    let results = workers::in_order(&plan, threads, &make);
     let summary = Summary::of(&results);
     let report = match args.format {
         Format::Text => {

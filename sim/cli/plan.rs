@@ -99,7 +99,7 @@ fn keep_firsts(words: &mut Vec<String>) {
     words.retain(|word| seen.insert(word.clone()));
 }
 
-fn unknown_profile(name: &str) -> Option<Problem> {
+pub(super) fn unknown_profile(name: &str) -> Option<Problem> {
     if policy::profile(name).is_some() {
         return None;
     }

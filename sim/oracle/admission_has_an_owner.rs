@@ -41,6 +41,8 @@ struct Sign {
 fn signs(run: &Evidence<'_>) -> Vec<Sign> {
     let sign = |event: &Event| {
         let open = match &event.fact {
+            // What a platform has confirmed to it was let in before.
+            Fact::MessageAccepted { message } if run.ledger.is_on_platform(message) => return None,
             Fact::MessageAccepted { .. } => true,
             Fact::ReadySeen { ready: Some(ready), .. } => *ready,
             Fact::MessageRefused { reason, .. } if reason.contains("UNAVAILABLE") => false,

@@ -5,12 +5,13 @@
 //! place, a life follows a request to restart by giving the port back and taking it again. Log records play no part
 //! here.
 
+use std::fmt;
 use std::time::Duration;
 
 use gateway::env::{FsOp, Pid, Signal};
 
 use super::{Evidence, Terms};
-use crate::timeline::words::moment;
+use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
 /// One process life of the service.
@@ -29,7 +30,8 @@ pub(super) struct Life {
     pub(super) stints: Vec<Stint>,
     /// The signals it handled that ask a gateway to end, in order.
     pub(super) ending_signals: Vec<(Duration, Signal)>,
-    /// What it was asked for, in order: of several signals before it had followed, the first counts.
+    /// What it was asked for, in order: of several signals before it had followed, the first counts. What no signal
+    /// announced is here too, from when it is known to have begun.
     pub(super) requests: Vec<Request>,
     /// When it did something that others can see, for the first time: until then the program had not begun.
     first_act: Option<Duration>,
@@ -40,11 +42,46 @@ pub(super) struct Life {
     frozen: Vec<Interval>,
 }
 
+/// What made a life end or begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A signal that it handled.
+    Signal(Signal),
+    /// Its own order to restart, because somebody had asked for that in words, or edited the configuration.
+    Order,
+}
+
+impl Cause {
+    /// Whether it asks for a restart, for which nobody's stop timeout runs.
+    pub(super) fn is_restart(self) -> bool {
+        matches!(self, Self::Order | Self::Signal(Signal::User1))
+    }
+
+    /// The beginning of a sentence: how it came to the process called `name`, and when.
+    pub(super) fn words(self, name: &str, at: Duration) -> String {
+        match self {
+            Self::Signal(signal) => format!("{signal} reached {name} at {}", moment(at)),
+            Self::Order => {
+                format!("{} was following an order to restart at {}", capital(name), moment(at))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => signal.fmt(f),
+            Self::Order => f.write_str("an order to restart"),
+        }
+    }
+}
+
 /// A request to end or to begin again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) at: Duration,
-    pub(super) signal: Signal,
+    pub(super) by: Cause,
     /// When it had begun again; never, unless restarts happen in place and nothing but a restart was asked for.
     pub(super) followed: Option<Duration>,
     /// The first signal that asked for a stop, be it this one or one that overtook it.
@@ -252,7 +289,7 @@ impl Life {
         let stop = (signal != Signal::User1).then_some((at, signal));
         match self.requests.last_mut().filter(|request| request.followed.is_none()) {
             Some(open) => open.stop = open.stop.or(stop),
-            None => self.requests.push(Request { at, signal, followed: None, stop }),
+            None => self.requests.push(Request { at, by: Cause::Signal(signal), followed: None, stop }),
         }
     }
 
@@ -364,7 +401,7 @@ mod tests {
         };
         let request = |from, followed: Option<u64>| Request {
             at: at(from),
-            signal: Signal::User1,
+            by: Cause::Signal(Signal::User1),
             followed: followed.map(at),
             stop: None,
         };

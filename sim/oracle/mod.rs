@@ -8,20 +8,26 @@ use crate::verdict::Violation;
 
 mod admission_has_an_owner;
 mod buffers_are_bounded;
+mod cancelled_is_never_resumed;
 mod cron_runs_once;
 mod expected_fates;
 mod life;
 mod lock_has_a_live_owner;
 mod never_two_writers;
 mod no_duplicate;
+mod no_ghost_connection;
 mod no_restart_loop;
 mod no_silent_drop;
 mod nothing_without_authentication;
 mod one_instance_serves;
+mod one_notice_per_interruption;
 mod only_the_stuck_are_ended;
+mod ordered;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod replies_in_order;
+mod requests_share_a_restart;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
@@ -64,7 +70,9 @@ impl<'a> Evidence<'a> {
     /// Gathers what oracles look at.
     pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
         let restarts = restarts::restart_requests(events, terms);
-        Self { events, ledger, terms, lives: life::lives(events, terms), restarts }
+        let mut lives = life::lives(events, terms);
+        ordered::add_ordered(&mut lives, &restarts, events);
+        Self { events, ledger, terms, lives, restarts }
     }
 }
 
@@ -73,6 +81,10 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(no_silent_drop::NoSilentDrop),
         Box::new(no_duplicate::NoDuplicate),
+        Box::new(replies_in_order::RepliesInOrder),
+        Box::new(cancelled_is_never_resumed::CancelledIsNeverResumed),
+        Box::new(one_notice_per_interruption::OneNoticePerInterruption),
+        Box::new(no_ghost_connection::NoGhostConnection),
         Box::new(one_instance_serves::OneInstanceServes),
         Box::new(only_the_stuck_are_ended::OnlyTheStuckAreEnded),
         Box::new(port_is_released::PortIsReleased),
@@ -87,6 +99,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
+        Box::new(requests_share_a_restart::RequestsShareARestart),
         Box::new(promised_restart_happens::PromisedRestartHappens),
         Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),

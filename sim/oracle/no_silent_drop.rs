@@ -58,12 +58,12 @@ fn blow(lives: &[Life], since: Duration) -> Option<String> {
     let life = lives.iter().find(|life| life.ended_at().is_none_or(|ended| ended >= since))?;
     let open = |request: &&Request| request.followed.is_none_or(|followed| followed >= since);
     match (life.requests.iter().find(open), life.ended) {
-        (Some(Request { at, signal, followed, .. }), _) => {
+        (Some(Request { at, by, followed, .. }), _) => {
             let then = match followed {
                 Some(followed) => format!("it began again at {}", moment(*followed)),
                 None => life.end_words(),
             };
-            Some(format!("{signal} reached {} at {}; {then}.", life.name(), moment(*at)))
+            Some(format!("{}; {then}.", by.words(&life.name(), *at)))
         }
         (None, Some((at, cause))) => {
             Some(format!("{} ended at {} ({cause}).", capital(&life.name()), moment(at)))

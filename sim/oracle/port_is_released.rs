@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gateway::env::{Pid, Signal};
+use gateway::env::Pid;
 
-use super::life::{Interval, Life, Request, end_of};
+use super::life::{Cause, Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Event, Fact, MessageId};
@@ -42,7 +42,7 @@ impl Oracle for PortIsReleased {
 impl PortIsReleased {
     fn kept_too_long(&self, run: &Evidence<'_>, life: &Life, request: &Request) -> Option<Violation> {
         let terms = run.terms;
-        let Request { at: asked, signal, .. } = *request;
+        let Request { at: asked, by, .. } = *request;
         let hold = life.holds.iter().find(|hold| hold.until.is_none_or(|until| until > asked))?;
         // The port that it took in order to begin again is not the one it had to give back.
         if request.followed.is_some_and(|followed| hold.from >= followed) {
@@ -56,12 +56,12 @@ impl PortIsReleased {
             return None;
         }
         let message = format!(
-            "The port {} was still bound {} after {signal} (budget {})",
+            "The port {} was still bound {} after {by} (budget {})",
             terms.port,
             span(released.saturating_sub(asked)),
             span(due.saturating_sub(asked)),
         );
-        Some(breach(self, message, explain(run, life, (asked, signal), *hold, done)))
+        Some(breach(self, message, explain(run, life, (asked, by), *hold, done)))
     }
 
     fn refused_successors(&self, run: &Evidence<'_>, lives: &[Life]) -> Vec<Violation> {
@@ -74,7 +74,7 @@ impl PortIsReleased {
             }
             let at = event.at;
             let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
-            let Some((holder, Request { at: asked, signal, .. })) =
+            let Some((holder, Request { at: asked, by, .. })) =
                 holder.and_then(|life| Some((life, life.request_at(at)?)))
             else {
                 continue;
@@ -84,10 +84,9 @@ impl PortIsReleased {
             }
             let message = format!("Gateway pid {pid} found the port {port} taken by {}", holder.name());
             let explanation = format!(
-                "{signal} reached {} at {}. At {}, {} later, gateway pid {pid} could not bind the port {port}, \
+                "{}. At {}, {} later, gateway pid {pid} could not bind the port {port}, \
                  which {} still held; {}.",
-                holder.name(),
-                moment(asked),
+                by.words(&holder.name(), asked),
                 moment(at),
                 span(at.saturating_sub(asked)),
                 holder.name(),
@@ -160,7 +159,7 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
 fn explain(
     run: &Evidence<'_>,
     life: &Life,
-    (asked, signal): (Duration, Signal),
+    (asked, by): (Duration, Cause),
     hold: Interval,
     done: Duration,
 ) -> String {
@@ -174,8 +173,7 @@ fn explain(
         Some(until) => format!("It held the port until {}", moment(until)),
         None => "It never gave the port back".to_string(),
     };
-    let mut text =
-        format!("{signal} reached {name} at {}; {work}. {release}; {}.", moment(asked), life.end_words(),);
+    let mut text = format!("{}; {work}. {release}; {}.", by.words(&name, asked), life.end_words());
     if let Some(step) = last_step(run, life, asked, hold.until) {
         text.push(' ');
         text.push_str(&step);
@@ -209,6 +207,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
+    use gateway::env::Signal;
 
     fn signalled() -> Story {
         Story::new().at(0).serves(214).at(10_000).signal(Signal::User1)

@@ -4,8 +4,10 @@
 //! A promise is an answer of the command line that does not say no. Only who learns that there will be no restart is
 //! not owed one.
 
+use std::time::Duration;
+
 use super::life::end_of;
-use super::restarts::{RestartRequest, served_between};
+use super::restarts::{ALLOWANCE, RestartRequest, edits, left_for_an_edit, served_between};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 
@@ -22,11 +24,31 @@ impl Oracle for PromisedRestartHappens {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        run.restarts.iter().filter_map(|request| self.broken(run, request)).collect()
+        let asked = run.restarts.iter().filter_map(|request| self.broken(run, request));
+        asked.chain(edits(run).filter_map(|edited| self.late_for_an_edit(run, edited))).collect()
     }
 }
 
 impl PromisedRestartHappens {
+    fn late_for_an_edit(&self, run: &Evidence<'_>, edited: Duration) -> Option<Violation> {
+        let (life, left) = left_for_an_edit(run, edited)?;
+        let bound = run.terms.deferral_limit? + ALLOWANCE;
+        let took = served_between(run, edited, left);
+        if took <= bound {
+            return None;
+        }
+        let message =
+            format!("The restart for an edit of the configuration came after {} of serving", span(took));
+        let explanation = format!(
+            "The configuration was edited at {}, and {} left for that at {}; it was due {} after the edit.",
+            moment(edited),
+            life.name(),
+            moment(left),
+            span(bound),
+        );
+        Some(breach(self, message, explanation))
+    }
+
     fn broken(&self, run: &Evidence<'_>, request: &RestartRequest) -> Option<Violation> {
         if request.answer.as_ref().is_none_or(|answer| !answer.ok) || request.was_given_up() {
             return None;
@@ -58,8 +80,8 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::RestartEnding::{Refused, TimedOut};
-    use crate::timeline::RestartMode;
     use crate::timeline::story::Story;
+    use crate::timeline::{Fact, RestartMode, Source};
 
     const ORACLE: PromisedRestartHappens = PromisedRestartHappens;
 
@@ -84,6 +106,19 @@ mod tests {
             complaints(&ORACLE, promised(RestartMode::Force).at(93_000).ended()),
             ["The restart of request 1 never came"]
         );
+    }
+
+    #[test]
+    fn an_edit_that_led_to_a_restart_had_the_same_time() {
+        let edited = Fact::ConfigEdited { what: "a setting".into() };
+        let story = || Story::new().at(0).serves(214).at(5_000).fact(Source::Operator, edited.clone());
+        let left = |at| complaints(&ORACLE, story().at(at).exits(75).at(at + 1_000).serves(215).ended());
+        assert_eq!(left(395_000), [""; 0]);
+        assert_eq!(
+            left(395_001),
+            ["The restart for an edit of the configuration came after 390.0 s of serving"]
+        );
+        assert_eq!(complaints(&ORACLE, story().at(900_000).ended()), [""; 0]);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::life::{Interval, Life, Request};
+use super::restarts::RestartRequest;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{AttemptOutcome, Entry, Fact, MessageId};
+use crate::timeline::{AttemptOutcome, Entry, Event, Fact, MessageId};
 
 /// For how long a gateway that takes messages may call itself not ready.
 const SLOW_TO_ADMIT: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ fn answerer<'a>(lives: &'a [Life], probe: &Probe) -> Option<&'a Life> {
 
 impl ReadinessTellsTheTruth {
     fn ready_while_ending(&self, lives: &[Life], life: &Life, probe: &Probe) -> Option<Violation> {
-        let Request { at: asked_to_end, signal, followed, .. } = life.request_at(probe.asked_at)?;
+        let Request { at: asked_to_end, by, followed, .. } = life.request_at(probe.asked_at)?;
         let mine = answerer(lives, probe).is_some_and(|holder| std::ptr::eq(holder, life));
         let excused = !life.frozen_between(asked_to_end, probe.answered_at).is_zero();
         let began_again = followed.is_some_and(|followed| followed <= probe.answered_at);
@@ -81,9 +82,8 @@ impl ReadinessTellsTheTruth {
         }
         let message = format!("{} said ready although it was ending", capital(&life.name()));
         let explanation = format!(
-            "{signal} reached {} at {}. A probe sent at {}, {} later, was answered with ready at {}.",
-            life.name(),
-            moment(asked_to_end),
+            "{}. A probe sent at {}, {} later, was answered with ready at {}.",
+            by.words(&life.name(), asked_to_end),
             moment(probe.asked_at),
             span(probe.asked_at.saturating_sub(asked_to_end)),
             moment(probe.answered_at),
@@ -110,7 +110,8 @@ impl ReadinessTellsTheTruth {
         })?;
         let refused_at = refused_at(run, &entry.message, sent_at)?;
         let changed_meanwhile =
-            life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at));
+            life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at))
+                || began_meanwhile(run, probe, refused_at);
         let disk_failed = run.events.iter().any(|event| {
             (sent_at..=refused_at).contains(&event.at)
                 && matches!(event.fact, Fact::Disk { error: Some(_), .. })
@@ -138,6 +139,8 @@ impl ReadinessTellsTheTruth {
         probes: &[Probe],
     ) -> Option<Violation> {
         let accepted = run.events.iter().filter_map(|event| match &event.fact {
+            // What a platform has confirmed to it was let in before.
+            Fact::MessageAccepted { message } if run.ledger.is_on_platform(message) => None,
             Fact::MessageAccepted { message } => Some((event.at, message)),
             _ => None,
         });
@@ -170,6 +173,19 @@ impl ReadinessTellsTheTruth {
 /// Whether a refusal says that the gateway takes no messages at present, rather than that it dislikes this one.
 fn for_want_of_readiness(reason: &str) -> bool {
     reason.contains("UNAVAILABLE") || reason.to_lowercase().contains("drain")
+}
+
+/// Whether a restart that somebody had asked for may have begun while a probe and a refusal were under way: nobody outside
+/// knows when it does, but the next probe tells.
+fn began_meanwhile(run: &Evidence<'_>, probe: &Probe, refused_at: Duration) -> bool {
+    let mut later = probes(run).into_iter().filter(|next| next.asked_at > probe.asked_at);
+    let is_over = !later.next().is_some_and(|next| next.ready);
+    let is_open = |request: &RestartRequest| {
+        let ended = [request.ended_at(), request.restarted_at].into_iter().flatten().min();
+        request.asked_at <= refused_at && ended.is_none_or(|ended| ended >= probe.asked_at)
+    };
+    let edited = |event: &Event| matches!(event.fact, Fact::ConfigEdited { .. }) && event.at <= refused_at;
+    is_over && (run.restarts.iter().any(is_open) || run.events.iter().any(edited))
 }
 
 /// When the attempt that was sent at `sent_at` was refused.

@@ -2,16 +2,17 @@
 //!
 //! Work in hand is what an outsider knows of: a message that was accepted and not settled, a scheduled run that the model
 //! was asked for. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
-//! began (openclaw/openclaw#143420): for these a restart used to wait as long as it may, or for ever.
+//! began (openclaw/openclaw#143420): for these a restart used to wait as long as it may, or for ever. Nobody outside knows
+//! whether an edit of the configuration wants a restart; but when one followed, and nobody else wanted it, it was for that.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::life::end_of;
-use super::restarts::{ALLOWANCE, RestartRequest, served_between};
+use super::restarts::{ALLOWANCE, RestartRequest, edits, left_for_an_edit, served_between};
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::Fact;
 use crate::timeline::words::{moment, span};
+use crate::timeline::{Entry, Fact};
 
 /// A restart waits only while there is work in hand.
 pub(super) struct RestartWaitsOnlyForWork;
@@ -27,7 +28,8 @@ impl Oracle for RestartWaitsOnlyForWork {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let answered = |request: &&RestartRequest| request.answer.as_ref().is_some_and(|answer| answer.ok);
-        run.restarts.iter().filter(answered).filter_map(|request| self.idle_wait(run, request)).collect()
+        let asked = run.restarts.iter().filter(answered).filter_map(|request| self.idle_wait(run, request));
+        asked.chain(edits(run).filter_map(|edited| self.idle_wait_of_an_edit(run, edited))).collect()
     }
 }
 
@@ -50,13 +52,34 @@ impl RestartWaitsOnlyForWork {
     }
 }
 
+impl RestartWaitsOnlyForWork {
+    fn idle_wait_of_an_edit(&self, run: &Evidence<'_>, edited: Duration) -> Option<Violation> {
+        let (life, left) = left_for_an_edit(run, edited)?;
+        let (since, until) = idle_stretches(run, edited, left)
+            .into_iter()
+            .find(|(from, to)| served_between(run, *from, *to) > ALLOWANCE)?;
+        let idle = span(served_between(run, since, until));
+        let message = format!("The restart for an edit of the configuration waited {idle} for nothing");
+        let explanation = format!(
+            "The configuration was edited at {}, and nobody asked for anything else until {} left at {}. From {} to {} no \
+             message and no scheduled run was at work.",
+            moment(edited),
+            life.name(),
+            moment(left),
+            moment(since),
+            moment(until),
+        );
+        Some(breach(self, message, explanation))
+    }
+}
+
 /// The stretches between two moments in which nothing was at work.
 fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(Duration, Duration)> {
     let mut busy: Vec<(Duration, Duration)> = run
         .ledger
         .entries()
         .iter()
-        .filter_map(|entry| Some((entry.accepted_at?, entry.settled_at.unwrap_or(until))))
+        .filter_map(|entry| Some((at_work_since(entry)?, entry.settled_at.unwrap_or(until))))
         .collect();
     busy.extend(cron_runs(run, until));
     let mut bounds: BTreeSet<Duration> = [from, until].into();
@@ -73,6 +96,11 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
         }
     }
     idle
+}
+
+/// When a message may have been at work for the first time. What a platform has may be confirmed long after that.
+fn at_work_since(entry: &Entry) -> Option<Duration> {
+    entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 
 /// The scheduled runs that the model was asked for, each until it was answered or broken off.
@@ -130,6 +158,25 @@ mod tests {
         let cron = serving().at(1_000).cron_asked("report", 0, 1);
         let story = deferred(cron).at(290_000).cron_answered("report", 0, 1).at(292_000).exits(75);
         assert_eq!(complaints(&ORACLE, story.at(293_000).serves(215).at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn a_restart_for_an_edit_waits_only_for_work_and_has_no_other_reason() {
+        let edit = |story: Story| {
+            let edited = Fact::ConfigEdited { what: "a setting".into() };
+            story.at(5_000).fact(crate::timeline::Source::Operator, edited)
+        };
+        let left = |story: Story| {
+            complaints(&ORACLE, story.at(305_000).exits(75).at(306_000).serves(215).at(900_000).ended())
+        };
+        assert_eq!(
+            left(edit(serving())),
+            ["The restart for an edit of the configuration waited 300.0 s for nothing"]
+        );
+        assert_eq!(complaints(&ORACLE, edit(serving()).at(900_000).ended()), [""; 0], "it wanted none");
+        let busy = edit(serving().at(1_000).sent(1).accepted(1).asked(1, 1));
+        assert_eq!(left(busy.at(290_000).answered(1, 1).replied(1, "Hi")), [""; 0]);
+        assert_eq!(left(edit(serving()).at(304_000).signal(gateway::env::Signal::User1)), [""; 0]);
     }
 
     #[test]

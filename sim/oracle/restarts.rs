@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use super::life::Life;
 use super::{Evidence, Terms};
 use crate::timeline::words::moment;
-use crate::timeline::{Event, Fact, RestartEnding, RestartMode};
+use crate::timeline::{DeathCause, Event, Fact, RestartEnding, RestartMode};
 
 /// What a restart may take beyond the time for which work is waited for: the pause after the last restart (30 s), the
 /// shortest drain (15 s), the close (15 s), and a start of the successor (30 s).
@@ -116,6 +117,11 @@ impl RestartRequest {
         }
     }
 
+    /// Whether whoever asked knew before `moment` what had come of it.
+    pub(super) fn ended_before(&self, moment: Duration) -> bool {
+        self.ended_at().is_some_and(|ended| ended < moment)
+    }
+
     /// How it was asked and answered, for a sentence: `"restart --safe" was asked for at 2.000 s and answered ...`.
     pub(super) fn words(&self) -> String {
         let asked = format!("\"{}\" was asked for at {}", self.mode, moment(self.asked_at));
@@ -136,4 +142,27 @@ pub(super) fn served_between(run: &Evidence<'_>, from: Duration, until: Duration
         })
     });
     served.sum()
+}
+
+/// When the configuration was edited, each time.
+pub(super) fn edits(run: &Evidence<'_>) -> impl Iterator<Item = Duration> {
+    let edits = run.events.iter().filter(|event| matches!(event.fact, Fact::ConfigEdited { .. }));
+    edits.map(|event| event.at)
+}
+
+/// Who served when the configuration was edited, and when it left, if that is what it left for.
+pub(super) fn left_for_an_edit<'r>(run: &'r Evidence<'_>, edited: Duration) -> Option<(&'r Life, Duration)> {
+    let life = run.lives.iter().find(|life| life.holds_port_at(edited))?;
+    let left = life.holds.iter().find(|hold| hold.contains(edited))?.until?;
+    let died = life.ended.is_some_and(|(at, cause)| at == left && !matches!(cause, DeathCause::Exited(_)));
+    let is_wanted = |at: Duration| (life.began_before(edited)..=left).contains(&at);
+    let asked = run.restarts.iter().any(|request| is_wanted(request.asked_at) && !request.was_turned_away());
+    let signalled = life.ending_signals.iter().any(|(at, _)| is_wanted(*at));
+    let ordered = run.events.iter().any(|event| {
+        let wants = matches!(event.fact, Fact::Ordered { .. });
+        // An edit that followed this one explains a later restart better.
+        let edits_again = matches!(event.fact, Fact::ConfigEdited { .. }) && event.at > edited;
+        (wants || edits_again) && is_wanted(event.at)
+    });
+    (!died && !asked && !signalled && !ordered).then_some((life, left))
 }

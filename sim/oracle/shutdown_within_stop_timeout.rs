@@ -6,9 +6,7 @@
 
 use std::time::Duration;
 
-use gateway::env::Signal;
-
-use super::life::{Life, Request, end_of};
+use super::life::{Cause, Life, Request, end_of};
 use super::port_is_released::work_done;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
@@ -72,7 +70,7 @@ impl ShutdownWithinStopTimeout {
         let name = life.map_or_else(|| "the service".to_string(), Life::name);
         let message = format!("The supervisor had to kill {name} after {}", span(allowed));
         let asked = match life.and_then(|life| life.request_at(at)) {
-            Some(Request { at: asked, signal, .. }) => format!("{signal} reached it at {}", moment(asked)),
+            Some(Request { at: asked, by, .. }) => format!("{by} reached it at {}", moment(asked)),
             None => "it handled no stop signal".to_string(),
         };
         let explanation = format!(
@@ -99,26 +97,24 @@ impl ShutdownWithinStopTimeout {
         // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget, as long
         // as there is work, and then what closing takes. For a stop that overtakes it, one does.
         let stop_timeout = run.terms.stop_timeout;
-        let restart = Some((request.at, request.signal)).filter(|(_, signal)| *signal == Signal::User1);
+        let restart = Some((request.at, request.by)).filter(|(_, by)| by.is_restart());
         let restart = restart.map(|asked| {
             let work = work_done(run, asked.0, ended).saturating_sub(asked.0);
             (asked, work + CLOSING)
         });
-        let stop = request.stop.map(|asked| (asked, stop_timeout));
-        let ((asked, signal), allowed, took) =
-            stop.into_iter().chain(restart).find_map(|(asked, allowed)| {
-                let (from, _) = asked;
-                let took = ended.saturating_sub(from).saturating_sub(life.frozen_between(from, ended));
-                (took > allowed).then_some((asked, allowed, took))
-            })?;
+        let stop = request.stop.map(|(at, signal)| ((at, Cause::Signal(signal)), stop_timeout));
+        let ((asked, by), allowed, took) = stop.into_iter().chain(restart).find_map(|(asked, allowed)| {
+            let (from, _) = asked;
+            let took = ended.saturating_sub(from).saturating_sub(life.frozen_between(from, ended));
+            (took > allowed).then_some((asked, allowed, took))
+        })?;
         let message = format!(
-            "{} took {} to end after {signal} (limit {})",
+            "{} took {} to end after {by} (limit {})",
             capital(&life.name()),
             span(took),
             span(allowed)
         );
-        let explanation =
-            format!("{signal} reached {} at {}; {}.", life.name(), moment(asked), life.end_words());
+        let explanation = format!("{}; {}.", by.words(&life.name(), asked), life.end_words());
         Some(breach(self, message, explanation))
     }
 }
@@ -130,7 +126,7 @@ mod tests {
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
-    use gateway::env::{FsOp, Pid};
+    use gateway::env::{FsOp, Pid, Signal};
 
     fn signalled() -> Story {
         Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate)

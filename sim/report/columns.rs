@@ -31,6 +31,7 @@ pub(super) enum Column {
     /// All rude peers.
     Peers,
     Prober,
+    Platforms,
     Model,
     Disk,
 }

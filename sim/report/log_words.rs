@@ -18,7 +18,9 @@ pub(super) struct Keys(BTreeMap<String, MessageId>);
 impl Keys {
     /// Takes note of the key of a message that is handed over.
     pub(super) fn learn(&mut self, event: &Event) {
-        if let Fact::MessageSent { message, key, .. } = &event.fact {
+        if let Fact::MessageSent { message, key, .. } | Fact::UpdateHandedOut { message, key, .. } =
+            &event.fact
+        {
             self.0.insert(key.clone(), message.clone());
         }
     }

@@ -16,6 +16,7 @@ mod fold;
 mod hangs;
 mod log_words;
 mod phrases;
+mod platform_words;
 pub mod text;
 pub mod timeline;
 

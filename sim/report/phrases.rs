@@ -8,6 +8,7 @@ use std::time::Duration;
 use gateway::env::Pid;
 
 use super::log_words::{Keys, log_words};
+use super::platform_words::platform_words;
 use crate::timeline::words::{counted, cut, ordinal, quoted};
 use crate::timeline::{Event, Fact, MessageId, Source, StateSeen, TOOL_PROGRAM, Via};
 
@@ -30,6 +31,8 @@ pub(super) enum Place {
     Disk,
     /// Rude peers, by the name of their group.
     Peers(String),
+    /// The chat platforms.
+    Platforms,
 }
 
 /// The column and the phrase of an event; `None` for what other code words (operations of the disk) or other
@@ -42,6 +45,7 @@ pub(super) fn phrase(event: &Event, keys: &Keys) -> Option<(Place, String)> {
         Fact::ReadySeen { ready, .. } => return Some((Place::Prober, ready_words(*ready).to_string())),
         fact => sender_words(fact)
             .or_else(|| peer_words(fact))
+            .or_else(|| platform_words(fact))
             .or_else(|| model_words(fact))
             .or_else(|| process_words(fact))
             .or_else(|| supervisor_words(fact))
@@ -70,6 +74,7 @@ fn place(event: &Event) -> Place {
         (_, Source::Sender(name)) => Place::Sender(name.clone()),
         (_, Source::Prober) => Place::Prober,
         (_, Source::Peers(name)) => Place::Peers(name.clone()),
+        (_, Source::Platform(_)) => Place::Platforms,
     }
 }
 
@@ -116,7 +121,7 @@ fn peer_words(fact: &Fact) -> Option<String> {
 
 const fn arrival(via: Via) -> &'static str {
     match via {
-        Via::Live => "<-",
+        Via::Live | Via::Platform { .. } => "<-",
         Via::History => "<- history",
     }
 }

@@ -192,6 +192,7 @@ impl Stage {
             Place::Sender(name) => Some(self.sender(name)),
             Place::Prober => Some(Column::Prober),
             Place::Model => Some(Column::Model),
+            Place::Platforms => Some(Column::Platforms),
             Place::Peers(name) => return self.show_peer(at, name, &words),
             Place::Disk => {
                 self.open_disk = None;
@@ -255,6 +256,7 @@ impl Stage {
                 Column::Slot(_) => "gateway",
                 Column::Prober => "readyz",
                 Column::Peers => "peers",
+                Column::Platforms => "platforms",
                 Column::Model => "model",
                 Column::Disk => "disk",
             };

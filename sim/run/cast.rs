@@ -80,7 +80,7 @@ async fn onlooker(calm: impl Future<Output = ()>, look: impl Future<Output = ()>
 fn enter_senders(world: &World, scenario: &Scenario) -> io::Result<Senders> {
     let mut senders = Senders::new();
     let mut parts = Vec::new();
-    for (name, setup) in &scenario.senders {
+    for (name, setup) in scenario.senders.iter().filter(|(_, setup)| setup.channel == Channel::Webchat) {
         let (tell, told) = mpsc::unbounded_channel();
         senders.insert(name.clone(), tell);
         parts.push((webchat_settings(scenario, name, setup), told));
@@ -111,7 +111,6 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
 }
 
 fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> WebchatSettings {
-    let Channel::Webchat = setup.channel;
     WebchatSettings {
         name: name.to_string(),
         conversation_of: setup.joins.as_deref().unwrap_or(name).to_string(),

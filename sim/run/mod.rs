@@ -16,6 +16,7 @@ mod cast;
 mod isolation;
 mod observer;
 mod peers;
+mod platforms;
 mod restarts;
 mod script;
 mod service;
@@ -62,9 +63,10 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
     World::run(settings, async |world| {
         let stage = Stage::build(&world, scenario, profile)?;
         observer::watch(&stage);
-        let senders = cast::enter(&world, scenario)?;
+        let mut senders = cast::enter(&world, scenario)?;
+        let platforms = platforms::enter(&world, scenario, &mut senders)?;
         let groups = peers::enter(&world, scenario)?;
-        let script = Script::begin(&stage, scenario, senders, groups);
+        let script = Script::begin(&stage, scenario, senders, groups, platforms);
         let storm = script.storm(scenario.storm_limit).await;
         stage.end_faults();
         world.recorder().record(Source::World, Fact::SettleBegan);
@@ -85,6 +87,7 @@ fn process_slots(scenario: &Scenario) -> usize {
     2 + onlookers
         + trouble::processes(scenario)
         + peers::processes(scenario)
+        + platforms::processes(scenario)
         + tools::count(scenario)
         + restarts::processes(scenario)
         + LIVES

@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::cast::Senders;
 use super::peers::{self, Groups};
+use super::platforms::{self, Platforms};
 use super::stage::Stage;
 use crate::actors::rude::PeersCommand;
 use crate::actors::webchat::SenderCommand;
-use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
+use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Hold, Scenario, Step, Verb, When};
 use crate::timeline::words::ordinal;
 use crate::timeline::{Event, Fact, Source};
 use crate::world::World;
@@ -80,19 +81,27 @@ enum Moment {
 
 impl Script {
     /// Arms every step. Anchors count the events of the world from its beginning.
-    pub(super) fn begin(stage: &Stage, scenario: &Scenario, senders: Senders, groups: Groups) -> Self {
+    pub(super) fn begin(
+        stage: &Stage,
+        scenario: &Scenario,
+        senders: Senders,
+        groups: Groups,
+        platforms: Option<Platforms>,
+    ) -> Self {
         let began = Instant::now();
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let groups = Rc::new(groups);
+        let chats = Rc::new(platforms::chats(scenario));
         let steps = scenario.steps.iter().map(|step| {
             let moment_in_words = moment_words(&step.when);
-            let moment = moment(&stage.world, began, &step.when);
+            let moment = moment(&stage.world, began, &step.when, &chats);
             let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
             let player = Player {
                 stage: stage.clone(),
                 sender: sender_of(&step.verb).and_then(|name| senders.get(name)).cloned(),
                 groups: groups.clone(),
+                platforms: platforms.clone(),
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
                 drawn,
@@ -161,14 +170,15 @@ fn moment_words(when: &When) -> String {
     words
 }
 
-fn moment(world: &World, began: Instant, when: &When) -> Moment {
+fn moment(world: &World, began: Instant, when: &When, chats: &Rc<BTreeMap<String, String>>) -> Moment {
     match when {
         When::At(range) => Moment::At(began + draw(world, range)),
         When::On(Anchor { event, nth, of, path, after }) => {
             let (event, of, path) = (event.clone(), of.clone(), path.clone());
+            let chat = of.as_ref().and_then(|of| chats.get(of)).cloned();
             let matches = move |happened: &Event| {
                 happened.fact.name() == event
-                    && of.as_ref().is_none_or(|of| is_of(happened, of))
+                    && of.as_ref().is_none_or(|of| is_of(happened, of, chat.as_deref()))
                     && path.as_ref().is_none_or(|path| is_on(happened, path))
             };
             Moment::After(nth_event(world, *nth, matches), draw(world, after))
@@ -192,12 +202,13 @@ fn nth_event(world: &World, nth: u32, matches: impl Fn(&Event) -> bool + 'static
 }
 
 /// Whether an event is a sender's or a group's, or about one of its messages. Log records name its session, which ends with
-/// its name.
-fn is_of(event: &Event, sender: &str) -> bool {
+/// its name, or with what its platform calls their conversation, its `chat`.
+fn is_of(event: &Event, sender: &str, chat: Option<&str>) -> bool {
     let is_source = matches!(&event.source, Source::Sender(name) | Source::Peers(name) if name == sender);
     let is_session = match &event.fact {
         Fact::Log { record, .. } => {
-            record.field("session").and_then(|session| session.rsplit(':').next()) == Some(sender)
+            record.field("session").and_then(|session| session.rsplit(':').next())
+                == Some(chat.unwrap_or(sender))
         }
         _ => false,
     };
@@ -234,6 +245,10 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
         Verb::SquatLock(squat) => Some(&squat.lasting),
         Verb::LeaveLock(left) => Some(&left.age),
         Verb::EditConfig(edit) => edit.half_first.as_ref(),
+        Verb::PlatformTrouble(trouble) => match trouble.hold() {
+            Hold::For(lasting) => Some(lasting),
+            Hold::Open => None,
+        },
         _ => None,
     };
     let patience = match verb {
@@ -246,7 +261,9 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
         Verb::DiskFault(DiskTrouble { calls, .. }) | Verb::CrashAt(Crash { calls, .. }) => {
             world.rng("script").with(|rng| calls.from_call.draw(rng))
         }
-        _ => 1,
+        verb => {
+            platforms::counted_from(verb).map_or(1, |range| world.rng("script").with(|rng| range.draw(rng)))
+        }
     };
     Drawn { lasting, patience, from_call }
 }
@@ -282,6 +299,7 @@ struct Player {
     /// Held for as long as the step may need it: a sender whose last step is over may leave.
     sender: Option<mpsc::UnboundedSender<SenderCommand>>,
     groups: Rc<Groups>,
+    platforms: Option<Platforms>,
     port: u16,
     verb: Verb,
     drawn: Drawn,
@@ -318,6 +336,10 @@ impl Player {
             Verb::ClockJump { direction, .. } => stage.clock_jump(lasting, *direction),
             Verb::SquatLock(squat) => stage.squat_lock(&squat.lock, patience, lasting, progress).await,
             Verb::LeaveLock(left) => stage.leave_lock(&left.lock, left.owner, lasting, port),
+            Verb::PlatformTrouble(trouble) => {
+                let platforms = self.platforms.as_ref();
+                stage.trouble_platform(platforms, trouble, from_call, lasting, progress).await
+            }
             Verb::PeersArrive { peers } => self.tell_peers(peers, PeersCommand::Arrive),
             Verb::PeersLeave { peers } => self.tell_peers(peers, PeersCommand::Leave),
             Verb::PeersReset { peers } => self.tell_peers(peers, PeersCommand::Reset),

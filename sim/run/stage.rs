@@ -1,6 +1,7 @@
 //! The stage: machines, the gateway's files, its service, and what the operator can do to them.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,7 +16,8 @@ use tokio::sync::mpsc;
 
 use super::service;
 use crate::actors::console::Waited;
-use crate::actors::{squatter, webchat};
+use crate::actors::platform::PLATFORMS_HOST;
+use crate::actors::squatter;
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
 use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
 use crate::world::disk::Disk;
@@ -38,6 +40,8 @@ pub(super) struct Stage {
     gateway: Executable,
     program: Program,
     original_config: Rc<str>,
+    /// The sessions in which senders talk, by sender.
+    sessions: Rc<BTreeMap<String, String>>,
     /// Who waits for the ends of restarts; `None` where nobody asks for one.
     console: Option<mpsc::UnboundedSender<Waited>>,
     /// Ends what steps began: run in order when the storm is over.
@@ -56,6 +60,9 @@ impl Stage {
         for name in [GATEWAY_MACHINE, CLIENTS_MACHINE, PROVIDER_MACHINE] {
             world.add_machine(name)?;
         }
+        if super::platforms::processes(scenario) > 0 {
+            world.add_machine(PLATFORMS_HOST)?;
+        }
         let disk = world.disk(GATEWAY_MACHINE)?;
         let original_config = Rc::from(config_text(scenario));
         disk.preload(Path::new(CONFIG_FILE), str::as_bytes(&original_config))?;
@@ -65,6 +72,8 @@ impl Stage {
         let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main())
             .with_start_script(move |predecessor| followed.start_script(predecessor));
         let console = super::restarts::console(world, scenario)?;
+        let session = |sender: &String| (sender.clone(), super::platforms::session_key(scenario, sender));
+        let sessions = scenario.senders.keys().map(session);
         let service = match service::manager(&scenario.gateway.supervisor) {
             Some(manager) => {
                 let service = Service::load(world, GATEWAY_MACHINE, manager, &gateway)?;
@@ -83,6 +92,7 @@ impl Stage {
             gateway,
             program,
             original_config,
+            sessions: Rc::new(sessions.collect()),
             console,
             undo: Rc::default(),
         })
@@ -247,6 +257,11 @@ impl Stage {
         }
     }
 
+    /// The session in which a sender talks.
+    pub(super) fn session_of(&self, sender: &str) -> &str {
+        self.sessions.get(sender).map_or("", String::as_str)
+    }
+
     /// What stood there when the world began.
     pub(super) fn original_config(&self) -> &str {
         &self.original_config
@@ -278,6 +293,7 @@ const fn machine_name(machine: Machine) -> &'static str {
         Machine::Gateway => GATEWAY_MACHINE,
         Machine::Clients => CLIENTS_MACHINE,
         Machine::Provider => PROVIDER_MACHINE,
+        Machine::Platforms => PLATFORMS_HOST,
     }
 }
 
@@ -328,13 +344,17 @@ fn config_text(scenario: &Scenario) -> String {
         config["gateway"]["reload"] = json!({"deferralTimeoutMs": limit.as_millis() as u64});
     }
     if !scenario.cron.is_empty() {
-        config["cron"] = json!({"jobs": scenario.cron.iter().map(cron_job).collect::<Vec<_>>()});
+        config["cron"] =
+            json!({"jobs": scenario.cron.iter().map(|job| cron_job(scenario, job)).collect::<Vec<_>>()});
+    }
+    if let Some(channels) = super::platforms::channels(scenario) {
+        config["channels"] = channels;
     }
     super::restarts::change(&mut config, &gateway.settings);
     format!("{config:#}\n")
 }
 
-fn cron_job((name, setup): (&String, &CronSetup)) -> Value {
+fn cron_job(scenario: &Scenario, (name, setup): (&String, &CronSetup)) -> Value {
     let mut job = json!({
         "id": name,
         "everyMs": setup.every.as_millis() as u64,
@@ -342,7 +362,7 @@ fn cron_job((name, setup): (&String, &CronSetup)) -> Value {
         "onInterruption": setup.on_interruption.word(),
     });
     if let Some(sender) = &setup.session_of {
-        job["sessionKey"] = json!(webchat::session_key(sender));
+        job["sessionKey"] = json!(super::platforms::session_key(scenario, sender));
     }
     job
 }

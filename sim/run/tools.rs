@@ -13,7 +13,6 @@ use gateway::tool::{self, ToolCommand};
 use tokio::time::sleep;
 
 use super::stage::{GATEWAY_MACHINE, Stage};
-use crate::actors::webchat;
 use crate::scenario::{Scenario, Verb};
 use crate::timeline::{Event, Fact, MessageId, Source, TOOL_PROGRAM};
 
@@ -66,7 +65,7 @@ impl Stage {
         let recorder = self.world.recorder();
         let mark = MessageId { sender: TOOL_PROGRAM.to_string(), number: recorder.with_events(started) + 1 };
         let text = format!("{label} {}", mark.mark());
-        let command = ToolCommand::Label { key: webchat::session_key(session_of), text };
+        let command = ToolCommand::Label { key: self.session_of(session_of).to_string(), text };
         self.start_tool("sessions label", Some(mark), command)
     }
 

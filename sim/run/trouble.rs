@@ -226,7 +226,9 @@ impl Stage {
         let bytes = self.disk().read(&dir.join("sessions.json")).map_err(|_| unknown())?;
         let sessions: serde_json::Map<String, Value> =
             serde_json::from_slice(&bytes).map_err(|_| unknown())?;
-        let of_sender = |(key, _): &(&String, &Value)| key.rsplit(':').next() == Some(sender);
+        let of_sender = |(key, _): &(&String, &Value)| {
+            key.rsplit(':').next() == self.session_of(sender).rsplit(':').next()
+        };
         let (_, entry) = sessions.iter().find(of_sender).ok_or_else(unknown)?;
         let file = entry.get("sessionFile").and_then(Value::as_str).ok_or_else(unknown)?;
         Ok(dir.join(format!("{file}.lock")))

@@ -12,6 +12,10 @@ use crate::verdict::Expected;
 pub const INVARIANTS: &[&str] = &[
     "no-silent-drop",
     "no-duplicate",
+    "replies-in-order",
+    "cancelled-is-never-resumed",
+    "one-notice-per-interruption",
+    "no-ghost-connection",
     "one-instance-serves",
     "only-the-stuck-are-ended",
     "port-is-released",
@@ -26,6 +30,7 @@ pub const INVARIANTS: &[&str] = &[
     "readiness-tells-the-truth",
     "admission-has-an-owner",
     "restart-requests-end",
+    "requests-share-a-restart",
     "promised-restart-happens",
     "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",
@@ -45,9 +50,10 @@ pub(super) const FATE_MEANINGS: [&str; 7] = [
     "the sender knew at once that it was not accepted",
     "the sender stopped it, and the gateway confirmed",
     "the service was stopped for good before anybody told the sender, and what the next start has to tell stands in the \
-     state folder, durably",
+     state folder, durably; or its platform still has the message, unconfirmed",
     "nobody told the sender anything by the end of the run; always breaks `no-silent-drop`",
-    "answered or executed twice; always breaks `no-duplicate`",
+    "answered or executed twice; always breaks `no-duplicate`. A reply that had to be sent to a platform again, since nobody \
+     could know that it had been taken, is one reply",
 ];
 
 /// What a scenario expects.

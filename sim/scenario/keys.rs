@@ -6,6 +6,10 @@
 use gateway::env::Signal;
 
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
+use super::platforms_keys::{
+    PLATFORM_BLOCKS, PLATFORM_CUTS_LINE, PLATFORM_DOWN, PLATFORM_LIMITS, PLATFORM_SLOW,
+    PLATFORM_TAKES_ITS_TIME, PLATFORMS, SENDER_ACCOUNT,
+};
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
@@ -150,6 +154,12 @@ pub(super) const FILE: &[Key] = &[
     key("provider", Shape::Table(PROVIDER), Optional, "How the model provider behaves"),
     key("senders", Shape::Named(SENDER), Optional, "Those who send messages, by name"),
     key(
+        "platforms",
+        Shape::Table(PLATFORMS),
+        Optional,
+        "How the chat platforms behave while nothing is broken",
+    ),
+    key(
         "peers",
         Shape::Named(PEERS),
         Optional,
@@ -273,6 +283,7 @@ pub(super) const SENDER: &[Key] = &[
         Default("webchat"),
         "Where the sender talks to the gateway",
     ),
+    SENDER_ACCOUNT,
     key(
         "kind",
         Shape::Choice(SenderKind::meanings),
@@ -392,12 +403,12 @@ pub(super) const VERBS: &[VerbKeys] = &[
             key("count", Shape::Whole(1, MOST_MESSAGES), Default("1"), "How many messages"),
             key("every", Shape::Duration, Default("0ms"), "From one message to the next"),
         ],
-        "A sender hands over messages, as soon as it has a connection",
+        "A sender hands over messages, as soon as it has a connection; on a platform, at once",
     ),
     verb(
         "abort",
         &[key("from", Shape::Sender, Required, "The sender")],
-        "A sender stops whatever runs or waits in its conversation (`chat.abort`)",
+        "A sender stops whatever runs or waits in its conversation (`chat.abort`; on a platform it writes `/stop`)",
     ),
     verb(
         "signal",
@@ -481,6 +492,12 @@ pub(super) const VERBS: &[VerbKeys] = &[
     PEERS_ARRIVE,
     PEERS_LEAVE,
     PEERS_RESET,
+    PLATFORM_DOWN,
+    PLATFORM_SLOW,
+    PLATFORM_LIMITS,
+    PLATFORM_BLOCKS,
+    PLATFORM_CUTS_LINE,
+    PLATFORM_TAKES_ITS_TIME,
 ];
 
 fn verbs() -> Vec<(&'static str, &'static str)> {

@@ -15,7 +15,7 @@ use super::error::{Problem, Read};
 use super::placeholders::{self, Filled};
 use super::read_cells::{self, Rule};
 use super::table::{entries, in_file_order, wrong_type};
-use super::{Scenario, limits, read};
+use super::{Scenario, limits, read, written};
 
 /// The top-level key of the matrix.
 pub(super) const KEY: &str = "matrix";
@@ -97,17 +97,48 @@ fn read_cell<'t>(
     rules: &[Rule<'t>],
     values: &Values<'_, 't>,
 ) -> Read<Scenario> {
+    let mut filled = Vec::new();
+    let written_out = write_out(plain, rules, values, &mut filled)?;
+    match read::scenario(path, source, &written_out) {
+        Ok(scenario) => Ok(Scenario { cell: Some(cell(values)), ..scenario }),
+        Err(problem) => Err(with_the_value(problem, &filled)),
+    }
+}
+
+/// The file of one cell, as if it had been written for it alone.
+fn write_out<'t>(
+    plain: &DeTable<'t>,
+    rules: &[Rule<'t>],
+    values: &Values<'_, 't>,
+    filled: &mut Vec<Filled>,
+) -> Read<DeTable<'t>> {
     let place = cell(values);
     let mut written_out = plain.clone();
     for rule in rules.iter().filter(|rule| rule.is_about(&place)) {
         rule.expect_in(&mut written_out)?;
     }
-    let mut filled = Vec::new();
-    placeholders::fill(&mut written_out, values, &mut filled)?;
-    match read::scenario(path, source, &written_out) {
-        Ok(scenario) => Ok(Scenario { cell: Some(place), ..scenario }),
-        Err(problem) => Err(with_the_value(problem, &filled)),
+    placeholders::fill(&mut written_out, values, filled)?;
+    Ok(written_out)
+}
+
+/// The file as it is, or one cell of its matrix written out; the first, where none is named.
+pub(super) fn written_out(source: &str, wanted: Option<&Cell>) -> Read<toml::Table> {
+    let document = read::document(source)?;
+    let file = document.get_ref();
+    if !file.contains_key(KEY) {
+        return Ok(written::table(file));
     }
+    let axes = axes(file)?;
+    let rules = read_cells::rules(file, &axes)?;
+    let mut plain = file.clone();
+    plain.remove(KEY);
+    plain.remove(read_cells::KEY);
+    let all = product(&axes);
+    let found = all.iter().find(|values| wanted.is_none_or(|wanted| cell(values) == *wanted));
+    let Some(values) = found else {
+        return Err(Problem::at(0..0, "the matrix has no such cell").label("of this file"));
+    };
+    Ok(written::table(&write_out(&plain, &rules, values, &mut Vec::new())?))
 }
 
 /// A problem at the place of a placeholder also shows the value that stands there.

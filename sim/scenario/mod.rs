@@ -21,11 +21,14 @@ mod matrix;
 mod peers;
 mod peers_keys;
 mod placeholders;
+mod platforms;
+mod platforms_keys;
 mod policies;
 mod read;
 mod read_cells;
 mod read_expect;
 mod read_peers;
+mod read_platforms;
 mod read_restarts;
 mod read_steps;
 mod read_supervisor;
@@ -44,6 +47,7 @@ mod table;
 mod tests;
 mod trouble;
 mod trouble_keys;
+mod written;
 
 pub use cell::{Cell, CellChoice};
 pub use duration::DurationRange;
@@ -51,6 +55,7 @@ pub use error::{ScenarioError, nearest};
 pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
+pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::schema;
 pub use setup::{
@@ -66,6 +71,7 @@ pub use trouble::{
     CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
     LockOwner, Squat, Target,
 };
+pub use written::{file_keys, is_named};
 
 /// A scenario: what the world is, what happens in it, and what should come of it.
 #[derive(Clone, Debug)]
@@ -90,6 +96,8 @@ pub struct Scenario {
     pub provider: ProviderSetup,
     /// Those who send messages, by name, in the order of the file.
     pub senders: IndexMap<String, SenderSetup>,
+    /// The chat platforms.
+    pub platforms: PlatformsSetup,
     /// Rude peers, by the name of their group, in the order of the file.
     pub peers: IndexMap<String, PeersSetup>,
     /// The gateway's scheduled jobs, by name, in the order of the file.
@@ -119,21 +127,7 @@ impl Scenario {
 
     /// Reads the scenario file at `path`: every cell of its matrix, or the one scenario that it is without.
     pub fn read(path: &Path) -> Result<Vec<Self>, ScenarioError> {
-        let bytes = limits::read_file(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                ScenarioError::unreadable(path, "there is no such file", "check the path.")
-            }
-            ErrorKind::PermissionDenied => {
-                ScenarioError::unreadable(path, "permission denied", "give yourself the right to read it.")
-            }
-            _ => ScenarioError::unreadable(path, &error.to_string(), "a scenario is a readable TOML file."),
-        })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            let why = format!("byte {at} is not UTF-8");
-            ScenarioError::unreadable(path, &why, "a scenario is a TOML file; save it as UTF-8 text.")
-        })?;
-        Self::parse_all(path, &text)
+        Self::parse_all(path, &text_of(path)?)
     }
 
     /// Reads every scenario that `text` stands for; `path` is only its name.
@@ -146,4 +140,28 @@ impl Scenario {
         let all = Self::parse_all(path, text)?;
         Ok(all.into_iter().next().unwrap_or_else(|| unreachable!("a file stands for some scenario")))
     }
+}
+
+/// The text of the file at `path`.
+fn text_of(path: &Path) -> Result<String, ScenarioError> {
+    let bytes = limits::read_file(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => ScenarioError::unreadable(path, "there is no such file", "check the path."),
+        ErrorKind::PermissionDenied => {
+            ScenarioError::unreadable(path, "permission denied", "give yourself the right to read it.")
+        }
+        _ => ScenarioError::unreadable(path, &error.to_string(), "a scenario is a readable TOML file."),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let why = format!("byte {at} is not UTF-8");
+        ScenarioError::unreadable(path, &why, "a scenario is a TOML file; save it as UTF-8 text.")
+    })
+}
+
+/// The document at `path`, or that of one cell of its matrix; the first cell, where none is named.
+///
+/// Errors: what the file would be refused for before its keys are looked at.
+pub fn written_out(path: &Path, cell: Option<&Cell>) -> Result<toml::Table, ScenarioError> {
+    let text = text_of(path)?;
+    matrix::written_out(&text, cell).map_err(|problem| ScenarioError::in_file(path, &text, *problem))
 }

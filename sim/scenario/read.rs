@@ -21,7 +21,7 @@ use super::table::{
 };
 use super::{
     CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
-    limits, read_expect, read_peers, read_steps, read_supervisor,
+    limits, read_expect, read_peers, read_platforms, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
@@ -39,6 +39,7 @@ pub(super) fn scenario(path: &Path, source: &str, document: &DeTable<'_>) -> Rea
     let gateway = gateway(&file.table("gateway", "[gateway]")?, storm_limit + settle)?;
     let provider = provider(&file.table("provider", "[provider]")?)?;
     let senders = senders(&file)?;
+    let platforms = read_platforms::platforms(&file.table("platforms", "[platforms]")?)?;
     limits::senders(&file, &senders)?;
     let peers = read_peers::peers(&file, &senders)?;
     let cron = cron(&file, &senders, storm_limit + settle)?;
@@ -63,6 +64,7 @@ pub(super) fn scenario(path: &Path, source: &str, document: &DeTable<'_>) -> Rea
         intruder: interval(&file, "intruder", "[intruder]", storm_limit)?,
         gateway,
         senders,
+        platforms,
         peers,
         cron,
         steps,
@@ -137,10 +139,12 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
         let table = Table::open(what, value.span(), entries(value, name.get_ref())?, keys::SENDER)?;
         let setup = SenderSetup {
             channel: table.get("channel", choice)?,
+            account: table.get("account", text)?,
             kind: table.get("kind", choice)?,
             token: table.optional("token", text)?,
             joins: table.optional("joins", text)?,
         };
+        read_platforms::sender(&table, &setup)?;
         joins.extend(setup.joins.clone().map(|whose| (whose, table.span_of("joins"))));
         senders.insert(name.get_ref().to_string(), setup);
     }
@@ -152,7 +156,7 @@ fn senders(file: &Table<'_>) -> Read<IndexMap<String, SenderSetup>> {
                     .label("this sender joins somebody, too")
                     .help("name a sender that has no `joins`."));
             }
-            Some(_) => {}
+            Some(setup) => read_platforms::can_be_joined(setup, span)?,
         }
     }
     Ok(senders)

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::error::{Problem, Read};
 use super::peers_keys::PEERS;
 use super::read::unfit_name;
+use super::read_platforms;
 use super::read_steps::{self, World};
 use super::table::{Table, choice, entries, in_file_order, range, text, whole};
 use super::{Choice, PeersSetup, SenderSetup, Verb, nearest};
@@ -49,9 +50,10 @@ fn group(table: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<Pee
     };
     if let Some(sender) = &setup.joins {
         let span = table.span_of("joins");
-        if !senders.contains_key(sender) {
+        let Some(joined) = senders.get(sender) else {
             return Err(read_steps::unknown_sender(sender, span, senders));
-        }
+        };
+        read_platforms::can_be_joined(joined, span.clone())?;
         if !setup.kind.can_join() {
             return Err(Problem::at(span, format!("a peer that is `{}` joins nobody", setup.kind.word()))
                 .label("it does not come that far, or does not stay")

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Problem, Read};
 use super::keys::{self, STEP, VERBS, VerbKeys};
 use super::read_peers;
+use super::read_platforms;
 use super::read_restarts;
 use super::read_trouble::{self, pattern, state_file};
 use super::table::{
@@ -211,7 +212,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         "port-lingers" => Verb::PortLingers { lasting: table.get("for", some_range)? },
         "power-loss" => Verb::PowerLoss { off_for: table.get("off-for", range)? },
         "partition" => Verb::Partition {
-            between: table.get("between", two_machines)?,
+            between: read_platforms::there(table, world, table.get("between", two_machines)?)?,
             lasting: table.get("for", some_range)?,
         },
         "service-stop" => supervised(table, word, world, Verb::ServiceStop)?,
@@ -232,7 +233,10 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
             Some(verb) => verb,
             None => match (read_peers::verb(table, word, world)?, read_restarts::verb(table, word)?) {
                 (Some(verb), _) | (None, Some(verb)) => verb,
-                (None, None) => unreachable!("{word} is in VERBS"),
+                (None, None) => match read_platforms::verb(table, word, world)? {
+                    Some(verb) => verb,
+                    None => unreachable!("{word} is in VERBS"),
+                },
             },
         },
     })
@@ -260,6 +264,7 @@ fn label(verb: &Verb, word: &str) -> String {
             format!("crash at {operation} of {}", crash.calls.file)
         }
         Verb::ClockJump { direction, .. } => format!("clock jumps {}", direction.word()),
+        Verb::PlatformTrouble(trouble) => trouble.label(),
         Verb::PeersArrive { peers } => format!("{peers} arrive"),
         Verb::PeersLeave { peers } => format!("{peers} leave"),
         Verb::PeersReset { peers } => format!("{peers} reset"),

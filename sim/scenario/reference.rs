@@ -12,12 +12,14 @@ use gateway::policy::{self, Policies};
 use super::keys::{self, Key, Need, STEP, Shape, VERBS};
 use super::peers::PeerKind;
 use super::peers_keys::PEERS;
+use super::platforms_keys::{FEISHU, TELEGRAM};
 use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
 use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
 use super::supervisor_keys::{KIND, KINDS};
 use super::{
     About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
 };
+use crate::actors::platform::{Block, Outage};
 use crate::oracle;
 use crate::world::disk::Errno;
 
@@ -76,6 +78,10 @@ fn table(name: &str) -> String {
         "gateway" => of_keys(keys::GATEWAY),
         "provider" => of_keys(keys::PROVIDER),
         "sender" => of_keys(keys::SENDER),
+        "telegram" => of_keys(TELEGRAM),
+        "feishu" => of_keys(FEISHU),
+        "outages" => of_words("how", &Outage::meanings()),
+        "blocks" => of_words("how", &Block::meanings()),
         "peers" => of_keys(PEERS),
         "peer-kinds" => of_words("kind", &PeerKind::meanings()),
         "network" => of_keys(keys::NETWORK),

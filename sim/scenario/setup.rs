@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{DurationRange, Supervisor};
 pub use crate::actors::provider::Behaviour as ProviderBehaviour;
 pub use crate::actors::webchat::SenderKind;
+use crate::timeline::Platform;
 
 /// A word of the file format that stands for one of a few values.
 pub trait Choice: Sized + Copy + PartialEq + 'static {
@@ -158,6 +159,8 @@ impl Choice for ProviderBehaviour {
 pub struct SenderSetup {
     /// Where the sender talks to the gateway.
     pub channel: Channel,
+    /// The bot it writes to, on a platform.
+    pub account: String,
     /// How the sender behaves as a peer and when something breaks.
     pub kind: SenderKind,
     /// The token it presents, where that is not the gateway's.
@@ -191,11 +194,34 @@ impl Choice for OnInterruption {
 pub enum Channel {
     /// The gateway's own WebSocket protocol.
     Webchat,
+    /// A chat platform.
+    On(Platform),
+}
+
+impl Channel {
+    /// The platform that it is.
+    pub const fn platform(self) -> Option<Platform> {
+        match self {
+            Self::Webchat => None,
+            Self::On(platform) => Some(platform),
+        }
+    }
 }
 
 impl Choice for Channel {
-    const WORDS: &'static [(&'static str, Self, &'static str)] =
-        &[("webchat", Self::Webchat, "the gateway's own WebSocket protocol")];
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("webchat", Self::Webchat, "the gateway's own WebSocket protocol"),
+        (
+            "telegram",
+            Self::On(Platform::Telegram),
+            "a platform that the gateway polls; what a user writes waits there until the gateway confirms it",
+        ),
+        (
+            "feishu",
+            Self::On(Platform::Feishu),
+            "a platform that pushes events over a long connection, and again until the gateway acknowledges them",
+        ),
+    ];
 }
 
 impl Choice for SenderKind {
@@ -259,7 +285,7 @@ mod tests {
         assert_eq!(policy_choices("stop-drain"), ["drain", "skip"]);
         assert_eq!(
             policy_choices("recovery"),
-            ["resume-or-tell", "skip", "rerun-everything", "before-lock"],
+            ["resume-or-tell", "skip", "main-session-only", "rerun-everything", "before-lock"],
             "{HARDENED} first"
         );
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use gateway::env::Signal;
 
 use super::{
-    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, RestartAsk, Squat, Target,
+    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, PlatformTrouble, RestartAsk,
+    Squat, Target,
 };
 
 /// One entry of the script.
@@ -150,6 +151,8 @@ pub enum Verb {
     SquatLock(Squat),
     /// A lock is there that nobody holds.
     LeaveLock(LeftLock),
+    /// A chat platform does not behave as it should.
+    PlatformTrouble(PlatformTrouble),
     /// Rude peers are let in.
     PeersArrive {
         /// Their group.
@@ -176,6 +179,8 @@ pub enum Machine {
     Clients,
     /// Where the model provider is.
     Provider,
+    /// Where the chat platforms are.
+    Platforms,
 }
 
 impl Choice for Machine {
@@ -183,6 +188,7 @@ impl Choice for Machine {
         ("gateway", Self::Gateway, "the gateway's, with its supervisor and its disk"),
         ("clients", Self::Clients, "the one of all senders, the prober and the intruder"),
         ("provider", Self::Provider, "the model provider's"),
+        ("platforms", Self::Platforms, "the chat platforms'; there when somebody talks on one"),
     ];
 }
 

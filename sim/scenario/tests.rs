@@ -11,6 +11,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use super::keys::{self, Key, Shape, VERBS};
 use super::supervisor_keys::KINDS;
 use super::*;
+use crate::timeline::Platform;
 use crate::verdict::Expected;
 
 fn parse(text: &str) -> Result<Scenario, ScenarioError> {
@@ -81,7 +82,7 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("policy of the wrong type", "[gateway]\npolicies = { stop-drain = true }"),
     ("unknown behaviour", "[provider]\nbehaviour = \"answer\""),
     ("no tokens", "[provider]\ntokens = 0"),
-    ("unknown channel", "[senders.ann]\nchannel = \"feishu\""),
+    ("unknown channel", "[senders.ann]\nchannel = \"signal\""),
     ("name that cannot be marked", "[senders.\"ann#1\"]\nkind = \"patient\""),
     ("name of somebody else", "[senders.intruder]"),
     ("name of the tools", "[senders.tool]"),
@@ -92,6 +93,11 @@ const BAD_TABLES: &[(&str, &str)] = &[
     ("peers of no kind", "[peers.tabs]\ncount = 3"),
     ("no peers", "[peers.tabs]\nkind = \"bare\"\ncount = 0"),
     ("too many peers", "[peers.a]\nkind = \"bare\"\ncount = 600\n[peers.b]\nkind = \"bare\"\ncount = 600"),
+    ("account on webchat", "[senders.ann]\naccount = \"first\""),
+    ("account without a name", "[senders.ann]\nchannel = \"feishu\"\naccount = \"\""),
+    ("kind on a platform", "[senders.ann]\nchannel = \"telegram\"\nkind = \"leaves\""),
+    ("joining a platform", "[senders.ann]\nchannel = \"telegram\"\n[senders.bob]\njoins = \"ann\""),
+    ("unknown platform", "[platforms.signal]\nlatency = \"1s\""),
     ("peers that join nobody", "[peers.tabs]\nkind = \"never-reads\"\njoins = \"bob\"\n[senders.ann]"),
     ("peers that cannot join", "[peers.tabs]\nkind = \"bare\"\njoins = \"ann\"\n[senders.ann]"),
     ("peers called like the witness", "[peers.witness]\nkind = \"bare\""),
@@ -133,6 +139,9 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ("unknown signal", "at = \"1s\"\ndo = \"signal\"\nsignal = \"SIGKILL\""),
     ("unknown sender", "at = \"1s\"\ndo = \"send\"\nfrom = \"anne\"\ntext = \"hi\""),
     ("undeclared sender", "at = \"1s\"\ndo = \"abort\"\nfrom = \"zoe\""),
+    ("platform without users", "at = \"1s\"\ndo = \"platform-down\"\nplatform = \"telegram\"\nfor = \"1s\""),
+    ("user of no platform", "at = \"1s\"\ndo = \"platform-blocks\"\nsender = \"ann\""),
+    ("no platforms", "at = \"1s\"\ndo = \"partition\"\nbetween = [\"platforms\", \"gateway\"]\nfor = \"1s\""),
     ("unknown machine", "at = \"1s\"\ndo = \"partition\"\nbetween = [\"client\", \"gateway\"]\nfor = \"1s\""),
     ("one machine", "at = \"1s\"\ndo = \"partition\"\nbetween = [\"gateway\", \"gateway\"]\nfor = \"1s\""),
     ("file outside", "at = \"1s\"\ndo = \"corrupt-state\"\nfile = \"../etc/passwd\"\ntext = \"\""),
@@ -363,7 +372,15 @@ fn every_documented_key_is_accepted() {
         let own: String = of.keys.iter().map(line).collect();
         good(&format!("name = \"x\"\n[gateway.supervisor]\nkind = {:?}\n{own}", of.kind.word()));
     }
-    let step = |text: &str| step(text) + "[peers.tabs]\nkind = \"bare\"\n";
+    let step = |text: &str| {
+        // Only who talks on a platform can be refused something there.
+        let ann = if text.contains("platform-") {
+            "[senders.ann]\nchannel = \"telegram\""
+        } else {
+            "[senders.ann]"
+        };
+        step(text).replace("[senders.ann]", ann) + "[peers.tabs]\nkind = \"bare\"\n"
+    };
     for verb in VERBS {
         let line = |key: &Key| format!("{} = {}\n", key.name, value_for(key));
         let is_alone =
@@ -436,4 +453,24 @@ fn no_garbage_makes_the_reader_panic() {
             render(&error);
         }
     }
+}
+
+#[test]
+fn eight_bots_are_eight_lines() {
+    let names = ["ann", "bob", "cyd", "dot", "eve", "fay", "gus", "hal"];
+    let lines: String = names
+        .iter()
+        .map(|name| format!("{name} = {{ channel = \"feishu\", account = \"bot-{name}\" }}\n"))
+        .collect();
+    let text = format!(
+        "name = \"x\"\n[platforms.feishu]\nredeliver-after = \"20s\"\nnew-ids = 30\n[senders]\n{lines}\
+         [[steps]]\nat = \"1s\"\ndo = \"platform-cuts-line\"\nplatform = \"feishu\"\nfrom-send = \"1..3\"\n"
+    );
+    let scenario = good(&text);
+    assert_eq!(scenario.senders["hal"].account, "bot-hal");
+    assert_eq!(scenario.senders["hal"].channel.platform(), Some(Platform::Feishu));
+    assert_eq!(scenario.platforms.feishu.new_ids, 30);
+    let Verb::PlatformTrouble(trouble) = &scenario.steps[0].verb else { panic!("{:?}", scenario.steps[0]) };
+    assert_eq!((trouble.platform(), trouble.hold()), (Platform::Feishu, Hold::Open));
+    assert_eq!(scenario.steps[0].label, "feishu cuts the line");
 }

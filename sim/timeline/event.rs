@@ -11,6 +11,7 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
+use super::platforms::Platform;
 use super::restarts::{RestartEnding, RestartMode};
 
 /// One thing that happened.
@@ -45,6 +46,8 @@ pub enum Source {
     Prober,
     /// Rude peers, by the name of their group.
     Peers(String),
+    /// A chat platform.
+    Platform(Platform),
 }
 
 /// A message as its sender counts it: `ann#1` is the first message that `ann` handed over.
@@ -93,6 +96,11 @@ pub enum Via {
     Live,
     /// Read from `chat.history` after a reconnect.
     History,
+    /// Taken by a chat platform, which shows it to the sender; the `send`th message that platforms took.
+    Platform {
+        /// See [`Fact::SendTaken`].
+        send: u32,
+    },
 }
 
 /// How a process ended.
@@ -266,6 +274,34 @@ pub enum Fact {
     /// events since the world began. Told in steps, so the truth may be a little more.
     ConversationHeard { sender: String, bytes: u64 },
 
+    // -- chat platforms
+    /// A bot opened a connection on which it asks for updates, or is pushed events. Connections are counted from 1.
+    /// `pid` is whose it is, where that can be seen.
+    BotConnected { account: String, connection: u32, pid: Option<Pid> },
+    /// Such a connection ended, as the platform sees it; `how` in words.
+    BotDisconnected { account: String, connection: u32, how: String },
+    /// A poll of a bot ended another one's: two of them are asking at a time.
+    PollConflict { account: String, ended: Option<Pid>, by: Option<Pid> },
+    /// The platform handed a message out to its bot; for the `times`th time, under the name `key`.
+    UpdateHandedOut { message: MessageId, key: String, times: u32 },
+    /// The platform took a bot's message; sends are counted from 1 over all platforms. `key`: the one by which the
+    /// platform would recognise it if it came once more; `again`: it did, and nothing more was shown to anybody.
+    SendTaken {
+        account: String,
+        send: u32,
+        key: Option<String>,
+        pid: Option<Pid>,
+        to: String,
+        text: String,
+        again: bool,
+    },
+    /// The bot has been answered that its message was taken.
+    SendAnswered { send: u32 },
+    /// The bot can not know that its message was taken: the line ended before the answer. `cut`: the platform ended it.
+    SendUnanswered { send: u32, cut: bool },
+    /// The platform did not take a bot's message; `why` in words.
+    SendRefused { account: String, to: String, why: String },
+
     // -- model provider
     /// The provider received a request whose last user message is `message`.
     ProviderRequested { message: MessageId, request: u32 },
@@ -420,6 +456,15 @@ impl Fact {
             Self::PeerTurnedAway { .. } => "peer.turned-away",
             Self::PeerEnded { .. } => "peer.ended",
             Self::ConversationHeard { .. } => "conversation.heard",
+            Self::BotConnected { .. } => "bot.connected",
+            Self::BotDisconnected { .. } => "bot.disconnected",
+            Self::PollConflict { .. } => "bot.conflict",
+            Self::UpdateHandedOut { times: 1, .. } => "update.handed-out",
+            Self::UpdateHandedOut { .. } => "update.redelivered",
+            Self::SendTaken { .. } => "send.taken",
+            Self::SendAnswered { .. } => "send.answered",
+            Self::SendUnanswered { .. } => "send.unanswered",
+            Self::SendRefused { .. } => "send.refused",
             Self::ProviderRequested { .. } => "provider.requested",
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
@@ -476,6 +521,7 @@ impl Fact {
             | Self::MessageStopRequested { message }
             | Self::ReplyReceived { message, .. }
             | Self::NoticeReceived { message: Some(message), .. }
+            | Self::UpdateHandedOut { message, .. }
             | Self::ProviderRequested { message, .. }
             | Self::ProviderAnswered { message, .. }
             | Self::ProviderStopped { message, .. } => Some(message),

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::platforms::Platform;
+use super::sends::Sends;
 use super::sighting::Sightings;
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
@@ -29,6 +31,7 @@ pub const TOOL_PROGRAM: &str = "tool";
 pub struct Ledger {
     entries: Vec<Entry>,
     index: BTreeMap<MessageId, usize>,
+    sends: Sends,
 }
 
 /// What became of one message.
@@ -38,6 +41,8 @@ pub struct Entry {
     pub message: MessageId,
     /// Its text, as first sent.
     pub text: String,
+    /// Where its sender wrote it; `None`: to the gateway itself.
+    pub platform: Option<Platform>,
     /// Every time its sender handed it over, in order; at least one.
     pub attempts: Vec<Attempt>,
     /// When the gateway first acknowledged it.
@@ -164,6 +169,16 @@ impl Ledger {
         self.index.get(message).map(|&at| &self.entries[at])
     }
 
+    /// Whether `message` was written on a platform.
+    pub fn is_on_platform(&self, message: &MessageId) -> bool {
+        self.entry(message).is_some_and(|entry| entry.platform.is_some())
+    }
+
+    /// What platforms took of bots.
+    pub fn sends(&self) -> &Sends {
+        &self.sends
+    }
+
     /// How many messages ended in `fate`.
     pub fn count(&self, fate: Fate) -> usize {
         self.entries.iter().filter(|entry| entry.fate == fate).count()
@@ -177,6 +192,7 @@ struct Fold<'a> {
     index: BTreeMap<MessageId, usize>,
     sightings: Sightings<'a>,
     gateway_deaths: Vec<Duration>,
+    sends: Sends,
     service: Stopping,
     /// The senders that will never look again, and why.
     absent: BTreeMap<String, Listener>,
@@ -188,6 +204,8 @@ struct Fold<'a> {
 struct Tally {
     message: MessageId,
     text: String,
+    /// Where its sender wrote it, if not to the gateway itself.
+    platform: Option<Platform>,
     attempts: Vec<Attempt>,
     /// First and latest acknowledgement: a retry of a settled message opens it again.
     accepted: Option<(Duration, Duration)>,
@@ -204,6 +222,18 @@ struct Reply {
     at: Duration,
     text: String,
     via: Via,
+}
+
+impl Reply {
+    /// Whether `other` is the same, sent once more because nobody could know that the first had been taken.
+    fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
+        match (self.via, other.via) {
+            (Via::Platform { send: first }, Via::Platform { send: second }) => {
+                self.text == other.text && sends.unavoidable(first, second).is_some()
+            }
+            _ => false,
+        }
+    }
 }
 
 /// One request to the model on behalf of a message.
@@ -228,9 +258,10 @@ impl<'a> Fold<'a> {
     fn take(&mut self, event: &'a Event) {
         self.sightings.see(event);
         self.service.take(event);
+        self.sends.take(event);
         let at = event.at;
         match &event.fact {
-            Fact::MessageSent { message, text, attempt, .. } => self.sent(at, message, text, *attempt),
+            Fact::MessageSent { message, text, attempt, key } => self.sent(at, message, text, *attempt, key),
             Fact::NoticeReceived { message: None, text, .. } => {
                 if let Source::Sender(sender) = &event.source {
                     self.told_all(at, sender, text);
@@ -257,9 +288,9 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn sent(&mut self, at: Duration, message: &MessageId, text: &str, attempt: u32) {
+    fn sent(&mut self, at: Duration, message: &MessageId, text: &str, attempt: u32, key: &str) {
         let index = *self.index.entry(message.clone()).or_insert_with(|| {
-            self.tallies.push(Tally::new(message.clone(), text.to_string()));
+            self.tallies.push(Tally::new(message.clone(), text.to_string(), Platform::of_key(key)));
             self.tallies.len() - 1
         });
         self.tallies[index].attempts.push(Attempt { number: attempt, sent_at: at, outcome: None });
@@ -275,7 +306,7 @@ impl<'a> Fold<'a> {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, service, absent, state } = self;
+        let Self { tallies, index, sightings, gateway_deaths, sends, service, absent, state } = self;
         let nothing = StateSeen::default();
         let state = state.unwrap_or(&nothing);
         let stopped_at = service.stopped_for_good();
@@ -284,17 +315,21 @@ impl<'a> Fold<'a> {
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let (fate, why) = match (tally.fate(&gateway_deaths, listener, state), stopped_at) {
-                    ((Fate::Dropped, _), Some(at)) if state.kept.contains(&tally.message) => {
+                let fate = tally.fate(&gateway_deaths, &sends, listener, state);
+                let (fate, why) = match (fate, stopped_at, tally.waits_at()) {
+                    ((Fate::Dropped, _), Some(at), _) if state.kept.contains(&tally.message) => {
                         (Fate::Kept, kept_words(sender, at))
                     }
-                    (fate, _) => fate,
+                    ((Fate::Dropped, _), Some(at), Some(platform)) => {
+                        (Fate::Kept, unfetched_words(platform, at))
+                    }
+                    (fate, ..) => fate,
                 };
                 let last_seen = sightings.last(&tally.message);
                 tally.close(fate, why, last_seen)
             })
             .collect();
-        Ledger { entries, index }
+        Ledger { entries, index, sends }
     }
 }
 
@@ -305,11 +340,20 @@ fn kept_words(sender: &str, stopped: Duration) -> String {
     )
 }
 
+fn unfetched_words(platform: Platform, stopped: Duration) -> String {
+    format!(
+        "The service was stopped for good at {} before it had confirmed the message to {platform}, which keeps it for \
+         the next start to fetch.",
+        moment(stopped)
+    )
+}
+
 impl Tally {
-    fn new(message: MessageId, text: String) -> Self {
+    fn new(message: MessageId, text: String, platform: Option<Platform>) -> Self {
         Self {
             message,
             text,
+            platform,
             attempts: Vec::new(),
             accepted: None,
             refused_at: None,
@@ -374,19 +418,33 @@ impl Tally {
         self.cancelled_at.is_some_and(|at| self.not_reopened_since(at))
     }
 
+    /// The platform at which it waits for the gateway to confirm it.
+    fn waits_at(&self) -> Option<Platform> {
+        self.platform.filter(|_| self.accepted.is_none())
+    }
+
+    /// Nobody hands a message over again that a platform keeps: it may be confirmed after it was answered.
     fn not_reopened_since(&self, settled: Duration) -> bool {
-        self.accepted.is_none_or(|(_, latest)| latest <= settled)
+        self.platform.is_some() || self.accepted.is_none_or(|(_, latest)| latest <= settled)
     }
 
     /// The fate and the sentence that says why. What is kept for a sender that cannot be told counts as delivered.
-    fn fate(&self, gateway_deaths: &[Duration], listener: Listener, state: &StateSeen) -> (Fate, String) {
+    fn fate(
+        &self,
+        gateway_deaths: &[Duration],
+        sends: &Sends,
+        listener: Listener,
+        state: &StateSeen,
+    ) -> (Fate, String) {
         let sender = &self.message.sender;
-        if let Some(why) = self.duplicated(gateway_deaths) {
+        if let Some(why) = self.duplicated(gateway_deaths, sends) {
             return (Fate::Duplicated, why);
         }
         if let Some(reply) = self.replies.first() {
             let why = match reply.via {
-                Via::Live => format!("The reply reached {sender} at {}.", moment(reply.at)),
+                Via::Live | Via::Platform { .. } => {
+                    format!("The reply reached {sender} at {}.", moment(reply.at))
+                }
                 Via::History => format!("{sender} found the reply in the history at {}.", moment(reply.at)),
             };
             return (Fate::Replied, why);
@@ -452,6 +510,12 @@ impl Tally {
             }
             None => {
                 let sent = moment(last.sent_at);
+                if let Some(platform) = self.platform {
+                    let why = format!(
+                        "{sender} wrote it at {sent}, and the gateway never confirmed it to {platform}."
+                    );
+                    return (Fate::Dropped, why);
+                }
                 let why =
                     format!("{sender} sent it at {sent} and got neither an acknowledgement nor an error.");
                 (Fate::Dropped, why)
@@ -460,10 +524,11 @@ impl Tally {
     }
 
     /// Why the message counts as answered or executed twice, if it does.
-    fn duplicated(&self, gateway_deaths: &[Duration]) -> Option<String> {
+    fn duplicated(&self, gateway_deaths: &[Duration], sends: &Sends) -> Option<String> {
         let sender = &self.message.sender;
-        let mut pushed = self.replies.iter().filter(|reply| reply.via == Via::Live);
-        if let (Some(first), Some(second)) = (pushed.next(), pushed.next()) {
+        let pushed: Vec<_> = self.replies.iter().filter(|reply| reply.via != Via::History).collect();
+        let avoidable = |pair: &&[&Reply]| !pair[0].had_to_come_again_as(pair[1], sends);
+        if let Some([first, second]) = pushed.windows(2).find(avoidable) {
             let (first, second) = (moment(first.at), moment(second.at));
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
         }
@@ -519,6 +584,7 @@ impl Tally {
             accepted_at: self.accepted.map(|(first, _)| first),
             message: self.message,
             text: self.text,
+            platform: self.platform,
             attempts: self.attempts,
             settled_at,
             fate,

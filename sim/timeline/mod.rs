@@ -6,8 +6,10 @@
 
 mod event;
 mod ledger;
+mod platforms;
 mod recorder;
 mod restarts;
+mod sends;
 mod shutdowns;
 mod sighting;
 mod stopping;
@@ -21,6 +23,8 @@ pub use event::{
     OperatorOrder, Sighting, Source, StateSeen, Via,
 };
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
+pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
+pub use sends::Sends;
 pub use shutdowns::{Shutdown, Wait, shutdowns};

@@ -52,7 +52,7 @@ impl<'a> Sightings<'a> {
             return self.see_record(event, *pid, record);
         }
         let Some(message) = event.fact.message() else { return };
-        if let Fact::MessageSent { key, .. } = &event.fact {
+        if let Fact::MessageSent { key, .. } | Fact::UpdateHandedOut { key, .. } = &event.fact {
             self.by_key.insert(key, message);
         }
         let run = self.run_of.get(message).copied();
@@ -109,13 +109,16 @@ impl Seen<'_> {
             Fact::MessageSent { attempt: 1, .. } => format!("{sender} had handed it over"),
             Fact::MessageSent { attempt, .. } => format!("{sender} had handed it over, attempt {attempt}"),
             Fact::MessageAccepted { .. } => format!("the gateway had acknowledged it to {sender}"),
+            Fact::UpdateHandedOut { .. } => "its platform had handed it out to the gateway".to_string(),
             Fact::MessageRefused { reason, .. } => format!("{sender} was refused: {reason}"),
             Fact::MessageUnacknowledged { .. } => {
                 format!("the connection of {sender} broke before the acknowledgement")
             }
             Fact::MessageCancelled { .. } => format!("{sender} had stopped it"),
             Fact::MessageStopRequested { .. } => format!("{sender} had asked {run} to stop it"),
-            Fact::ReplyReceived { via: Via::Live, .. } => format!("{sender} had the reply"),
+            Fact::ReplyReceived { via: Via::Live | Via::Platform { .. }, .. } => {
+                format!("{sender} had the reply")
+            }
             Fact::ReplyReceived { via: Via::History, .. } => {
                 format!("{sender} had found the reply in the history")
             }

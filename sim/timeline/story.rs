@@ -10,7 +10,7 @@ use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
     CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
-    RestartEnding, RestartMode, Source, StateSeen, Via,
+    Platform, RestartEnding, RestartMode, Source, StateSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -150,6 +150,72 @@ impl Story {
 
     pub(crate) fn told_all(self, text: &str) -> Self {
         self.by_sender(Fact::NoticeReceived { message: None, text: text.into(), via: Via::Live })
+    }
+
+    // -- a platform, on which the current sender talks to the bot `main`
+
+    /// The platform takes what the current process sends, without an answer yet.
+    pub(crate) fn takes(self, platform: Platform, send: u32, key: Option<&str>) -> Self {
+        let (pid, to) = (Some(self.pid), self.sender.clone());
+        let (account, text, key) = ("main".to_string(), String::new(), key.map(str::to_string));
+        let taken = Fact::SendTaken { account, send, key, pid, to, text, again: false };
+        self.fact(Source::Platform(platform), taken)
+    }
+
+    pub(crate) fn answers_send(self, send: u32) -> Self {
+        self.fact(Source::Platform(Platform::Telegram), Fact::SendAnswered { send })
+    }
+
+    pub(crate) fn loses_send(self, send: u32, cut: bool) -> Self {
+        self.fact(Source::Platform(Platform::Telegram), Fact::SendUnanswered { send, cut })
+    }
+
+    /// The sender writes on telegram.
+    pub(crate) fn writes(self, number: u32) -> Self {
+        let message = self.message(number);
+        let text = format!("hello {}", message.mark());
+        let key = Platform::Telegram.key("main", &number.to_string());
+        self.by_sender(Fact::MessageSent { message, text, key, attempt: 1 })
+    }
+
+    /// The platform hands it out.
+    pub(crate) fn handed_out(self, number: u32, times: u32) -> Self {
+        let message = self.message(number);
+        let key = Platform::Telegram.key("main", &number.to_string());
+        self.fact(Source::Platform(Platform::Telegram), Fact::UpdateHandedOut { message, key, times })
+    }
+
+    /// The platform takes a reply, as the `send`th thing it takes.
+    pub(crate) fn posts_reply(self, number: u32, send: u32, text: &str) -> Self {
+        let story = self.takes(Platform::Telegram, send, None);
+        let (message, via) = (story.message(number), Via::Platform { send });
+        story.by_sender(Fact::ReplyReceived { message, text: text.into(), via })
+    }
+
+    /// The platform takes a notice about these messages.
+    pub(crate) fn posts_notice(self, numbers: &[u32], send: u32, text: &str) -> Self {
+        let story = self.takes(Platform::Telegram, send, None);
+        numbers.iter().fold(story, |story, number| {
+            let (message, via) = (Some(story.message(*number)), Via::Platform { send });
+            story.by_sender(Fact::NoticeReceived { message, text: text.into(), via })
+        })
+    }
+
+    /// The current process opens a connection of the bot `main`.
+    pub(crate) fn bot_connects(self, connection: u32) -> Self {
+        let (account, pid) = ("main".to_string(), Some(self.pid));
+        self.fact(Source::Platform(Platform::Feishu), Fact::BotConnected { account, connection, pid })
+    }
+
+    pub(crate) fn bot_leaves(self, connection: u32) -> Self {
+        let (account, how) = ("main".to_string(), "closed".to_string());
+        self.fact(Source::Platform(Platform::Feishu), Fact::BotDisconnected { account, connection, how })
+    }
+
+    /// A poll of the process `by` ends one of the process `ended`.
+    pub(crate) fn polls_conflict(self, ended: u32, by: u32) -> Self {
+        let (account, ended, by) = ("main".to_string(), Some(Pid(ended)), Some(Pid(by)));
+        self.fact(Source::Platform(Platform::Telegram), Fact::PollConflict { account, ended, by })
     }
 
     // -- the model, about messages of the current sender

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,6 +69,8 @@ struct Inner {
     wall_offsets: RefCell<BTreeMap<String, Rc<Cell<i64>>>>,
     deaths: RefCell<BTreeMap<Pid, DeathCause>>,
     families: Cell<u64>,
+    /// The kernel that the last accepted connection comes from.
+    accepted_from: Cell<Option<IpAddr>>,
     is_over: Cell<bool>,
 }
 
@@ -342,6 +345,15 @@ impl World {
         self.machine(machine).ok()?.port_owner(port).map(|owner| owner.pid)
     }
 
+    /// Whose the connection is that was accepted last, anywhere in the world, if that process still lives. To be asked
+    /// right after accepting: peers only see the address of the machine.
+    pub fn last_accepted_from(&self) -> Option<Pid> {
+        let kernel = self.0.accepted_from.get()?;
+        let of_kernel = |process: &Rc<Process>| self.0.network.address(process.slot) == kernel;
+        let processes = self.machines().into_iter().flat_map(|machine| machine.processes());
+        processes.into_iter().find(of_kernel).map(|process| process.pid)
+    }
+
     /// When a living process was started, as its machine counts.
     ///
     /// # Errors
@@ -447,6 +459,7 @@ impl World {
             wall_offsets: RefCell::default(),
             deaths: RefCell::default(),
             families: Cell::new(0),
+            accepted_from: Cell::new(None),
             is_over: Cell::new(false),
         }))
     }
@@ -494,6 +507,10 @@ impl World {
 
     fn machine_by_id(&self, id: MachineId) -> Option<Rc<Machine>> {
         self.0.machines.borrow().iter().find(|machine| machine.id == id).cloned()
+    }
+
+    fn note_accepted_from(&self, kernel: IpAddr) {
+        self.0.accepted_from.set(Some(kernel));
     }
 
     fn process(&self, pid: Pid) -> io::Result<Rc<Process>> {

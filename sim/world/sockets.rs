@@ -138,6 +138,7 @@ impl ListeningSocket {
         };
         inner.poll_accept(cx).map(|accepted| {
             let (stream, peer) = accepted?;
+            process.world.note_accepted_from(peer.ip());
             let machine = process.world.network().machine_at(peer.ip());
             let machine = machine.and_then(|id| process.world.machine_by_id(id));
             process.stream(stream, machine.as_deref().unwrap_or(&process.machine), peer.port())

@@ -13,7 +13,7 @@ use super::decision::{
 };
 use super::inventory::Inventory;
 use super::limiter::Limiter;
-use super::outcome::{Carried, Ending, Ledger, Outcome, served_by};
+use super::outcome::{Carried, Ending, Ledger, Outcome, Remembered, served_by};
 use super::preflight::Preflight;
 use super::request::{Mode, Patience, Request, RequestId, Source};
 use super::settings::Settings;
@@ -21,13 +21,13 @@ use super::signals::{Authorisation, Insistence};
 use super::waiting::Open;
 use super::{Generation, Moment};
 use crate::policy::{
-    AtLimit, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, RateLimitOrder, RestartPolicy,
-    WaitBudget,
+    AtLimit, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, RateLimitOrder, RestartPause,
+    RestartPolicy, WaitBudget,
 };
 
 /// The longest delay that a request may ask for.
 const MAX_DELAY: Duration = Duration::from_secs(60);
-/// How many requests wait for one restart at most, forced ones aside.
+/// How many requests wait for one restart at most, the first forced one aside.
 const MAX_OPEN: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +51,14 @@ pub struct Coordinator {
     /// Those of earlier generations, which end when this one is up.
     carried: Vec<Carried>,
     untold: Vec<Outcome>,
+    /// What somebody was told lately.
+    told: Remembered,
     /// How many requests this generation has had.
     requests: u32,
     /// How many orders this process has given.
     orders: u64,
-    last_order: Option<Moment>,
+    /// Until when the pause after the last restart lasts.
+    pause_ends: Moment,
     /// Up to when everything was seen to.
     caught_up: Moment,
     authorisation: Authorisation,
@@ -74,14 +77,20 @@ impl Coordinator {
             open: Vec::new(),
             carried: last.open,
             untold: last.untold,
+            told: Remembered::new(last.told),
             requests: 0,
             orders: 0,
-            last_order: None,
+            pause_ends: Moment::default(),
             caught_up: Moment::default(),
             authorisation: Authorisation::default(),
             insistence: Insistence::default(),
             limiter: Limiter::new(settings.rate_limit, settings.rate_window),
         }
+    }
+
+    /// The same, `left` of the pause after a restart that an earlier process began.
+    pub fn after_pause(self, now: Moment, left: Duration) -> Self {
+        Self { pause_ends: now + left.min(self.settings.cooldown), ..self }
     }
 
     /// The server of this generation is up: what earlier ones were asked for is done, and what was asked for
@@ -91,6 +100,10 @@ impl Coordinator {
             return None;
         }
         self.phase = Phase::Serving;
+        // Whoever saw no restart and asks again would restart a gateway that has just come up (openclaw/openclaw#33459).
+        if !self.carried.is_empty() && self.policy.pause != RestartPause::WithinProcess {
+            self.pause_ends = self.pause_ends.max(now + self.settings.cooldown);
+        }
         let done = served_by(self.generation, std::mem::take(&mut self.carried));
         self.untold.extend(done);
         for open in &mut self.open {
@@ -102,8 +115,7 @@ impl Coordinator {
     /// Somebody asks for a restart.
     pub fn request(&mut self, now: Moment, request: Request, inventory: &Inventory) -> Decision {
         let action = self.catch_up(now, inventory);
-        if let Some(known) = self.known(&request) {
-            let status = Status::Coalesced { onto: self.open[0].id, due: self.due_from(now) };
+        if let Some((known, status)) = self.known(now, &request) {
             return Decision { request: known, status, cooldown: Duration::ZERO, action };
         }
         self.requests += 1;
@@ -175,7 +187,7 @@ impl Coordinator {
         }
         let insistent = self.insistence.heard(now);
         if !self.settings.external_signals {
-            return SignalDecision { heard: Heard::Ignored(Refusal::SignalsOff), insistent, action };
+            return SignalDecision { heard: Heard::Ignored(Refusal::SwitchedOff), insistent, action };
         }
         if self.policy.external_signal == ExternalSignal::DrainsAtOnce
             && let Phase::Serving = self.phase
@@ -214,8 +226,9 @@ impl Coordinator {
         self.authorisation.revoke();
     }
 
-    /// The limits are these from now on. Requests keep those that they were made under.
-    pub fn reconfigure(&mut self, settings: Settings) {
+    /// The policy and the limits are these from now on. Requests keep the limits that they were made under.
+    pub fn reconfigure(&mut self, policy: RestartPolicy, settings: Settings) {
+        self.policy = policy;
         self.settings = settings;
     }
 
@@ -244,7 +257,13 @@ impl Coordinator {
 
     /// Somebody was told, or written down as owed a notice, what came of `request`.
     pub fn told(&mut self, request: RequestId) {
-        self.untold.retain(|outcome| outcome.of.request != request);
+        let told = self.untold.extract_if(.., |outcome| outcome.of.request == request);
+        told.for_each(|outcome| self.told.push(outcome));
+    }
+
+    /// What came of the latest requests, the oldest first, whether somebody was told yet or not.
+    pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.told.iter().chain(&self.untold)
     }
 
     /// What must be written down now, so that the next life can see to it.
@@ -254,6 +273,7 @@ impl Coordinator {
             generation: self.generation,
             open: self.carried.iter().cloned().chain(open).collect(),
             untold: self.untold.clone(),
+            told: self.told.iter().cloned().collect(),
         }
     }
 
@@ -267,6 +287,8 @@ impl Coordinator {
         match self.phase {
             Phase::Starting => Admission::Open,
             Phase::Serving => self.holding_off(now).map_or(Admission::Open, Admission::HeldOffFor),
+            // In history nobody was kept out before the drain, and nobody opened again after an order that had expired.
+            Phase::Ordered { .. } if self.policy.cycle_token == CycleToken::StuckOnExpiry => Admission::Open,
             Phase::Ordered { token, .. } => Admission::ClosedBy(token),
             Phase::Draining { terms } => Admission::ClosedBy(terms.token),
             Phase::Stopping => Admission::Stopping,
@@ -309,15 +331,25 @@ impl Coordinator {
 
 /// How requests are admitted and ended.
 impl Coordinator {
-    /// An open request that is the same.
-    fn known(&self, request: &Request) -> Option<RequestId> {
+    /// A request that is the same, and where it stands. The answer to it may have been lost with the life that gave it:
+    /// whoever asks again then wants no second restart (openclaw/openclaw#33459).
+    fn known(&self, now: Moment, request: &Request) -> Option<(RequestId, Status)> {
         let key = request.key.as_ref()?;
         let same = |open: &&Open| {
             open.request.key.as_ref() == Some(key)
                 && open.request.mode == request.mode
                 && open.request.source == request.source
         };
-        self.open.iter().find(same).map(|open| open.id)
+        if let Some(open) = self.open.iter().find(same) {
+            let status = Status::Coalesced { onto: self.open[0].id, due: self.due_from(now) };
+            return Some((open.id, status));
+        }
+        let is_it = |of: &Carried| of.key.as_ref() == Some(key) && of.source == request.source;
+        if let Some(carried) = self.carried.iter().find(|of| is_it(of)) {
+            return Some((carried.request, Status::Coalesced { onto: self.carried[0].request, due: now }));
+        }
+        let over = self.outcomes().find(|outcome| is_it(&outcome.of))?;
+        Some((over.of.request, Status::Over))
     }
 
     fn admit(&mut self, now: Moment, request: &Request) -> Result<(), Refusal> {
@@ -332,7 +364,9 @@ impl Coordinator {
                 Refusal::RateLimited { retry_after_ms }
             })?;
         }
-        match self.open.len() >= MAX_OPEN && request.mode != Mode::Force {
+        let is_first_to_force =
+            request.mode == Mode::Force && self.open.iter().all(|open| open.request.mode != Mode::Force);
+        match self.open.len() >= MAX_OPEN && !is_first_to_force {
             true => Err(Refusal::TooMany),
             false => Ok(()),
         }
@@ -344,8 +378,7 @@ impl Coordinator {
         if under_way || request.mode == Mode::Force {
             return (now, Duration::ZERO);
         }
-        let over = self.last_order.map_or(now, |last| last + self.settings.cooldown);
-        let cooldown = over.since(now);
+        let cooldown = self.pause_ends.since(now);
         (now + request.delay.min(MAX_DELAY) + cooldown, cooldown)
     }
 
@@ -424,7 +457,7 @@ impl Coordinator {
             self.give_up(now, inventory);
             return None;
         };
-        self.last_order = Some(now);
+        self.pause_ends = now + self.settings.cooldown;
         Some(self.give_order(now, manner, 1))
     }
 
@@ -499,7 +532,7 @@ impl Coordinator {
         self.requests += 1;
         let id = RequestId { generation: self.generation, number: self.requests };
         self.push(id, Request::new(Source::Signal, Mode::Plain), now);
-        self.last_order = Some(now);
+        self.pause_ends = now + self.settings.cooldown;
         self.orders += 1;
         let token = Token { generation: self.generation, number: self.orders };
         self.begin_drain(now, token, Manner::Direct)

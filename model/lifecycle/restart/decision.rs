@@ -16,14 +16,14 @@ pub enum Refusal {
     #[error("the gateway is stopping")]
     Stopping,
     /// The requester has begun too many restarts lately.
-    #[error("too many restart requests, try again in {} ms", retry_after_ms)]
+    #[error("too many restart requests, try again in {} s", retry_after_ms.div_ceil(1_000))]
     RateLimited {
         /// When it may ask again, in milliseconds.
         retry_after_ms: u64,
     },
-    /// `commands.restart` is off, and the signal came from outside.
-    #[error("restarts by signal are switched off")]
-    SignalsOff,
+    /// `commands.restart` is off, and somebody outside asked.
+    #[error("restarts are switched off: commands.restart is false")]
+    SwitchedOff,
     /// The authorisation of the gateway's own signal had expired, and nothing was made of it: only in history
     /// (openclaw/openclaw#79577).
     #[error("the authorisation of this signal has expired")]
@@ -127,6 +127,8 @@ pub enum Status {
         /// When that restart is due at the earliest.
         due: Moment,
     },
+    /// It was asked before, under the same key, and has its outcome.
+    Over,
     /// There will be no restart for it. This is its outcome; no other follows.
     Refused(Refusal),
 }

@@ -29,7 +29,8 @@ mod watch;
 
 pub use crate::policy::{
     AtLimit, ConfigCurrent, CycleToken, DeferralLimit, ExternalSignal, ForceDrain, Notices, OldWork,
-    RateLimitOrder, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget, restart_policy,
+    RateLimitOrder, RestartPause, RestartPolicy, SafeAtLimit, TaskAggregate, TaskRecords, WaitBudget,
+    restart_policy,
 };
 pub use coordinator::Coordinator;
 pub use decision::{
@@ -79,7 +80,7 @@ pub struct Generation(pub u64);
 impl Generation {
     /// The one that follows.
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

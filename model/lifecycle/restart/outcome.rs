@@ -4,11 +4,16 @@
 //! [`Ledger`], to be written down by this life and handed to the next. A request that a life leaves open, however it
 //! ended, is done by the next generation that comes up: it is new, which is what was asked for.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::Generation;
 use super::decision::Refusal;
 use super::request::{Notice, Reason, RequestId, Source};
+
+/// How many outcomes are remembered that somebody was told.
+const MOST_REMEMBERED: usize = 32;
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,9 @@ pub struct Carried {
     /// Who is told, besides whoever waits for the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// The key under which a client asked, so that it can ask again in another life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// What a life must write down about requests, for the next.
@@ -95,6 +103,32 @@ pub struct Ledger {
     /// What came of requests and nobody was told yet.
     #[serde(default)]
     pub untold: Vec<Outcome>,
+    /// What somebody was told lately, the oldest first.
+    #[serde(default)]
+    pub told: Vec<Outcome>,
+}
+
+/// The latest outcomes that somebody was told, the oldest first: for whoever asks what came of his request, and for
+/// whoever asks again because he did not hear it.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered(VecDeque<Outcome>);
+
+impl Remembered {
+    pub(super) fn new(told: Vec<Outcome>) -> Self {
+        let mut remembered = Self(VecDeque::new());
+        told.into_iter().for_each(|outcome| remembered.push(outcome));
+        remembered
+    }
+
+    pub(super) fn push(&mut self, outcome: Outcome) {
+        self.0.push_back(outcome);
+        let surplus = self.0.len().saturating_sub(MOST_REMEMBERED);
+        self.0.drain(..surplus);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Outcome> {
+        self.0.iter()
+    }
 }
 
 impl Ledger {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Refusal, Status};
 use super::inventory::{Inventory, Work, WorkKind, WorkStatus};
+use super::outcome::Outcome;
 use super::request::{Reason, RequestId};
 use super::{Generation, Moment};
 use crate::env::Pid;
@@ -206,6 +207,9 @@ pub struct RequestResult {
     pub preflight: Preflight,
     /// The restart that will serve it.
     pub restart: Scheduled,
+    /// What came of it, when it was asked before and has ended; not in the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 /// What became of a request so far.
@@ -270,6 +274,7 @@ impl RequestResult {
             Status::Scheduled { due } => (RequestStatus::Scheduled, due),
             Status::Deferred { due, .. } => (RequestStatus::Deferred, due),
             Status::Coalesced { due, .. } => (RequestStatus::Coalesced, due),
+            Status::Over => (RequestStatus::Coalesced, now),
             Status::Refused(refusal) => return Err(refusal),
         };
         let restart = Scheduled {
@@ -282,6 +287,6 @@ impl RequestResult {
             coalesced: status == RequestStatus::Coalesced,
             cooldown_ms_applied: decision.cooldown.as_millis() as u64,
         };
-        Ok(Self { ok: true, status, request: Some(decision.request), preflight, restart })
+        Ok(Self { ok: true, status, request: Some(decision.request), preflight, restart, outcome: None })
     }
 }

@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
-    /// Nothing: it is read when it is needed.
+    /// Nothing: it is in force at once.
     #[default]
     None,
-    /// A part of the gateway begins anew.
+    /// A part of the gateway begins anew. None of this one does without the others, so that the whole of it restarts;
+    /// as OpenClaw does where `gateway.reload.mode` is `restart`.
     Hot,
     /// The gateway restarts.
     Restart,
@@ -66,7 +67,7 @@ const RULES: &[(Effect, &[&str])] = &[
 /// What a change asks for in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// The settings that are read when they are needed.
+    /// The settings that are in force at once.
     pub none: Vec<String>,
     /// Those for which a part of the gateway begins anew.
     pub hot: Vec<String>,
@@ -95,6 +96,11 @@ impl Plan {
             (true, false) => Effect::Hot,
             (true, true) => Effect::None,
         }
+    }
+
+    /// The settings that take effect with a restart only.
+    pub fn with_a_restart(&self) -> Vec<String> {
+        [&self.restart[..], &self.hot].concat()
     }
 
     /// Whether nothing has changed.

@@ -36,6 +36,8 @@ impl Open {
             source: self.request.source.clone(),
             reason: self.request.reason.clone(),
             notice: self.request.notice.clone(),
+            // An edit that is made again is another edit.
+            key: self.request.key.clone().filter(|_| !self.request.source.is_config()),
         }
     }
 }

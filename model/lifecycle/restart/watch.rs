@@ -140,7 +140,7 @@ impl ConfigWatch {
             return News { plan: Plan::default(), withdraw };
         };
         let plan = Plan::of(changed_paths(&self.current, &content));
-        let needs_restart = plan.effect() == Effect::Restart;
+        let needs_restart = plan.effect() != Effect::None;
         match self.policy.config_current {
             ConfigCurrent::WhenInForce => {
                 if !needs_restart {
@@ -235,8 +235,16 @@ mod tests {
         assert!(!watch.read(Some(before)).withdraw, "once");
 
         watch.read(Some(edited));
-        let only_hot = watch.read(Some(json!({"gateway": {"port": 1}, "cron": {"jobs": [1]}})));
-        assert_eq!((only_hot.plan.effect(), only_hot.withdraw), (Effect::Hot, true));
+        let other = watch.read(Some(json!({"gateway": {"port": 1}, "cron": {"jobs": [1]}})));
+        assert_eq!(
+            (other.plan.effect(), other.withdraw),
+            (Effect::Hot, false),
+            "it is wanted for another edit"
+        );
+        let at_once = watch.read(Some(
+            json!({"gateway": {"port": 1, "reload": {"deferralTimeoutMs": 9}}, "cron": {"jobs": []}}),
+        ));
+        assert_eq!((at_once.plan.effect(), at_once.withdraw), (Effect::None, true));
     }
 
     #[test]
@@ -260,10 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reloaded_is_in_force() {
+    fn what_needs_no_restart_is_in_force_and_what_does_is_not() {
         let mut watch = watch(RestartPolicy::default());
-        let hot = json!({"gateway": {"port": 1}, "cron": {"jobs": [1]}});
-        assert_eq!(watch.read(Some(hot.clone())).plan.hot, ["cron.jobs"]);
-        assert!(watch.read(Some(hot)).plan.is_empty());
+        let at_once = json!({"gateway": {"port": 1, "reload": {"mode": "restart"}}, "cron": {"jobs": []}});
+        assert_eq!(watch.read(Some(at_once.clone())).plan.none, ["gateway.reload"]);
+        assert!(watch.read(Some(at_once)).plan.is_empty());
+        let hot = json!({"gateway": {"port": 1, "reload": {"mode": "restart"}}, "cron": {"jobs": [1]}});
+        assert_eq!(watch.read(Some(hot.clone())).plan.with_a_restart(), ["cron.jobs"]);
+        assert_eq!(watch.read(Some(hot)).plan.hot, ["cron.jobs"]);
     }
 }

@@ -3,6 +3,7 @@
 mod console;
 mod fake_gateway;
 mod intruder_and_prober;
+mod platforms;
 mod provider;
 mod rude;
 mod stage;

@@ -76,7 +76,12 @@ where
 fn line(event: &Event) -> Option<String> {
     if !matches!(
         event.source,
-        Source::Operator | Source::Sender(_) | Source::Provider | Source::Prober | Source::Peers(_)
+        Source::Operator
+            | Source::Sender(_)
+            | Source::Provider
+            | Source::Prober
+            | Source::Peers(_)
+            | Source::Platform(_)
     ) {
         return None;
     }
@@ -103,6 +108,15 @@ fn line(event: &Event) -> Option<String> {
         Fact::PeerTurnedAway { peer, how } => format!("{peer} {how}"),
         Fact::PeerEnded { peer, place, how } => format!("{peer} {place}: {how}"),
         Fact::ConversationHeard { sender, bytes } => format!("{sender} {}", bytes / 65_536),
+        Fact::BotConnected { account, .. } | Fact::PollConflict { account, .. } => account.clone(),
+        Fact::BotDisconnected { account, how, .. } => format!("{account} {how}"),
+        Fact::UpdateHandedOut { message, key, times } => format!("{message} {key} ({times})"),
+        Fact::SendTaken { send, to, again, .. } => {
+            format!("{send} to {to}{}", if *again { " again" } else { "" })
+        }
+        Fact::SendAnswered { send } => send.to_string(),
+        Fact::SendUnanswered { send, cut } => format!("{send} {}", if *cut { "cut" } else { "given up" }),
+        Fact::SendRefused { to, why, .. } => format!("to {to}: {why}"),
         Fact::Injected { what } => what.clone(),
         Fact::RestartReported { request, ending, .. } => format!("request {request} {}", ending.word()),
         fact => fact.message().map(ToString::to_string).unwrap_or_default(),

@@ -229,3 +229,55 @@ fn log_records_and_disk_never_decide_a_fate() {
     let story = story.state(Some(Ok(())), &["ann#1"], &["ann#1"]).ended();
     assert_eq!(fate(story, "ann#1"), Fate::Dropped);
 }
+
+/// ann writes on telegram at 1.000 s, and the gateway has it.
+fn written() -> Story {
+    Story::new().at(0).serves(214).at(1_000).writes(1).at(1_020).handed_out(1, 1)
+}
+
+#[test]
+fn a_message_may_be_confirmed_after_it_was_settled() {
+    let told = written().at(2_000).posts_notice(&[1], 1, "Your message").at(2_100).accepted(1);
+    assert_eq!(fate(told, "ann#1"), Fate::Told);
+}
+
+#[test]
+fn a_second_reply_counts_unless_nobody_could_avoid_it() {
+    let replied = || written().accepted(1).at(2_000).posts_reply(1, 1, "Re [ann#1]: yes");
+    let died = || replied().at(2_010).dies(DeathCause::Killed).at(3_000).serves(215).at(4_000);
+    let entry = entry(died().posts_reply(1, 2, "Re [ann#1]: yes"), "ann#1");
+    assert_eq!((entry.fate, entry.why.as_str()), (Fate::Replied, "The reply reached ann at 2.000 s."));
+    assert_eq!(fate(died().posts_reply(1, 2, "Re [ann#1]: no"), "ann#1"), Fate::Duplicated, "another text");
+    let knew = || replied().at(2_020).answers_send(1).at(3_000);
+    assert_eq!(fate(knew().posts_reply(1, 2, "Re [ann#1]: yes"), "ann#1"), Fate::Duplicated);
+    let third = died().posts_reply(1, 2, "Re [ann#1]: yes").at(4_020).answers_send(2).at(5_000);
+    assert_eq!(
+        fate(third.posts_reply(1, 3, "Re [ann#1]: yes"), "ann#1"),
+        Fate::Duplicated,
+        "it knew of the second"
+    );
+}
+
+#[test]
+fn what_a_platform_still_has_when_the_service_is_stopped_for_good_is_kept() {
+    let stops = |story: Story| {
+        let story = story.at(2_000).fact(Source::Operator, Fact::Ordered { order: OperatorOrder::Stop });
+        story.signal(Signal::Terminate).at(3_000).exits(0).at(9_000).ended()
+    };
+    let kept = entry(stops(written()), "ann#1");
+    assert_eq!(kept.fate, Fate::Kept);
+    assert_eq!(
+        kept.why,
+        "The service was stopped for good at 3.000 s before it had confirmed the message to telegram, which keeps it \
+         for the next start to fetch."
+    );
+    assert_eq!(
+        fate(stops(written().accepted(1)), "ann#1"),
+        Fate::Dropped,
+        "it was confirmed, and nothing keeps it"
+    );
+    let lost = entry(written().at(9_000).ended(), "ann#1");
+    assert_eq!(lost.fate, Fate::Dropped, "nobody stopped the service");
+    assert_eq!(lost.why, "ann wrote it at 1.000 s, and the gateway never confirmed it to telegram.");
+    assert_eq!(lost.last_seen.place, "its platform had handed it out to the gateway");
+}

@@ -151,12 +151,12 @@ fn a_signal_after_its_authorisation_expired_still_leads_to_a_restart() {
 fn signals_from_outside_can_be_switched_off() {
     let settings = Settings { external_signals: false, ..Settings::default() };
     let mut life = Life::with(RestartPolicy::default(), settings);
-    assert_eq!(life.signal().heard, Heard::Ignored(Refusal::SignalsOff));
+    assert_eq!(life.signal().heard, Heard::Ignored(Refusal::SwitchedOff));
     let action = life.ask(Mode::Plain).action;
     life.take(action);
     life.next_generation();
     let heard = life.signal().heard;
-    assert_eq!(heard, Heard::Ignored(Refusal::SignalsOff), "an order taken by hand authorises no signal");
+    assert_eq!(heard, Heard::Ignored(Refusal::SwitchedOff), "an order taken by hand authorises no signal");
 }
 
 #[test]
@@ -264,4 +264,83 @@ fn a_generation_is_newer_than_everything_that_was_ever_begun() {
     let lost = Ledger::default().not_before(Generation(7));
     assert_eq!(coordinator(lost.clone()).generation(), Generation(8));
     assert_eq!(coordinator(lost.not_before(Generation(2))).generation(), Generation(8));
+}
+
+#[test]
+fn who_asks_again_in_another_life_asks_the_same() {
+    let client = || Source::Rpc { client: RPC.into() };
+    let keyed = || Request::new(client(), Mode::Plain).keyed("k");
+    let mut life = Life::new();
+    let asked = life.request(keyed());
+    let ledger = life.coordinator.ledger();
+    let written = serde_json::to_string(&ledger).expect("JSON");
+    let read: Ledger = serde_json::from_str(&written).expect("what was written");
+    let next = Coordinator::new(RestartPolicy::default(), Settings::default(), read);
+    let mut life = Life { coordinator: next, now: 100, inventory: Inventory::new() };
+    let again = life.request(keyed());
+    assert_eq!(
+        (again.request, again.status),
+        (asked.request, Status::Coalesced { onto: id(1, 1), due: at(100) })
+    );
+    assert_eq!(life.up(), None);
+    for told in [false, true] {
+        let again = life.request(keyed());
+        assert_eq!(
+            (again.request, again.status, again.action),
+            (asked.request, Status::Over, None),
+            "{told}"
+        );
+        life.endings();
+    }
+    assert_eq!(life.coordinator.outcomes().count(), 1);
+    let another = life.request(Request::new(Source::CommandLine, Mode::Plain).keyed("k"));
+    assert_ne!(another.request, asked.request, "another one's key");
+
+    // The same edit made again is another edit.
+    let edit = || Source::ConfigWatcher { paths: vec!["gateway.port".into()] };
+    let mut life = Life::new();
+    let action = life.request(Request::new(edit(), Mode::Plain).keyed("k")).action;
+    life.take(action);
+    life.next_generation();
+    life.now = 200;
+    assert!(life.request(Request::new(edit(), Mode::Plain).keyed("k")).action.is_some());
+}
+
+#[test]
+fn a_process_that_follows_keeps_the_pause() {
+    let next = |left| {
+        let coordinator = Coordinator::new(RestartPolicy::default(), Settings::default(), Ledger::default());
+        let coordinator = coordinator.after_pause(at(100), secs(left));
+        let mut life = Life { coordinator, now: 100, inventory: Inventory::new() };
+        life.up();
+        life
+    };
+    let mut life = next(20);
+    assert_eq!(life.ask(Mode::Plain).cooldown, secs(20));
+    assert_eq!(life.wait(200).map(|(when, _)| when), Some(120));
+    assert_eq!(next(999).ask(Mode::Plain).cooldown, secs(30), "no longer than a whole one");
+    assert!(next(20).ask(Mode::Force).action.is_some(), "force does not wait for it");
+}
+
+#[test]
+fn an_order_keeps_new_work_out_and_in_history_it_did_not() {
+    for (policy, is_open) in
+        [(RestartPolicy::default(), false), (restart_policy("openclaw-2026.5.4").unwrap(), true)]
+    {
+        let mut life = Life::with(policy, Settings::default());
+        life.ask(Mode::Safe);
+        assert_eq!(life.coordinator.admission(at(100)) == Admission::Open, is_open);
+    }
+}
+
+#[test]
+fn only_the_latest_outcomes_are_remembered() {
+    let mut life = Life::new().busy();
+    for _ in 0..100 {
+        life.ask(Mode::Safe);
+    }
+    life.coordinator.stop_requested();
+    assert_eq!(life.endings().len(), 100);
+    let remembered = life.coordinator.ledger().told;
+    assert_eq!((remembered.len(), remembered[0].of.request), (32, id(1, 69)));
 }

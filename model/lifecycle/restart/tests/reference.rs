@@ -256,6 +256,7 @@ impl Reference {
     fn up(&mut self) {
         self.stage = Stage::Serving;
         if let Some(first) = self.carried.first().copied() {
+            self.last_order = Some(self.now);
             let generation = self.generation;
             let end = |id| if id == first { End::Done(generation) } else { End::Merged(first, generation) };
             self.ended.extend(self.carried.drain(..).map(|id| (id, end(id))));

@@ -269,4 +269,5 @@ fn more_requests_than_are_kept_are_refused_and_force_is_not() {
     assert_eq!(accepted, 256);
     assert_eq!(asked(&mut life), Status::Refused(Refusal::TooMany));
     assert!(life.ask(Mode::Force).action.is_some());
+    assert_eq!(life.ask(Mode::Force).status, Status::Refused(Refusal::TooMany), "it is forced already");
 }

@@ -150,6 +150,7 @@ fn cell(mut life: Life, ask: Ask) -> String {
         Status::Scheduled { .. } => "scheduled",
         Status::Deferred { .. } => "deferred",
         Status::Coalesced { .. } => "joins",
+        Status::Over => return "has its outcome".into(),
         Status::Refused(why) => return format!("refused: {why}"),
     };
     let asked_at = life.now;

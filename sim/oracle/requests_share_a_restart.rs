@@ -1,0 +1,164 @@
+//! Requests that are made close to each other share a restart (openclaw/openclaw#33459).
+//!
+//! Whoever does not see the gateway restart asks again. Each time it begins again because somebody asked for that counts;
+//! two of these within a short time are one too many, unless somebody forced it, or something else made it end.
+
+use std::time::Duration;
+
+use gateway::env::ExitCode;
+
+use super::restarts::RestartRequest;
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{moment, span};
+use crate::timeline::{DeathCause, Event, Fact, RestartMode};
+
+/// A gateway that has begun again on request runs for so long at least before it does so for the next one. It pauses for
+/// 30 s, which count from a moment that nobody outside knows exactly.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// Requests that are made close to each other share a restart.
+pub(super) struct RequestsShareARestart;
+
+impl Oracle for RequestsShareARestart {
+    fn invariant(&self) -> &'static str {
+        "requests-share-a-restart"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A gateway that has just begun again on request is not restarted for the next one at once, unless by force."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let restarts = restarts(run);
+        let follows_closely =
+            |pair: &[Restarted<'_>]| pair[1].at.saturating_sub(pair[0].at) < PAUSE && !pair[1].is_excused;
+        let mut found = Vec::new();
+        let mut rest = &restarts[..];
+        while let Some(first) = rest.windows(2).position(follows_closely) {
+            let more = rest[first..].windows(2).take_while(|pair| follows_closely(pair)).count();
+            found.push(self.breach_of(&rest[first..=first + more]));
+            rest = &rest[first + more..];
+        }
+        found
+    }
+}
+
+impl RequestsShareARestart {
+    fn breach_of(&self, burst: &[Restarted<'_>]) -> Violation {
+        let took = burst[burst.len() - 1].at.saturating_sub(burst[0].at);
+        let message = format!("The gateway restarted {} times within {}", burst.len(), span(took));
+        let each = burst.iter().map(|restarted| {
+            let request = restarted.request;
+            format!(
+                "It took the port at {} for request {}: {}.",
+                moment(restarted.at),
+                request.number,
+                request.words()
+            )
+        });
+        breach(self, message, each.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// A gateway has taken the port because somebody asked for a restart.
+struct Restarted<'r> {
+    at: Duration,
+    request: &'r RestartRequest,
+    /// Whether it was forced, or may have had another reason.
+    is_excused: bool,
+}
+
+fn restarts<'r>(run: &'r Evidence<'_>) -> Vec<Restarted<'r>> {
+    let mut begins: Vec<Duration> =
+        run.lives.iter().flat_map(|life| life.holds.iter().map(|hold| hold.from)).collect();
+    begins.sort_unstable();
+    let restarted = |pair: &[Duration]| {
+        let (before, at) = (pair[0], pair[1]);
+        let mut served = run.restarts.iter().filter(|request| was_asked_between(request, before, at));
+        let request = served.next()?;
+        let forced =
+            request.mode == RestartMode::Force || served.any(|other| other.mode == RestartMode::Force);
+        let is_excused = forced || had_other_reasons(run, before, at);
+        Some(Restarted { at, request, is_excused })
+    };
+    begins.windows(2).filter_map(restarted).collect()
+}
+
+/// Whether a gateway that took the port at `at` may have done so for `request`: it reached the one before.
+fn was_asked_between(request: &RestartRequest, before: Duration, at: Duration) -> bool {
+    let reached = request.answer.as_ref().filter(|answer| answer.ok).map(|answer| answer.at);
+    request.asked_at < at && reached.is_some_and(|reached| reached >= before && !request.ended_before(before))
+}
+
+/// Whether anything but a request for a restart may have ended the gateway that took the port at `before`.
+fn had_other_reasons(run: &Evidence<'_>, before: Duration, at: Duration) -> bool {
+    let by_command_line = |signalled: Duration| {
+        run.restarts.iter().any(|request| {
+            let until = request.answer.as_ref().map_or(Duration::MAX, |answer| answer.at);
+            (request.asked_at..=until).contains(&signalled)
+        })
+    };
+    let lives = run.lives.iter().filter(|life| life.holds.iter().any(|hold| hold.from == before));
+    let mut reasons = lives.map(|life| {
+        let died = life.ended.is_some_and(|(_, cause)| !matches!(cause, DeathCause::Exited(ExitCode(_))));
+        let signals = life.ending_signals.iter().filter(|(signalled, _)| (before..=at).contains(signalled));
+        died || signals.into_iter().any(|(signalled, _)| !by_command_line(*signalled))
+    });
+    let wants_it_gone = |event: &Event| {
+        matches!(event.fact, Fact::Ordered { .. } | Fact::ConfigEdited { .. })
+            && (before..=at).contains(&event.at)
+    };
+    reasons.any(|reason| reason) || run.events.iter().any(wants_it_gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway::env::Signal;
+
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+
+    const ORACLE: RequestsShareARestart = RequestsShareARestart;
+
+    /// Somebody asks at each of these seconds, and the gateway that is asked has a successor a second later.
+    fn burst(mode: RestartMode, seconds: &[u64]) -> Story {
+        let first = Story::new().at(0).serves(1);
+        (1_u32..).zip(seconds).fold(first, |story, (number, second)| {
+            let story = story.at(second * 1_000).gateway(number).asks_for_restart(number, mode);
+            let story =
+                story.at(second * 1_000 + 100).answers_restart(number, true, Some("scheduled"), "it comes");
+            story.gateway(number).exits(75).at(second * 1_000 + 1_000).serves(number + 1)
+        })
+    }
+
+    #[test]
+    fn a_burst_of_requests_has_one_restart() {
+        let found = complaints(&ORACLE, burst(RestartMode::Plain, &[5, 9, 13, 60]).ended());
+        assert_eq!(found, ["The gateway restarted 3 times within 8.0 s"]);
+        assert_eq!(complaints(&ORACLE, burst(RestartMode::Safe, &[5, 25]).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_is_served_by_one_restart_is_one() {
+        let story = Story::new().at(0).serves(1).at(5_000).asks_for_restart(1, RestartMode::Plain);
+        let story =
+            story.at(5_100).answers_restart(1, true, None, "").asks_for_restart(2, RestartMode::Plain);
+        let story =
+            story.at(5_200).answers_restart(2, true, None, "").gateway(1).exits(75).at(6_000).serves(2);
+        assert_eq!(complaints(&ORACLE, story.at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn force_and_whatever_else_ends_a_gateway_excuse_it() {
+        assert_eq!(complaints(&ORACLE, burst(RestartMode::Force, &[5, 9]).ended()), [""; 0]);
+        let again = |reason: fn(Story) -> Story| {
+            let story = burst(RestartMode::Plain, &[5]).at(8_000).asks_for_restart(2, RestartMode::Plain);
+            let story = reason(story.at(8_200).answers_restart(2, true, None, "").gateway(2).at(8_300));
+            complaints(&ORACLE, story.at(9_000).serves(3).ended()).len()
+        };
+        assert_eq!(again(|story| story.exits(75)), 1);
+        assert_eq!(again(|story| story.signal(Signal::User1).exits(75)), 0);
+        assert_eq!(again(|story| story.dies(DeathCause::Killed)), 0);
+    }
+}

@@ -1,0 +1,20 @@
+//! Search: finding failures that nobody wrote down, and handing them over small.
+//!
+//! Everything here works on scenario files: a [`Draft`] is one that is changed, a [`Signature`] tells whether the changed
+//! one still fails in the same way. How a run is made is handed in.
+
+pub mod bisect;
+pub mod bundle;
+mod draft;
+pub mod shrink;
+mod signature;
+pub mod sweep;
+
+pub use draft::Draft;
+pub use signature::Signature;
+
+use crate::scenario::Scenario;
+use crate::verdict::RunResult;
+
+/// Makes one run of a scenario under the named profile and a seed.
+pub type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);

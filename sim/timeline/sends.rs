@@ -1,0 +1,178 @@
+//! What platforms took from bots, and whether a bot could know it: which second send nobody could avoid.
+//!
+//! A fold over the events. A bot that does not know whether its message was taken has to send it again, where a platform
+//! has no key by which it would recognise it. The rule is tight: the process ended of no will of its own before it
+//! could have noted the answer, or the platform cut the line, or no answer had come in ten seconds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway::env::Pid;
+
+use super::words::moment;
+use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Platform, Source};
+
+/// How long after an answer a process may take to note it.
+const NOTING: Duration = Duration::from_millis(500);
+/// Who has no answer for so long may take the line for broken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process that ends by itself has to have waited for the answer.
+const WAITED: Duration = Duration::from_secs(5);
+/// The machine that platforms run on: a cut link to it holds answers back.
+const PLATFORMS: &str = "platforms";
+
+/// Everything that platforms took.
+#[derive(Clone, Debug, Default)]
+pub struct Sends {
+    sends: BTreeMap<u32, Send>,
+    /// Stretches in which no packet passes to or from the platforms; the last one may be open.
+    cuts: Vec<(Duration, Option<Duration>)>,
+    /// The same for processes that stand still.
+    still: BTreeMap<Pid, Vec<(Duration, Option<Duration>)>>,
+    signals: BTreeMap<Pid, u32>,
+    failed_writes: BTreeMap<Pid, Vec<Duration>>,
+}
+
+#[derive(Clone, Debug)]
+struct Send {
+    platform: Platform,
+    key: Option<String>,
+    pid: Option<Pid>,
+    taken_at: Duration,
+    answered_at: Option<Duration>,
+    cut_at: Option<Duration>,
+    owner_died: Option<(Duration, DeathCause)>,
+    /// How many signals its process had been sent by then.
+    signals: u32,
+}
+
+impl Sends {
+    /// Takes note of one event.
+    pub(super) fn take(&mut self, event: &Event) {
+        let at = event.at;
+        match &event.fact {
+            Fact::SendTaken { send, key, pid, .. } => {
+                let Source::Platform(platform) = event.source else { return };
+                let (key, pid) = (key.clone(), *pid);
+                let taken = Send {
+                    platform,
+                    key,
+                    pid,
+                    taken_at: at,
+                    answered_at: None,
+                    cut_at: None,
+                    owner_died: None,
+                    signals: 0,
+                };
+                self.sends.insert(*send, taken);
+            }
+            Fact::SendAnswered { send } => self.with(*send, |send| send.answered_at = Some(at)),
+            Fact::SendUnanswered { send, cut: true } => self.with(*send, |send| send.cut_at = Some(at)),
+            Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
+                self.died(*pid, at, *cause);
+            }
+            Fact::SignalDelivered { pid, .. } => *self.signals.entry(*pid).or_default() += 1,
+            Fact::ProcessFrozen { pid } => self.still.entry(*pid).or_default().push((at, None)),
+            Fact::ProcessThawed { pid } => close(self.still.get_mut(pid), at),
+            Fact::LinkPartitioned { a, b } if a == PLATFORMS || b == PLATFORMS => self.cuts.push((at, None)),
+            Fact::LinkHealed { a, b } if a == PLATFORMS || b == PLATFORMS => close(Some(&mut self.cuts), at),
+            Fact::Disk { pid, error: Some(_), .. } if !self.sends.is_empty() => {
+                self.failed_writes.entry(*pid).or_default().push(at);
+            }
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, number: u32, change: impl FnOnce(&mut Send)) {
+        if let Some(send) = self.sends.get_mut(&number) {
+            change(send);
+        }
+    }
+
+    fn died(&mut self, pid: Pid, at: Duration, cause: DeathCause) {
+        let signals = self.signals.remove(&pid).unwrap_or(0);
+        close(self.still.get_mut(&pid), at);
+        for send in self.sends.values_mut().filter(|send| send.pid == Some(pid) && send.owner_died.is_none())
+        {
+            send.owner_died = Some((at, cause));
+            send.signals = signals;
+        }
+    }
+
+    /// Why nobody could avoid that the same text, taken as `first`, was sent once more as `second`; `None`: somebody
+    /// could.
+    pub fn unavoidable(&self, first: u32, second: u32) -> Option<String> {
+        let (one, two) = (self.sends.get(&first)?, self.sends.get(&second)?);
+        if one.platform == Platform::Feishu && (one.key.is_none() || one.key != two.key) {
+            // With a key it would have been recognised.
+            return None;
+        }
+        let taken = moment(one.taken_at);
+        if let Some((died, cause)) = one.owner_died.filter(|(died, _)| *died <= two.taken_at) {
+            return self.died_unknowing(one, died, cause).then(|| {
+                format!(
+                    "{} took the first at {taken}, and the gateway ended at {} ({cause}) before it could note that",
+                    one.platform,
+                    moment(died)
+                )
+            });
+        }
+        if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
+            return Some(format!(
+                "{} took the first at {taken} and cut the line at {}",
+                one.platform,
+                moment(cut)
+            ));
+        }
+        let waited = two.taken_at.saturating_sub(one.taken_at) >= PATIENCE;
+        let answered = one.answered_at.filter(|at| *at < two.taken_at);
+        let held_back = answered.is_none_or(|at| self.was_cut_off(at, two.taken_at));
+        (waited && held_back).then(|| {
+            format!("{} took the first at {taken}, and no answer had come in ten seconds", one.platform)
+        })
+    }
+
+    fn died_unknowing(&self, send: &Send, died: Duration, cause: DeathCause) -> bool {
+        let answered = send.answered_at.filter(|at| *at <= died);
+        let Some(pid) = send.pid else { return false };
+        if let DeathCause::Exited(_) = cause {
+            // Of its own will, unless it was hurried or had waited long enough.
+            let waited = died.saturating_sub(send.taken_at) >= WAITED;
+            return answered.is_none() && (send.signals > 1 || waited);
+        }
+        let could_not_write = || {
+            let failed = self.failed_writes.get(&pid).into_iter().flatten();
+            failed.into_iter().any(|at| (send.taken_at..=died).contains(at))
+        };
+        answered.is_none_or(|at| {
+            let still = self.still.get(&pid).map_or(Duration::ZERO, |still| overlap(still, at, died));
+            died <= at + NOTING + still || self.was_cut_off(at, died)
+        }) || could_not_write()
+    }
+
+    /// Whether an answer given at `from` may have been held back by a cut link all the time until then.
+    fn was_cut_off(&self, from: Duration, until: Duration) -> bool {
+        let cut_off = |(began, ended): &(Duration, Option<Duration>)| {
+            *began <= from + NOTING && ended.is_none_or(|ended| ended + NOTING >= until)
+        };
+        self.cuts.iter().any(cut_off)
+    }
+}
+
+/// Ends the stretch that is open.
+fn close(stretches: Option<&mut Vec<(Duration, Option<Duration>)>>, at: Duration) {
+    if let Some((_, ended)) = stretches.and_then(|stretches| stretches.last_mut()) {
+        ended.get_or_insert(at);
+    }
+}
+
+/// How much of the time from `from` to `until` lies in any of the stretches.
+fn overlap(stretches: &[(Duration, Option<Duration>)], from: Duration, until: Duration) -> Duration {
+    let lies = |(began, ended): &(Duration, Option<Duration>)| {
+        ended.unwrap_or(until).min(until).saturating_sub((*began).max(from))
+    };
+    stretches.iter().map(lies).sum()
+}
+
+#[cfg(test)]
+mod tests;

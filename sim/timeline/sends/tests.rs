@@ -1,0 +1,87 @@
+//! Which second send nobody could avoid, and which somebody could: both sides of every rule.
+
+use super::*;
+use crate::timeline::story::Story;
+use gateway::env::{ExitCode, Signal};
+
+/// The first send is taken at 1.000 s.
+fn taken(platform: Platform, key: Option<&str>) -> Story {
+    Story::new().at(0).serves(214).at(1_000).takes(platform, 1, key)
+}
+
+fn telegram() -> Story {
+    taken(Platform::Telegram, None)
+}
+
+/// Whether somebody could have avoided the second send, which is taken at that time.
+fn avoidable(first: Story, at: u64) -> bool {
+    let platform = Platform::Telegram;
+    avoidable_on(platform, first, at, None)
+}
+
+fn avoidable_on(platform: Platform, first: Story, at: u64, key: Option<&str>) -> bool {
+    let mut sends = Sends::default();
+    first.at(at).takes(platform, 2, key).events().iter().for_each(|event| sends.take(event));
+    sends.unavoidable(1, 2).is_none()
+}
+
+#[test]
+fn a_death_before_the_answer_could_be_noted_excuses_and_a_later_one_does_not() {
+    let killed = |story: Story, at| story.at(at).dies(DeathCause::Killed).at(at + 1_000).serves(215);
+    assert!(!avoidable(killed(telegram(), 1_020), 9_000));
+    assert!(!avoidable(killed(telegram().at(1_040).answers_send(1), 1_540), 9_000));
+    assert!(avoidable(killed(telegram().at(1_040).answers_send(1), 1_541), 9_000));
+    let frozen = telegram().at(1_030).frozen().at(1_040).answers_send(1);
+    assert!(!avoidable(killed(frozen, 31_000), 40_000), "it stood still all the time");
+    let thawed = telegram().at(1_030).frozen().at(1_040).answers_send(1).at(2_000).thawed();
+    assert!(avoidable(killed(thawed, 31_000), 40_000));
+    let full = telegram().at(1_040).answers_send(1).at(1_041).disk_fails(
+        gateway::env::FsOp::Append,
+        "/state/outbox.jsonl",
+        "ENOSPC",
+    );
+    assert!(!avoidable(killed(full, 31_000), 40_000), "it could not write");
+}
+
+#[test]
+fn who_ends_of_its_own_will_has_to_have_waited() {
+    let exits =
+        |story: Story, at| story.at(at).dies(DeathCause::Exited(ExitCode(0))).at(at + 1_000).serves(215);
+    assert!(avoidable(exits(telegram(), 1_020), 9_000));
+    assert!(!avoidable(exits(telegram(), 6_000), 9_000));
+    let hurried = telegram().signal(Signal::Terminate).signal(Signal::Interrupt);
+    assert!(!avoidable(exits(hurried, 1_020), 9_000));
+    assert!(avoidable(exits(telegram().at(1_010).answers_send(1), 6_500), 9_000), "it had the answer");
+}
+
+#[test]
+fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
+    assert!(!avoidable(telegram().loses_send(1, true), 2_000));
+    assert!(avoidable(telegram().at(1_500).loses_send(1, false), 2_000));
+    assert!(avoidable(telegram(), 10_999), "impatient");
+    assert!(!avoidable(telegram(), 11_000));
+    assert!(avoidable(telegram().at(1_040).answers_send(1), 20_000));
+}
+
+#[test]
+fn an_answer_that_a_cut_link_held_back_was_never_read() {
+    let link = |story: Story, at, heals: bool| {
+        let (a, b) = ("gateway".to_string(), "platforms".to_string());
+        let fact = if heals { Fact::LinkHealed { a, b } } else { Fact::LinkPartitioned { a, b } };
+        story.at(at).fact(Source::World, fact)
+    };
+    let held = || link(telegram(), 1_010, false).at(1_040).answers_send(1);
+    assert!(!avoidable(held(), 20_000));
+    assert!(avoidable(link(held(), 5_000, true), 20_000), "it came at last");
+}
+
+#[test]
+fn a_platform_with_a_key_is_sent_the_key() {
+    let feishu = |key| taken(Platform::Feishu, key).at(1_020).dies(DeathCause::Killed);
+    assert!(avoidable_on(Platform::Feishu, feishu(None), 9_000, None));
+    assert!(avoidable_on(Platform::Feishu, feishu(Some("a")), 9_000, Some("b")));
+    assert!(
+        !avoidable_on(Platform::Feishu, feishu(Some("a")), 4_000_000, Some("a")),
+        "it forgot after an hour"
+    );
+}
