@@ -70,6 +70,8 @@ struct Inner {
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
     /// How many more changes of the disk come before the process that makes the last of them is dead.
     changes_left: Cell<Option<usize>>,
+    /// How many more changes of the disk come before some that are refused, and how many are.
+    refused: Cell<Option<(usize, usize)>>,
     /// What an unseen hand writes into which file after which operation on it.
     replacement: RefCell<Option<(FsOp, &'static str, Vec<u8>)>>,
 }
@@ -273,6 +275,11 @@ impl World {
         self.0.changes_left.set(Some(changes));
     }
 
+    /// After the disk's next `changes` changes, so many are refused.
+    pub(crate) fn refuse_after(&self, changes: usize, times: usize) {
+        self.0.refused.set(Some((changes, times)));
+    }
+
     /// Nobody dies any more.
     pub(crate) fn spare(&self) {
         self.0.changes_left.set(None);
@@ -363,6 +370,17 @@ impl World {
         Some((fault.kind.into(), fault.torn))
     }
 
+    /// Counts a change of the disk: whether it is one of those that are refused.
+    fn refuses(&self) -> bool {
+        let (refuses, next) = match self.0.refused.get() {
+            Some((0, 0)) | None => (false, None),
+            Some((0, times)) => (true, Some((0, times - 1))),
+            Some((changes, times)) => (false, Some((changes - 1, times))),
+        };
+        self.0.refused.set(next);
+        refuses
+    }
+
     fn check(&self, op: FsOp, path: &Path) -> io::Result<()> {
         self.fault(op, path).map_or(Ok(()), |(error, _)| Err(error))
     }
@@ -406,9 +424,13 @@ impl Doors {
             self.world.0.stop_sign.set(None);
             self.state.is_frozen.set(true);
         }
+        let is_change = !matches!(op, FsOp::Read | FsOp::Stat | FsOp::List);
+        if is_change && self.world.refuses() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let done = operation();
         self.world.replace_if_due(op, path);
-        if !matches!(op, FsOp::Read | FsOp::Stat | FsOp::List) {
+        if is_change {
             let left = self.world.0.changes_left.take();
             if left == Some(0) {
                 self.state.is_dead.set(true);

@@ -136,6 +136,34 @@ fn a_stop_holds_wherever_a_crash_comes() {
 }
 
 #[test]
+fn a_disk_that_refuses_any_change_costs_nobody_an_end() {
+    for (changes, times) in (0..70).flat_map(|changes| [(changes, 1), (changes, 4)]) {
+        run(async {
+            let house = House::new();
+            let telegram = Telegram::beside(&house);
+            house.model.set(Model::Answers(Duration::from_secs(1)));
+            house.live().await;
+            sleep(Duration::from_secs(1)).await;
+            house.world.refuse_after(changes, times);
+            for text in ["one", "two", "/stop", "three"] {
+                telegram.write(text);
+                sleep(Duration::from_millis(100)).await;
+            }
+            sleep(Duration::from_secs(120)).await;
+            let sent = telegram.sent();
+            let when = format!("{times} after {changes} changes of the disk: {sent:#?}");
+            let about = |text: &str| {
+                sent.iter().filter(|sent| sent.contains(text) && !sent.contains("waits")).count()
+            };
+            assert_eq!((about("one"), about("two"), about("three")), (1, 1, 1), "{when}");
+            let answers = |sent: &&String| sent.starts_with("Stopped: ") || *sent == "Nothing was running.";
+            assert_eq!(sent.iter().filter(answers).count(), 1, "{when}");
+            assert_eq!(telegram.offset(), 104, "{when}");
+        });
+    }
+}
+
+#[test]
 fn a_word_goes_to_who_sends_what_cannot_be_answered() {
     run(async {
         let house = House::new();

@@ -151,7 +151,9 @@ impl Api {
         // What fails before the text itself goes out leaves it where it was.
         let not_now = |error: ApiError| SendError::NotNow { why: error.to_string(), retry_after: None };
         let mut sent = self.send_with(&self.token().await.map_err(not_now)?, chat, uuid, text).await;
-        if let Err(ApiError::Refused { code: INVALID_TOKEN, .. } | ApiError::Refused { status: 401, .. }) = sent {
+        if let Err(ApiError::Refused { code: INVALID_TOKEN, .. } | ApiError::Refused { status: 401, .. }) =
+            sent
+        {
             self.token.replace(None);
             sent = self.send_with(&self.token().await.map_err(not_now)?, chat, uuid, text).await;
         }

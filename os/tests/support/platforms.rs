@@ -79,7 +79,9 @@ impl Platform {
     pub fn config(&self) -> Value {
         let url = format!("http://127.0.0.1:{}", self.0.port);
         match self.0.kind {
-            Kind::Telegram => json!({"telegram": {"accounts": {"main": {"botToken": "1:s", "apiRoot": url}}}}),
+            Kind::Telegram => {
+                json!({"telegram": {"accounts": {"main": {"botToken": "1:s", "apiRoot": url}}}})
+            }
             Kind::Feishu => {
                 json!({"feishu": {"accounts": {"main": {"appId": "a", "appSecret": "s", "domain": url}}}})
             }
