@@ -29,6 +29,8 @@ use crate::timeline::{Fact, Platform};
 const GIVEN_UP_AFTER_MS: u64 = 72 * 60 * 60 * 1000;
 /// How long an upgrade, or a frame on its way out, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection over which nothing came for so long is over: its bot is to ping every two minutes.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5 * 60);
 /// The size of the read buffer; tungstenite fills it with zeros at each read.
 const READ_BUFFER_BYTES: usize = 1024;
 
@@ -193,12 +195,14 @@ impl Pushing {
         mut pushes: mpsc::UnboundedReceiver<(Instant, String)>,
     ) -> &'static str {
         let mut leaving: VecDeque<(Instant, String)> = VecDeque::new();
+        let mut over = Instant::now() + LONGEST_SILENCE;
         loop {
             let next = leaving.front().map_or_else(|| Instant::now() + PATIENCE, |(due, _)| *due);
             tokio::select! {
                 biased;
                 frame = socket.next() => match frame {
                     Some(Ok(Message::Text(text))) => {
+                        over = Instant::now() + LONGEST_SILENCE;
                         if self.is_ping(account, text.as_str()) {
                             leaving.push_front((Instant::now(), r#"{"type":"pong"}"#.to_owned()));
                         }
@@ -212,6 +216,7 @@ impl Pushing {
                     let due = leaving.back().map_or(due, |(last, _)| due.max(*last));
                     leaving.push_back((due, text));
                 }
+                () = sleep_until(over) => return "silent",
                 () = sleep_until(next), if !leaving.is_empty() => {
                     let Some((_, text)) = leaving.pop_front() else { continue };
                     match timeout(PATIENCE, socket.send(Message::text(text))).await {
