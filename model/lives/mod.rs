@@ -32,6 +32,7 @@ mod restart_command;
 mod rude;
 mod second_signals;
 mod store;
+mod subagents;
 mod waiting;
 mod wire;
 
@@ -325,7 +326,7 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
             let answer = match model.get() {
                 Model::Answers(delay) => {
                     sleep(delay).await;
-                    let chunk = json!({"choices": [{"delta": {"content": format!("re: {question}")}}]});
+                    let chunk = json!({"choices": [{"delta": said(&question)}]});
                     format!("HTTP/1.1 200 OK\r\n\r\ndata: {chunk}\n\ndata: [DONE]\n\n")
                 }
                 Model::Hangs => std::future::pending().await,
@@ -335,6 +336,16 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
             let _ = stream.write_all(answer.as_bytes()).await;
         }));
     }
+}
+
+/// What the model says to a question: it repeats it, or does as it is told.
+fn said(question: &str) -> Value {
+    let Some(task) = question.strip_prefix("spawn: ") else {
+        return json!({"content": format!("re: {question}")});
+    };
+    let arguments = json!({"task": task}).to_string();
+    let function = json!({"name": "sessions_spawn", "arguments": arguments});
+    json!({"tool_calls": [{"index": 0, "id": "call-1", "type": "function", "function": function}]})
 }
 
 /// Reads a request; the last message of its prompt.

@@ -5,12 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+mod agents;
 mod cron;
 mod lifecycle;
 mod profiles;
 mod restart;
 mod state;
 
+pub use agents::*;
 pub use cron::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
@@ -119,6 +121,16 @@ pub struct Policies {
     pub cron_outcome: CronOutcome,
     /// What becomes of the times that passed while no gateway ran.
     pub cron_missed: CronMissed,
+    /// What a start does about subagents whose work the last life did not finish.
+    pub subagent_restore: SubagentRestore,
+    /// In which order a subagent comes into being on the disk.
+    pub subagent_spawn: SubagentSpawn,
+    /// What becomes of a subagent's row whose conversation is not there.
+    pub subagent_without_session: SubagentWithoutSession,
+    /// How the result of a subagent is announced.
+    pub subagent_announcement: SubagentAnnouncement,
+    /// Which subagents are swept away an hour after their time.
+    pub subagent_sweep: SubagentSweep,
 }
 
 /// The name of the default profile.

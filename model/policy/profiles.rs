@@ -57,6 +57,10 @@ fn openclaw_2026_3_2() -> Policies {
         cron_interruption: CronInterruption::Forgotten,
         cron_outcome: CronOutcome::Late,
         cron_missed: CronMissed::AllAtOnce,
+        subagent_restore: SubagentRestore::WaitForDeadRun,
+        subagent_spawn: SubagentSpawn::RowFirst,
+        subagent_without_session: SubagentWithoutSession::Pruned,
+        subagent_sweep: SubagentSweep::ByAge,
         ..Policies::default()
     }
 }
@@ -103,6 +107,7 @@ fn openclaw_2026_5_3() -> Policies {
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
+        subagent_restore: SubagentRestore::ResumeBeforeTracking,
         ..openclaw_2026_3_2()
     }
 }
