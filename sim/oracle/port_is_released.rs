@@ -140,14 +140,25 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     for event in run.events {
         match &event.fact {
             Fact::ProviderRequested { request, .. } | Fact::CronRunRequested { request, .. } => {
-                asked.push(request);
+                asked.push(*request);
                 found.push(Interval { from: event.at, until: None });
             }
+            Fact::Subagent { seen, .. } if seen.begins().is_some() => {
+                asked.extend(seen.begins());
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::Subagent { seen, .. } => {
+                let index = asked.iter().rposition(|known| Some(*known) == seen.ends());
+                if let Some(index) = index {
+                    found[index].until = Some(event.at);
+                }
+            }
             Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderWantedTools { request, .. }
             | Fact::ProviderStopped { request, .. }
             | Fact::CronRunAnswered { request, .. }
             | Fact::CronRunStopped { request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| *known == request) {
+                if let Some(index) = asked.iter().rposition(|known| known == request) {
                     found[index].until = Some(event.at);
                 }
             }

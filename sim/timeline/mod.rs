@@ -11,6 +11,7 @@ mod restarts;
 mod shutdowns;
 mod sighting;
 mod stopping;
+mod subagents;
 #[cfg(test)]
 pub(crate) mod story;
 pub(crate) mod words;
@@ -24,3 +25,5 @@ pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, 
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
 pub use shutdowns::{Shutdown, Wait, shutdowns};
+pub(crate) use subagents::{ANNOUNCEMENT_PREFIX, Errand, SUBAGENT_RUN, heard};
+pub use subagents::{SubagentId, SubagentRow, SubagentSeen};
