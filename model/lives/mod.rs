@@ -57,6 +57,8 @@ enum Model {
     Answers(Duration),
     /// Says nothing, ever.
     Hangs,
+    /// Says nothing to what ends like this, and answers the rest at once.
+    HangsOver(&'static str),
     /// These bytes, and then the end of the connection.
     Says(&'static str),
 }
@@ -324,8 +326,13 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
             let question = question(&mut stream).await;
             asked.borrow_mut().push(question.clone());
             let answer = match model.get() {
-                Model::Answers(delay) => {
-                    sleep(delay).await;
+                Model::HangsOver(end) if question.ends_with(end) && !question.starts_with(SPAWN) => {
+                    std::future::pending().await
+                }
+                behaviour @ (Model::Answers(_) | Model::HangsOver(_)) => {
+                    if let Model::Answers(delay) = behaviour {
+                        sleep(delay).await;
+                    }
                     let chunk = json!({"choices": [{"delta": said(&question)}]});
                     format!("HTTP/1.1 200 OK\r\n\r\ndata: {chunk}\n\ndata: [DONE]\n\n")
                 }
@@ -338,9 +345,12 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
     }
 }
 
+/// How a message begins that makes the model want a subagent.
+const SPAWN: &str = "spawn: ";
+
 /// What the model says to a question: it repeats it, or does as it is told.
 fn said(question: &str) -> Value {
-    let Some(task) = question.strip_prefix("spawn: ") else {
+    let Some(task) = question.strip_prefix(SPAWN) else {
         return json!({"content": format!("re: {question}")});
     };
     let arguments = json!({"task": task}).to_string();

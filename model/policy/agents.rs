@@ -12,8 +12,8 @@ pub enum SubagentRestore {
     ResumeOrTell,
     /// The run of the dead process is waited for, which nobody works on any more: openclaw/openclaw#47711, bugs 2 and 3.
     WaitForDeadRun,
-    /// They are resumed as often as it takes, under a random name each time, and begin before the books know of it;
-    /// OpenClaw 2026.5.3-1.
+    /// They are resumed under a random name each time, and begin before the books know of it: when the answer to that is
+    /// late, they are resumed once more. OpenClaw 2026.5.3-1.
     ResumeBeforeTracking,
     /// They are resumed, and the books stay with the run of the dead process.
     ResumeUntracked,

@@ -190,6 +190,22 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         cron_missed: CronMissed::AllAtOnce,
         ..Policies::default()
     }),
+    ("planted:subagents-untracked", || Policies {
+        subagent_restore: SubagentRestore::ResumeUntracked,
+        ..Policies::default()
+    }),
+    ("planted:subagents-wait-for-dead-runs", || Policies {
+        subagent_restore: SubagentRestore::WaitForDeadRun,
+        ..Policies::default()
+    }),
+    ("planted:subagents-announced-under-new-names", || Policies {
+        subagent_announcement: SubagentAnnouncement::NewNameEachTime,
+        ..Policies::default()
+    }),
+    ("planted:subagents-swept-by-age", || Policies {
+        subagent_sweep: SubagentSweep::ByAge,
+        ..Policies::default()
+    }),
     ("planted:torn-line-passed-over", || Policies { torn_line: TornLine::PassedOver, ..Policies::default() }),
     ("planted:restart-exits-with-config-error", || Policies {
         restart_exit: RestartExit::Config,

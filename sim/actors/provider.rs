@@ -479,8 +479,9 @@ mod tests {
     fn the_task_of_a_subagent_and_what_came_of_it_are_told_apart() {
         let subagent = SubagentId::named("ann#1/2").expect("a name");
         assert_eq!(super::about("a part of it [ann#1/2] [takes 5ms]"), About::Subagent(subagent.clone()));
-        let announced =
-            |status: &str| super::about(&format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes"));
+        let announced = |status: &str| {
+            super::about(&format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes"))
+        };
         assert_eq!(announced("done"), About::Announcement { of: subagent.clone(), is_done: true });
         assert_eq!(announced("lost"), About::Announcement { of: subagent, is_done: false });
     }

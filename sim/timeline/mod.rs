@@ -11,9 +11,9 @@ mod restarts;
 mod shutdowns;
 mod sighting;
 mod stopping;
-mod subagents;
 #[cfg(test)]
 pub(crate) mod story;
+mod subagents;
 pub(crate) mod words;
 
 pub(crate) use event::STORE_FILE;

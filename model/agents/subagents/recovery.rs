@@ -8,11 +8,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    Entry, FIRST_RETRY_DELAY, Outcome, OutcomeStatus, Status, announce, cancelled, end, hand_over, note_of,
-    pay_later, result_of, sweeper, work_id,
+    Entry, FIRST_RETRY_DELAY, Outcome, OutcomeStatus, PREFIX, Status, announce, cancelled, end, hand_over,
+    note_of, pay_later, result_of, sweeper, work_id,
 };
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
@@ -27,6 +27,11 @@ const RAPID_RESUMES: usize = 2;
 const RAPID_MS: u64 = 2 * 60 * 1_000;
 /// How long after the start a subagent is resumed; the pause doubles with each time (OpenClaw: 5 s).
 const RESUME_DELAY: Duration = Duration::from_secs(5);
+/// OpenClaw 2026.5.3-1 asked itself for a resume: how long the answer takes, how long it waited for it, and how often it
+/// tried again.
+const HISTORY_ANSWER: Duration = Duration::from_millis(20);
+const HISTORY_PATIENCE: Duration = Duration::from_secs(10);
+const HISTORY_RETRIES: u32 = 3;
 /// How much of a task the resumed run is reminded of (OpenClaw: 2,000).
 const REMINDED_CHARS: usize = 2_000;
 
@@ -140,6 +145,9 @@ fn carry_out(gateway: &Rc<Gateway>, verdict: Verdict, run_id: &str, entry: &Entr
             resume_later(gateway, entry);
         }
         Verdict::GiveUp => ends(OutcomeStatus::Lost, "restarts interrupted it too often"),
+        Verdict::Lost if gateway.policies.subagent_without_session == SubagentWithoutSession::Pruned => {
+            prune(gateway, run_id);
+        }
         Verdict::Lost => ends(OutcomeStatus::Lost, "its conversation is gone"),
         Verdict::Answered => end(gateway, run_id, result_of(gateway, run_id, entry)),
         Verdict::Cancelled => end(gateway, run_id, cancelled()),
@@ -203,36 +211,61 @@ pub(super) fn task_words(entry: &Entry) -> String {
     }
 }
 
+/// The row of a subagent whose conversation is not there.
+fn prune(gateway: &Rc<Gateway>, run_id: &str) {
+    tracing::warn!(name: "subagent.pruned", child = run_id, "its conversation is not there");
+    let noted = gateway.subagents.registry.note(|rows| drop(rows.remove(run_id)));
+    pay_later(gateway, noted);
+}
+
 /// What history did with a subagent that was at work.
 fn of_history(gateway: &Rc<Gateway>, policy: SubagentRestore, run_id: &str, entry: &Entry) {
     let has_session = gateway.sessions.find_transcript(&entry.child_session_key).ok().flatten().is_some();
     if !has_session && gateway.policies.subagent_without_session == SubagentWithoutSession::Pruned {
-        tracing::warn!(name: "subagent.pruned", child = run_id, "its conversation is not there");
-        let noted = gateway.subagents.registry.note(|rows| drop(rows.remove(run_id)));
-        return pay_later(gateway, noted);
+        return prune(gateway, run_id);
     }
-    let (gateway, id) = (gateway.clone(), entry.id.clone());
-    let old = run_id.to_string();
     match policy {
         SubagentRestore::ResumeOrTell => unreachable!("that is no history"),
         // As long as it takes.
         SubagentRestore::WaitForDeadRun => {}
         SubagentRestore::ResumeBeforeTracking | SubagentRestore::ResumeUntracked => {
+            let (gateway, id, old) = (gateway.clone(), entry.id.clone(), run_id.to_string());
             drop(gateway.env.clone().spawn("subagent to resume", async move {
                 sleep(RESUME_DELAY).await;
-                let Some((_, mut entry)) = gateway.subagents.registry.of_subagent(&id) else { return };
-                entry.resumed_at.push(gateway.subagents.now_ms());
-                let run_id = format!("{}{id}:{}", super::PREFIX, gateway.env.random_id("subagent-resume"));
-                hand_over(&gateway, &run_id, &entry);
-                if policy == SubagentRestore::ResumeBeforeTracking {
-                    let noted = gateway.subagents.registry.note(|rows| {
-                        rows.remove(&old);
-                        rows.insert(run_id, entry);
-                    });
-                    pay_later(&gateway, noted);
-                }
+                resume_like_history(&gateway, policy, &id, &old).await;
             }));
         }
+    }
+}
+
+/// Resumes a subagent first, and tells the books then. A resume whose answer is late counts as none, and is made again
+/// under another name.
+async fn resume_like_history(gateway: &Rc<Gateway>, policy: SubagentRestore, id: &str, old: &str) {
+    for attempt in 0..=HISTORY_RETRIES {
+        let Some((_, mut entry)) = gateway.subagents.registry.of_subagent(id) else { return };
+        let now = gateway.subagents.now_ms();
+        if entry.resumed_at.iter().filter(|at| now.abs_diff(**at) < RAPID_MS).count() >= RAPID_RESUMES {
+            let text = "restarts interrupted it too often".to_string();
+            return end(gateway, old, Outcome { status: OutcomeStatus::Lost, text });
+        }
+        entry.resumed_at.push(now);
+        let run_id = format!("{PREFIX}{id}:{}", gateway.env.random_id("subagent-resume"));
+        tracing::warn!(name: "subagent.resumed", child = run_id, old, attempt, "another run goes on with it");
+        let asked = Instant::now();
+        hand_over(gateway, &run_id, &entry);
+        sleep(HISTORY_ANSWER).await;
+        if asked.elapsed() > HISTORY_PATIENCE {
+            sleep(RESUME_DELAY * 2_u32.pow(attempt)).await;
+            continue;
+        }
+        if policy == SubagentRestore::ResumeBeforeTracking {
+            let noted = gateway.subagents.registry.note(|rows| {
+                rows.remove(old);
+                rows.insert(run_id, entry);
+            });
+            pay_later(gateway, noted);
+        }
+        return;
     }
 }
 
