@@ -83,7 +83,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
         Sender,
         "a sender that may have subagents asked for everything to be stopped",
     ),
-    ("subagents.cancelled", Sender, "the gateway confirmed that it stopped subagents"),
+    ("subagents.cancelled", Sender, "a sender learned that the gateway stopped its subagents"),
     ("tool.finished", Nobody, "a command-line tool ended"),
     ("restart.asked", Nobody, "the operator asks the gateway to restart"),
     ("restart.answered", Nobody, "the command line that asked for a restart ended"),

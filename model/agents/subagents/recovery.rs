@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Entry, FIRST_RETRY_DELAY, Outcome, OutcomeStatus, PREFIX, Status, announce, cancelled, end, hand_over,
-    note_of, pay_later, result_of, sweeper, work_id,
+    note_of, pay_later, result_of, sweeper, try_again, work_id,
 };
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
@@ -98,23 +98,27 @@ fn is_worn_out(entry: &Entry, now: u64) -> bool {
 
 /// Looks after what earlier lives left behind. The message road is recovered before.
 pub(crate) fn recover(gateway: &Rc<Gateway>) {
-    let subagents = &gateway.subagents;
-    for (run_id, entry) in subagents.registry.rows() {
-        let policy = gateway.policies.subagent_restore;
-        if policy != SubagentRestore::ResumeOrTell && entry.status != Status::Ended {
-            of_history(gateway, policy, &run_id, &entry);
-            continue;
+    for (run_id, entry) in gateway.subagents.registry.rows() {
+        match gateway.policies.subagent_restore {
+            SubagentRestore::ResumeOrTell => look_after(gateway, &run_id, &entry),
+            _ if entry.status == Status::Ended => look_after(gateway, &run_id, &entry),
+            policy => of_history(gateway, policy, &run_id, &entry),
         }
-        let verdict = match evidence(gateway, &run_id, &entry) {
-            Ok(evidence) => verdict(&entry, evidence, subagents.now_ms()),
-            Err(error) => {
-                tracing::error!(name: "subagent.no-evidence", child = run_id, %error, "it is resumed");
-                Verdict::Resume
-            }
-        };
-        carry_out(gateway, verdict, &run_id, &entry);
     }
     sweeper::start(gateway);
+}
+
+fn look_after(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
+    match evidence(gateway, run_id, entry) {
+        Ok(evidence) => {
+            let verdict = verdict(entry, evidence, gateway.subagents.now_ms());
+            carry_out(gateway, verdict, run_id, entry);
+        }
+        Err(error) => {
+            tracing::error!(name: "subagent.no-evidence", child = run_id, %error, "trying again");
+            try_again(gateway, &entry.id, look_after);
+        }
+    }
 }
 
 fn evidence(gateway: &Gateway, run_id: &str, entry: &Entry) -> Result<Evidence, sessions::StateError> {
