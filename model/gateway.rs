@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::Launch;
+use crate::agents::subagents::{self, Subagents};
 use crate::agents::{notice::Waits, provider::Endpoint};
 use crate::channels::Channels;
 use crate::config::Config;
@@ -51,6 +52,7 @@ pub(crate) struct Gateway {
     pub(crate) peers: Peers,
     pub(crate) waits: Waits,
     pub(crate) cron: Option<Cron>,
+    pub(crate) subagents: Subagents,
     pub(crate) process_wide: ProcessWide,
     pub(crate) restarts: Restarts,
     started: Instant,
@@ -300,6 +302,7 @@ async fn end(
     };
     let asked = match recovered {
         Ok(()) => {
+            subagents::recover(gateway);
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             gateway.channels.start(gateway);
@@ -422,6 +425,7 @@ impl Gateway {
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
+            subagents: Subagents::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
             restarts,
             started: Instant::now(),

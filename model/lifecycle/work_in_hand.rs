@@ -5,20 +5,24 @@
 
 use super::restart::{Generation, Inventory, Work, WorkKind, WorkStatus};
 use super::task_records;
+use crate::agents::subagents;
 use crate::cron;
 use crate::gateway::Gateway;
 
 /// Everything that a restart of `generation` would interrupt, and records of what earlier ones left.
 ///
-/// No part runs subagents ([`WorkKind::SubagentRun`]) or hooks ([`WorkKind::Hook`]) yet; they are listed here by
-/// whoever does, one [`Work`] each.
+/// Hooks ([`WorkKind::Hook`]) run when a drain is over, so none is ever in its way.
 pub(super) fn inventory(gateway: &Gateway, generation: Generation) -> Inventory {
     let mut inventory = Inventory::new();
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     inventory.add_count(WorkKind::Queue, generation, count(gateway.lanes.depth()));
     inventory.add_count(WorkKind::Reply, generation, count(gateway.waits.count()));
     for run_id in gateway.lanes.running() {
-        let kind = if cron::is_run(&run_id) { WorkKind::CronRun } else { WorkKind::EmbeddedRun };
+        let kind = match () {
+            () if cron::is_run(&run_id) => WorkKind::CronRun,
+            () if subagents::is_work(&run_id) => WorkKind::SubagentRun,
+            () => WorkKind::EmbeddedRun,
+        };
         inventory.add(Work::new(kind, run_id, generation, WorkStatus::Running));
     }
     let tasks = task_records::read(gateway.env.fs(), &gateway.config.gateway.state_dir);

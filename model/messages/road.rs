@@ -9,12 +9,13 @@ use super::delivery::{self, Kind};
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
 use super::stop;
-use crate::agents::run;
+use crate::agents::{run, subagents};
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
 use crate::gateway::Gateway;
+use crate::lifecycle::phase::Phase;
 use crate::policy;
-use crate::sessions::{Outcome, StateError, TranscriptEntry};
+use crate::sessions::{Outcome, Role, StateError, TranscriptEntry};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -59,8 +60,23 @@ impl Gateway {
         accepted
     }
 
+    /// As [`Self::accept`], for what follows from a message that was accepted before: it belongs to what a drain waits
+    /// for, so it is taken until the connections are closed.
+    pub(crate) fn accept_follow_up(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+        self.accept_if(self.phase.get() < Phase::Closing, message, None)
+    }
+
     fn try_accept(
         self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
+        self.accept_if(self.admits_messages(), message, connection)
+    }
+
+    fn accept_if(
+        self: &Rc<Self>,
+        is_admitted: bool,
         message: &Accepted,
         connection: Option<u64>,
     ) -> Result<Receipt, SendRefused> {
@@ -70,7 +86,7 @@ impl Gateway {
             Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
             Known::No => {}
         }
-        if !self.admits_messages() {
+        if !is_admitted {
             return Err(SendRefused::NotAdmitting);
         }
         self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
@@ -109,6 +125,7 @@ impl Gateway {
         let settled = self.inbox.settle(run_id, how);
         self.waits.end(run_id);
         cron::settled(self, run_id, how);
+        subagents::settled(self, run_id, how);
         let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         let gateway = self.clone();
@@ -149,13 +166,19 @@ impl Gateway {
             }
             cancelled.push(run_id);
         }
+        cancelled.extend(subagents::cancel(self, session_key, run_id));
         cancelled
     }
 
     /// A conversation's transcript; empty when it does not exist.
     pub(crate) fn history(&self, session_key: &str) -> Result<Vec<TranscriptEntry>, StateError> {
         match self.sessions.find_transcript(session_key)? {
-            Some(transcript) => transcript.entries(),
+            Some(transcript) => {
+                let mut entries = transcript.entries()?;
+                // How the model came to its answer is between it and its tools.
+                entries.retain(|entry| !matches!(entry.role, Role::ToolCalls | Role::ToolResult));
+                Ok(entries)
+            }
             None => Ok(Vec::new()),
         }
     }

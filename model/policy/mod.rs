@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 mod channels;
+mod agents;
 mod cron;
 mod delivery;
 mod lifecycle;
@@ -14,6 +15,7 @@ mod restart;
 mod state;
 
 pub use channels::*;
+pub use agents::*;
 pub use cron::*;
 pub use delivery::*;
 pub use lifecycle::*;
@@ -143,6 +145,16 @@ pub struct Policies {
     pub cron_outcome: CronOutcome,
     /// What becomes of the times that passed while no gateway ran.
     pub cron_missed: CronMissed,
+    /// What a start does about subagents whose work the last life did not finish.
+    pub subagent_restore: SubagentRestore,
+    /// In which order a subagent comes into being on the disk.
+    pub subagent_spawn: SubagentSpawn,
+    /// What becomes of a subagent's row whose conversation is not there.
+    pub subagent_without_session: SubagentWithoutSession,
+    /// How the result of a subagent is announced.
+    pub subagent_announcement: SubagentAnnouncement,
+    /// Which subagents are swept away an hour after their time.
+    pub subagent_sweep: SubagentSweep,
 }
 
 /// The name of the default profile.

@@ -10,6 +10,7 @@ use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
 use super::{UNKNOWN_METHOD, restart};
 use crate::channels::Route;
+use crate::agents::subagents;
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
@@ -146,6 +147,11 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     check_key("idempotencyKey", &params.idempotency_key)?;
     if cron::is_run(&params.idempotency_key) {
         return Err(RpcError::invalid("idempotencyKey: what begins with \"cron:\" names scheduled runs"));
+    }
+    if subagents::is_ours(&params.idempotency_key) {
+        return Err(RpcError::invalid(
+            "idempotencyKey: what begins with \"subagent:\" names runs of subagents",
+        ));
     }
     if params.message.trim().is_empty() {
         return Err(RpcError::invalid("message must not be empty"));

@@ -26,9 +26,13 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+mod tools;
+
 use super::REPLY_PREFIX;
 use super::frames::{string_at, text_of};
-use crate::timeline::{Fact, MessageId, Recorder, Source};
+use crate::timeline::{
+    ANNOUNCEMENT_PREFIX, Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen,
+};
 
 /// The port that the provider listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -144,7 +148,14 @@ impl Provider {
         if asked.stream != Some(true) {
             return error(StatusCode::BAD_REQUEST, "only stream: true is served");
         }
-        let answer = self.begin(&asked);
+        let turn = tools::Turn::of(&asked.messages);
+        if let Some(call) = turn.unanswered {
+            let what = format!("provider refused a prompt: nothing says what came of the call {call}");
+            self.record(Fact::Injected { what });
+            return error(StatusCode::BAD_REQUEST, "each tool call must be followed by a tool message");
+        }
+        turn.report(&self.recorder);
+        let answer = self.begin(&asked, turn.is_follow_up());
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
         match response.await {
@@ -154,23 +165,33 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, asked: &Asked<'_>) -> Answer {
+    fn begin(&self, asked: &Asked<'_>, is_follow_up: bool) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let about = asked.about();
+        let text = asked.last_said();
+        let about = about(&text);
+        let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Messages(_)));
+        let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         match about.clone() {
             About::Messages(messages) => {
                 self.record_each(messages, |message| Fact::ProviderRequested { message, request });
             }
             About::Scheduled { job, slot_ms } => {
-                self.record(Fact::CronRunRequested { job, slot_ms, request })
+                self.record(Fact::CronRunRequested { job, slot_ms, request });
+            }
+            About::Subagent(subagent) => {
+                self.record(Fact::Subagent { subagent, seen: SubagentSeen::Requested { request } });
+            }
+            About::Announcement { of: subagent, .. } => {
+                let seen = SubagentSeen::AnnouncementRequested { request };
+                self.record(Fact::Subagent { subagent, seen });
             }
             About::Nothing => {
                 let what = "provider got a request without a marked message".into();
                 self.record(Fact::Injected { what });
             }
         }
-        Answer { about, request }
+        Answer { about, request, errand, takes }
     }
 
     async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
@@ -180,23 +201,40 @@ impl Provider {
         }
     }
 
-    fn finished(&self, Answer { about, request }: Answer, tokens: u32) {
+    fn finished(&self, Answer { about, request, errand, .. }: Answer, tokens: u32) {
         match about {
+            About::Messages(messages) if errand.is_some() => {
+                self.record_each(messages, |message| Fact::ProviderWantedTools { message, request });
+            }
             About::Messages(messages) => {
                 self.record_each(messages, |message| Fact::ProviderAnswered { message, request, tokens });
+            }
+            About::Subagent(subagent) => {
+                self.record(Fact::Subagent { subagent, seen: SubagentSeen::Answered { request } });
+            }
+            About::Announcement { of: subagent, .. } => {
+                let seen = SubagentSeen::AnnouncementAnswered { request };
+                self.record(Fact::Subagent { subagent, seen });
             }
             About::Scheduled { job, slot_ms } => self.record(Fact::CronRunAnswered { job, slot_ms, request }),
             About::Nothing => {}
         }
     }
 
-    fn stopped(&self, Answer { about, request }: Answer, how: &str) {
+    fn stopped(&self, Answer { about, request, .. }: Answer, how: &str) {
         let how = String::from(how);
         match about {
             About::Messages(messages) => self.record_each(messages, |message| {
                 let how = how.clone();
                 Fact::ProviderStopped { message, request, how }
             }),
+            About::Subagent(subagent) => {
+                self.record(Fact::Subagent { subagent, seen: SubagentSeen::Stopped { request, how } });
+            }
+            About::Announcement { of: subagent, .. } => {
+                let seen = SubagentSeen::AnnouncementStopped { request, how };
+                self.record(Fact::Subagent { subagent, seen });
+            }
             About::Scheduled { job, slot_ms } => {
                 self.record(Fact::CronRunStopped { job, slot_ms, request, how });
             }
@@ -215,7 +253,7 @@ impl Provider {
             if !fails && self.settings.behaviour == Behaviour::Hangs {
                 std::future::pending::<()>().await;
             }
-            sleep(self.draw_first_token()).await;
+            sleep(answer.takes.unwrap_or_else(|| self.draw_first_token())).await;
         };
         tokio::select! {
             biased;
@@ -231,7 +269,32 @@ impl Provider {
         }
         let (body, chunks) = mpsc::channel(1);
         respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
-        self.write_tokens(answer, &body).await
+        match (&answer.about, answer.errand) {
+            (About::Messages(messages), Some(errand)) => {
+                let message = messages.last().expect("it is about some message");
+                self.want_tools(answer, message, errand, &body).await
+            }
+            _ => self.write_tokens(answer, &body).await,
+        }
+    }
+
+    /// Asks for subagents instead of an answer.
+    async fn want_tools(
+        &self,
+        answer: &Answer,
+        message: &MessageId,
+        errand: Errand,
+        body: &mpsc::Sender<Bytes>,
+    ) -> Result<u32, &'static str> {
+        for number in 1..=errand.spawns {
+            let subagent = SubagentId { message: message.clone(), number };
+            for piece in tools::pieces_of_a_call(&subagent, errand) {
+                body.send(answer.event(&piece)).await.map_err(|_| CLIENT_LEFT)?;
+            }
+            self.record(Fact::Subagent { subagent, seen: SubagentSeen::Wanted });
+        }
+        body.send(answer.last_chunk("tool_calls")).await.map_err(|_| CLIENT_LEFT)?;
+        Ok(errand.spawns)
     }
 
     async fn write_tokens(&self, answer: &Answer, body: &mpsc::Sender<Bytes>) -> Result<u32, &'static str> {
@@ -246,7 +309,7 @@ impl Provider {
             }
             body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
-        body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
+        body.send(answer.last_chunk("stop")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
 
@@ -278,6 +341,13 @@ enum About {
         job: String,
         slot_ms: u64,
     },
+    /// The task of a subagent.
+    Subagent(SubagentId),
+    /// What came of a subagent, and whether that is a result.
+    Announcement {
+        of: SubagentId,
+        is_done: bool,
+    },
     Nothing,
 }
 
@@ -286,6 +356,10 @@ struct Answer {
     about: About,
     /// Counting from 1.
     request: u32,
+    /// Subagents are wanted before there is an answer.
+    errand: Option<Errand>,
+    /// When the first token comes, if that is not drawn.
+    takes: Option<Duration>,
 }
 
 impl Answer {
@@ -296,6 +370,10 @@ impl Answer {
                 let marks: Vec<_> = messages.iter().map(MessageId::mark).collect();
                 format!("{REPLY_PREFIX}{}:", marks.join(" "))
             }
+            (0, About::Subagent(subagent) | About::Announcement { of: subagent, is_done: true }) => {
+                format!("{REPLY_PREFIX}{}:", subagent.mark())
+            }
+            (0, About::Announcement { of, is_done: false }) => format!("Sorry {}:", of.mark()),
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
@@ -310,8 +388,8 @@ impl Answer {
     }
 
     /// The last piece, and the word that it was the last.
-    fn last_chunk(&self) -> Bytes {
-        let last = self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#);
+    fn last_chunk(&self, reason: &str) -> Bytes {
+        let last = self.event(&format!(r#"{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}"#));
         Bytes::from([&last, b"data: [DONE]\n\n".as_slice()].concat())
     }
 
@@ -340,19 +418,31 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the request is about: what the last user message says at its beginning, or the marks in it.
-    fn about(&self) -> About {
+    /// What the user said last.
+    fn last_said(&self) -> String {
         let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
         let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
-        let text = last.as_ref().map(text_of).unwrap_or_default();
-        let mut marked = MessageId::marked_in(&text);
-        marked.sort();
-        marked.dedup();
-        match scheduled(&text) {
-            Some((job, slot_ms)) => About::Scheduled { job, slot_ms },
-            None if marked.is_empty() => About::Nothing,
-            None => About::Messages(marked),
+        last.as_ref().map(text_of).unwrap_or_default()
+    }
+}
+
+/// What a request is about: what the last user message says at its beginning, or the marks in it.
+fn about(text: &str) -> About {
+    if let Some((job, slot_ms)) = scheduled(text) {
+        return About::Scheduled { job, slot_ms };
+    }
+    let subagent = SubagentId::marked_in(text).into_iter().next();
+    let mut marked = MessageId::marked_in(text);
+    marked.sort();
+    marked.dedup();
+    match (subagent, text.strip_prefix(ANNOUNCEMENT_PREFIX)) {
+        (Some(of), Some(said)) => {
+            let is_done = said.split_once(']').is_some_and(|(head, _)| head.ends_with(" done"));
+            About::Announcement { of, is_done }
         }
+        (Some(subagent), None) => About::Subagent(subagent),
+        (None, _) if marked.is_empty() => About::Nothing,
+        (None, _) => About::Messages(marked),
     }
 }
 
@@ -385,7 +475,7 @@ mod tests {
     fn about(body: Value) -> About {
         let body = body.to_string();
         let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
-        asked.about()
+        super::about(&asked.last_said())
     }
 
     #[test]
@@ -414,10 +504,22 @@ mod tests {
     }
 
     #[test]
+    fn the_task_of_a_subagent_and_what_came_of_it_are_told_apart() {
+        let subagent = SubagentId::named("ann#1/2").expect("a name");
+        assert_eq!(super::about("a part of it [ann#1/2] [takes 5ms]"), About::Subagent(subagent.clone()));
+        let announced = |status: &str| {
+            super::about(&format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes"))
+        };
+        assert_eq!(announced("done"), About::Announcement { of: subagent.clone(), is_done: true });
+        assert_eq!(announced("lost"), About::Announcement { of: subagent, is_done: false });
+    }
+
+    #[test]
     fn two_requests_about_one_message_get_different_words() {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
-            let answer = Answer { about: About::Messages(vec![message.clone()]), request };
+            let about = About::Messages(vec![message.clone()]);
+            let answer = Answer { about, request, errand: None, takes: None };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -103,10 +103,11 @@ fn at_work_since(entry: &Entry) -> Option<Duration> {
     entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 
-/// The scheduled runs that the model was asked for, each until it was answered or broken off.
+/// The scheduled runs and those of subagents that the model was asked for, each until it was answered or broken off.
 fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
     let began = run.events.iter().filter_map(|event| match event.fact {
         Fact::CronRunRequested { request, .. } => Some((event.at, request)),
+        Fact::Subagent { ref seen, .. } => seen.begins().map(|request| (event.at, request)),
         _ => None,
     });
     let ended = |number: u32| {
@@ -116,6 +117,7 @@ fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
             {
                 Some(event.at)
             }
+            Fact::Subagent { ref seen, .. } if seen.ends() == Some(number) => Some(event.at),
             _ => None,
         })
     };

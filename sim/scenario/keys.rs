@@ -11,6 +11,7 @@ use super::platforms_keys::{
     PLATFORM_TAKES_ITS_TIME, PLATFORMS, SENDER_ACCOUNT,
 };
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
+use super::subagent_keys::{CHILD_TAKES, SPAWNS};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
@@ -402,6 +403,8 @@ pub(super) const VERBS: &[VerbKeys] = &[
             ),
             key("count", Shape::Whole(1, MOST_MESSAGES), Default("1"), "How many messages"),
             key("every", Shape::Duration, Default("0ms"), "From one message to the next"),
+            SPAWNS,
+            CHILD_TAKES,
         ],
         "A sender hands over messages, as soon as it has a connection; on a platform, at once",
     ),

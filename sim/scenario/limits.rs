@@ -60,11 +60,13 @@ pub(super) fn senders(file: &Table<'_>, senders: &IndexMap<String, SenderSetup>)
 /// The steps are not too many, and neither is what they send.
 pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) -> Read<()> {
     at_most(MOST_STEPS, steps.len(), "steps", file)?;
-    let (mut messages, mut bytes, mut tools) = (0, 0, 0);
+    let (mut messages, mut answers, mut bytes, mut tools) = (0, 0, 0, 0);
     for step in steps {
         match &step.verb {
-            Verb::Send { text, count, .. } => {
+            Verb::Send { text, count, spawns, .. } => {
                 messages += u64::from(*count);
+                // Each subagent's work is one, and what is said of it another.
+                answers += u64::from(*count) * (1 + 2 * u64::from(*spawns));
                 bytes += text.len() as u64 * u64::from(*count);
             }
             Verb::RunTool { count, .. } => tools += u64::from(*count),
@@ -72,7 +74,7 @@ pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) 
             _ => {}
         }
     }
-    let tokens = messages * u64::from(provider.tokens);
+    let tokens = answers * u64::from(provider.tokens);
     let refuse = |what: &str, most: u64, help: &str| {
         Err(Problem::at(
             file.span_of_key("steps").unwrap_or_default(),

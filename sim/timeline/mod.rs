@@ -15,6 +15,7 @@ mod sighting;
 mod stopping;
 #[cfg(test)]
 pub(crate) mod story;
+mod subagents;
 pub(crate) mod words;
 
 pub(crate) use event::STORE_FILE;
@@ -28,3 +29,5 @@ pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
 pub use sends::Sends;
 pub use shutdowns::{Shutdown, Wait, shutdowns};
+pub(crate) use subagents::{ANNOUNCEMENT_PREFIX, Errand, SUBAGENT_RUN, heard};
+pub use subagents::{SubagentId, SubagentRow, SubagentSeen};

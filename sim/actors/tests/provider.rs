@@ -134,3 +134,35 @@ fn a_question_without_a_mark_is_answered_and_noted() {
     });
     assert_eq!(told, ["fault.injected provider got a request without a marked message"]);
 }
+
+#[test]
+fn a_message_that_says_so_makes_the_model_ask_for_subagents_and_answer_then() {
+    let client = |env: Env| async move {
+        let mut provider = connect(&env).await;
+        let asked = "go [spawn 1 2000ms] [ann#1]";
+        let response = provider.send_request(question(asked)).await.expect("an answer");
+        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("sessions_spawn"));
+        let call = json!({ "role": "assistant", "content": "", "tool_calls": [{ "id": "spawn-ann#1/1" }] });
+        let user = json!({ "role": "user", "content": asked });
+        let prompt = |messages: Value| {
+            let body = json!({ "model": "m", "stream": true, "messages": messages }).to_string();
+            Request::post("/v1/chat/completions").body(Full::new(Bytes::from(body))).expect("valid")
+        };
+        let cut = provider.send_request(prompt(json!([user, call]))).await.expect("an answer");
+        assert_eq!(cut.status(), StatusCode::BAD_REQUEST);
+        cut.into_body().collect().await.expect("a whole answer");
+        let done = json!({ "role": "tool", "tool_call_id": "spawn-ann#1/1",
+            "content": "{\"status\":\"accepted\"}" });
+        let answer = provider.send_request(prompt(json!([user, call, done]))).await.expect("an answer");
+        assert!(read(answer).await.concat().starts_with("Re [ann#1]:"));
+        let task = question("a part of it [ann#1/1] [takes 2000ms]");
+        let (began, answer) = (Instant::now(), provider.send_request(task).await.expect("an answer"));
+        assert!(began.elapsed() >= Duration::from_secs(2));
+        assert!(read(answer).await.concat().starts_with("Re [ann#1/1]:"));
+    };
+    let facts = provider(ProviderSettings::default(), client);
+    for name in ["subagent.wanted", "provider.wanted-tools", "subagent.begun", "subagent.requested"] {
+        assert!(facts.iter().any(|fact| fact.contains(name)), "{name} in {facts:#?}");
+    }
+}

@@ -332,3 +332,33 @@ fn whatever_stands_where_something_else_should_harms_nobody() {
     }
     assert!(tried > 200, "{tried}");
 }
+
+#[test]
+fn what_came_of_a_subagent_settles_no_message_and_is_heard_once() {
+    let mut talk = Talk::new(SenderKind::Patient);
+    talk.send("go [spawn 1 5ms]");
+    let text = "Re [ann#1/1]: yes";
+    let said = json!({ "runId": "subagent:a:announce", "state": "final", "message": { "content": text } });
+    assert_eq!(talk.hear_chat(said), ["subagent.heard"]);
+    let notice = "Your message started a background task, \"a part of it [ann#1/2]\"";
+    let said = json!({ "runId": "subagent:b:announce", "state": "error", "errorMessage": notice });
+    assert_eq!(talk.hear_chat(said), ["subagent.heard"]);
+    assert_eq!(talk.conversation.messages[0].standing, Standing::InFlight);
+    talk.reconnect();
+    assert_eq!(talk.flush().0, ["ann-2 chat.history"]);
+    let entry = |run: &str, role: &str, text: &str| json!({ "runId": run, "role": role, "content": [{ "type": "text", "text": text }] });
+    let known =
+        [entry("subagent:a:announce", "assistant", text), entry("subagent:b:announce", "notice", notice)];
+    assert_eq!(talk.hear_ok("ann-2", json!({ "messages": known })), [""; 0]);
+}
+
+#[test]
+fn who_stops_everything_learns_that_its_subagents_stopped() {
+    let mut talk = Talk::new(SenderKind::Patient);
+    talk.send("go [spawn 1 5ms]");
+    talk.hear_chat(reply("Re [ann#1]: yes"));
+    talk.conversation.stop();
+    assert_eq!(talk.flush(), (vec!["ann-2 chat.abort".into()], vec!["subagents.stop-requested".into()]));
+    let confirmed = json!({ "ok": true, "aborted": true, "runIds": ["subagent:a:1"] });
+    assert_eq!(talk.hear_ok("ann-2", confirmed), ["subagents.cancelled"]);
+}
