@@ -479,15 +479,13 @@ impl Fact {
             Self::PeerTurnedAway { .. } => "peer.turned-away",
             Self::PeerEnded { .. } => "peer.ended",
             Self::ConversationHeard { .. } => "conversation.heard",
-            Self::BotConnected { .. } => "bot.connected",
-            Self::BotDisconnected { .. } => "bot.disconnected",
-            Self::PollConflict { .. } => "bot.conflict",
-            Self::UpdateHandedOut { times: 1, .. } => "update.handed-out",
-            Self::UpdateHandedOut { .. } => "update.redelivered",
-            Self::SendTaken { .. } => "send.taken",
-            Self::SendAnswered { .. } => "send.answered",
-            Self::SendUnanswered { .. } => "send.unanswered",
-            Self::SendRefused { .. } => "send.refused",
+            Self::BotConnected { .. } | Self::BotDisconnected { .. } | Self::PollConflict { .. } => {
+                self.of_bot()
+            }
+            Self::UpdateHandedOut { .. } | Self::SendTaken { .. } | Self::SendAnswered { .. } => {
+                self.of_bot()
+            }
+            Self::SendUnanswered { .. } | Self::SendRefused { .. } => self.of_bot(),
             Self::ProviderRequested { .. } => "provider.requested",
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
@@ -534,6 +532,22 @@ impl Fact {
             Self::Injected { .. } => "fault.injected",
             Self::ConfigEdited { .. } => "config.edited",
             Self::Log { record, .. } => &record.name,
+        }
+    }
+
+    /// The name of what a platform sees of a bot.
+    fn of_bot(&self) -> &EventName {
+        match self {
+            Self::BotConnected { .. } => "bot.connected",
+            Self::BotDisconnected { .. } => "bot.disconnected",
+            Self::PollConflict { .. } => "bot.conflict",
+            Self::UpdateHandedOut { times: 1, .. } => "update.handed-out",
+            Self::UpdateHandedOut { .. } => "update.redelivered",
+            Self::SendTaken { .. } => "send.taken",
+            Self::SendAnswered { .. } => "send.answered",
+            Self::SendUnanswered { .. } => "send.unanswered",
+            Self::SendRefused { .. } => "send.refused",
+            other => unreachable!("no platform sees {other:?}"),
         }
     }
 
