@@ -22,6 +22,7 @@ use tracing::Instrument;
 
 use super::*;
 
+mod commands;
 mod disk;
 mod pipes;
 
@@ -64,6 +65,7 @@ struct Inner {
     environment: RefCell<BTreeMap<&'static str, String>>,
     manager: Cell<TestManager>,
     left_behind: RefCell<Vec<Detached>>,
+    commands: commands::Commands,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
     /// What an unseen hand writes into which file after which operation on it.
@@ -484,6 +486,10 @@ impl Process for Doors {
         }
         self.world.0.left_behind.borrow_mut().push(what);
         Ok(Pid(self.pid.0 + 1))
+    }
+
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        Box::pin(commands::run(self.world.clone(), command))
     }
 
     fn exit(&self, _code: ExitCode) {

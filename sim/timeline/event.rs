@@ -298,6 +298,8 @@ pub enum Fact {
     ProcessStarted { pid: Pid, machine: String, program: String },
     /// A process ended.
     ProcessExited { pid: Pid, machine: String, program: String, cause: DeathCause },
+    /// The process that has just started runs a command of another one, which has given it this to read.
+    CommandBegan { pid: Pid, by: Pid, arguments: Vec<String>, input: String },
     /// A process is no longer scheduled.
     ProcessFrozen { pid: Pid },
     /// A frozen process runs again.
@@ -432,6 +434,7 @@ impl Fact {
             Self::RestartReported { .. } => "restart.reported",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
+            Self::CommandBegan { .. } => "command.began",
             Self::ProcessFrozen { .. } => "process.frozen",
             Self::ProcessThawed { .. } => "process.thawed",
             Self::SignalDelivered { .. } => "signal.delivered",
