@@ -11,8 +11,8 @@ use std::process;
 use std::task::Poll;
 
 use gateway::env::{
-    Command, CommandOutput, Detached, EndSignal, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId, Signal,
-    SignalStream, StartTime, TaskControl,
+    Command, CommandOutput, Detached, EndSignal, ExitCode, Liveness, LocalBoxFuture, Pid, Process,
+    ProcessEntry, ProcessId, Signal, SignalStream, StartTime, TaskControl,
 };
 use rustix::io::Errno;
 use rustix::process::test_kill_process;

@@ -20,6 +20,8 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+pub(crate) use commands::{Ran, TestProgram};
+
 use super::*;
 
 mod commands;

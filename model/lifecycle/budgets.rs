@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::phase::Ending;
 use crate::config::Config;
-use crate::policy::{CloseBudget, DrainBudget, Policies, StopDrain};
+use crate::policy::{CloseBudget, DrainBudget, LifecycleHooks, Policies, StopDrain};
 
 /// What a stop keeps back from the supervisor's stop timeout, as OpenClaw 2026.9.6 does; of a short timeout, half.
 /// A third of it each is for settling, for closing, and a margin.
@@ -35,8 +35,43 @@ pub(crate) fn drain(policies: &Policies, config: &Config, ending: Ending) -> Opt
         DrainBudget::Configured => Some(config.drain_budget()),
         DrainBudget::WithinStopTimeout => Some(match ending {
             Ending::Restart => config.drain_budget(),
-            Ending::Stop => config.drain_budget().min(config.stop_timeout() - stop_reserve(config)),
+            Ending::Stop => {
+                config.drain_budget().min(before_reserve(config) - pre_stop_share(policies, config))
+            }
         }),
+    }
+}
+
+/// What a stop has before its reserve is touched.
+fn before_reserve(config: &Config) -> Duration {
+    config.stop_timeout() - stop_reserve(config)
+}
+
+/// What the drain of a stop leaves to a `pre-stop` hook in any case: its limit, and no more than a third of what both have.
+fn pre_stop_share(policies: &Policies, config: &Config) -> Duration {
+    match &config.gateway.hooks.pre_stop {
+        Some(hook) if policies.lifecycle_hooks != LifecycleHooks::Missing => {
+            hook.timeout().min(before_reserve(config) / 3)
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// How long a `pre-stop` hook may take: its limit; of a stop, no more than what the drain has left of its own time and
+/// the hook's share. `since_asked` is the age of the request to end.
+pub(crate) fn pre_stop(
+    policies: &Policies,
+    config: &Config,
+    ending: Ending,
+    since_asked: Duration,
+) -> Duration {
+    let Some(hook) = &config.gateway.hooks.pre_stop else { return Duration::ZERO };
+    match ending {
+        Ending::Restart => hook.timeout(),
+        Ending::Stop => {
+            let left = before_reserve(config).saturating_sub(since_asked);
+            hook.timeout().min(left.max(pre_stop_share(policies, config)))
+        }
     }
 }
 

@@ -45,6 +45,8 @@ struct Inner {
     coordinator: RefCell<Option<Coordinator>>,
     gateway: RefCell<Weak<Gateway>>,
     changed: Notify,
+    /// The present generation follows a restart.
+    came_back: Cell<bool>,
     /// An order that nobody has taken yet.
     order: Cell<Option<Order>>,
     drain: Cell<Option<DrainTerms>>,
@@ -83,6 +85,7 @@ impl Restarts {
             began: Instant::now(),
             coordinator: RefCell::default(),
             gateway: RefCell::default(),
+            came_back: Cell::default(),
             changed: Notify::new(),
             order: Cell::default(),
             drain: Cell::default(),
@@ -107,6 +110,7 @@ impl Restarts {
         let mut coordinator = inner.coordinator.borrow_mut();
         match &mut *coordinator {
             Some(coordinator) => {
+                inner.came_back.set(true);
                 coordinator.generation_began();
                 coordinator.reconfigure(settings);
             }
@@ -114,6 +118,7 @@ impl Restarts {
                 let ledger = read(&files(gateway), &gateway.config);
                 *inner.written.borrow_mut() = ledger.clone();
                 let ledger = ledger.unwrap_or_default();
+                inner.came_back.set(!ledger.open.is_empty());
                 *coordinator = Some(Coordinator::new(policy(gateway), settings, ledger));
             }
         }
@@ -122,6 +127,16 @@ impl Restarts {
     /// The generation serves.
     pub(crate) fn up(&self) {
         self.with(|coordinator, now, inventory| (coordinator.server_up(now, inventory), ()));
+    }
+
+    /// The number of the present generation, as far as restarts are counted.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.coordinator.borrow().as_ref().map_or(0, |coordinator| coordinator.generation().0)
+    }
+
+    /// Whether this generation follows one that was asked to restart, and not by a signal from outside alone.
+    pub(crate) fn came_back(&self) -> bool {
+        self.0.came_back.get()
     }
 
     /// Whether new work is admitted.

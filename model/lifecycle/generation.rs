@@ -12,8 +12,8 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::env::{
-    Command, CommandOutput, Detached, EndSignal, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId,
-    ServiceOrder, ServiceState, Signal, SignalStream, StartTime, TaskControl,
+    Command, CommandOutput, Detached, EndSignal, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process,
+    ProcessEntry, ProcessId, ServiceOrder, ServiceState, Signal, SignalStream, StartTime, TaskControl,
 };
 
 /// One generation.

@@ -26,6 +26,7 @@ mod cron;
 mod disk;
 mod endings;
 mod generations;
+mod hooks;
 mod locks;
 mod restart;
 mod restart_command;

@@ -6,12 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 mod cron;
+mod hooks;
 mod lifecycle;
 mod profiles;
 mod restart;
 mod state;
 
 pub use cron::*;
+pub use hooks::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
 pub use restart::*;
@@ -119,6 +121,8 @@ pub struct Policies {
     pub cron_outcome: CronOutcome,
     /// What becomes of the times that passed while no gateway ran.
     pub cron_missed: CronMissed,
+    /// What becomes of the hooks that the configuration names.
+    pub lifecycle_hooks: LifecycleHooks,
 }
 
 /// The name of the default profile.

@@ -57,6 +57,7 @@ fn openclaw_2026_3_2() -> Policies {
         cron_interruption: CronInterruption::Forgotten,
         cron_outcome: CronOutcome::Late,
         cron_missed: CronMissed::AllAtOnce,
+        lifecycle_hooks: LifecycleHooks::Missing,
         ..Policies::default()
     }
 }
@@ -120,6 +121,18 @@ fn openclaw_2026_5_4() -> Policies {
 }
 
 pub(super) const PLANTED: &[NamedPolicies] = &[
+    ("planted:hooks-unbounded", || Policies {
+        lifecycle_hooks: LifecycleHooks::Unbounded,
+        ..Policies::default()
+    }),
+    ("planted:post-start-first", || Policies {
+        lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:pre-stop-skipped", || Policies {
+        lifecycle_hooks: LifecycleHooks::PreStopSkipped,
+        ..Policies::default()
+    }),
     ("planted:recovery-skipped", || Policies { recovery: Recovery::Skip, ..Policies::default() }),
     ("planted:recovery-reruns-everything", || Policies {
         recovery: Recovery::RerunEverything,

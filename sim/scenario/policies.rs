@@ -36,12 +36,13 @@ impl Policy {
 }
 
 /// Where the gateway declares its policies and their choices.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("../../model/policy/mod.rs"),
     include_str!("../../model/policy/lifecycle.rs"),
     include_str!("../../model/policy/restart.rs"),
     include_str!("../../model/policy/state.rs"),
     include_str!("../../model/policy/cron.rs"),
+    include_str!("../../model/policy/hooks.rs"),
 ];
 
 /// All policies, in the order in which the gateway declares them.

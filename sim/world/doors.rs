@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Command, CommandOutput, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Listening, Liveness,
-    LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder, ServiceState, Signal,
-    SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Command, CommandOutput, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock,
+    Listener, Listening, Liveness, LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder,
+    ServiceState, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
 use super::command;

@@ -1,0 +1,21 @@
+//! Choices about the programs that are run at the ends of a life.
+
+use serde::{Deserialize, Serialize};
+
+/// What becomes of the hooks that the configuration names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LifecycleHooks {
+    /// `post-start` is run once the gateway serves and has settled what earlier lives left; `pre-stop` when the drain is over
+    /// and what it interrupted is known. Each has a limit, and its failure stops nothing.
+    #[default]
+    BoundedAndOrdered,
+    /// Nothing: history had none (openclaw/openclaw#38836 asks for them).
+    Missing,
+    /// Their limits are not enforced: who stops waits for as long as a program takes. A planted defect.
+    Unbounded,
+    /// `post-start` is run before what earlier lives left is settled. A planted defect.
+    PostStartFirst,
+    /// `pre-stop` is not run. A planted defect.
+    PreStopSkipped,
+}
