@@ -10,6 +10,7 @@ mod admission_has_an_owner;
 mod buffers_are_bounded;
 mod cron_runs_once;
 mod expected_fates;
+mod hooks_bounded_and_ordered;
 mod life;
 mod lock_has_a_live_owner;
 mod never_two_writers;
@@ -33,7 +34,7 @@ mod terms;
 mod up_at_the_end;
 mod wall_clock;
 
-pub use terms::{CronTerm, RestartLoopLimit, Terms};
+pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
+        Box::new(hooks_bounded_and_ordered::HooksBoundedAndOrdered),
         Box::new(expected_fates::ExpectedFates),
     ]
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use tokio::sync::mpsc;
 
-use super::service;
+use super::{hooks, service};
 use crate::actors::console::Waited;
 use crate::actors::{squatter, webchat};
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
@@ -64,6 +64,7 @@ impl Stage {
         let (started, followed) = (program.clone(), program.clone());
         let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main())
             .with_start_script(move |predecessor| followed.start_script(predecessor));
+        hooks::install(world, scenario)?;
         let console = super::restarts::console(world, scenario)?;
         let service = match service::manager(&scenario.gateway.supervisor) {
             Some(manager) => {

@@ -66,6 +66,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("config.edited", Nobody, "somebody edited the configuration file"),
     ("process.started", Nobody, "a process started"),
     ("process.exited", Nobody, "a process ended, however it died"),
+    ("command.began", Nobody, "a program that the gateway runs, as a hook, has been given what it is to read"),
     ("process.frozen", Nobody, "a process is no longer scheduled"),
     ("process.thawed", Nobody, "a frozen process runs again"),
     ("signal.delivered", Nobody, "a signal was sent to a process"),

@@ -5,6 +5,7 @@
 
 use gateway::env::Signal;
 
+use super::programs::PROGRAM;
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
@@ -156,6 +157,12 @@ pub(super) const FILE: &[Key] = &[
         "Those who connect and do not do their part, by name of their group",
     ),
     key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
+    key(
+        "programs",
+        Shape::Named(PROGRAM),
+        Optional,
+        "Programs on the gateway's machine that it can run, as its hooks do, by name",
+    ),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key(

@@ -87,13 +87,14 @@ impl Affected {
     }
 }
 
-/// Each run once, in the order of the notes: what was noted of it last, unless it is still `open`, and runs.
+/// Each run once, in the order of the notes: what was noted of it last, unless it is still `open`. Who was resumed is open,
+/// and may have begun meanwhile.
 fn settled(notes: Vec<Noted>, open: impl Iterator<Item = Noted>) -> Vec<Noted> {
     let mut runs: Vec<Noted> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for noted in notes.into_iter().chain(open) {
         match places.get(&noted.run_id) {
-            Some(&place) if runs[place].became == Became::Resumed && noted.became == Became::Kept => {}
+            Some(&place) if runs[place].became == Became::Resumed => {}
             Some(&place) => runs[place].became = noted.became,
             None => {
                 places.insert(noted.run_id.clone(), runs.len());
@@ -121,4 +122,33 @@ fn by_session(runs: Vec<Noted>) -> Vec<Session> {
 /// Where the sender of a message is.
 fn channel_of(message: &Accepted) -> Option<&'static str> {
     (!cron::is_run(&message.run_id)).then_some("webchat")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(run_id: &str, session_key: &str, became: Became) -> Noted {
+        Noted { run_id: run_id.into(), session_key: session_key.into(), channel: None, became }
+    }
+
+    #[test]
+    fn each_run_stands_there_once_as_what_it_is_now() {
+        use Became::{Interrupted, Kept, Resumed, Told};
+        let notes = vec![noted("a", "s", Told), noted("b", "t", Resumed), noted("c", "s", Told)];
+        let open = [noted("b", "t", Interrupted), noted("c", "s", Interrupted), noted("d", "u", Kept)];
+        let sessions = by_session(settled(notes, open.into_iter()));
+        let listed = sessions.iter().map(|session| {
+            let runs: Vec<_> = session.runs.iter().map(|run| (run.run_id.as_str(), run.became)).collect();
+            (session.session_key.as_str(), runs)
+        });
+        assert_eq!(
+            listed.collect::<Vec<_>>(),
+            [
+                ("s", vec![("a", Told), ("c", Interrupted)]),
+                ("t", vec![("b", Resumed)]),
+                ("u", vec![("d", Kept)]),
+            ]
+        );
+    }
 }

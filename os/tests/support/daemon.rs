@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -43,6 +43,7 @@ pub struct Home {
     minded: Minded,
     profile: &'static str,
     program: PathBuf,
+    settings: Value,
 }
 
 /// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
@@ -63,6 +64,7 @@ impl Home {
             minded: Minded::ByNobody,
             profile: "hardened",
             program: PathBuf::from(PROGRAM),
+            settings: json!({}),
         }
     }
 
@@ -83,6 +85,19 @@ impl Home {
         self.program = self.room.path().join("gateway");
         put_program(&self.program);
         self.program.clone()
+    }
+
+    /// The gateways that are launched from now on have these settings of `gateway` beside the usual ones, or instead.
+    #[allow(dead_code, reason = "not every test binary that shares this needs others")]
+    pub fn with_settings(mut self, settings: Value) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// A directory that goes with it.
+    #[allow(dead_code, reason = "not every test binary that shares this puts something there")]
+    pub fn room(&self) -> &Path {
+        self.room.path()
     }
 
     /// The gateways that are launched from now on take this port.
@@ -164,7 +179,7 @@ impl Home {
     }
 
     fn config(&self, port: u16) -> String {
-        let config = json!({
+        let mut config = json!({
             "gateway": {
                 "port": port,
                 "auth": {"token": TOKEN},
@@ -174,6 +189,8 @@ impl Home {
             },
             "model": {"baseUrl": format!("http://127.0.0.1:{}/v1", self.provider_port), "name": "stub"},
         });
+        let gateway = config["gateway"].as_object_mut().expect("an object");
+        gateway.extend(self.settings.as_object().expect("settings").clone());
         config.to_string()
     }
 
