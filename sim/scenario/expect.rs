@@ -31,6 +31,7 @@ pub const INVARIANTS: &[&str] = &[
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
+    "hooks-bounded-and-ordered",
     "expected-fates",
 ];
 

@@ -1,0 +1,346 @@
+//! Hooks are bounded and ordered: each is run when it is due, with a true list, and for no longer than it may.
+//!
+//! A hook is known by what it reads, which stands on the timeline, and by its process. A generation is known by its hold on the
+//! port. `post-start` comes once that serves and has settled what was left; `pre-stop` when nothing more is taken, and
+//! before the generation is over. What a machine cannot run is not missed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway::env::Pid;
+use serde::Deserialize;
+
+use super::life::{Interval, Life, end_of};
+use super::{Evidence, HookTerm, Oracle, Violation, breach};
+use crate::timeline::words::{capital, moment, span};
+use crate::timeline::{DeathCause, Entry, Fact};
+
+/// How much longer a program may live than it may take: its parent may be waiting for a disk.
+const SLACK: Duration = Duration::from_secs(1);
+/// How long an acknowledgement may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// Who serves for so long has settled what was left, and runs `post-start`.
+const SETTLED_BY: Duration = Duration::from_secs(120);
+
+/// Hooks are bounded and ordered.
+pub(super) struct HooksBoundedAndOrdered;
+
+impl Oracle for HooksBoundedAndOrdered {
+    fn invariant(&self) -> &'static str {
+        "hooks-bounded-and-ordered"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "Each hook is run once a generation, when it is due and with a true list, and for no longer than it may."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        if run.terms.hooks.is_empty() {
+            return Vec::new();
+        }
+        let hooks = hooks(run);
+        let mut found: Vec<_> = hooks.iter().filter_map(|hook| self.unbounded(run, hook)).collect();
+        for generation in generations(run) {
+            for term in run.terms.hooks.iter().filter(|term| term.can_be_run) {
+                found.extend(self.missing(run, &hooks, &generation, term));
+            }
+            let of_it: Vec<_> = hooks.iter().filter(|hook| generation.ran(hook)).collect();
+            found.extend(self.out_of_order(run, &generation, &of_it));
+            found.extend(of_it.iter().filter_map(|hook| self.untrue(run, &generation, hook)));
+        }
+        found
+    }
+}
+
+/// One run of a hook.
+struct Hook<'e> {
+    event: &'e str,
+    by: Pid,
+    time: Interval,
+    /// The keys of the messages that it is told of.
+    listed: Vec<&'e str>,
+}
+
+/// What a hook reads, as far as it matters.
+#[derive(Deserialize)]
+struct Report<'e> {
+    event: &'e str,
+    #[serde(borrow)]
+    sessions: Vec<Session<'e>>,
+}
+
+#[derive(Deserialize)]
+struct Session<'e> {
+    #[serde(borrow)]
+    runs: Vec<Run<'e>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'e> {
+    run_id: &'e str,
+}
+
+/// Every run of a hook, in order.
+fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
+    let mut hooks: Vec<Hook<'_>> = Vec::new();
+    let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::CommandBegan { pid, by, input, .. } => {
+                let Ok(report) = serde_json::from_str::<Report<'_>>(input) else { continue };
+                let runs = report.sessions.iter().flat_map(|session| &session.runs);
+                at_work.insert(*pid, hooks.len());
+                hooks.push(Hook {
+                    event: report.event,
+                    by: *by,
+                    time: Interval { from: event.at, until: None },
+                    listed: runs.map(|run| run.run_id).collect(),
+                });
+            }
+            Fact::ProcessExited { pid, .. } => {
+                if let Some(place) = at_work.remove(pid) {
+                    hooks[place].time.until = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    hooks
+}
+
+/// A stretch of a life with the port, and what of the life comes after it and before the next one.
+struct Generation<'a> {
+    life: &'a Life,
+    from: Duration,
+    /// When it gave the port back.
+    left_at: Option<Duration>,
+    until: Option<Duration>,
+    /// It came to its own end, and was not cut off.
+    is_whole: bool,
+}
+
+impl Generation<'_> {
+    fn ran(&self, hook: &Hook<'_>) -> bool {
+        let time = Interval { from: self.from, until: self.until };
+        let at_its_end = self.until == Some(hook.time.from) && self.life.ended_at() == self.until;
+        hook.by == self.life.pid && (time.contains(hook.time.from) || at_its_end)
+    }
+}
+
+fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
+    let of_life = |life: &'a Life| {
+        life.holds.iter().enumerate().map(move |(number, hold)| {
+            let next = life.holds.get(number + 1).map(|next| next.from);
+            let politely = matches!(
+                life.ended,
+                Some((_, DeathCause::Exited(code))) if matches!(code.0, 0 | 75 | 78)
+            );
+            Generation {
+                life,
+                from: hold.from,
+                left_at: hold.until,
+                until: next.or(life.ended_at()),
+                is_whole: next.is_some() || politely,
+            }
+        })
+    };
+    run.lives.iter().flat_map(of_life).collect()
+}
+
+impl HooksBoundedAndOrdered {
+    fn unbounded(&self, run: &Evidence<'_>, hook: &Hook<'_>) -> Option<Violation> {
+        let term = run.terms.hooks.iter().find(|term| term.event == hook.event)?;
+        let by = |life: &&Life| {
+            let time = Interval { from: life.started_at, until: life.ended_at() };
+            life.pid == hook.by && (time.contains(hook.time.from) || life.ended_at() == Some(hook.time.from))
+        };
+        let life = run.lives.iter().find(by)?;
+        let from = hook.time.from;
+        let until = hook.time.until.unwrap_or_else(|| end_of(run));
+        let said = format!("{} began at {}, under {}.", capital(hook.event), moment(from), life.name());
+        // Whoever is killed kills nobody.
+        let minded_until = until.min(life.ended_at().unwrap_or(until));
+        let took = minded_until.saturating_sub(from);
+        let most = term.limit.saturating_add(SLACK) + life.frozen_between(from, minded_until);
+        if took > most {
+            let message = format!("The hook {} ran for {}", hook.event, span(took));
+            let explanation = format!("{said} It may take {}.", span(term.limit));
+            return Some(breach(self, message, explanation));
+        }
+        let (ended_at, cause) = life.ended?;
+        let left_at_work = hook.time.until.is_none_or(|until| until > ended_at);
+        if matches!(cause, DeathCause::Exited(_)) && left_at_work {
+            let message = format!("{} left its hook {} at work", capital(&life.name()), hook.event);
+            return Some(breach(self, message, format!("{said} {} (hook).", capital(&life.end_words()))));
+        }
+        None
+    }
+
+    fn missing(
+        &self,
+        run: &Evidence<'_>,
+        hooks: &[Hook<'_>],
+        generation: &Generation<'_>,
+        term: &HookTerm,
+    ) -> Option<Violation> {
+        let times = hooks.iter().filter(|hook| hook.event == term.event && generation.ran(hook)).count();
+        let until = generation.left_at.unwrap_or_else(|| end_of(run));
+        let is_due = match term.event {
+            "pre-stop" => generation.is_whole,
+            _ => generation.life.served_between(generation.from, until) >= SETTLED_BY,
+        };
+        let message = match times {
+            0 if is_due => {
+                format!("{} did not run its hook {}", capital(&generation.life.name()), term.event)
+            }
+            0 | 1 => return None,
+            _ => {
+                format!("{} ran its hook {} {times} times", capital(&generation.life.name()), term.event)
+            }
+        };
+        let explanation = format!(
+            "It listened from {}{}; {}.",
+            moment(generation.from),
+            generation.left_at.map_or_else(String::new, |at| format!(" to {}", moment(at))),
+            generation.life.end_words(),
+        );
+        Some(breach(self, message, explanation))
+    }
+
+    /// What was run too early or too late, in one generation.
+    fn out_of_order(
+        &self,
+        run: &Evidence<'_>,
+        generation: &Generation<'_>,
+        hooks: &[&Hook<'_>],
+    ) -> Option<Violation> {
+        let name = capital(&generation.life.name());
+        let overlapping = hooks.windows(2).find(|pair| pair[0].time.contains(pair[1].time.from));
+        if let Some([first, second]) = overlapping {
+            let message = format!("{name} ran {} beside {}", second.event, first.event);
+            let explanation = format!(
+                "{} began at {} and was not over when {} began at {}.",
+                capital(first.event),
+                moment(first.time.from),
+                second.event,
+                moment(second.time.from),
+            );
+            return Some(breach(self, message, explanation));
+        }
+        hooks.iter().find_map(|hook| {
+            let at = hook.time.from;
+            let (message, seen) = match hook.event {
+                "pre-stop" => {
+                    let accepted = taken_after(run, generation, at)?;
+                    (format!("{name} took messages after pre-stop"), format!("One was accepted at {}", moment(accepted)))
+                }
+                _ => {
+                    let probe = not_ready_after(run, generation, at)?;
+                    (format!("{name} ran post-start before it was ready"), format!("A probe sent at {} was told so", moment(probe)))
+                }
+            };
+            Some(breach(self, message, format!("The hook began at {}. {seen}.", moment(at))))
+        })
+    }
+
+    /// What the list of a hook says wrongly or does not say.
+    fn untrue(&self, run: &Evidence<'_>, generation: &Generation<'_>, hook: &Hook<'_>) -> Option<Violation> {
+        let at = hook.time.from;
+        let keys = keys(run);
+        let is_listed = |entry: &Entry| {
+            keys.get(&entry.message.to_string()).is_some_and(|key| hook.listed.contains(key))
+        };
+        run.ledger.entries().iter().find_map(|entry| {
+            let listed = is_listed(entry);
+            let answered = replied_before(run, entry, at);
+            let wrong = match hook.event {
+                _ if listed && answered => "had its reply",
+                "pre-stop" if !listed && was_cut_off(run, generation, entry, at) => "was interrupted",
+                "post-start" if !listed && is_resumed(run, generation, entry, at) => "was resumed",
+                _ => return None,
+            };
+            let verb = if listed { "named" } else { "did not name" };
+            let message = format!("The list of {} {verb} {}, which {wrong}", hook.event, entry.message);
+            let explanation =
+                format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
+            Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
+        })
+    }
+}
+
+/// When a message was accepted in the time of a generation that had run `pre-stop` before.
+fn taken_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration) -> Option<Duration> {
+    let until = generation.until.unwrap_or_else(|| end_of(run));
+    let accepted = run.events.iter().filter(|event| matches!(event.fact, Fact::MessageAccepted { .. }));
+    let late = at + ON_ITS_WAY..until;
+    accepted.map(|event| event.at).find(|at| late.contains(at))
+}
+
+/// When a generation that had run `post-start`, and that nobody had asked for anything, said that it was not ready.
+fn not_ready_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration) -> Option<Duration> {
+    let asked_to_go = run.events.iter().find_map(|event| match &event.fact {
+        Fact::SignalDelivered { pid, .. } if *pid == generation.life.pid && event.at >= generation.from => {
+            Some(event.at)
+        }
+        Fact::RestartAsked { .. } | Fact::ConfigEdited { .. } if event.at >= generation.from => Some(event.at),
+        _ => None,
+    });
+    let until = [generation.left_at, asked_to_go].into_iter().flatten().min();
+    let time = Interval { from: at, until: Some(until.unwrap_or_else(|| end_of(run))) };
+    run.events.iter().find_map(|event| match event.fact {
+        Fact::ReadySeen { ready: Some(false), asked_at }
+            if time.contains(asked_at) && time.contains(event.at) =>
+        {
+            Some(asked_at)
+        }
+        _ => None,
+    })
+}
+
+/// The idempotency keys of messages, by their names.
+fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<String, &'e str> {
+    let sent = run.events.iter().filter_map(|event| match &event.fact {
+        Fact::MessageSent { message, key, .. } => Some((message.to_string(), key.as_str())),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
+    run.events.iter().take_while(|event| event.at < at).any(
+        |event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message),
+    )
+}
+
+/// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run. Acknowledgements
+/// and answers take their time.
+fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+    let in_time = entry.accepted_at.is_some_and(|accepted| (generation.from..at).contains(&accepted));
+    in_time
+        && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
+            // Whoever cannot ask the model says so.
+            Fact::ProviderStopped { message, how, .. } => {
+                *message == entry.message && how != crate::actors::provider::CLIENT_LEFT
+            }
+            Fact::ProviderAnswered { message, .. }
+            | Fact::MessageCancelled { message }
+            | Fact::MessageStopRequested { message } => *message == entry.message,
+            _ => false,
+        })
+        && !run.events.iter().take_while(|event| event.at <= at).any(|event| {
+            matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
+                if *message == entry.message && !text.contains("restarted"))
+        })
+}
+
+/// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
+fn is_resumed(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+    let is_older = entry.accepted_at.is_some_and(|accepted| accepted < generation.from);
+    let until = generation.left_at.unwrap_or_else(|| end_of(run));
+    is_older
+        && run.events.iter().any(|event| {
+            (at..=until).contains(&event.at)
+                && matches!(&event.fact, Fact::ProviderRequested { message, .. } if *message == entry.message)
+        })
+}
