@@ -22,9 +22,11 @@ use super::restart::{
     RestartPolicy, Settings, Source, State, Status, Work, WorkKind, WorkStatus,
 };
 use super::task_records;
+use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, SignalMode};
 use crate::cron;
 use crate::gateway::Gateway;
+use crate::policy::RestartSentinel;
 use crate::sessions::{LOCK_DEADLINE, Role, StateError, StateFiles};
 use crate::wire;
 
@@ -395,6 +397,9 @@ impl Restarts {
                 None => self.told(gateway, request),
                 Some(_) => {
                     self.0.being_told.borrow_mut().push(request);
+                    if gateway.policies.restart_sentinel == RestartSentinel::DeletedFirst {
+                        self.forget(gateway, request);
+                    }
                     let telling = record_notice(self.clone(), gateway.clone(), outcome);
                     drop(gateway.env.spawn("restart notice", telling));
                 }
@@ -403,10 +408,15 @@ impl Restarts {
     }
 
     fn told(&self, gateway: &Gateway, request: RequestId) {
+        self.0.being_told.borrow_mut().retain(|other| *other != request);
+        self.forget(gateway, request);
+    }
+
+    /// Nobody is owed anything for a request any more.
+    fn forget(&self, gateway: &Gateway, request: RequestId) {
         if let Some(coordinator) = &mut *self.0.coordinator.borrow_mut() {
             coordinator.told(request);
         }
-        self.0.being_told.borrow_mut().retain(|other| *other != request);
         self.write(gateway);
     }
 
@@ -544,7 +554,8 @@ fn announce(gateway: &Gateway, outcome: &Outcome) {
     gateway.peers.broadcast(wire::event("restart", described(outcome)));
 }
 
-/// Writes into the conversation of whoever asked what came of it, however long that takes.
+/// Writes into the conversation of whoever asked what came of it, however long that takes; whoever follows it hears it
+/// at once. That is the conversation named in the request, whatever has happened to it since.
 async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcome) {
     let request = outcome.of.request;
     let Some(notice) = outcome.of.notice.clone() else { return };
@@ -558,11 +569,16 @@ async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcom
             let transcript = gateway.sessions.open_transcript(&notice.session_key, LOCK_DEADLINE).await?;
             if transcript.outcome(&run_id)?.is_none() {
                 transcript.append(Role::Notice, &words, &run_id, gateway.env.wall_clock())?;
+                publish(&gateway.peers, &notice.session_key, &run_id, 0, &ChatState::Error(&words));
             }
             Ok::<(), StateError>(())
         };
         match recorded.await {
             Ok(()) => return restarts.told(&gateway, request),
+            Err(error) if gateway.policies.restart_sentinel == RestartSentinel::DeletedFirst => {
+                tracing::debug!(name: "restart.notice-lost", %request, %error, "nobody tries again");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(name: "restart.notice-not-recorded", %request, %error, "trying again");
                 sleep(NOTICE_RETRY).await;

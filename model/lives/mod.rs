@@ -32,6 +32,7 @@ mod restart;
 mod restart_command;
 mod rude;
 mod second_signals;
+mod sentinel;
 mod store;
 mod waiting;
 mod wire;

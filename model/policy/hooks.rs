@@ -1,4 +1,5 @@
-//! Choices about the programs that are run at the ends of a life.
+//! Choices about who learns of the ends of a life: the programs that are run then, and whoever asked for a restart from
+//! a conversation.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,4 +19,15 @@ pub enum LifecycleHooks {
     PostStartFirst,
     /// `pre-stop` is not run. A planted defect.
     PreStopSkipped,
+}
+
+/// When what a restart leaves behind for a conversation is forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartSentinel {
+    /// Once the conversation has it, durably. Until then it is tried again, by this life and the next.
+    #[default]
+    KeptUntilTold,
+    /// As soon as it was read; then it is tried once (OpenClaw 2026.3.2: openclaw/openclaw#34580, #18612, #29116).
+    DeletedFirst,
 }

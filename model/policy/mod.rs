@@ -123,6 +123,8 @@ pub struct Policies {
     pub cron_missed: CronMissed,
     /// What becomes of the hooks that the configuration names.
     pub lifecycle_hooks: LifecycleHooks,
+    /// When what a restart leaves behind for a conversation is forgotten.
+    pub restart_sentinel: RestartSentinel,
 }
 
 /// The name of the default profile.

@@ -58,6 +58,7 @@ fn openclaw_2026_3_2() -> Policies {
         cron_outcome: CronOutcome::Late,
         cron_missed: CronMissed::AllAtOnce,
         lifecycle_hooks: LifecycleHooks::Missing,
+        restart_sentinel: RestartSentinel::DeletedFirst,
         ..Policies::default()
     }
 }

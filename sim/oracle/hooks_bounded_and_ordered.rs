@@ -57,8 +57,8 @@ struct Hook<'e> {
     event: &'e str,
     by: Pid,
     time: Interval,
-    /// The keys of the messages that it is told of.
-    listed: Vec<&'e str>,
+    /// The messages that it is told of: the key of each, and what it is told became of it.
+    listed: Vec<(&'e str, &'e str)>,
 }
 
 /// What a hook reads, as far as it matters.
@@ -79,6 +79,7 @@ struct Session<'e> {
 #[serde(rename_all = "camelCase")]
 struct Run<'e> {
     run_id: &'e str,
+    became: &'e str,
 }
 
 /// Every run of a hook, in order.
@@ -95,7 +96,7 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
                     event: report.event,
                     by: *by,
                     time: Interval { from: event.at, until: None },
-                    listed: runs.map(|run| run.run_id).collect(),
+                    listed: runs.map(|run| (run.run_id, run.became)).collect(),
                 });
             }
             Fact::ProcessExited { pid, .. } => {
@@ -248,20 +249,25 @@ impl HooksBoundedAndOrdered {
     fn untrue(&self, run: &Evidence<'_>, generation: &Generation<'_>, hook: &Hook<'_>) -> Option<Violation> {
         let at = hook.time.from;
         let keys = keys(run);
-        let is_listed = |entry: &Entry| {
-            keys.get(&entry.message.to_string()).is_some_and(|key| hook.listed.contains(key))
+        let listed_as = |entry: &Entry| {
+            let key = keys.get(&entry.message.to_string())?;
+            hook.listed.iter().find(|(listed, _)| listed == key).map(|(_, became)| *became)
         };
         run.ledger.entries().iter().find_map(|entry| {
-            let listed = is_listed(entry);
-            let answered = replied_before(run, entry, at);
-            let wrong = match hook.event {
-                _ if listed && answered => "had its reply",
-                "pre-stop" if !listed && was_cut_off(run, generation, entry, at) => "was interrupted",
-                "post-start" if !listed && is_resumed(run, generation, entry, at) => "was resumed",
+            let listed = listed_as(entry);
+            let was = match hook.event {
+                _ if listed.is_some() && replied_before(run, entry, at) => "had its reply",
+                "pre-stop" if listed.is_none() && was_cut_off(run, generation, entry, at) => "was cut off",
+                "post-start" if listed != Some("resumed") && is_resumed(run, generation, entry, at) => {
+                    "was resumed"
+                }
                 _ => return None,
             };
-            let verb = if listed { "named" } else { "did not name" };
-            let message = format!("The list of {} {verb} {}, which {wrong}", hook.event, entry.message);
+            let said = match listed {
+                Some(became) => format!("says {} was {became}", entry.message),
+                None => format!("does not name {}", entry.message),
+            };
+            let message = format!("The list of {} {said}, and it {was}", hook.event);
             let explanation =
                 format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
             Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
@@ -343,4 +349,132 @@ fn is_resumed(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at
             (at..=until).contains(&event.at)
                 && matches!(&event.fact, Fact::ProviderRequested { message, .. } if *message == entry.message)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::verdict;
+    use crate::timeline::Source;
+    use crate::timeline::story::{MACHINE, Story, key};
+    use gateway::env::{ExitCode, Signal};
+
+    const ORACLE: HooksBoundedAndOrdered = HooksBoundedAndOrdered;
+    const GATEWAY: Pid = Pid(214);
+
+    fn complaints(story: Story) -> Vec<String> {
+        let term = |event| HookTerm { event, limit: Duration::from_secs(5), can_be_run: true };
+        let hooks = vec![term("pre-stop"), term("post-start")];
+        let terms = Terms { hooks, ..Terms::default() };
+        verdict(&ORACLE, story, &terms).into_iter().map(|violation| violation.message).collect()
+    }
+
+    impl Story {
+        /// A hook of the gateway begins as process `pid`, and reads these messages with what became of each.
+        fn hook(self, event: &str, pid: u32, listed: &[(&str, &str)]) -> Self {
+            let run = |(name, became): &(&str, &str)| {
+                serde_json::json!({"sessionKey": "s", "runs": [{"runId": key(name), "became": became}]})
+            };
+            let sessions: Vec<_> = listed.iter().map(run).collect();
+            let input = serde_json::json!({"event": event, "sessions": sessions}).to_string();
+            let fact = Fact::CommandBegan { pid: Pid(pid), by: GATEWAY, arguments: Vec::new(), input };
+            self.fact(Source::Process(Pid(pid)), fact)
+        }
+
+        fn hook_ends(self, pid: u32) -> Self {
+            let cause = DeathCause::Exited(ExitCode::CLEAN);
+            let fact = Fact::ProcessExited { pid: Pid(pid), machine: MACHINE.into(), program: "x".into(), cause };
+            self.fact(Source::Process(Pid(pid)), fact)
+        }
+
+        /// It serves from 1 s on, with its first hook done, and is asked to stop at 10 s.
+        fn until_asked() -> Self {
+            let began = Self::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            began.at(200).hook_ends(300).at(10_000).signal(Signal::Terminate).releases()
+        }
+    }
+
+    #[test]
+    fn each_hook_once_in_its_time_is_as_it_should_be() {
+        let story = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).at(13_000).hook_ends(301);
+        assert_eq!(complaints(story.exits(0)), [""; 0]);
+    }
+
+    #[test]
+    fn a_hook_that_is_missing_or_run_again_is_missed() {
+        let skipped = Story::until_asked().at(11_000).exits(0);
+        assert_eq!(complaints(skipped), ["Gateway pid 214 did not run its hook pre-stop"]);
+        let forced = Story::until_asked().at(11_000).exits(70);
+        assert_eq!(complaints(forced), [""; 0], "it was cut off");
+        let never = Story::new().at(0).serves(GATEWAY.0).at(130_000).ended();
+        assert_eq!(complaints(never), ["Gateway pid 214 did not run its hook post-start"]);
+        let twice = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).hook_ends(301).at(12_000);
+        let twice = twice.hook("pre-stop", 302, &[]).hook_ends(302).exits(0);
+        assert_eq!(complaints(twice), ["Gateway pid 214 ran its hook pre-stop 2 times"]);
+    }
+
+    #[test]
+    fn a_hook_ends_in_time_and_before_its_gateway() {
+        let begun = || Story::until_asked().at(11_000).hook("pre-stop", 301, &[]);
+        let long = begun().at(18_000).hook_ends(301).exits(0);
+        assert_eq!(complaints(long), ["The hook pre-stop ran for 7.0 s"]);
+        let left = begun().at(12_000).exits(0).at(13_000).hook_ends(301);
+        assert_eq!(complaints(left), ["Gateway pid 214 left its hook pre-stop at work"]);
+        let killed = begun().at(12_000).dies(DeathCause::Killed).at(60_000).hook_ends(301);
+        assert_eq!(complaints(killed), [""; 0], "who is killed kills nobody");
+    }
+
+    #[test]
+    fn hooks_do_not_overlap_and_wait_for_their_time() {
+        let early = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let early = early.at(300).ready(200, Some(false)).ended();
+        assert_eq!(complaints(early), ["Gateway pid 214 ran post-start before it was ready"]);
+        let beside = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).at(2_000);
+        let beside = beside.signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]).at(3_000);
+        let beside = beside.hook_ends(300).hook_ends(301).exits(0);
+        assert_eq!(complaints(beside), ["Gateway pid 214 ran pre-stop beside post-start"]);
+        let late = Story::until_asked().hook("pre-stop", 301, &[]).at(12_000).sent(1).accepted(1);
+        let late = late.at(13_000).hook_ends(301).exits(0);
+        assert_eq!(complaints(late), ["Gateway pid 214 took messages after pre-stop"]);
+    }
+
+    #[test]
+    fn the_list_names_who_was_cut_off_and_nobody_who_was_answered() {
+        let cut_off = |listed: &[(&str, &str)]| {
+            let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            let story = story.hook_ends(300).at(1_000).sent(1).at(1_010).accepted(1).asked(1, 1).at(5_000);
+            let story = story.signal(Signal::Terminate).releases().hook("pre-stop", 301, listed);
+            story.at(6_000).hook_ends(301).exits(0)
+        };
+        assert_eq!(complaints(cut_off(&[("ann#1", "told")])), [""; 0]);
+        assert_eq!(
+            complaints(cut_off(&[])),
+            ["The list of pre-stop does not name ann#1, and it was cut off"]
+        );
+        let answered = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+        let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
+        let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
+        let answered = answered.hook("pre-stop", 301, &[("ann#1", "told")]).hook_ends(301).exits(0);
+        assert_eq!(
+            complaints(answered),
+            ["The list of pre-stop says ann#1 was told, and it had its reply"]
+        );
+    }
+
+    #[test]
+    fn the_list_of_a_start_names_who_is_resumed() {
+        let next = |listed: &[(&str, &str)]| {
+            let story = Story::new().at(0).serves(215).at(1_000).sent(1).at(1_010).accepted(1).at(2_000);
+            let story = story.dies(DeathCause::Killed).at(3_000).serves(GATEWAY.0);
+            let story = story.at(3_100).hook("post-start", 300, listed).hook_ends(300);
+            story.at(3_200).asked(1, 1).at(9_000).ended()
+        };
+        assert_eq!(complaints(next(&[("ann#1", "resumed")])), [""; 0]);
+        assert_eq!(
+            complaints(next(&[("ann#1", "kept")])),
+            ["The list of post-start says ann#1 was kept, and it was resumed"]
+        );
+        assert_eq!(complaints(next(&[])), ["The list of post-start does not name ann#1, and it was resumed"]);
+    }
 }

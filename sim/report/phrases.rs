@@ -146,6 +146,10 @@ fn process_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::ProcessStarted { pid, .. } => format!("pid {pid} starts"),
         Fact::ProcessExited { cause, .. } => cause.to_string(),
+        Fact::CommandBegan { input, .. } => match heading(input) {
+            Some(heading) => format!("reads {heading}"),
+            None => "reads its input".to_string(),
+        },
         Fact::ProcessFrozen { .. } => "frozen".to_string(),
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
@@ -162,6 +166,13 @@ fn process_words(fact: &Fact) -> Option<String> {
         Fact::BindRefused { .. } => "port is taken".to_string(),
         _ => return None,
     })
+}
+
+/// What a hook reads, in a few words: `pre-stop, stop, 2 sessions`. `None`: it is no hook's.
+fn heading(input: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(input).ok()?;
+    let sessions = counted(report["sessions"].as_array()?.len(), "session");
+    Some(format!("{}, {}, {sessions}", report["event"].as_str()?, report["reason"].as_str()?))
 }
 
 fn supervisor_words(fact: &Fact) -> Option<String> {
