@@ -123,7 +123,10 @@ fn third_of_reserve(config: &Config, ending: Ending) -> Duration {
 mod tests {
     use std::path::Path;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::config::Hook;
     use crate::policy::{HARDENED, profile};
 
     const ERA_A: &str = "openclaw-2026.3.2";
@@ -168,6 +171,42 @@ mod tests {
             let all: Duration = parts.iter().sum();
             assert!(all <= config.stop_timeout(), "{parts:?} of {stop_timeout_ms} ms");
             assert!(all < config.stop_timeout() || stop_timeout_ms == 0, "no margin: {stop_timeout_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_hook_has_its_share_of_a_stop_and_what_the_drain_leaves() {
+        let hardened = policies(HARDENED);
+        for stop_timeout_ms in (0..100).chain((100..60_000).step_by(631)).chain([90_000, 330_000]) {
+            for timeout_ms in [1, 500, 10_000, 1_000_000] {
+                let hook: Hook = serde_json::from_value(json!({"command": "x", "timeoutMs": timeout_ms}))
+                    .expect("is valid");
+                let mut config = config(stop_timeout_ms);
+                config.gateway.hooks.pre_stop = Some(hook);
+                let budget = drain(&hardened, &config, Ending::Stop).expect("is limited");
+                let settled = settle(&config, Ending::Stop);
+                let after = close(&hardened, &config, Ending::Stop, Duration::ZERO).expect("is limited")
+                    + leave(&config, Ending::Stop);
+                for drained in [Duration::ZERO, budget / 2, budget] {
+                    for settling in [Duration::ZERO, settled] {
+                        let since = drained + settling;
+                        let limit = pre_stop(&hardened, &config, Ending::Stop, since);
+                        assert!(limit <= Duration::from_millis(timeout_ms));
+                        assert!(
+                            since + limit + after <= config.stop_timeout(),
+                            "{stop_timeout_ms} {since:?}"
+                        );
+                        assert!(
+                            !limit.is_zero() || stop_timeout_ms < 10,
+                            "no time at all: {stop_timeout_ms}"
+                        );
+                    }
+                }
+                assert_eq!(
+                    pre_stop(&hardened, &config, Ending::Restart, budget).as_millis(),
+                    timeout_ms.into()
+                );
+            }
         }
     }
 

@@ -50,7 +50,10 @@ fn it_is_kept_until_the_conversation_has_it_and_whoever_follows_hears_it() {
                 break event;
             }
         };
-        assert!(heard["errorMessage"].as_str().is_some_and(|text| text.ends_with("Back to work.")), "{heard}");
+        assert!(
+            heard["errorMessage"].as_str().is_some_and(|text| text.ends_with("Back to work.")),
+            "{heard}"
+        );
         sleep(SECOND * 60).await;
         assert_eq!(told(&client.history().await), 1);
         assert!(!house.world.text(LEDGER).contains("Back to work."), "it is handed over");

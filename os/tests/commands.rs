@@ -21,11 +21,7 @@ fn in_the_world<F: Future<Output = ()>>(test: impl FnOnce(Env) -> F) {
 }
 
 fn shell(script: &str) -> Command {
-    Command {
-        program: "/bin/sh".into(),
-        arguments: vec!["-c".into(), script.into()],
-        ..Command::default()
-    }
+    Command { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], ..Command::default() }
 }
 
 async fn run(env: &Env, command: Command) -> CommandOutput {

@@ -234,11 +234,17 @@ impl HooksBoundedAndOrdered {
             let (message, seen) = match hook.event {
                 "pre-stop" => {
                     let accepted = taken_after(run, generation, at)?;
-                    (format!("{name} took messages after pre-stop"), format!("One was accepted at {}", moment(accepted)))
+                    (
+                        format!("{name} took messages after pre-stop"),
+                        format!("One was accepted at {}", moment(accepted)),
+                    )
                 }
                 _ => {
                     let probe = not_ready_after(run, generation, at)?;
-                    (format!("{name} ran post-start before it was ready"), format!("A probe sent at {} was told so", moment(probe)))
+                    (
+                        format!("{name} ran post-start before it was ready"),
+                        format!("A probe sent at {} was told so", moment(probe)),
+                    )
                 }
             };
             Some(breach(self, message, format!("The hook began at {}. {seen}.", moment(at))))
@@ -268,8 +274,7 @@ impl HooksBoundedAndOrdered {
                 None => format!("does not name {}", entry.message),
             };
             let message = format!("The list of {} {said}, and it {was}", hook.event);
-            let explanation =
-                format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
+            let explanation = format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
             Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
         })
     }
@@ -289,7 +294,9 @@ fn not_ready_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration
         Fact::SignalDelivered { pid, .. } if *pid == generation.life.pid && event.at >= generation.from => {
             Some(event.at)
         }
-        Fact::RestartAsked { .. } | Fact::ConfigEdited { .. } if event.at >= generation.from => Some(event.at),
+        Fact::RestartAsked { .. } | Fact::ConfigEdited { .. } if event.at >= generation.from => {
+            Some(event.at)
+        }
         _ => None,
     });
     let until = [generation.left_at, asked_to_go].into_iter().flatten().min();
@@ -314,9 +321,10 @@ fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<String, &'e str> {
 }
 
 fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
-    run.events.iter().take_while(|event| event.at < at).any(
-        |event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message),
-    )
+    run.events
+        .iter()
+        .take_while(|event| event.at < at)
+        .any(|event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message))
 }
 
 /// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run. Acknowledgements
@@ -373,9 +381,7 @@ mod tests {
     impl Story {
         /// A hook of the gateway begins as process `pid`, and reads these messages with what became of each.
         fn hook(self, event: &str, pid: u32, listed: &[(&str, &str)]) -> Self {
-            let run = |(name, became): &(&str, &str)| {
-                serde_json::json!({"sessionKey": "s", "runs": [{"runId": key(name), "became": became}]})
-            };
+            let run = |(name, became): &(&str, &str)| serde_json::json!({"sessionKey": "s", "runs": [{"runId": key(name), "became": became}]});
             let sessions: Vec<_> = listed.iter().map(run).collect();
             let input = serde_json::json!({"event": event, "sessions": sessions}).to_string();
             let fact = Fact::CommandBegan { pid: Pid(pid), by: GATEWAY, arguments: Vec::new(), input };
@@ -384,7 +390,8 @@ mod tests {
 
         fn hook_ends(self, pid: u32) -> Self {
             let cause = DeathCause::Exited(ExitCode::CLEAN);
-            let fact = Fact::ProcessExited { pid: Pid(pid), machine: MACHINE.into(), program: "x".into(), cause };
+            let fact =
+                Fact::ProcessExited { pid: Pid(pid), machine: MACHINE.into(), program: "x".into(), cause };
             self.fact(Source::Process(Pid(pid)), fact)
         }
 
@@ -428,7 +435,7 @@ mod tests {
     #[test]
     fn hooks_do_not_overlap_and_wait_for_their_time() {
         let early = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
-        let early = early.at(300).ready(200, Some(false)).ended();
+        let early = early.at(300).ready(200, Some(false)).at(5_000).ended();
         assert_eq!(complaints(early), ["Gateway pid 214 ran post-start before it was ready"]);
         let beside = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).at(2_000);
         let beside = beside.signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]).at(3_000);
@@ -456,10 +463,7 @@ mod tests {
         let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
         let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
         let answered = answered.hook("pre-stop", 301, &[("ann#1", "told")]).hook_ends(301).exits(0);
-        assert_eq!(
-            complaints(answered),
-            ["The list of pre-stop says ann#1 was told, and it had its reply"]
-        );
+        assert_eq!(complaints(answered), ["The list of pre-stop says ann#1 was told, and it had its reply"]);
     }
 
     #[test]

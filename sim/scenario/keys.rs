@@ -5,8 +5,8 @@
 
 use gateway::env::Signal;
 
-use super::programs::PROGRAM;
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
+use super::programs::PROGRAM;
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};

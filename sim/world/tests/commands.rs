@@ -31,7 +31,10 @@ fn a_command_takes_its_time_and_ends_as_it_is_said_to() {
         assert_eq!((output.end, output.stdout.len()), (CommandEnd::Exited(3), 0));
         assert_eq!(from.elapsed(), SECOND * 2);
         let output = ask(&world, "box", |env| run(env, "shouts")).await.expect("it lived").expect("it ran");
-        assert_eq!((output.end, output.stdout.len(), output.is_cut), (CommandEnd::Exited(0), KEPT_OUTPUT, true));
+        assert_eq!(
+            (output.end, output.stdout.len(), output.is_cut),
+            (CommandEnd::Exited(0), KEPT_OUTPUT, true)
+        );
         assert_eq!(began(&world), 2);
         let missing = ask(&world, "far", |env| run(env, "fails")).await;
         assert_eq!(missing, Some(Err(ErrorKind::NotFound)));
