@@ -130,6 +130,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         lifecycle_hooks: LifecycleHooks::PostStartFirst,
         ..Policies::default()
     }),
+    ("planted:sentinel-deleted-first", || Policies {
+        restart_sentinel: RestartSentinel::DeletedFirst,
+        ..Policies::default()
+    }),
     ("planted:pre-stop-skipped", || Policies {
         lifecycle_hooks: LifecycleHooks::PreStopSkipped,
         ..Policies::default()

@@ -23,6 +23,7 @@ mod only_the_stuck_are_ended;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod requester_is_told;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
+        Box::new(requester_is_told::RequesterIsTold),
         Box::new(promised_restart_happens::PromisedRestartHappens),
         Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),

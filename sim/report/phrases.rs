@@ -179,6 +179,7 @@ fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::Ordered { order } => order.words().to_string(),
         Fact::RestartAsked { request, mode } => format!("-> {mode} (request {request})"),
+        Fact::RestartAskedFrom { sender, .. } => format!("(from {sender}'s conversation)"),
         Fact::RestartReported { request, ending, .. } => format!("<- request {request} {}", ending.word()),
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
         Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),

@@ -38,6 +38,8 @@ pub(super) struct Stage {
     gateway: Executable,
     program: Program,
     original_config: Rc<str>,
+    /// The gateway's port, and the token that it asks for.
+    pub(super) address: (u16, String),
     /// Who waits for the ends of restarts; `None` where nobody asks for one.
     console: Option<mpsc::UnboundedSender<Waited>>,
     /// Ends what steps began: run in order when the storm is over.
@@ -84,6 +86,7 @@ impl Stage {
             gateway,
             program,
             original_config,
+            address: (scenario.gateway.port, scenario.gateway.token.clone()),
             console,
             undo: Rc::default(),
         })

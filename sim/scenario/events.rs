@@ -61,6 +61,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("cron.stopped", Nobody, "the model provider did not finish its answer to a scheduled run"),
     ("tool.finished", Nobody, "a command-line tool ended"),
     ("restart.asked", Nobody, "the operator asks the gateway to restart"),
+    ("restart.asked-from", Nobody, "that request is made from a conversation"),
     ("restart.answered", Nobody, "the command line that asked for a restart ended"),
     ("restart.reported", Nobody, "the operator learned what came of a request for a restart"),
     ("config.edited", Nobody, "somebody edited the configuration file"),

@@ -26,6 +26,7 @@ pub const INVARIANTS: &[&str] = &[
     "readiness-tells-the-truth",
     "admission-has-an-owner",
     "restart-requests-end",
+    "requester-is-told",
     "promised-restart-happens",
     "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",
