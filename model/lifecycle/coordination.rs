@@ -564,7 +564,9 @@ async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcom
         Some(text) => format!("{} {text}", outcome.words()),
         None => outcome.words(),
     };
+    let mut tries = 0;
     loop {
+        tries += 1;
         let recorded = async {
             let transcript = gateway.sessions.open_transcript(&notice.session_key, LOCK_DEADLINE).await?;
             if transcript.outcome(&run_id)?.is_none() {
@@ -575,14 +577,23 @@ async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcom
         };
         match recorded.await {
             Ok(()) => return restarts.told(&gateway, request),
-            Err(error) if gateway.policies.restart_sentinel == RestartSentinel::DeletedFirst => {
-                tracing::debug!(name: "restart.notice-lost", %request, %error, "nobody tries again");
-                return;
-            }
             Err(error) => {
+                let Some(pause) = next_try(gateway.policies.restart_sentinel, tries) else {
+                    tracing::debug!(name: "restart.notice-lost", %request, %error, "nobody tries again");
+                    return restarts.told(&gateway, request);
+                };
                 tracing::warn!(name: "restart.notice-not-recorded", %request, %error, "trying again");
-                sleep(NOTICE_RETRY).await;
+                sleep(pause).await;
             }
         }
+    }
+}
+
+/// How long it is waited before another try to tell a conversation, after so many; `None`: there is none.
+fn next_try(policy: RestartSentinel, tries: u32) -> Option<Duration> {
+    match policy {
+        RestartSentinel::KeptUntilTold => Some(NOTICE_RETRY),
+        RestartSentinel::FortyFiveTries => (tries < 45).then_some(Duration::from_secs(1)),
+        RestartSentinel::DeletedFirst => None,
     }
 }

@@ -28,6 +28,8 @@ pub enum RestartSentinel {
     /// Once the conversation has it, durably. Until then it is tried again, by this life and the next.
     #[default]
     KeptUntilTold,
+    /// Once the conversation has it, or after 45 tries, one a second (OpenClaw 2026.5.3).
+    FortyFiveTries,
     /// As soon as it was read; then it is tried once (OpenClaw 2026.3.2: openclaw/openclaw#34580, #18612, #29116).
     DeletedFirst,
 }

@@ -105,6 +105,7 @@ fn openclaw_2026_5_3() -> Policies {
         transcript_lock: TranscriptLock::WaitsSixtySeconds,
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
+        restart_sentinel: RestartSentinel::FortyFiveTries,
         ..openclaw_2026_3_2()
     }
 }
