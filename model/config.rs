@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::env::Fs;
 
 mod channels;
+mod hooks;
 
 pub use channels::{ChannelsConfig, FeishuAccount, FeishuConfig, TelegramAccount, TelegramConfig};
+pub use hooks::{Hook, HooksConfig};
 
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -132,6 +134,9 @@ pub struct GatewayConfig {
     /// How a restart is asked for and what it waits for.
     #[serde(default)]
     pub reload: ReloadConfig,
+    /// What is run at the ends of a life.
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 /// Who may connect.
@@ -400,7 +405,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`, `reload`",
+             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`, `reload`, `hooks`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

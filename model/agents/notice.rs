@@ -17,6 +17,7 @@ use crate::channels::webchat::{ChatState, event, publish};
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::delivery::{self, Kind};
+use crate::lifecycle::hooks::Became;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
 
@@ -73,7 +74,12 @@ pub(crate) async fn tell_within(
     }
     let notice = subagents::notice(gateway, message, &cause).unwrap_or_else(|| notice(&message.text, &cause));
     match record(gateway, message, &notice, patience).await {
-        Ok(outcome) => announce(gateway, message, &outcome, seq),
+        Ok(outcome) => {
+            if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (&cause, &outcome) {
+                gateway.hooks.affected.note(message, Became::Told);
+            }
+            announce(gateway, message, &outcome, seq);
+        }
         Err(error) => {
             tracing::error!(name: "message.notice-not-durable", run = message.run_id, %error, "trying again");
             // Nothing runs a message again that had started. One that had not may still get its reply, from this
@@ -157,6 +163,9 @@ fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause,
         return announce(gateway, message, &Outcome::Reply(reply), seq);
     }
     cron::ended_without_reply(gateway, &message.run_id, cause);
+    if matches!(cause, NoticeCause::Interrupted) {
+        gateway.hooks.affected.note(message, Became::Interrupted);
+    }
     gateway.settle(&message.run_id, Settlement::Told);
     let why = cause.to_string();
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));

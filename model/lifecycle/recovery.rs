@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 
 use crate::agents::notice::{NoticeCause, TurnError, tell};
 use crate::gateway::Gateway;
+use crate::lifecycle::hooks::Became;
 use crate::messages::inbox::{Accepted, Stage};
 use crate::messages::stop;
 use crate::policy::Recovery;
@@ -80,11 +81,13 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
             }
             Verdict::Resume => {
                 tracing::warn!(name: "recovery.resumed", run = message.run_id, "accepted by an earlier life");
+                gateway.hooks.affected.note(&message, Became::Resumed);
                 gateway.inbox.reopen(&message.run_id);
                 gateway.enqueue(&message);
                 resumed += 1;
             }
             Verdict::Tell => {
+                gateway.hooks.last_life_crashed();
                 tell(gateway, &message, NoticeCause::Interrupted, 0).await;
                 told += 1;
             }

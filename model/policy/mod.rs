@@ -9,6 +9,7 @@ mod channels;
 mod agents;
 mod cron;
 mod delivery;
+mod hooks;
 mod lifecycle;
 mod profiles;
 mod restart;
@@ -18,6 +19,7 @@ pub use channels::*;
 pub use agents::*;
 pub use cron::*;
 pub use delivery::*;
+pub use hooks::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
 pub use restart::*;
@@ -155,6 +157,10 @@ pub struct Policies {
     pub subagent_announcement: SubagentAnnouncement,
     /// Which subagents are swept away an hour after their time.
     pub subagent_sweep: SubagentSweep,
+    /// What becomes of the hooks that the configuration names.
+    pub lifecycle_hooks: LifecycleHooks,
+    /// When what a restart leaves behind for a conversation is forgotten.
+    pub restart_sentinel: RestartSentinel,
 }
 
 /// The name of the default profile.

@@ -70,6 +70,8 @@ fn openclaw_2026_3_2() -> Policies {
         subagent_spawn: SubagentSpawn::RowFirst,
         subagent_without_session: SubagentWithoutSession::Pruned,
         subagent_sweep: SubagentSweep::ByAge,
+        lifecycle_hooks: LifecycleHooks::Missing,
+        restart_sentinel: RestartSentinel::DeletedFirst,
         ..Policies::default()
     }
 }
@@ -118,6 +120,7 @@ fn openclaw_2026_5_3() -> Policies {
         restart_task_records: TaskRecords::QueuedToo,
         feishu_close: FeishuClose::Joined,
         subagent_restore: SubagentRestore::ResumeBeforeTracking,
+        restart_sentinel: RestartSentinel::FortyFiveTries,
         ..openclaw_2026_3_2()
     }
 }
@@ -158,6 +161,22 @@ fn openclaw_2026_9_3() -> Policies {
 }
 
 pub(super) const PLANTED: &[NamedPolicies] = &[
+    ("planted:hooks-unbounded", || Policies {
+        lifecycle_hooks: LifecycleHooks::Unbounded,
+        ..Policies::default()
+    }),
+    ("planted:post-start-first", || Policies {
+        lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:sentinel-deleted-first", || Policies {
+        restart_sentinel: RestartSentinel::DeletedFirst,
+        ..Policies::default()
+    }),
+    ("planted:pre-stop-skipped", || Policies {
+        lifecycle_hooks: LifecycleHooks::PreStopSkipped,
+        ..Policies::default()
+    }),
     ("planted:recovery-skipped", || Policies { recovery: Recovery::Skip, ..Policies::default() }),
     ("planted:recovery-reruns-everything", || Policies {
         recovery: Recovery::RerunEverything,

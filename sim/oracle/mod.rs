@@ -11,6 +11,7 @@ mod buffers_are_bounded;
 mod cancelled_is_never_resumed;
 mod cron_runs_once;
 mod expected_fates;
+mod hooks_bounded_and_ordered;
 mod life;
 mod lock_has_a_live_owner;
 mod never_two_writers;
@@ -28,6 +29,7 @@ mod promised_restart_happens;
 mod readiness_tells_the_truth;
 mod replies_in_order;
 mod requests_share_a_restart;
+mod requester_is_told;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
@@ -42,7 +44,7 @@ mod tracking_points_at_the_live_run;
 mod up_at_the_end;
 mod wall_clock;
 
-pub use terms::{CronTerm, RestartLoopLimit, Terms};
+pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {
@@ -105,11 +107,13 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
         Box::new(requests_share_a_restart::RequestsShareARestart),
+        Box::new(requester_is_told::RequesterIsTold),
         Box::new(promised_restart_happens::PromisedRestartHappens),
         Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
+        Box::new(hooks_bounded_and_ordered::HooksBoundedAndOrdered),
         Box::new(expected_fates::ExpectedFates),
     ]
 }

@@ -33,11 +33,13 @@ pub const INVARIANTS: &[&str] = &[
     "admission-has-an-owner",
     "restart-requests-end",
     "requests-share-a-restart",
+    "requester-is-told",
     "promised-restart-happens",
     "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
+    "hooks-bounded-and-ordered",
     "expected-fates",
 ];
 

@@ -346,6 +346,9 @@ pub enum Fact {
     ToolFinished { tool: String, message: Option<MessageId>, done: bool, said: String },
     /// The operator asks the gateway to restart, with its command line; requests are counted from 1.
     RestartAsked { request: u32, mode: RestartMode },
+    /// That request is made from a sender's conversation, as a tool of the model makes it, and with words that are to be
+    /// said there when it is over.
+    RestartAskedFrom { request: u32, sender: String, note: String },
     /// That command line ended. `ok`: the restart is done or under way, by its exit status. `result` is the word of its
     /// answer for what becomes of the request, if it had one; `said` is the answer.
     RestartAnswered { request: u32, ok: bool, result: Option<String>, said: String },
@@ -357,6 +360,8 @@ pub enum Fact {
     ProcessStarted { pid: Pid, machine: String, program: String },
     /// A process ended.
     ProcessExited { pid: Pid, machine: String, program: String, cause: DeathCause },
+    /// The process that has just started runs a command of another one, which has given it this to read.
+    CommandBegan { pid: Pid, by: Pid, arguments: Vec<String>, input: String },
     /// A process is no longer scheduled.
     ProcessFrozen { pid: Pid },
     /// A frozen process runs again.
@@ -498,10 +503,12 @@ impl Fact {
             Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
             Self::RestartAsked { .. } => "restart.asked",
+            Self::RestartAskedFrom { .. } => "restart.asked-from",
             Self::RestartAnswered { .. } => "restart.answered",
             Self::RestartReported { .. } => "restart.reported",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
+            Self::CommandBegan { .. } => "command.began",
             Self::ProcessFrozen { .. } => "process.frozen",
             Self::ProcessThawed { .. } => "process.thawed",
             Self::SignalDelivered { .. } => "signal.delivered",

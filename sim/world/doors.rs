@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Listening, Liveness,
-    LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder, ServiceState, Signal,
-    SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Command, CommandOutput, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock,
+    Listener, Listening, Liveness, LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder,
+    ServiceState, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
+use super::command;
 use super::crash::{CrashDeath, CrashMoment};
 use super::process::Process;
 use crate::timeline::{DeathCause, Fact, Source};
@@ -88,6 +89,10 @@ impl gateway::env::Process for Doors {
 
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {
         self.0.handle_signals(signals)
+    }
+
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        Box::pin(command::run(self.0.clone(), command))
     }
 
     fn exit(&self, code: ExitCode) {
