@@ -16,8 +16,8 @@ use super::subagents;
 use crate::channels::webchat::{ChatState, event, publish};
 use crate::cron;
 use crate::gateway::Gateway;
-use crate::messages::delivery::{self, Kind};
 use crate::lifecycle::hooks::Became;
+use crate::messages::delivery::{self, Kind};
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
 

@@ -39,8 +39,8 @@ mod rude;
 mod second_signals;
 mod sentinel;
 mod store;
-mod telegram;
 mod subagents;
+mod telegram;
 mod waiting;
 mod wire;
 

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-mod channels;
 mod agents;
+mod channels;
 mod cron;
 mod delivery;
 mod hooks;
@@ -15,8 +15,8 @@ mod profiles;
 mod restart;
 mod state;
 
-pub use channels::*;
 pub use agents::*;
+pub use channels::*;
 pub use cron::*;
 pub use delivery::*;
 pub use hooks::*;

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::{Announcement, Entry, Name, OutcomeStatus, PREFIX, Requester, note_of, parse, try_again};
 use crate::agents::notice::NoticeCause;
 use crate::gateway::Gateway;
-use crate::messages::{Receipt, SendRefused};
 use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::SubagentAnnouncement;
 
 /// How much of a task is quoted.

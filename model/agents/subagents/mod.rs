@@ -18,12 +18,12 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::notice::NoticeCause;
+use crate::channels::Route;
 use crate::config::Config;
 use crate::env::Env;
-use crate::channels::Route;
 use crate::gateway::Gateway;
-use crate::messages::{Receipt, SendRefused};
 use crate::messages::inbox::{Accepted, Settlement};
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::{Policies, SubagentSpawn};
 use crate::sessions::{self, LOCK_DEADLINE, StateError, StateFiles};
 

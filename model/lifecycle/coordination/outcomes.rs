@@ -78,12 +78,7 @@ pub(super) async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outc
     }
 }
 
-async fn tell(
-    gateway: &Rc<Gateway>,
-    run_id: &str,
-    session_key: &str,
-    words: &str,
-) -> Result<(), StateError> {
+async fn tell(gateway: &Rc<Gateway>, run_id: &str, session_key: &str, words: &str) -> Result<(), StateError> {
     let transcript = gateway.sessions.open_transcript(session_key, LOCK_DEADLINE).await?;
     let is_new = transcript.outcome(run_id)?.is_none();
     if is_new {
