@@ -129,7 +129,11 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("cron.skipped", Nobody, "the gateway says scheduled times pass without a run"),
     ("cron.interrupted", Nobody, "the gateway says a scheduled run was interrupted and will be tried again"),
     ("channel.connected", Nobody, "the gateway says a platform answers"),
-    ("channel.trouble", Nobody, "the gateway says a platform does not answer as it should, and that it tries again"),
+    (
+        "channel.trouble",
+        Nobody,
+        "the gateway says a platform does not answer as it should, and that it tries again",
+    ),
     ("feishu.bad-frame", Nobody, "the gateway says it passed over a frame of Feishu's"),
     ("feishu.event-skipped", Nobody, "the gateway says an event of Feishu's is no message"),
     ("feishu.id-not-recorded", Nobody, "the gateway says it remembers an id in memory only, as history did"),
