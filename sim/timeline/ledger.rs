@@ -544,11 +544,11 @@ impl Tally {
             let (first, second) = (moment(first.at), moment(second.at));
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
         }
-        if let Some(first) = self.replies.first() {
-            if let Some(other) = self.replies.iter().find(|reply| !first.is_said_again_by(reply)) {
-                let (one, two) = (quoted(&first.text), quoted(&other.text));
-                return Some(format!("{sender} has two different replies to it: {one} and {two}."));
-            }
+        if let Some(first) = self.replies.first()
+            && let Some(other) = self.replies.iter().find(|reply| !first.is_said_again_by(reply))
+        {
+            let (one, two) = (quoted(&first.text), quoted(&other.text));
+            return Some(format!("{sender} has two different replies to it: {one} and {two}."));
         }
         // One reading of the history is one instant; the same reply in two readings is still one reply.
         let in_history = |reply: &&Reply| reply.via == Via::History;
