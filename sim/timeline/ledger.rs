@@ -229,9 +229,21 @@ impl Reply {
     fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
         match (self.via, other.via) {
             (Via::Platform { send: first }, Via::Platform { send: second }) => {
-                self.text == other.text && sends.unavoidable(first, second).is_some()
+                self.is_said_again_by(other) && sends.unavoidable(first, second).is_some()
             }
             _ => false,
+        }
+    }
+
+    /// Whether `other` says the same. What comes again on a platform may end with a word about that.
+    fn is_said_again_by(&self, other: &Self) -> bool {
+        match (self.via, other.via) {
+            (Via::Platform { .. }, Via::Platform { .. }) => {
+                other.text.strip_prefix(self.text.trim_end()).is_some_and(|more| {
+                    more.trim().is_empty() || more.starts_with("\n(") && more.trim_end().ends_with(')')
+                })
+            }
+            _ => self.text.trim() == other.text.trim(),
         }
     }
 }
@@ -532,12 +544,11 @@ impl Tally {
             let (first, second) = (moment(first.at), moment(second.at));
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
         }
-        if let Some(first) = self.replies.first() {
-            let same = |reply: &&Reply| reply.text.trim() == first.text.trim();
-            if let Some(other) = self.replies.iter().find(|reply| !same(reply)) {
-                let (one, two) = (quoted(&first.text), quoted(&other.text));
-                return Some(format!("{sender} has two different replies to it: {one} and {two}."));
-            }
+        if let Some(first) = self.replies.first()
+            && let Some(other) = self.replies.iter().find(|reply| !first.is_said_again_by(reply))
+        {
+            let (one, two) = (quoted(&first.text), quoted(&other.text));
+            return Some(format!("{sender} has two different replies to it: {one} and {two}."));
         }
         // One reading of the history is one instant; the same reply in two readings is still one reply.
         let in_history = |reply: &&Reply| reply.via == Via::History;
