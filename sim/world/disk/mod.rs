@@ -104,7 +104,7 @@ impl Fs for Disk {
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
         let now = (self.clock)();
-        self.tree.borrow_mut().create_file(path, now)
+        self.tree.borrow_mut().create_file(path, now).map(drop)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

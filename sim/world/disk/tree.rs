@@ -78,6 +78,10 @@ impl Tree {
 
     pub(super) fn file_mut(&mut self, path: &Path) -> io::Result<&mut Content> {
         let ino = self.find(path)?;
+        self.file_by_number(ino)
+    }
+
+    fn file_by_number(&mut self, ino: Ino) -> io::Result<&mut Content> {
         match self.nodes.get_mut(&ino) {
             Some(Node::File(content)) => Ok(content),
             Some(Node::Dir(_)) => Err(Errno::Eisdir.into()),
@@ -87,16 +91,16 @@ impl Tree {
 
     /// The file at `path`, created empty when there is none.
     pub(super) fn file_or_new(&mut self, path: &Path, now: WallTime) -> io::Result<&mut Content> {
-        if self.find(path).is_err() {
-            self.create_file(path, now)?;
-        }
-        self.file_mut(path)
+        let ino = match self.find(path) {
+            Ok(ino) => ino,
+            Err(_) => self.create_file(path, now)?,
+        };
+        self.file_by_number(ino)
     }
 
-    pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
+    pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<Ino> {
         let name = self.free_name(path)?;
-        self.link(name, Node::File(Content::empty(now)), now);
-        Ok(())
+        Ok(self.link(name, Node::File(Content::empty(now)), now))
     }
 
     pub(super) fn create_dir_all(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
