@@ -171,23 +171,21 @@ impl Tree {
         Ok(dir.live.keys().map(|name| path.join(name)).collect())
     }
 
-    /// Every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
-    pub(super) fn files_under(&self, dir: &Path, view: View) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = BTreeMap::new();
+    /// Shows every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
+    pub(super) fn visit_under(&self, dir: &Path, view: View, mut visit: impl FnMut(&Path, &[u8])) {
         if let Ok(ino) = self.find_in(dir, view) {
-            self.collect(ino, dir.to_path_buf(), view, &mut files);
+            self.visit_node(ino, &mut dir.to_path_buf(), view, &mut visit);
         }
-        files
     }
 
-    fn collect(&self, ino: Ino, path: PathBuf, view: View, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    fn visit_node(&self, ino: Ino, path: &mut PathBuf, view: View, visit: &mut impl FnMut(&Path, &[u8])) {
         match self.nodes.get(&ino) {
-            Some(Node::File(content)) => {
-                files.insert(path, content.seen(view).to_vec());
-            }
+            Some(Node::File(content)) => visit(path, content.seen(view)),
             Some(Node::Dir(dir)) => {
                 for (name, ino) in dir.entries(view) {
-                    self.collect(*ino, path.join(name), view, files);
+                    path.push(name);
+                    self.visit_node(*ino, path, view, visit);
+                    path.pop();
                 }
             }
             None => {}
