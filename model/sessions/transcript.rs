@@ -75,12 +75,12 @@ pub(crate) enum Outcome {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", try_from = "AnyLine")]
 enum Line {
     Session {
         version: u32,
         /// The conversation it belongs to, from which a lost store is rebuilt. Older files do not say.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         session_key: Option<String>,
     },
     Message {
@@ -93,6 +93,51 @@ enum Line {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
     },
+}
+
+/// A [`Line`] as it is read: with the fields of every kind side by side. Told apart by its tag, which may come last, a
+/// line would have to be kept whole before it is understood; every turn reads all lines.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyLine {
+    r#type: Kind,
+    version: Option<u32>,
+    session_key: Option<String>,
+    role: Option<Role>,
+    text: Option<String>,
+    run_id: Option<String>,
+    at: Option<u64>,
+    #[serde(default)]
+    calls: Vec<ToolCall>,
+    call_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Session,
+    Message,
+}
+
+impl TryFrom<AnyLine> for Line {
+    type Error = &'static str;
+
+    fn try_from(line: AnyLine) -> Result<Self, Self::Error> {
+        Ok(match line.r#type {
+            Kind::Session => Self::Session {
+                version: line.version.ok_or("missing field `version`")?,
+                session_key: line.session_key,
+            },
+            Kind::Message => Self::Message {
+                role: line.role.ok_or("missing field `role`")?,
+                text: line.text.ok_or("missing field `text`")?,
+                run_id: line.run_id.ok_or("missing field `runId`")?,
+                at: line.at.ok_or("missing field `at`")?,
+                calls: line.calls,
+                call_id: line.call_id,
+            },
+        })
+    }
 }
 
 /// One transcript file.

@@ -130,7 +130,7 @@ fn breach(oracle: &dyn Oracle, message: String, explanation: String) -> Violatio
 
 /// The last part of a path.
 fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    path.rfind('/').map_or(path, |slash| &path[slash + 1..])
 }
 
 #[cfg(test)]

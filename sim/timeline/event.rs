@@ -74,19 +74,19 @@ impl MessageId {
 
     /// Every message id marked in `text`, in order.
     pub fn marked_in(text: &str) -> Vec<Self> {
-        let mut found = Vec::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('[') {
-            rest = &rest[open + 1..];
-            if let Some(close) = rest.find(']')
-                && let Some((sender, number)) = rest[..close].split_once('#')
-                && !sender.is_empty()
-                && let Ok(number) = number.parse()
-            {
-                found.push(Self { sender: sender.to_string(), number });
-            }
-        }
-        found
+        Self::marks_in(text).map(|(_, message)| message).collect()
+    }
+
+    /// Every mark in `text`, in order: where it begins, and the id in it. Looks for the number sign, of which a text
+    /// has few.
+    pub(crate) fn marks_in(text: &str) -> impl Iterator<Item = (usize, Self)> {
+        text.match_indices('#').filter_map(|(sign, _)| {
+            let open = text[..sign].rfind(['[', ']', '#']).filter(|&at| text[at..].starts_with('['))?;
+            let sender = &text[open + 1..sign];
+            let (number, _) = text[sign + 1..].split_once(']')?;
+            let number = number.parse().ok().filter(|_| !sender.is_empty())?;
+            Some((open, Self { sender: sender.to_string(), number }))
+        })
     }
 }
 
@@ -588,6 +588,11 @@ mod tests {
         let found = MessageId::marked_in(r#"{"a":"hello [ann#1]"} [x] [bob#12] [#3] [c#] [ann#1"#);
         let names: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["ann#1", "bob#12"]);
+        assert_eq!(
+            MessageId::marked_in(r#""labels": ["of ann#2", "note [ann#3]"]"#).len(),
+            1,
+            "brackets of others"
+        );
     }
 
     #[test]
