@@ -26,6 +26,7 @@ use crate::lifecycle::shutdown::{self, Cut};
 use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::delivery::{self, Couriers};
+use crate::messages::gathering::Gathering;
 use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
@@ -317,6 +318,8 @@ async fn end(
     let asked_at = Instant::now();
     asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
+    // In one breath with the end of admission: what still waits for quiet has its turn before the drain looks.
+    gateway.lanes.flush();
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, &mut listener, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
@@ -418,7 +421,12 @@ impl Gateway {
             channels: Channels::default(),
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
-            lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
+            lanes: Lanes::new(
+                env.clone(),
+                Gathering::new(config.messages.queue),
+                policies.lane_state,
+                &process_wide.lanes,
+            ),
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,

@@ -32,6 +32,14 @@ impl Route {
     pub(crate) const fn is_webchat(&self) -> bool {
         matches!(self, Self::Webchat)
     }
+
+    /// The same without the message that is answered: what can share a reply.
+    pub(crate) fn place(&self) -> Self {
+        match self {
+            Self::Webchat => Self::Webchat,
+            Self::Platform(chat) => Self::Platform(Chat { message: None, ..chat.clone() }),
+        }
+    }
 }
 
 /// A chat of a platform, and the message in it that is answered.

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::messages::inbox::Accepted;
 use crate::wire::Peers;
 
 /// What happened to a run, as its conversation's peers see it.
@@ -12,6 +13,8 @@ pub(crate) enum ChatState<'a> {
     Delta(&'a str),
     /// The whole answer.
     Final(&'a str),
+    /// Another run answers it, or says why nobody does: that one's end is its own.
+    JoinedTo(&'a str),
     /// The sender stopped it.
     Aborted,
     /// It will not be answered; the text says why and what to do.
@@ -29,6 +32,11 @@ struct ChatEvent<'a> {
 #[serde(rename_all = "camelCase")]
 struct Payload<'a> {
     run_id: &'a str,
+    /// All runs that end with this one, if it is not alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_ids: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_run_id: Option<&'a str>,
     session_key: &'a str,
     seq: u64,
     state: &'static str,
@@ -59,17 +67,55 @@ pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, 
     peers.publish(session_key, event(session_key, run_id, seq, state), may_be_missed);
 }
 
+/// Says how messages of a conversation ended that ended together. The first one's run has the text; of the others it is
+/// said that they are part of it. `seq` counts for the first.
+pub(crate) fn publish_end(peers: &Peers, messages: &[Accepted], seq: u64, state: &ChatState<'_>) {
+    let [lead, others @ ..] = messages else { return };
+    for other in others {
+        publish(peers, &other.session_key, &other.run_id, 0, &ChatState::JoinedTo(&lead.run_id));
+    }
+    let all = messages.iter().map(|message| message.run_id.as_str()).collect();
+    let all = Some(all).filter(|_| !others.is_empty());
+    let frame = frame(&lead.session_key, &lead.run_id, all, seq, state);
+    peers.publish(&lead.session_key, frame, false);
+}
+
 /// A `chat` event, as a frame.
 pub(crate) fn event(session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) -> String {
+    frame(session_key, run_id, None, seq, state)
+}
+
+fn frame(
+    session_key: &str,
+    run_id: &str,
+    run_ids: Option<Vec<&str>>,
+    seq: u64,
+    state: &ChatState<'_>,
+) -> String {
     let message =
         |text| Some(AssistantMessage { role: "assistant", content: [TextBlock { r#type: "text", text }] });
+    let joined_run_id = match state {
+        ChatState::JoinedTo(lead) => Some(*lead),
+        _ => None,
+    };
     let (state, message, stop_reason, error_message) = match state {
         ChatState::Delta(text) => ("delta", message(text), None, None),
         ChatState::Final(text) => ("final", message(text), None, None),
+        ChatState::JoinedTo(_) => ("final", None, None, None),
         ChatState::Aborted => ("aborted", None, Some("user"), None),
         ChatState::Error(text) => ("error", None, None, Some(*text)),
     };
-    let payload = Payload { run_id, session_key, seq, state, message, stop_reason, error_message };
+    let payload = Payload {
+        run_id,
+        run_ids,
+        joined_run_id,
+        session_key,
+        seq,
+        state,
+        message,
+        stop_reason,
+        error_message,
+    };
     let event = ChatEvent { r#type: "event", event: "chat", payload };
     serde_json::to_string(&event).expect("an event is plain text")
 }
@@ -86,6 +132,8 @@ mod tests {
         };
         let payload = Payload {
             run_id: "r",
+            run_ids: None,
+            joined_run_id: None,
             session_key: "s",
             seq: 2,
             state: "final",

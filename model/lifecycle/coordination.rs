@@ -119,6 +119,11 @@ impl Restarts {
         }
     }
 
+    /// The present generation; the zeroth before there is one.
+    pub(crate) fn generation(&self) -> Generation {
+        self.0.coordinator.borrow().as_ref().map(Coordinator::generation).unwrap_or_default()
+    }
+
     /// The generation serves.
     pub(crate) fn up(&self) {
         self.with(|coordinator, now, inventory| (coordinator.server_up(now, inventory), ()));

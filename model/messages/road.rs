@@ -3,17 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::delivery::{self, Kind};
 use super::inbox::{Accepted, Known, Settlement, Stage};
+use super::gathering::Waiting;
 use super::lanes::{Interruption, Stopped};
 use crate::agents::run;
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::policy;
-use crate::sessions::{Outcome, StateError, TranscriptEntry};
+use crate::sessions::{Outcome, Recorded, StateError, TranscriptEntry};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -83,29 +84,37 @@ impl Gateway {
             policy::Lanes::OnePerConversation => ONLY_LANE,
             policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
         };
-        self.enqueue_in(lane, message);
+        self.enqueue_in(lane, message, None);
         Ok(Receipt::Started)
     }
 
-    /// Gives an accepted message its place in its conversation's lane.
-    pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
-        self.enqueue_in(ONLY_LANE, message);
+    /// Gives a message of an earlier life its place in its conversation's lane; its turn does not begin before
+    /// `not_before`.
+    pub(crate) fn enqueue_again(self: &Rc<Self>, message: &Accepted, not_before: Option<Instant>) {
+        self.enqueue_in(ONLY_LANE, message, not_before);
     }
 
-    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
+    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted, not_before: Option<Instant>) {
         let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
-            run::work(gateway.clone(), run_id, interrupted)
-        });
+        // A scheduled run is told apart by its name, and so is its answer.
+        let shares = (!cron::is_run(&message.run_id)).then(|| message.route.place());
+        let waiting =
+            Waiting { run_id: message.run_id.clone(), shares, since: Instant::now(), not_before };
+        self.lanes.enqueue(&message.session_key, lane, waiting, move |turn| run::work(gateway.clone(), turn));
     }
 
-    /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
-    pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let settled = self.inbox.settle(run_id, how);
-        self.waits.end(run_id);
-        cron::settled(self, run_id, how);
+    /// Records that messages are over, all at once. They are, whatever the disk says: the records are owed until they
+    /// are written.
+    pub(crate) fn settle(self: &Rc<Self>, run_ids: &[&str], how: Settlement) {
+        let settled = self.inbox.settle(run_ids, how);
+        for run_id in run_ids {
+            self.waits.end(run_id);
+            cron::settled(self, run_id, how);
+        }
         let Err(error) = settled else { return };
-        tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
+        for run_id in run_ids {
+            tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
+        }
         let gateway = self.clone();
         drop(self.env.spawn("settlements", async move {
             while gateway.inbox.pay().is_err() {
@@ -114,12 +123,31 @@ impl Gateway {
         }));
     }
 
-    /// Ends a message as its transcript says. Whoever has to be reached on a platform is owed that before the message is
-    /// over, so that no crash comes in between.
-    pub(crate) fn conclude(self: &Rc<Self>, message: &Accepted, outcome: &Outcome) -> Result<(), StateError> {
+    /// Ends messages, at least one, together, as their transcript says. Whoever has to be reached on a platform is owed
+    /// that before they are over, so that no crash comes in between; once, by the name of the first.
+    pub(crate) fn conclude(
+        self: &Rc<Self>,
+        messages: &[Accepted],
+        outcome: &Outcome,
+    ) -> Result<(), StateError> {
         let (Outcome::Reply(text) | Outcome::Notice(text)) = outcome;
-        delivery::owe(self, message, Kind::Outcome, text)?;
-        self.settle(&message.run_id, Settlement::from(outcome));
+        delivery::owe(self, &messages[0], Kind::Outcome, text)?;
+        let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
+        self.settle(&run_ids, Settlement::from(outcome));
+        Ok(())
+    }
+
+    /// Ends a message of an earlier life as its transcript says. What ended together with others went out by the name of
+    /// the first, and before any of them was over.
+    pub(crate) fn conclude_recorded(
+        self: &Rc<Self>,
+        message: &Accepted,
+        recorded: &Recorded,
+    ) -> Result<(), StateError> {
+        if recorded.lead == message.run_id {
+            return self.conclude(std::slice::from_ref(message), &recorded.outcome);
+        }
+        self.settle(&[&message.run_id], Settlement::from(&recorded.outcome));
         Ok(())
     }
 
@@ -133,7 +161,7 @@ impl Gateway {
                 Stopped::Running(run_id) => (run_id, true),
             };
             tracing::warn!(name: "message.cancelled", run = run_id, "stopped by its sender");
-            self.settle(&run_id, Settlement::Cancelled);
+            self.settle(&[&run_id], Settlement::Cancelled);
             // A run at work says so itself, as its last event.
             if !was_running {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);

@@ -42,8 +42,17 @@ pub(crate) struct TranscriptEntry {
     pub(crate) role: Role,
     pub(crate) text: String,
     pub(crate) run_id: String,
+    /// The other runs that it is about as well, when it ends several at once.
+    pub(crate) with: Vec<String>,
     /// Milliseconds since the epoch.
     pub(crate) at_ms: u64,
+}
+
+impl TranscriptEntry {
+    /// Every run that it is about.
+    pub(crate) fn run_ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.run_id).chain(&self.with).map(String::as_str)
+    }
 }
 
 /// How a message ended, with the text that its sender reads.
@@ -51,6 +60,14 @@ pub(crate) struct TranscriptEntry {
 pub(crate) enum Outcome {
     Reply(String),
     Notice(String),
+}
+
+/// How a message ended, and together with which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) outcome: Outcome,
+    /// The first of the runs that ended together, by whose name it goes out.
+    pub(crate) lead: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +83,8 @@ enum Line {
         role: Role,
         text: String,
         run_id: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<String>,
         at: u64,
     },
 }
@@ -105,8 +124,8 @@ impl Transcript {
         let _ = self.files.settle(&self.path);
         let entry = |line| match line {
             Line::Session { .. } => None,
-            Line::Message { role, text, run_id, at } => {
-                Some(TranscriptEntry { role, text, run_id, at_ms: at })
+            Line::Message { role, text, run_id, with, at } => {
+                Some(TranscriptEntry { role, text, run_id, with, at_ms: at })
             }
         };
         Ok(lines.into_iter().filter_map(entry).collect())
@@ -120,12 +139,32 @@ impl Transcript {
         run_id: &str,
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
+        self.append_for(role, text, &[run_id], at)
+    }
+
+    /// As [`Self::append`], for an entry that ends several runs at once, the first of which gives it its name: one
+    /// line, so that a crash leaves all of it or nothing.
+    pub(crate) fn append_for(
+        &self,
+        role: Role,
+        text: &str,
+        run_ids: &[&str],
+        at: WallTime,
+    ) -> Result<TranscriptEntry, StateError> {
+        let (run_id, with) = run_ids.split_first().expect("an entry is about a run");
+        let with: Vec<String> = with.iter().map(ToString::to_string).collect();
         let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
-        let message = Line::Message { role, text: text.clone(), run_id: run_id.clone(), at: at_ms };
+        let message = Line::Message {
+            role,
+            text: text.clone(),
+            run_id: run_id.clone(),
+            with: with.clone(),
+            at: at_ms,
+        };
         let header =
             || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
         self.files.append_headed(&self.path, || json_line(&header()), &json_line(&message))?;
-        Ok(TranscriptEntry { role, text, run_id, at_ms })
+        Ok(TranscriptEntry { role, text, run_id, with, at_ms })
     }
 
     /// Appends an entry unless the run has one of this role.
@@ -146,16 +185,22 @@ impl Transcript {
     /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for. What this returns
     /// survives a power loss, so that the message may be settled.
     pub(crate) fn outcome(&self, run_id: &str) -> Result<Option<Outcome>, StateError> {
+        Ok(self.recorded(run_id)?.map(|recorded| recorded.outcome))
+    }
+
+    /// As [`Self::outcome`], with the runs that ended together.
+    pub(crate) fn recorded(&self, run_id: &str) -> Result<Option<Recorded>, StateError> {
         let entries = self.entries()?;
         self.files.settle(&self.path)?;
-        let mut outcome = None;
-        for entry in entries.into_iter().filter(|entry| entry.run_id == run_id) {
+        let mut found = None;
+        for entry in entries.into_iter().filter(|entry| entry.run_ids().any(|it| it == run_id)) {
+            let recorded = |outcome| Recorded { outcome, lead: entry.run_id.clone() };
             match entry.role {
                 Role::User => {}
-                Role::Assistant => return Ok(Some(Outcome::Reply(entry.text))),
-                Role::Notice => outcome = outcome.or(Some(Outcome::Notice(entry.text))),
+                Role::Assistant => return Ok(Some(recorded(Outcome::Reply(entry.text)))),
+                Role::Notice => found = found.or(Some(recorded(Outcome::Notice(entry.text)))),
             }
         }
-        Ok(outcome)
+        Ok(found)
     }
 }

@@ -215,10 +215,14 @@ fn newest_that_fit(entries: &[TranscriptEntry], room: usize) -> &[TranscriptEntr
 }
 
 fn history_entry(entry: &TranscriptEntry) -> Value {
-    json!({
+    let mut shown = json!({
         "role": entry.role.name(),
         "content": [{"type": "text", "text": entry.text}],
         "runId": entry.run_id,
         "timestamp": entry.at_ms,
-    })
+    });
+    if !entry.with.is_empty() {
+        shown["runIds"] = entry.run_ids().collect();
+    }
+    shown
 }

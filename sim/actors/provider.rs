@@ -1,6 +1,6 @@
 //! The model provider: an OpenAI-compatible streaming chat-completions endpoint with moods.
 //!
-//! Every answer names the mark of the last message it was asked about, so that its sender recognises it, and
+//! Every answer names the marks of the messages it was asked about, so that their sender recognises it, and
 //! words that differ from request to request, so that an answer given twice and an answer delivered twice look
 //! different. One task per request writes the answer and notices when the client goes away; the HTTP side only
 //! passes bytes on, and nothing is recorded from a destructor.
@@ -158,13 +158,16 @@ impl Provider {
         let request = self.requests.get() + 1;
         self.requests.set(request);
         let about = asked.about();
-        self.record(match about.clone() {
-            About::Message(message) => Fact::ProviderRequested { message, request },
-            About::Scheduled { job, slot_ms } => Fact::CronRunRequested { job, slot_ms, request },
-            About::Nothing => {
-                Fact::Injected { what: "provider got a request without a marked message".into() }
+        match about.clone() {
+            About::Messages(messages) => {
+                for message in messages {
+                    self.record(Fact::ProviderRequested { message, request });
+                }
             }
-        });
+            About::Scheduled { job, slot_ms } => self.record(Fact::CronRunRequested { job, slot_ms, request }),
+            About::Nothing => self
+                .record(Fact::Injected { what: "provider got a request without a marked message".into() }),
+        }
         Answer { about, request }
     }
 
@@ -177,16 +180,24 @@ impl Provider {
 
     fn finished(&self, Answer { about, request }: Answer, tokens: u32) {
         match about {
-            About::Message(message) => self.record(Fact::ProviderAnswered { message, request, tokens }),
+            About::Messages(messages) => {
+                for message in messages {
+                    self.record(Fact::ProviderAnswered { message, request, tokens });
+                }
+            }
             About::Scheduled { job, slot_ms } => self.record(Fact::CronRunAnswered { job, slot_ms, request }),
             About::Nothing => {}
         }
     }
 
     fn stopped(&self, Answer { about, request }: Answer, how: &str) {
-        let how = how.into();
+        let how: String = how.into();
         match about {
-            About::Message(message) => self.record(Fact::ProviderStopped { message, request, how }),
+            About::Messages(messages) => {
+                for message in messages {
+                    self.record(Fact::ProviderStopped { message, request, how: how.clone() });
+                }
+            }
             About::Scheduled { job, slot_ms } => {
                 self.record(Fact::CronRunStopped { job, slot_ms, request, how });
             }
@@ -257,7 +268,8 @@ impl Provider {
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum About {
-    Message(MessageId),
+    /// The messages that are to be answered together, at least one.
+    Messages(Vec<MessageId>),
     /// A run that the gateway schedules itself, by its job and its time in milliseconds of the wall clock.
     Scheduled {
         job: String,
@@ -277,7 +289,10 @@ impl Answer {
     /// The `index`th piece of the text, counting from 0.
     fn token(&self, index: u32) -> String {
         match (index, &self.about) {
-            (0, About::Message(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
+            (0, About::Messages(messages)) => {
+                let marks: Vec<String> = messages.iter().map(MessageId::mark).collect();
+                format!("{REPLY_PREFIX}{}:", marks.join(" "))
+            }
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
@@ -313,7 +328,7 @@ fn scheduled(text: &str) -> Option<(String, u64)> {
     Some((job.to_owned(), WallTime::parse(slot)?.epoch_ms()))
 }
 
-/// A request, with the messages of the prompt as text: only the last one of the user's is looked at.
+/// A request, with the messages of the prompt as text: only the last ones are looked at.
 #[derive(Deserialize)]
 struct Asked<'a> {
     stream: Option<bool>,
@@ -322,16 +337,27 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the request is about: what the last user message says at its beginning, or the last mark in it.
+    /// What the request is about: what the user said since the last answer. Of each message its last mark counts; a
+    /// scheduled run says what it is at the beginning of the last one.
     fn about(&self) -> About {
-        let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
-        let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
-        let text = last.as_ref().map(text_of).unwrap_or_default();
-        match (scheduled(&text), MessageId::marked_in(&text).pop()) {
-            (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
-            (None, Some(message)) => About::Message(message),
-            (None, None) => About::Nothing,
+        let said = self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
+        // A model that wanted tools has not answered yet.
+        let is_answer =
+            |said: &Value| string_at(said, "role") == Some("assistant") && said.get("tool_calls").is_none();
+        let open = said.skip_while(is_answer).take_while(|said| !is_answer(said));
+        let mut texts: Vec<String> =
+            open.filter(|said| string_at(said, "role") == Some("user")).map(|said| text_of(&said)).collect();
+        texts.reverse();
+        if let Some((job, slot_ms)) = texts.last().and_then(|text| scheduled(text)) {
+            return About::Scheduled { job, slot_ms };
         }
+        let mut messages = Vec::new();
+        for message in texts.iter().filter_map(|text| MessageId::marked_in(text).pop()) {
+            if !messages.contains(&message) {
+                messages.push(message);
+            }
+        }
+        if messages.is_empty() { About::Nothing } else { About::Messages(messages) }
     }
 }
 
@@ -375,9 +401,21 @@ mod tests {
             { "role": "user", "content": [{ "type": "text", "text": "two [ann#2]" }] },
             { "role": "assistant", "content": "Re [ann#9]" },
         ] });
-        assert_eq!(about(body), About::Message(MessageId { sender: "ann".into(), number: 2 }));
+        assert_eq!(about(body), About::Messages(vec![MessageId { sender: "ann".into(), number: 2 }]));
         assert_eq!(about(json!({ "messages": [{ "role": "user", "content": "hi" }] })), About::Nothing);
         assert_eq!(about(json!({ "stream": true })), About::Nothing);
+    }
+
+    #[test]
+    fn what_was_said_since_the_last_answer_is_asked_together() {
+        let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+        let wants_tools = json!({ "role": "assistant", "content": "", "tool_calls": [{ "id": "c" }] });
+        let body = json!({ "messages": [
+            said("user", "one [ann#1]"), said("assistant", "(no answer)"), said("user", "two [ann#2]"),
+            wants_tools, said("tool", "done"), said("user", "see [ann#1] and three [ann#3]"),
+        ] });
+        let asked = [2, 3].map(|number| MessageId { sender: "ann".into(), number });
+        assert_eq!(about(body), About::Messages(asked.to_vec()));
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub(super) fn observe(stage: &Stage) {
 
 fn answered_in(text: &str) -> impl Iterator<Item = MessageId> {
     let replies = text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('['));
-    replies.filter_map(|reply| MessageId::marked_in(reply).into_iter().next())
+    // A reply begins with the marks of all that it answers.
+    replies.flat_map(|reply| MessageId::marked_in(reply.split(':').next().unwrap_or_default()))
 }
 
 fn noticed_in(text: &str) -> impl Iterator<Item = MessageId> {

@@ -176,6 +176,8 @@ struct Fold<'a> {
     tallies: Vec<Tally>,
     index: BTreeMap<MessageId, usize>,
     sightings: Sightings<'a>,
+    /// The messages that each request to the model was about.
+    asked_together: BTreeMap<u32, BTreeSet<&'a MessageId>>,
     gateway_deaths: Vec<Duration>,
     service: Stopping,
     /// The senders that will never look again, and why.
@@ -213,6 +215,14 @@ struct Request {
     answered_at: Option<Duration>,
 }
 
+/// What makes it right to ask the model twice about a message.
+struct Blows<'a> {
+    gateway_deaths: &'a [Duration],
+    /// Whether two requests were about different messages: of the first one, which another message overtook, nothing
+    /// counts.
+    differ: &'a dyn Fn(u32, u32) -> bool,
+}
+
 /// Whether a sender can be told anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listener {
@@ -243,6 +253,9 @@ impl<'a> Fold<'a> {
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
             Fact::State(state) => self.state = Some(state),
             fact => {
+                if let Fact::ProviderRequested { message, request } = fact {
+                    self.asked_together.entry(*request).or_default().insert(message);
+                }
                 if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
                     self.tallies[index].take(at, fact);
                 }
@@ -275,7 +288,9 @@ impl<'a> Fold<'a> {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, service, absent, state } = self;
+        let Self { tallies, index, sightings, asked_together, gateway_deaths, service, absent, state } = self;
+        let differ = |one: u32, other: u32| asked_together.get(&one) != asked_together.get(&other);
+        let blows = Blows { gateway_deaths: &gateway_deaths, differ: &differ };
         let nothing = StateSeen::default();
         let state = state.unwrap_or(&nothing);
         let stopped_at = service.stopped_for_good();
@@ -284,7 +299,7 @@ impl<'a> Fold<'a> {
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let (fate, why) = match (tally.fate(&gateway_deaths, listener, state), stopped_at) {
+                let (fate, why) = match (tally.fate(&blows, listener, state), stopped_at) {
                     ((Fate::Dropped, _), Some(at)) if state.kept.contains(&tally.message) => {
                         (Fate::Kept, kept_words(sender, at))
                     }
@@ -379,9 +394,9 @@ impl Tally {
     }
 
     /// The fate and the sentence that says why. What is kept for a sender that cannot be told counts as delivered.
-    fn fate(&self, gateway_deaths: &[Duration], listener: Listener, state: &StateSeen) -> (Fate, String) {
+    fn fate(&self, blows: &Blows<'_>, listener: Listener, state: &StateSeen) -> (Fate, String) {
         let sender = &self.message.sender;
-        if let Some(why) = self.duplicated(gateway_deaths) {
+        if let Some(why) = self.duplicated(blows) {
             return (Fate::Duplicated, why);
         }
         if let Some(reply) = self.replies.first() {
@@ -460,7 +475,7 @@ impl Tally {
     }
 
     /// Why the message counts as answered or executed twice, if it does.
-    fn duplicated(&self, gateway_deaths: &[Duration]) -> Option<String> {
+    fn duplicated(&self, blows: &Blows<'_>) -> Option<String> {
         let sender = &self.message.sender;
         let mut pushed = self.replies.iter().filter(|reply| reply.via == Via::Live);
         if let (Some(first), Some(second)) = (pushed.next(), pushed.next()) {
@@ -483,19 +498,23 @@ impl Tally {
                 moment(twice[0])
             ));
         }
-        self.executed_twice(gateway_deaths)
+        self.executed_twice(blows)
     }
 
     /// The model answered it twice. A first answer that a death of the gateway swallowed before the sender saw
-    /// it does not count: the second request then resumed the work.
-    fn executed_twice(&self, gateway_deaths: &[Duration]) -> Option<String> {
-        let answered: Vec<_> =
-            self.requests.iter().filter_map(|asked| Some((asked.asked_at, asked.answered_at?))).collect();
+    /// it does not count: the second request then resumed the work. Nor does one that was given up for another message,
+    /// which the second request is about as well.
+    fn executed_twice(&self, blows: &Blows<'_>) -> Option<String> {
+        let answered: Vec<_> = self
+            .requests
+            .iter()
+            .filter_map(|asked| Some((asked.number, asked.asked_at, asked.answered_at?)))
+            .collect();
         for pair in answered.windows(2) {
-            let [(asked, first), (asked_again, second)] = *pair else { continue };
-            let died = gateway_deaths.iter().any(|death| (asked..=asked_again).contains(death));
+            let [(one, asked, first), (other, asked_again, second)] = *pair else { continue };
+            let died = blows.gateway_deaths.iter().any(|death| (asked..=asked_again).contains(death));
             let replied = self.replies.iter().any(|reply| reply.at < asked_again);
-            if !died || replied {
+            if replied || !(died || (blows.differ)(one, other)) {
                 let (first, second) = (moment(first), moment(second));
                 return Some(format!("The model answered it twice, at {first} and at {second}."));
             }

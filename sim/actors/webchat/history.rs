@@ -18,14 +18,14 @@ pub(super) struct Transcript {
     notices: BTreeMap<Notice, u32>,
 }
 
-/// The run a notice names, and its text.
-type Notice = (Option<String>, String);
+/// The runs that a notice names, and its text.
+type Notice = (Vec<String>, String);
 
 /// What a history told that was not known before.
 pub(super) struct Findings {
     /// The replies, as facts.
     pub(super) replies: Vec<Fact>,
-    /// The notices, by the run they name.
+    /// The notices, by the runs they name.
     pub(super) notices: Vec<Notice>,
 }
 
@@ -46,8 +46,8 @@ impl Transcript {
     }
 
     /// A notice was pushed over the connection.
-    pub(super) fn notice_arrived(&mut self, run_id: Option<&str>, text: &str) {
-        *self.notices.entry((run_id.map(str::to_owned), text.to_owned())).or_default() += 1;
+    pub(super) fn notice_arrived(&mut self, runs: &[String], text: &str) {
+        *self.notices.entry((runs.to_vec(), text.to_owned())).or_default() += 1;
     }
 
     /// The history was read: tells what is new in it. A reply that stands there more often than it was ever seen
@@ -62,7 +62,7 @@ impl Transcript {
                     let answered = self.answered_by(&text).into_iter();
                     replies.extend(answered.map(|message| (message, text.clone())));
                 }
-                Some("notice") => notices.push((string_at(entry, "runId").map(str::to_owned), text)),
+                Some("notice") => notices.push((runs_of(entry), text)),
                 _ => {}
             }
         }
@@ -99,6 +99,14 @@ fn count_more<T: Ord + Clone>(here: &[T], seen: &mut BTreeMap<T, u32>) -> BTreeM
         more > 0
     });
     copies
+}
+
+/// The runs that an event or an entry of the history is about: several, or one, or none in particular.
+pub(super) fn runs_of(payload: &Value) -> Vec<String> {
+    match payload.get("runIds").and_then(Value::as_array) {
+        Some(runs) => runs.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        None => string_at(payload, "runId").map(str::to_owned).into_iter().collect(),
+    }
 }
 
 fn take_one(left: &mut u32) -> bool {
