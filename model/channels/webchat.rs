@@ -13,7 +13,7 @@ pub(crate) enum ChatState<'a> {
     Delta(&'a str),
     /// The whole answer.
     Final(&'a str),
-    /// Another run answers it, or says why nobody does: that one's end is its own.
+    /// Another run answers it: that one's end is its own.
     JoinedTo(&'a str),
     /// The sender stopped it.
     Aborted,
@@ -32,9 +32,6 @@ struct ChatEvent<'a> {
 #[serde(rename_all = "camelCase")]
 struct Payload<'a> {
     run_id: &'a str,
-    /// All runs that end with this one, if it is not alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_ids: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     joined_run_id: Option<&'a str>,
     session_key: &'a str,
@@ -67,31 +64,22 @@ pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, 
     peers.publish(session_key, event(session_key, run_id, seq, state), may_be_missed);
 }
 
-/// Says how messages of a conversation ended that ended together. The first one's run has the text; of the others it is
-/// said that they are part of it. `seq` counts for the first.
+/// Says how messages of a conversation ended that ended together. A reply is the first one's, and the others are said to
+/// be part of it; of a notice each hears. `seq` counts for the first.
 pub(crate) fn publish_end(peers: &Peers, messages: &[Accepted], seq: u64, state: &ChatState<'_>) {
     let [lead, others @ ..] = messages else { return };
+    publish(peers, &lead.session_key, &lead.run_id, seq, state);
+    let joined = match state {
+        ChatState::Final(_) => &ChatState::JoinedTo(&lead.run_id),
+        _ => state,
+    };
     for other in others {
-        publish(peers, &other.session_key, &other.run_id, 0, &ChatState::JoinedTo(&lead.run_id));
+        publish(peers, &other.session_key, &other.run_id, 0, joined);
     }
-    let all = messages.iter().map(|message| message.run_id.as_str()).collect();
-    let all = Some(all).filter(|_| !others.is_empty());
-    let frame = frame(&lead.session_key, &lead.run_id, all, seq, state);
-    peers.publish(&lead.session_key, frame, false);
 }
 
 /// A `chat` event, as a frame.
 pub(crate) fn event(session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) -> String {
-    frame(session_key, run_id, None, seq, state)
-}
-
-fn frame(
-    session_key: &str,
-    run_id: &str,
-    run_ids: Option<Vec<&str>>,
-    seq: u64,
-    state: &ChatState<'_>,
-) -> String {
     let message =
         |text| Some(AssistantMessage { role: "assistant", content: [TextBlock { r#type: "text", text }] });
     let joined_run_id = match state {
@@ -107,7 +95,6 @@ fn frame(
     };
     let payload = Payload {
         run_id,
-        run_ids,
         joined_run_id,
         session_key,
         seq,
@@ -132,7 +119,6 @@ mod tests {
         };
         let payload = Payload {
             run_id: "r",
-            run_ids: None,
             joined_run_id: None,
             session_key: "s",
             seq: 2,

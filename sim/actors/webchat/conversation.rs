@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::history::{Transcript, runs_of};
+use super::history::Transcript;
 use super::{SenderKind, session_key};
 use crate::actors::backoff;
 use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
@@ -420,7 +420,7 @@ impl Conversation {
             }
             Some("error") => {
                 let text = string_at(payload, "errorMessage").unwrap_or("error");
-                self.notice(&runs_of(payload), text, Via::Live)
+                vec![self.notice(run_id, text, Via::Live)]
             }
             Some("aborted") => {
                 let stopped = self.by_run(run_id).filter(|message| message.asked_to_stop);
@@ -431,7 +431,7 @@ impl Conversation {
                     Some(why) => format!("aborted: {why}"),
                     None => "aborted".to_owned(),
                 };
-                self.notice(&runs_of(payload), &text, Via::Live)
+                vec![self.notice(run_id, &text, Via::Live)]
             }
             _ => Vec::new(),
         }
@@ -441,8 +441,8 @@ impl Conversation {
         let findings = self.transcript.history_arrived(payload);
         self.settle_replied(&findings.replies);
         let mut facts = findings.replies;
-        for (runs, text) in findings.notices {
-            facts.extend(self.notice(&runs, &text, Via::History));
+        for (run_id, text) in findings.notices {
+            facts.push(self.notice(run_id.as_deref(), &text, Via::History));
         }
         facts.extend(self.stopped_by_others(payload));
         facts
@@ -458,34 +458,29 @@ impl Conversation {
             let Some(message) = self.by_run(Some(run_id)).filter(is_open) else { continue };
             match message.asked_to_stop {
                 true => facts.extend(Self::cancel(message)),
-                false => facts.extend(self.notice(&[run_id.to_owned()], "aborted", Via::History)),
+                false => facts.push(self.notice(Some(run_id), "aborted", Via::History)),
             }
         }
         facts
     }
 
-    /// A notice about the messages of those runs, or about the whole conversation: one fact for each message.
-    fn notice(&mut self, runs: &[String], text: &str, via: Via) -> Vec<Fact> {
+    /// A notice about the message of that run, or about the whole conversation.
+    fn notice(&mut self, run_id: Option<&str>, text: &str, via: Via) -> Fact {
         if via == Via::Live {
-            self.transcript.notice_arrived(runs, text);
+            self.transcript.notice_arrived(run_id, text);
         }
-        let mut facts = Vec::new();
-        for run in runs {
-            if let Some(message) = self.by_run(Some(run)) {
-                message.standing = Standing::Settled;
-                let message = Some(message.id.clone());
-                facts.push(Fact::NoticeReceived { message, text: text.to_owned(), via });
-            }
-        }
-        if facts.is_empty() {
+        let message = self.by_run(run_id).map(|message| {
+            message.standing = Standing::Settled;
+            message.id.clone()
+        });
+        if message.is_none() {
             for message in &mut self.messages {
                 if matches!(message.standing, Standing::Open(_)) {
                     message.standing = Standing::Settled;
                 }
             }
-            facts.push(Fact::NoticeReceived { message: None, text: text.to_owned(), via });
         }
-        facts
+        Fact::NoticeReceived { message, text: text.to_owned(), via }
     }
 
     fn settle_replied(&mut self, replies: &[Fact]) {

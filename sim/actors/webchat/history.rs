@@ -18,14 +18,14 @@ pub(super) struct Transcript {
     notices: BTreeMap<Notice, u32>,
 }
 
-/// The runs that a notice names, and its text.
-type Notice = (Vec<String>, String);
+/// The run a notice names, and its text.
+type Notice = (Option<String>, String);
 
 /// What a history told that was not known before.
 pub(super) struct Findings {
     /// The replies, as facts.
     pub(super) replies: Vec<Fact>,
-    /// The notices, by the runs they name.
+    /// The notices, by the run they name; one that names several is told for each.
     pub(super) notices: Vec<Notice>,
 }
 
@@ -46,8 +46,8 @@ impl Transcript {
     }
 
     /// A notice was pushed over the connection.
-    pub(super) fn notice_arrived(&mut self, runs: &[String], text: &str) {
-        *self.notices.entry((runs.to_vec(), text.to_owned())).or_default() += 1;
+    pub(super) fn notice_arrived(&mut self, run_id: Option<&str>, text: &str) {
+        *self.notices.entry((run_id.map(str::to_owned), text.to_owned())).or_default() += 1;
     }
 
     /// The history was read: tells what is new in it. A reply that stands there more often than it was ever seen
@@ -62,7 +62,9 @@ impl Transcript {
                     let answered = self.answered_by(&text).into_iter();
                     replies.extend(answered.map(|message| (message, text.clone())));
                 }
-                Some("notice") => notices.push((runs_of(entry), text)),
+                Some("notice") => {
+                    notices.extend(runs_of(entry).into_iter().map(|run| (run, text.clone())));
+                }
                 _ => {}
             }
         }
@@ -101,11 +103,11 @@ fn count_more<T: Ord + Clone>(here: &[T], seen: &mut BTreeMap<T, u32>) -> BTreeM
     copies
 }
 
-/// The runs that an event or an entry of the history is about: several, or one, or none in particular.
-pub(super) fn runs_of(payload: &Value) -> Vec<String> {
-    match payload.get("runIds").and_then(Value::as_array) {
-        Some(runs) => runs.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        None => string_at(payload, "runId").map(str::to_owned).into_iter().collect(),
+/// The runs that an entry of the history is about: several, or one, or none in particular.
+fn runs_of(entry: &Value) -> Vec<Option<String>> {
+    match entry.get("runIds").and_then(Value::as_array) {
+        Some(runs) => runs.iter().map(|run| run.as_str().map(str::to_owned)).collect(),
+        None => vec![string_at(entry, "runId").map(str::to_owned)],
     }
 }
 
