@@ -318,8 +318,7 @@ async fn end(
     let asked_at = Instant::now();
     asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
-    // In one breath with the end of admission: what still waits for quiet has its turn before the drain looks.
-    gateway.lanes.flush();
+    gateway.flush_queues();
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, &mut listener, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;

@@ -78,6 +78,7 @@ pub(crate) async fn tell_within(
         Ok(outcome) => announce(gateway, &messages, &outcome, seq),
         Err(error) => {
             tracing::error!(name: "message.notice-not-durable", run = lead.run_id, %error, "trying again");
+            note_interruption(gateway, &messages, &cause);
             // Nothing runs a message again that had started. One that had not may still get its reply, from this
             // life's successor; saying now that it will not could be a lie.
             let said = matches!(gateway.inbox.find_open(&lead.run_id), Some((_, Stage::Started)));
@@ -88,6 +89,18 @@ pub(crate) async fn tell_within(
             let trying = keep_trying(gateway.clone(), messages, notice, seq + 1, said);
             drop(gateway.env.spawn("notice", trying));
         }
+    }
+}
+
+/// Until the notice can be recorded the journal says why there is no reply: by the end of this life, and by nobody's wish.
+fn note_interruption(gateway: &Gateway, messages: &[Accepted], cause: &NoticeCause) {
+    let has_begun = |message: &&Accepted| {
+        matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)))
+    };
+    let begun: Vec<&str> = messages.iter().filter(has_begun).map(|message| message.run_id.as_str()).collect();
+    if matches!(cause, NoticeCause::Interrupted) && !begun.is_empty() {
+        // That it had begun stands there already, which is enough for the next life.
+        let _ = gateway.inbox.interrupt(&begun, gateway.restarts.generation().0);
     }
 }
 

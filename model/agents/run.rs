@@ -21,8 +21,8 @@ use crate::lifecycle::budgets;
 use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
-use crate::policy::LockFailure;
-use crate::sessions::{Outcome, Role, RunLock, StateError, Transcript, TranscriptEntry};
+use crate::policy::{self, LockFailure};
+use crate::sessions::{Outcome, Role, SessionStatus, RunLock, StateError, Transcript, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -113,7 +113,19 @@ pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
         Err(Interruption::ByShutdown) => {
             let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
             tell_within(&gateway, &messages, NoticeCause::Interrupted, seq.get(), patience).await;
+            // What history left behind: nothing wrote this any more (openclaw/openclaw#71263).
+            return;
         }
+    }
+    say_status(&gateway, &messages[0].session_key, SessionStatus::Idle).await;
+}
+
+/// Where the store's word counts, as in history: says what the conversation is doing.
+async fn say_status(gateway: &Gateway, session_key: &str, status: SessionStatus) {
+    if gateway.policies.session_status == policy::SessionStatus::AsTheStoreSays {
+        let generation = gateway.restarts.generation().0;
+        // It was said without looking.
+        let _ = gateway.sessions.set_status(&[session_key.to_string()], status, generation).await;
     }
 }
 
@@ -140,6 +152,7 @@ async fn whole_turn(
     wait.waits.set(true);
     take_up(gateway, &company.messages()).await;
     let transcript = conversation(gateway, &company.messages(), seq, wait).await?;
+    say_status(gateway, &company.lead().session_key, SessionStatus::Running).await;
     let run_timeout = gateway.config.run_timeout();
     let turn = turn(gateway, company, &transcript, lock, seq);
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))

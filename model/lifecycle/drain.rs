@@ -17,7 +17,7 @@ use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
-use crate::policy::InterruptedWork;
+use crate::policy::{DrainInventory, InterruptedWork};
 
 /// How long what was answered may take to reach the platforms.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -85,6 +85,9 @@ fn asked(requests: &Requests) -> Ending {
 
 /// Waits until nothing is left to do, or until the budget is used up (`false`).
 async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool, Forced> {
+    if gateway.policies.drain_inventory == DrainInventory::MissesTurns {
+        return Ok(true);
+    }
     let mut deadline = deadline(gateway, asked(requests));
     loop {
         let finished = async {

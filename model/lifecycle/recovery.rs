@@ -10,13 +10,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::agents::notice::{NoticeCause, TurnError, by_conversation, tell_within};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::policy::{BegunTurn, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit};
-use crate::sessions::{Outcome, Recorded, Role, StateError};
+use crate::policy::{
+    BegunTurn, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit, SessionStatus,
+};
+use crate::sessions::{self, Outcome, Recorded, Role, StateError};
 
 /// How often a message is taken up by lives that die (OpenClaw 2026.9.6: 3).
 const MOST_RESUMES: u32 = 3;
@@ -24,6 +26,9 @@ const MOST_RESUMES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// A message that waited for longer is not run any more: whoever sent it has other worries by now.
 const TOO_OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a status that the store could not take is written again.
+const STATUS_RETRY: Duration = Duration::from_secs(5);
 
 /// What the journal and the transcript say about a message of an earlier life.
 #[derive(Clone, Copy)]
@@ -137,6 +142,7 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
         yield_now().await;
     }
     tell_too_many(gateway);
+    end_what_the_store_calls_running(gateway);
     gateway.inbox.forget_settled_texts();
     tracing::info!(name: "recovery.finished", resumed = count, told, "earlier lives are settled");
 }
@@ -156,6 +162,31 @@ fn resume(gateway: &Rc<Gateway>, message: &Accepted, pause: Duration) {
     }
     gateway.inbox.reopen(run_id);
     gateway.enqueue_again(message, (!pause.is_zero()).then(|| Instant::now() + pause));
+}
+
+/// No turn of this generation has begun: a conversation that the store calls running was interrupted, whoever wrote that
+/// (openclaw/openclaw#71263). Its messages are seen to by the journal; nobody waits for the store to be put right.
+fn end_what_the_store_calls_running(gateway: &Rc<Gateway>) {
+    if gateway.policies.session_status == SessionStatus::AsTheStoreSays {
+        return;
+    }
+    let Ok(running) = gateway.sessions.all_running() else { return };
+    if running.is_empty() {
+        return;
+    }
+    let gateway = gateway.clone();
+    drop(gateway.env.clone().spawn("session status", async move {
+        let generation = gateway.restarts.generation().0;
+        for session in &running {
+            tracing::warn!(name: "recovery.session-interrupted", session, "the store calls it running");
+        }
+        while let Err(error) =
+            gateway.sessions.set_status(&running, sessions::SessionStatus::Interrupted, generation).await
+        {
+            tracing::debug!(name: "recovery.status-not-written", %error, "trying again");
+            sleep(STATUS_RETRY).await;
+        }
+    }));
 }
 
 /// Planted defects: who had been told is told again, or everybody is.

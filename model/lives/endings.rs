@@ -57,13 +57,13 @@ fn recovery_waits_for_nothing_that_it_repairs() {
         let started = r#"{"type":"started","runId":"k1"}"#;
         house.world.put(INBOX, &format!("{}\n{started}\n{}\n", message("k1", "a"), message("k2", "main")));
         let known = json!({"main": {"sessionId": "m", "sessionFile": "m.jsonl", "updatedAt": 1}});
-        house.world.put(SESSIONS, &known.to_string());
+        house.world.put(super::SESSIONS, &known.to_string());
         // Telling the first needs a new session, and somebody else holds the store.
-        house.world.put(STORE_LOCK, &held_by(7));
+        house.world.put(super::STORE_LOCK, &held_by(7));
         let life = house.live().await;
         sleep(Duration::from_secs(1)).await;
         assert_eq!(house.asked(), ["k2"], "one conversation waits for another");
-        house.world.remove(STORE_LOCK);
+        house.world.remove(super::STORE_LOCK);
         sleep(Duration::from_secs(15)).await;
         let told = house.client().await.send_in("a", "k1", "k1").await;
         assert_eq!(told["payload"]["outcome"], "told", "{told}");

@@ -16,6 +16,7 @@ use super::inbox::Accepted;
 use super::outbox::{About, Pending, Progress};
 use crate::channels::{Account, Channel, Chat, Delivery, Route, SendError, Sent};
 use crate::gateway::Gateway;
+use crate::policy::ResumedReply;
 use crate::sessions::StateError;
 
 /// How long one attempt may take (OpenClaw: 15 s for a block of a reply).
@@ -61,6 +62,11 @@ pub(crate) fn owe(
     text: &str,
 ) -> Result<(), StateError> {
     let Route::Platform(chat) = &message.route else { return Ok(()) };
+    if gateway.policies.resumed_reply == ResumedReply::TranscriptOnly
+        && gateway.inbox.times_resumed(&message.run_id) > 0
+    {
+        return Ok(());
+    }
     let delivery = Delivery {
         id: format!("{}:{}", message.run_id, kind.name()),
         chat: chat.clone(),

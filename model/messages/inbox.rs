@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::Route;
 use crate::env::{Env, WallTime};
-use crate::policy::Acknowledgement;
+use crate::policy::{Acknowledgement, FollowUps};
 use crate::sessions::{Outcome, StateError, StateFiles, json_line};
 
 /// How long a settled message is remembered for its idempotency key, and how many of them at most.
@@ -106,6 +106,8 @@ struct Entry {
     generation: u64,
     /// How many lives that died had taken it up anew.
     resumed: u32,
+    /// The journal does not know it yet, as in history ([`FollowUps::InMemory`](crate::policy::FollowUps::InMemory)).
+    in_memory: bool,
 }
 
 impl Entry {
@@ -118,6 +120,13 @@ impl Entry {
 
     fn is_settled(&self) -> bool {
         matches!(self.stage, Stage::Settled(_))
+    }
+
+    /// The record of its acceptance.
+    fn accepted(&self, run_id: &str) -> Record {
+        let (run_id, session_key) = (run_id.to_string(), self.session_key.clone());
+        let text = self.text.clone().unwrap_or_default();
+        Record::Accepted { run_id, session_key, text, at: self.at.epoch_ms(), route: self.route.clone() }
     }
 }
 
@@ -210,8 +219,9 @@ impl Inbox {
         Ok(inbox)
     }
 
-    /// Makes a message durable; when this returns it may be acknowledged.
-    pub(crate) fn accept(&self, message: &Accepted) -> Result<(), StateError> {
+    /// Makes a message durable; when this returns it may be acknowledged. History `kept` some in memory until their
+    /// turn began.
+    pub(crate) fn accept(&self, message: &Accepted, kept: FollowUps) -> Result<(), StateError> {
         let at = self.env.wall_clock();
         let Accepted { run_id, session_key, text, route } = message.clone();
         let entry = Entry {
@@ -224,9 +234,12 @@ impl Inbox {
             order: self.next_order.get(),
             generation: 0,
             resumed: 0,
+            in_memory: kept == FollowUps::InMemory,
         };
-        let at = at.epoch_ms();
-        self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at, route })?;
+        if kept == FollowUps::Durable {
+            let at = at.epoch_ms();
+            self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at, route })?;
+        }
         self.next_order.set(entry.order + 1);
         self.entries.borrow_mut().insert(run_id, entry);
         self.compact_if_worth_it();
@@ -235,9 +248,42 @@ impl Inbox {
 
     /// Records that a turn of this generation is about to work on the messages.
     pub(crate) fn start(&self, run_ids: &[&str], generation: u64) -> Result<(), StateError> {
+        self.catch_up(run_ids)?;
         self.journal_all(run_ids, |run_id| Record::Started { run_id, generation })?;
         self.change_all(run_ids, |entry| (entry.stage, entry.generation) = (Stage::Started, generation));
         Ok(())
+    }
+
+    /// Writes down what was kept in memory until now.
+    fn catch_up(&self, run_ids: &[&str]) -> Result<(), StateError> {
+        for run_id in run_ids {
+            let accepted = match self.entries.borrow().get(*run_id).filter(|entry| entry.in_memory) {
+                Some(entry) => entry.accepted(run_id),
+                None => continue,
+            };
+            self.journal(&accepted)?;
+            self.change_all(&[run_id], |entry| entry.in_memory = false);
+        }
+        Ok(())
+    }
+
+    /// Forgets messages that were kept in memory, and returns which.
+    pub(crate) fn forget_kept_in_memory(&self) -> Vec<String> {
+        let mut forgotten = Vec::new();
+        self.entries.borrow_mut().retain(|run_id, entry| {
+            let is_kept = !entry.in_memory || entry.is_settled();
+            forgotten.extend((!is_kept).then(|| run_id.clone()));
+            is_kept
+        });
+        forgotten
+    }
+
+    /// A message is over in memory, and the journal says that it was interrupted: what history made of a stop
+    /// ([`UserStop::AsInterruption`](crate::policy::UserStop::AsInterruption)).
+    pub(crate) fn stop_as_interrupted(&self, run_id: &str, generation: u64) -> Result<(), StateError> {
+        let (stopped, text) = (Stage::Settled(Settlement::Cancelled), None::<String>);
+        self.change_all(&[run_id], |entry| (entry.stage, entry.text) = (stopped, text.clone()));
+        self.interrupt(&[run_id], generation)
     }
 
     /// Records that this generation takes up what an earlier one left.
@@ -440,10 +486,7 @@ fn digest((run_id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
         let fingerprint = entry.fingerprint;
         return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, at, how })];
     }
-    let text = entry.text.clone().unwrap_or_default();
-    let (accepted_id, route) = (run_id.clone(), entry.route.clone());
-    let accepted = Record::Accepted { run_id: accepted_id, session_key, text, at, route };
-    let mut lines = vec![json_line(&accepted)];
+    let mut lines = vec![json_line(&entry.accepted(&run_id))];
     let generation = entry.generation;
     let resumed = || json_line(&Record::Resumed { run_id: run_id.clone(), generation });
     lines.extend((0..entry.resumed).map(|_| resumed()));
@@ -490,6 +533,7 @@ fn replay(records: Vec<Record>) -> Entries {
                     order,
                     generation: 0,
                     resumed: 0,
+                    in_memory: false,
                 };
                 // A key that was forgotten after its time may be used again; an open message is accepted once.
                 if entries.get(&run_id).is_none_or(Entry::is_settled) {
@@ -512,9 +556,19 @@ fn replay(records: Vec<Record>) -> Entries {
             Record::Tombstone { run_id, session_key, fingerprint, at, how } => {
                 let (at, stage) = (WallTime::from_epoch_ms(at), Stage::Settled(how));
                 let (text, route) = (None, Route::default());
-                let (generation, resumed) = (0, 0);
-                let entry =
-                    Entry { session_key, text, route, fingerprint, stage, at, order, generation, resumed };
+                let (generation, resumed, in_memory) = (0, 0, false);
+                let entry = Entry {
+                    session_key,
+                    text,
+                    route,
+                    fingerprint,
+                    stage,
+                    at,
+                    order,
+                    generation,
+                    resumed,
+                    in_memory,
+                };
                 entries.insert(run_id, entry);
             }
         }
@@ -522,8 +576,9 @@ fn replay(records: Vec<Record>) -> Entries {
     entries
 }
 
+/// What is over stays over, whatever is recorded of it after that.
 fn step(entries: &mut Entries, run_id: &str, step: impl FnOnce(&mut Entry)) {
-    if let Some(entry) = entries.get_mut(run_id) {
+    if let Some(entry) = entries.get_mut(run_id).filter(|entry| !entry.is_settled()) {
         step(entry);
     }
 }

@@ -208,6 +208,20 @@ impl Lanes {
         self.book.changed.notify_waiters();
     }
 
+    /// Whether anything of a conversation is queued or at work.
+    pub(crate) fn is_busy(&self, session_key: &str) -> bool {
+        let of_conversation = (session_key.to_string(), 0)..=(session_key.to_string(), u64::MAX);
+        self.book.lanes.borrow().range(of_conversation).next().is_some()
+    }
+
+    /// Takes runs out of their lanes that have not begun.
+    pub(crate) fn forget(&self, run_ids: &[String]) {
+        for lane in self.book.lanes.borrow_mut().values_mut() {
+            lane.queue.retain(|waiting| !run_ids.contains(&waiting.run_id));
+        }
+        self.book.changed.notify_waiters();
+    }
+
     /// Stops one run of a conversation, or all of them when `run_id` is `None`.
     pub(crate) fn stop(&self, session_key: &str, run_id: Option<&str>, why: Interruption) -> Vec<Stopped> {
         let mut lanes = self.book.lanes.borrow_mut();

@@ -13,7 +13,7 @@ use crate::agents::run;
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
 use crate::gateway::Gateway;
-use crate::policy;
+use crate::policy::{self, FollowUps, SessionStatus, UserStop};
 use crate::sessions::{Outcome, Recorded, StateError, TranscriptEntry};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
@@ -29,6 +29,9 @@ pub(crate) enum SendRefused {
     NotAdmitting,
     #[error("this idempotency key was used for a different message")]
     KeyReused,
+    /// History's guard, whose word for it is a lie when nobody works there (openclaw/openclaw#71263).
+    #[error("the conversation is busy")]
+    Busy,
     #[error("the message could not be stored, nothing was accepted: {0}")]
     NotDurable(StateError),
 }
@@ -73,7 +76,13 @@ impl Gateway {
         if !self.admits_messages() {
             return Err(SendRefused::NotAdmitting);
         }
-        self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
+        let is_busy = self.lanes.is_busy(&message.session_key);
+        if !is_busy && self.store_says_running(&message.session_key) {
+            return Err(SendRefused::Busy);
+        }
+        let waits = is_busy || !self.config.messages.queue.debounce().is_zero();
+        let kept = if waits { self.policies.follow_ups } else { FollowUps::Durable };
+        self.inbox.accept(message, kept).map_err(SendRefused::NotDurable)?;
         tracing::info!(
             name: "inbox.recorded",
             run = message.run_id,
@@ -86,6 +95,21 @@ impl Gateway {
         };
         self.enqueue_in(lane, message, None);
         Ok(Receipt::Started)
+    }
+
+    /// Whether the session store says that the conversation is at work, where that counts.
+    fn store_says_running(&self, session_key: &str) -> bool {
+        self.policies.session_status == SessionStatus::AsTheStoreSays
+            && self.sessions.is_running(session_key).unwrap_or(false)
+    }
+
+    /// In one breath with the end of admission, so that the drain counts whatever is accepted: what waits for quiet has
+    /// its turn. History forgot what it kept in memory.
+    pub(crate) fn flush_queues(&self) {
+        if self.policies.follow_ups == FollowUps::InMemory {
+            self.lanes.forget(&self.inbox.forget_kept_in_memory());
+        }
+        self.lanes.flush();
     }
 
     /// Gives a message of an earlier life its place in its conversation's lane; its turn does not begin before
@@ -161,7 +185,10 @@ impl Gateway {
                 Stopped::Running(run_id) => (run_id, true),
             };
             tracing::warn!(name: "message.cancelled", run = run_id, "stopped by its sender");
-            self.settle(&[&run_id], Settlement::Cancelled);
+            match self.policies.user_stop {
+                UserStop::Final => self.settle(&[&run_id], Settlement::Cancelled),
+                UserStop::AsInterruption => self.stop_as_interrupted(&run_id),
+            }
             // A run at work says so itself, as its last event.
             if !was_running {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
@@ -169,6 +196,13 @@ impl Gateway {
             cancelled.push(run_id);
         }
         cancelled
+    }
+
+    fn stop_as_interrupted(&self, run_id: &str) {
+        let generation = self.restarts.generation().0;
+        if let Err(error) = self.inbox.stop_as_interrupted(run_id, generation) {
+            tracing::warn!(name: "message.settlement-not-durable", run = run_id, %error, "it may be resumed");
+        }
     }
 
     /// A conversation's transcript; empty when it does not exist.
