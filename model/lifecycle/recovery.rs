@@ -13,8 +13,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::agents::notice::{NoticeCause, TurnError, by_conversation, tell_within};
+use crate::channels::{Delivery, Route};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::outbox::About;
 use crate::policy::{
     BegunTurn, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit, SessionStatus,
 };
@@ -191,19 +193,25 @@ fn end_what_the_store_calls_running(gateway: &Rc<Gateway>) {
 
 /// Planted defects: who had been told is told again, or everybody is.
 fn tell_too_many(gateway: &Rc<Gateway>) {
-    let words = match gateway.policies.interruption_notice {
+    let meant = match gateway.policies.interruption_notice {
         InterruptionNotice::Once => return,
-        InterruptionNotice::AtEveryStart => "Your message was not answered: the service restarted.",
-        InterruptionNotice::EveryConversation => "Your message may not have been answered: the service restarted.",
+        InterruptionNotice::AtEveryStart => Settlement::Told,
+        InterruptionNotice::EveryConversation => Settlement::Answered,
     };
+    let generation = gateway.restarts.generation();
     for (message, stage) in gateway.inbox.in_order() {
-        let is_meant = match gateway.policies.interruption_notice {
-            InterruptionNotice::AtEveryStart => stage == Stage::Settled(Settlement::Told),
-            _ => stage == Stage::Settled(Settlement::Answered),
-        };
-        if is_meant && let Ok(Some(transcript)) = gateway.sessions.find_transcript(&message.session_key) {
-            // A defect need not say that it failed.
-            let _ = transcript.append(Role::Notice, words, &message.run_id, gateway.env.wall_clock());
+        if stage != Stage::Settled(meant) {
+            continue;
+        }
+        let words = format!("Your message \"{}\" may be lost: the service restarted.", message.text);
+        // A defect need not say that it failed.
+        if let Ok(Some(transcript)) = gateway.sessions.find_transcript(&message.session_key) {
+            let _ = transcript.append(Role::Notice, &words, &message.run_id, gateway.env.wall_clock());
+        }
+        if let Route::Platform(chat) = &message.route {
+            let delivery =
+                Delivery { id: format!("{}:again:{generation}", message.run_id), chat: chat.clone(), text: words };
+            let _ = gateway.outbox.queue(delivery, About { run_id: message.run_id.clone(), session_key: message.session_key.clone() });
         }
     }
 }

@@ -25,7 +25,9 @@ mod readiness_tells_the_truth;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
+mod resumes_are_bounded;
 mod safe_restart_interrupts_nothing;
+mod sessions_come_to_rest;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
@@ -83,6 +85,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(state_never_goes_back::StateNeverGoesBack),
         Box::new(never_two_writers::NeverTwoWriters),
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
+        Box::new(sessions_come_to_rest::SessionsComeToRest),
+        Box::new(resumes_are_bounded::ResumesAreBounded),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),

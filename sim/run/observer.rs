@@ -17,6 +17,8 @@ use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, 
 const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const INBOX: &str = "inbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
+/// What a session's entry in the store says while somebody works there.
+const RUNNING: &str = "running";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
 
@@ -42,6 +44,11 @@ pub(super) fn observe(stage: &Stage) {
         if path.file_name().is_some_and(|name| name == STORE_FILE) {
             let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
             seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
+                let is_running = |session: &&(String, Value)| {
+                    session.1.get("status").and_then(Value::as_str) == Some(RUNNING)
+                };
+                let sessions: Vec<_> = sessions.into_iter().collect();
+                seen.running.extend(sessions.iter().filter(is_running).map(|(key, _)| key.clone()));
                 seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
             }));
         }

@@ -22,6 +22,8 @@ pub const INVARIANTS: &[&str] = &[
     "state-never-goes-back",
     "never-two-writers",
     "lock-has-a-live-owner",
+    "sessions-come-to-rest",
+    "resumes-are-bounded",
     "cron-runs-once",
     "readiness-tells-the-truth",
     "admission-has-an-owner",
