@@ -14,11 +14,12 @@ use tokio::time::sleep;
 use super::provider::ProviderError;
 use crate::channels::webchat::{ChatState, event, publish, publish_end};
 use crate::cron;
+use crate::env::WallTime;
 use crate::gateway::Gateway;
 use crate::messages::delivery::{self, Kind};
 use crate::messages::gathering::MOST_IN_A_TURN;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
+use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError, TranscriptEntry};
 
 /// How much of a message its notice quotes.
 const QUOTED_CHARS: usize = 80;
@@ -84,7 +85,9 @@ pub(crate) async fn tell_within(
             let said = matches!(gateway.inbox.find_open(&lead.run_id), Some((_, Stage::Started)));
             match said {
                 true => announce(gateway, &messages, &Outcome::Notice(notice.clone()), seq),
-                false => messages.iter().for_each(|message| tell_of_wait(gateway, message, &error.to_string(), seq)),
+                false => messages
+                    .iter()
+                    .for_each(|message| tell_of_wait(gateway, message, &error.to_string(), seq)),
             }
             let trying = keep_trying(gateway.clone(), messages, notice, seq + 1, said);
             drop(gateway.env.spawn("notice", trying));
@@ -94,9 +97,8 @@ pub(crate) async fn tell_within(
 
 /// Until the notice can be recorded the journal says why there is no reply: by the end of this life, and by nobody's wish.
 fn note_interruption(gateway: &Gateway, messages: &[Accepted], cause: &NoticeCause) {
-    let has_begun = |message: &&Accepted| {
-        matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)))
-    };
+    let has_begun =
+        |message: &&Accepted| matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
     let begun: Vec<&str> = messages.iter().filter(has_begun).map(|message| message.run_id.as_str()).collect();
     if matches!(cause, NoticeCause::Interrupted) && !begun.is_empty() {
         // That it had begun stands there already, which is enough for the next life.
@@ -210,16 +212,25 @@ async fn record(
         }
         None => {
             let now = gateway.env.wall_clock();
-            for message in messages {
-                transcript.append_once(Role::User, &message.text, &message.run_id, now)?;
-            }
+            let mut entries = unsaid(&transcript.entries()?, messages, now);
             let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
-            transcript.append_for(Role::Notice, notice, &run_ids, now)?;
+            entries.push(TranscriptEntry::new(Role::Notice, notice, &run_ids, now));
+            // The disk is waited for without letting go: once is enough, however many messages these are.
+            transcript.append_all(&entries)?;
             Outcome::Notice(notice.to_string())
         }
     };
     gateway.conclude(messages, &outcome)?;
     Ok(outcome)
+}
+
+/// The entries of those messages that do not stand in the transcript.
+pub(super) fn unsaid(said: &[TranscriptEntry], messages: &[Accepted], now: WallTime) -> Vec<TranscriptEntry> {
+    let is_said = |message: &&Accepted| {
+        said.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id)
+    };
+    let unsaid = messages.iter().filter(|message| !is_said(message));
+    unsaid.map(|message| TranscriptEntry::new(Role::User, &message.text, &[&message.run_id], now)).collect()
 }
 
 fn announce(gateway: &Gateway, messages: &[Accepted], outcome: &Outcome, seq: u64) {

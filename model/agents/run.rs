@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within, unsaid};
 use super::provider::{self, PromptMessage, ProviderError};
 use crate::channels::webchat::{ChatState, publish, publish_end};
 use crate::gateway::Gateway;
@@ -22,7 +22,7 @@ use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
 use crate::policy::{self, LockFailure};
-use crate::sessions::{Outcome, Role, SessionStatus, RunLock, StateError, Transcript, TranscriptEntry};
+use crate::sessions::{Outcome, Role, RunLock, SessionStatus, StateError, Transcript, TranscriptEntry};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -49,8 +49,7 @@ impl Company {
     /// What is left of a turn's messages; `None`: nothing.
     fn of(gateway: &Gateway, turn: &Turn) -> Option<Self> {
         let messages = open(gateway, &turn.run_ids);
-        (!messages.is_empty())
-            .then(|| Self { lane: turn.lane.clone(), messages: RefCell::new(messages) })
+        (!messages.is_empty()).then(|| Self { lane: turn.lane.clone(), messages: RefCell::new(messages) })
     }
 
     fn lead(&self) -> Accepted {
@@ -179,13 +178,9 @@ async fn turn(
     let mut entries = transcript.entries()?;
     let reply = loop {
         let messages = company.messages();
-        for message in &messages {
-            let is_it = |entry: &TranscriptEntry| entry.role == Role::User && entry.run_id == message.run_id;
-            if !entries.iter().any(is_it) {
-                let now = gateway.env.wall_clock();
-                entries.push(transcript.append(Role::User, &message.text, &message.run_id, now)?);
-            }
-        }
+        let unsaid = unsaid(&entries, &messages, gateway.env.wall_clock());
+        transcript.append_all(&unsaid)?;
+        entries.extend(unsaid);
         let prompt = prompt(&entries, &run_ids(&messages));
         tokio::select! {
             biased;
@@ -205,8 +200,8 @@ async fn join(gateway: &Gateway, company: &Company, joined: &[String]) {
     // First of all, so that whatever becomes of the turn becomes of them.
     company.messages.borrow_mut().extend(joined.iter().cloned());
     for message in &joined {
-        let lead = company.lead().run_id;
-        tracing::info!(name: "run.joined", run = message.run_id, lead, "a message joins the turn at work");
+        let (session, lead) = (&message.session_key, company.lead().run_id);
+        tracing::info!(name: "run.joined", run = message.run_id, session = session, lead, "it joins the turn at work");
     }
     begin(gateway, &joined).await;
 }

@@ -93,16 +93,8 @@ pub(crate) fn event(session_key: &str, run_id: &str, seq: u64, state: &ChatState
         ChatState::Aborted => ("aborted", None, Some("user"), None),
         ChatState::Error(text) => ("error", None, None, Some(*text)),
     };
-    let payload = Payload {
-        run_id,
-        joined_run_id,
-        session_key,
-        seq,
-        state,
-        message,
-        stop_reason,
-        error_message,
-    };
+    let payload =
+        Payload { run_id, joined_run_id, session_key, seq, state, message, stop_reason, error_message };
     let event = ChatEvent { r#type: "event", event: "chat", payload };
     serde_json::to_string(&event).expect("an event is plain text")
 }

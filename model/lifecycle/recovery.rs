@@ -209,9 +209,15 @@ fn tell_too_many(gateway: &Rc<Gateway>) {
             let _ = transcript.append(Role::Notice, &words, &message.run_id, gateway.env.wall_clock());
         }
         if let Route::Platform(chat) = &message.route {
-            let delivery =
-                Delivery { id: format!("{}:again:{generation}", message.run_id), chat: chat.clone(), text: words };
-            let _ = gateway.outbox.queue(delivery, About { run_id: message.run_id.clone(), session_key: message.session_key.clone() });
+            let delivery = Delivery {
+                id: format!("{}:again:{generation}", message.run_id),
+                chat: chat.clone(),
+                text: words,
+            };
+            let _ = gateway.outbox.queue(
+                delivery,
+                About { run_id: message.run_id.clone(), session_key: message.session_key.clone() },
+            );
         }
     }
 }
@@ -241,7 +247,8 @@ mod tests {
 
     #[test]
     fn the_evidence_decides_once() {
-        let check = |stage, recorded, expected| check(&Policies::default(), evidence(stage, recorded), expected);
+        let check =
+            |stage, recorded, expected| check(&Policies::default(), evidence(stage, recorded), expected);
         let (reply, notice) = (Outcome::Reply("r".into()), Outcome::Notice("n".into()));
         check(Stage::Settled(Settlement::Answered), None, Verdict::Leave);
         check(Stage::Accepted, None, NOW);

@@ -52,7 +52,9 @@ fn recovery_waits_for_nothing_that_it_repairs() {
         house.world.neighbour(7);
         let message = |key: &str, session: &str| {
             let at = house.outside.env.wall_clock().epoch_ms();
-            format!(r#"{{"type":"accepted","runId":"{key}","sessionKey":"{session}","text":"{key}","at":{at}}}"#)
+            format!(
+                r#"{{"type":"accepted","runId":"{key}","sessionKey":"{session}","text":"{key}","at":{at}}}"#
+            )
         };
         let started = r#"{"type":"started","runId":"k1"}"#;
         house.world.put(INBOX, &format!("{}\n{started}\n{}\n", message("k1", "a"), message("k2", "main")));

@@ -638,7 +638,8 @@ mod tests {
         let settled = Record::Settled { run_id: "a".into(), how: Settlement::Answered };
         let entries = replay(vec![accepted("a"), settled, reused]);
         assert_eq!((entries["a"].stage, entries["a"].text.as_deref()), (Stage::Accepted, Some("new")));
-        let entries = replay(vec![accepted("a"), Record::Started { run_id: "a".into(), generation: 1 }, accepted("a")]);
+        let entries =
+            replay(vec![accepted("a"), Record::Started { run_id: "a".into(), generation: 1 }, accepted("a")]);
         assert_eq!(entries["a"].stage, Stage::Started);
     }
 

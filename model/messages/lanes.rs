@@ -234,7 +234,8 @@ impl Lanes {
 
     /// Stops everything in every lane.
     pub(crate) fn stop_all(&self, why: Interruption) -> Vec<Stopped> {
-        let stopped = self.book.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect();
+        let stopped =
+            self.book.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect();
         self.book.changed.notify_waiters();
         stopped
     }
@@ -249,7 +250,8 @@ impl Lanes {
     /// How many runs are queued or at work.
     pub(crate) fn depth(&self) -> usize {
         let lanes = self.book.lanes.borrow();
-        let of = |lane: &Lane| lane.queue.len() + lane.running.as_ref().map_or(0, |running| running.turn.len());
+        let of =
+            |lane: &Lane| lane.queue.len() + lane.running.as_ref().map_or(0, |running| running.turn.len());
         lanes.values().map(of).sum()
     }
 

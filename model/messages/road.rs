@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::delivery::{self, Kind};
-use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::gathering::Waiting;
+use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
 use crate::agents::run;
 use crate::channels::webchat::{ChatState, publish};
@@ -122,8 +122,7 @@ impl Gateway {
         let gateway = self.clone();
         // A scheduled run is told apart by its name, and so is its answer.
         let shares = (!cron::is_run(&message.run_id)).then(|| message.route.place());
-        let waiting =
-            Waiting { run_id: message.run_id.clone(), shares, since: Instant::now(), not_before };
+        let waiting = Waiting { run_id: message.run_id.clone(), shares, since: Instant::now(), not_before };
         self.lanes.enqueue(&message.session_key, lane, waiting, move |turn| run::work(gateway.clone(), turn));
     }
 

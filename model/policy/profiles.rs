@@ -291,10 +291,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         unreadable_store: UnreadableStore::TreatAsEmpty,
         ..Policies::default()
     }),
-    ("planted:follow-ups-in-memory", || Policies {
-        follow_ups: FollowUps::InMemory,
-        ..Policies::default()
-    }),
+    ("planted:follow-ups-in-memory", || Policies { follow_ups: FollowUps::InMemory, ..Policies::default() }),
     ("planted:drain-misses-turns", || Policies {
         drain_inventory: DrainInventory::MissesTurns,
         ..Policies::default()
@@ -312,10 +309,7 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         begun_turn: BegunTurn::Replayed,
         ..Policies::default()
     }),
-    ("planted:begun-turns-replayed", || Policies {
-        begun_turn: BegunTurn::Replayed,
-        ..Policies::default()
-    }),
+    ("planted:begun-turns-replayed", || Policies { begun_turn: BegunTurn::Replayed, ..Policies::default() }),
     ("planted:resumed-without-limit", || Policies {
         begun_turn: BegunTurn::Replayed,
         resume_limit: ResumeLimit::Unlimited,

@@ -49,6 +49,13 @@ pub(crate) struct TranscriptEntry {
 }
 
 impl TranscriptEntry {
+    /// An entry about runs, at least one, of which the first gives it its name.
+    pub(crate) fn new(role: Role, text: &str, run_ids: &[&str], at: WallTime) -> Self {
+        let (run_id, with) = run_ids.split_first().expect("an entry is about a run");
+        let with = with.iter().map(ToString::to_string).collect();
+        Self { role, text: text.to_string(), run_id: run_id.to_string(), with, at_ms: at.epoch_ms() }
+    }
+
     /// Every run that it is about.
     pub(crate) fn run_ids(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.run_id).chain(&self.with).map(String::as_str)
@@ -151,35 +158,24 @@ impl Transcript {
         run_ids: &[&str],
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
-        let (run_id, with) = run_ids.split_first().expect("an entry is about a run");
-        let with: Vec<String> = with.iter().map(ToString::to_string).collect();
-        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
-        let message = Line::Message {
-            role,
-            text: text.clone(),
-            run_id: run_id.clone(),
-            with: with.clone(),
-            at: at_ms,
-        };
-        let header =
-            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
-        self.files.append_headed(&self.path, || json_line(&header()), &json_line(&message))?;
-        Ok(TranscriptEntry { role, text, run_id, with, at_ms })
+        let entry = TranscriptEntry::new(role, text, run_ids, at);
+        self.append_all(std::slice::from_ref(&entry))?;
+        Ok(entry)
     }
 
-    /// Appends an entry unless the run has one of this role.
-    pub(crate) fn append_once(
-        &self,
-        role: Role,
-        text: &str,
-        run_id: &str,
-        at: WallTime,
-    ) -> Result<(), StateError> {
-        let is_it = |entry: &TranscriptEntry| entry.role == role && entry.run_id == run_id;
-        if !self.entries()?.iter().any(is_it) {
-            self.append(role, text, run_id, at)?;
+    /// Appends entries in their order, durably, with one wait for the disk.
+    pub(crate) fn append_all(&self, entries: &[TranscriptEntry]) -> Result<(), StateError> {
+        if entries.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let line = |entry: &TranscriptEntry| {
+            let TranscriptEntry { role, text, run_id, with, at_ms } = entry.clone();
+            json_line(&Line::Message { role, text, run_id, with, at: at_ms })
+        };
+        let lines: Vec<u8> = entries.iter().flat_map(line).collect();
+        let header =
+            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
+        self.files.append_headed(&self.path, || json_line(&header()), &lines)
     }
 
     /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for. What this returns

@@ -168,7 +168,9 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
 
 fn refusal(refused: &SendRefused) -> RpcError {
     match refused {
-        SendRefused::NotAdmitting | SendRefused::Busy => RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS),
+        SendRefused::NotAdmitting | SendRefused::Busy => {
+            RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS)
+        }
         SendRefused::KeyReused => RpcError::invalid(refused.to_string()),
         SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), DISK_RETRY_MS),
     }

@@ -164,9 +164,12 @@ impl Provider {
                     self.record(Fact::ProviderRequested { message, request });
                 }
             }
-            About::Scheduled { job, slot_ms } => self.record(Fact::CronRunRequested { job, slot_ms, request }),
-            About::Nothing => self
-                .record(Fact::Injected { what: "provider got a request without a marked message".into() }),
+            About::Scheduled { job, slot_ms } => {
+                self.record(Fact::CronRunRequested { job, slot_ms, request })
+            }
+            About::Nothing => {
+                self.record(Fact::Injected { what: "provider got a request without a marked message".into() })
+            }
         }
         Answer { about, request }
     }
@@ -340,7 +343,8 @@ impl Asked<'_> {
     /// What the request is about: what the user said since the last answer. Of each message its last mark counts; a
     /// scheduled run says what it is at the beginning of the last one.
     fn about(&self) -> About {
-        let said = self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
+        let said =
+            self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
         // A model that wanted tools has not answered yet.
         let is_answer =
             |said: &Value| string_at(said, "role") == Some("assistant") && said.get("tool_calls").is_none();
@@ -431,7 +435,7 @@ mod tests {
     fn two_requests_about_one_message_get_different_words() {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
-            let answer = Answer { about: About::Message(message.clone()), request };
+            let answer = Answer { about: About::Messages(vec![message.clone()]), request };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -8,7 +8,9 @@ use crate::verdict::Violation;
 
 mod admission_has_an_owner;
 mod buffers_are_bounded;
+mod cancelled_is_never_resumed;
 mod cron_runs_once;
+mod drains_wait_for_turns;
 mod expected_fates;
 mod life;
 mod lock_has_a_live_owner;
@@ -87,6 +89,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
         Box::new(sessions_come_to_rest::SessionsComeToRest),
         Box::new(resumes_are_bounded::ResumesAreBounded),
+        Box::new(cancelled_is_never_resumed::CancelledIsNeverResumed),
+        Box::new(drains_wait_for_turns::DrainsWaitForTurns),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),

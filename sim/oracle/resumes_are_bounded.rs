@@ -44,8 +44,10 @@ impl Oracle for ResumesAreBounded {
         let too_many = lives.into_iter().filter(|(_, lives)| lives.len() > MOST_LIVES);
         too_many
             .map(|(message, lives)| {
-                let explanation =
-                    format!("The model was asked for it in {} lives, and all but the last died.", lives.len());
+                let explanation = format!(
+                    "The model was asked for it in {} lives, and all but the last died.",
+                    lives.len()
+                );
                 breach(self, format!("{message} was taken up again and again"), explanation)
             })
             .collect()
@@ -70,7 +72,8 @@ mod tests {
     fn four_lives_are_enough() {
         assert_eq!(complaints(&ResumesAreBounded, asked_in(4)), [""; 0]);
         assert_eq!(complaints(&ResumesAreBounded, asked_in(5)), ["ann#1 was taken up again and again"]);
-        let again = asked_in(3).sent(1).accepted(1).asked(1, 20).dies(DeathCause::Killed).serves(300).asked(1, 21);
+        let again =
+            asked_in(3).sent(1).accepted(1).asked(1, 20).dies(DeathCause::Killed).serves(300).asked(1, 21);
         assert_eq!(complaints(&ResumesAreBounded, again), [""; 0], "its sender wants it again");
     }
 }

@@ -24,6 +24,8 @@ pub const INVARIANTS: &[&str] = &[
     "lock-has-a-live-owner",
     "sessions-come-to-rest",
     "resumes-are-bounded",
+    "cancelled-is-never-resumed",
+    "drains-wait-for-turns",
     "cron-runs-once",
     "readiness-tells-the-truth",
     "admission-has-an-owner",

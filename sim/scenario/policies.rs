@@ -42,6 +42,7 @@ const SOURCES: [&str; 5] = [
     include_str!("../../model/policy/restart.rs"),
     include_str!("../../model/policy/state.rs"),
     include_str!("../../model/policy/cron.rs"),
+    include_str!("../../model/policy/recovery.rs"),
 ];
 
 /// All policies, in the order in which the gateway declares them.
