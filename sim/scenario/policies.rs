@@ -36,7 +36,7 @@ impl Policy {
 }
 
 /// Where the gateway declares its policies and their choices.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("../../model/policy/mod.rs"),
     include_str!("../../model/policy/lifecycle.rs"),
     include_str!("../../model/policy/restart.rs"),
