@@ -32,6 +32,7 @@ mod restart_command;
 mod rude;
 mod second_signals;
 mod store;
+mod turns;
 mod waiting;
 mod wire;
 
