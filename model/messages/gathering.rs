@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(lane.due(&[waiting(now, 0), waiting(now, 90)]), after(190));
         assert_eq!(lane.due(&[waiting(now, 0), waiting(now, 480)]), after(500));
         let resumed = Waiting { not_before: after(900), ..waiting(now, 0) };
-        assert_eq!(lane.due(&[resumed.clone()]), after(900));
+        assert_eq!(lane.due(std::slice::from_ref(&resumed)), after(900));
         assert_eq!(gathering(QueueMode::Followup, 0).due(&[waiting(now, 0)]), None);
         lane.flush();
         assert_eq!(lane.due(&[resumed]), None);
