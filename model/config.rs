@@ -13,9 +13,11 @@ use crate::env::Fs;
 
 mod channels;
 mod hooks;
+mod messages;
 
 pub use channels::{ChannelsConfig, FeishuAccount, FeishuConfig, TelegramAccount, TelegramConfig};
 pub use hooks::{Hook, HooksConfig};
+pub use messages::{MessagesConfig, QueueConfig, QueueMode};
 
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Config {
     /// The accounts on chat platforms.
     #[serde(default)]
     pub channels: ChannelsConfig,
+    /// What is done with messages before they are run.
+    #[serde(default)]
+    pub messages: MessagesConfig,
     /// The file that it was read from, and what stood there.
     #[serde(skip)]
     pub(crate) source: Option<(PathBuf, serde_json::Value)>,
@@ -349,7 +354,8 @@ impl Config {
                 "must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
             ));
         }
-        match config.cron.trouble().or_else(|| config.channels.trouble()) {
+        let trouble = config.cron.trouble().or_else(|| config.channels.trouble());
+        match trouble.or_else(|| config.messages.trouble()) {
             Some((key, why)) => Err(unusable(&key, why)),
             None => Ok(config),
         }

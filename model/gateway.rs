@@ -28,6 +28,7 @@ use crate::lifecycle::shutdown::{self, Cut};
 use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::delivery::{self, Couriers};
+use crate::messages::gathering::Gathering;
 use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
@@ -332,6 +333,7 @@ async fn end(
     let asked_at = Instant::now();
     asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
+    gateway.flush_queues();
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, &mut listener, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
@@ -436,7 +438,12 @@ impl Gateway {
             channels: Channels::open(env, files, config, policies)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
-            lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
+            lanes: Lanes::new(
+                env.clone(),
+                Gathering::new(config.messages.queue),
+                policies.lane_state,
+                &process_wide.lanes,
+            ),
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,

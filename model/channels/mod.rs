@@ -57,6 +57,14 @@ impl Route {
         });
         platform.map_or(Self::Webchat, Self::Platform)
     }
+
+    /// The same without the message that is answered: what can share a reply.
+    pub(crate) fn place(&self) -> Self {
+        match self {
+            Self::Webchat => Self::Webchat,
+            Self::Platform(chat) => Self::Platform(Chat { message: None, ..chat.clone() }),
+        }
+    }
 }
 
 /// A chat of a platform, and the message in it that is answered.

@@ -41,6 +41,7 @@ mod sentinel;
 mod store;
 mod subagents;
 mod telegram;
+mod turns;
 mod waiting;
 mod wire;
 

@@ -10,6 +10,7 @@ mod admission_has_an_owner;
 mod buffers_are_bounded;
 mod cancelled_is_never_resumed;
 mod cron_runs_once;
+mod drains_wait_for_turns;
 mod expected_fates;
 mod hooks_bounded_and_ordered;
 mod life;
@@ -33,7 +34,9 @@ mod requests_share_a_restart;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
+mod resumes_are_bounded;
 mod safe_restart_interrupts_nothing;
+mod sessions_come_to_rest;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
@@ -100,6 +103,9 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(state_never_goes_back::StateNeverGoesBack),
         Box::new(never_two_writers::NeverTwoWriters),
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
+        Box::new(sessions_come_to_rest::SessionsComeToRest),
+        Box::new(resumes_are_bounded::ResumesAreBounded),
+        Box::new(drains_wait_for_turns::DrainsWaitForTurns),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(subagent_results_once::SubagentResultsOnce),
         Box::new(tracking_points_at_the_live_run::TrackingPointsAtTheLiveRun),

@@ -21,6 +21,8 @@ const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const SUBAGENT_BOOKS: &str = "subagents/runs.json";
 const INBOX: &str = "inbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
+/// What a session's entry in the store says while somebody works there.
+const RUNNING: &str = "running";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
 
@@ -47,6 +49,11 @@ pub(super) fn observe(stage: &Stage) {
         if path.file_name().is_some_and(|name| name == STORE_FILE) {
             let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
             seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
+                let is_running = |session: &&(String, Value)| {
+                    session.1.get("status").and_then(Value::as_str) == Some(RUNNING)
+                };
+                let sessions: Vec<_> = sessions.into_iter().collect();
+                seen.running.extend(sessions.iter().filter(is_running).map(|(key, _)| key.clone()));
                 seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
             }));
         }
@@ -94,7 +101,7 @@ impl Marks {
     fn of(text: &str) -> Self {
         let mut found = Self::default();
         for (at, message) in MessageId::marks_in(text) {
-            if text[..at].ends_with(REPLY_PREFIX) {
+            if is_answered_at(&text[..at]) {
                 found.answered.push(message.clone());
             }
             if line_around(text, at).contains(NOTICE_ROLE) {
@@ -104,6 +111,14 @@ impl Marks {
         }
         found
     }
+}
+
+/// Whether what comes next is answered by a reply that begins here: a reply begins with the marks of all that it answers.
+fn is_answered_at(before: &str) -> bool {
+    let marks = before.rfind(REPLY_PREFIX).map(|at| &before[at + REPLY_PREFIX.len()..]);
+    marks.is_some_and(|marks| {
+        marks.split_whitespace().all(|mark| mark.starts_with('[') && mark.ends_with(']'))
+    })
 }
 
 fn line_around(text: &str, at: usize) -> &str {

@@ -194,6 +194,8 @@ pub struct StateSeen {
     pub kept: BTreeSet<MessageId>,
     /// The keys of the session store, when it parses.
     pub sessions: BTreeSet<String>,
+    /// Those of them that the store calls running.
+    pub running: BTreeSet<String>,
     /// Every lock file, by its path inside the state directory.
     pub locks: BTreeSet<String>,
     /// Every record of a scheduled run, in the order in which they stand there.
