@@ -188,7 +188,7 @@ fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Clie
 fn sends_of(scenario: &Scenario, sender: &str) -> turmoil::Result<Vec<Sends>> {
     let mut sends = Vec::new();
     for step in &scenario.steps {
-        if let Verb::Send { from, text, count, every } = &step.verb
+        if let Verb::Send { from, text, count, every, .. } = &step.verb
             && from == sender
         {
             sends.push(Sends { at: instant(&step.when)?, text: text.clone(), count: *count, every: *every });
