@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::Launch;
+use crate::agents::subagents::{self, Subagents};
 use crate::agents::{notice::Waits, provider::Endpoint, run};
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::Config;
@@ -32,7 +33,7 @@ use crate::policy::{
     self, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
 };
 use crate::sessions::{
-    LockError, ProcessWide, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
+    LockError, ProcessWide, Role, SessionStore, StateError, StateFiles, TranscriptEntry, sessions_dir,
 };
 use crate::wire::{self, Bound, Peers};
 
@@ -77,6 +78,7 @@ pub(crate) struct Gateway {
     pub(crate) peers: Peers,
     pub(crate) waits: Waits,
     pub(crate) cron: Option<Cron>,
+    pub(crate) subagents: Subagents,
     pub(crate) process_wide: ProcessWide,
     pub(crate) restarts: Restarts,
     pub(crate) hooks: Hooks,
@@ -336,6 +338,7 @@ async fn end(
     };
     let asked = match recovered {
         Ok(()) => {
+            subagents::recover(gateway);
             gateway.phase.enter(Phase::Serving);
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             post_start.ready(gateway);
@@ -457,6 +460,7 @@ impl Gateway {
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
+            subagents: Subagents::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
             restarts,
             hooks: Hooks::default(),
@@ -488,8 +492,23 @@ impl Gateway {
         accepted
     }
 
+    /// As [`Self::accept`], for what follows from a message that was accepted before: it belongs to what a drain waits
+    /// for, so it is taken until the connections are closed.
+    pub(crate) fn accept_follow_up(self: &Rc<Self>, message: &Accepted) -> Result<Receipt, SendRefused> {
+        self.accept_if(self.phase.get() < Phase::Closing, message, None)
+    }
+
     fn try_accept(
         self: &Rc<Self>,
+        message: &Accepted,
+        connection: Option<u64>,
+    ) -> Result<Receipt, SendRefused> {
+        self.accept_if(self.admits_messages(), message, connection)
+    }
+
+    fn accept_if(
+        self: &Rc<Self>,
+        is_admitted: bool,
         message: &Accepted,
         connection: Option<u64>,
     ) -> Result<Receipt, SendRefused> {
@@ -499,7 +518,7 @@ impl Gateway {
             Known::AsThis(Stage::Accepted | Stage::Started) => return Ok(Receipt::InFlight),
             Known::No => {}
         }
-        if !self.admits_messages() {
+        if !is_admitted {
             return Err(SendRefused::NotAdmitting);
         }
         self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
@@ -534,6 +553,7 @@ impl Gateway {
         let settled = self.inbox.settle(run_id, how);
         self.waits.end(run_id);
         cron::settled(self, run_id, how);
+        subagents::settled(self, run_id, how);
         let Err(error) = settled else { return };
         tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         let gateway = self.clone();
@@ -561,13 +581,19 @@ impl Gateway {
             }
             cancelled.push(run_id);
         }
+        cancelled.extend(subagents::cancel(self, session_key, run_id));
         cancelled
     }
 
     /// A conversation's transcript; empty when it does not exist.
     pub(crate) fn history(&self, session_key: &str) -> Result<Vec<TranscriptEntry>, StateError> {
         match self.sessions.find_transcript(session_key)? {
-            Some(transcript) => transcript.entries(),
+            Some(transcript) => {
+                let mut entries = transcript.entries()?;
+                // How the model came to its answer is between it and its tools.
+                entries.retain(|entry| !matches!(entry.role, Role::ToolCalls | Role::ToolResult));
+                Ok(entries)
+            }
             None => Ok(Vec::new()),
         }
     }

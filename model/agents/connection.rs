@@ -148,7 +148,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::sleep;
 
-    use super::super::provider::complete;
+    use super::super::provider::{Question, complete};
+    use super::super::tools;
     use super::*;
     use crate::env::test_env::{World, on_paused_time};
 
@@ -177,8 +178,9 @@ mod tests {
             let endpoint = Endpoint::parse("http://model:8080/v1").expect("is valid");
             let mut answered = true;
             for _ in 0..2 {
-                let answer = complete(&client.env, &endpoint, "m", &[], |_| {}).await;
-                answered &= answer.is_ok_and(|answer| answer == "yes");
+                let question = Question { model: "m", messages: &[], tools: tools::offered() };
+                let answer = complete(&client.env, &endpoint, question, |_| {}).await;
+                answered &= answer.is_ok_and(|answer| answer.text == "yes");
                 sleep(pause).await;
             }
             (answered, connections.get())

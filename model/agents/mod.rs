@@ -1,6 +1,10 @@
-//! Agents: the turn of a conversation, the model provider that it asks, and the notice when there is no reply.
+//! Agents: the turn of a conversation, the model provider that it asks, the tools that the model may use, the subagents
+//! that it may start, and the notice when there is no reply.
 
 mod connection;
 pub(crate) mod notice;
+mod prompt;
 pub(crate) mod provider;
 pub(crate) mod run;
+pub(crate) mod subagents;
+mod tools;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::provider::ProviderError;
+use super::subagents;
 use crate::channels::webchat::{ChatState, event, publish};
 use crate::cron;
 use crate::gateway::Gateway;
@@ -45,6 +46,8 @@ pub(crate) enum TurnError {
     State(#[from] StateError),
     #[error("the model took longer than {0:?}")]
     TimedOut(Duration),
+    #[error("the model wanted tools {0} times and gave no answer")]
+    TooManyRounds(u32),
 }
 
 /// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
@@ -65,7 +68,10 @@ pub(crate) async fn tell_within(
     if cron::is_run(&message.run_id) {
         return end_scheduled(gateway, message, &cause, seq);
     }
-    let notice = notice(&message.text, &cause);
+    if subagents::is_work(&message.run_id) {
+        return end_subagent(gateway, message, &cause);
+    }
+    let notice = subagents::notice(gateway, message, &cause).unwrap_or_else(|| notice(&message.text, &cause));
     match record(gateway, message, &notice, patience).await {
         Ok(outcome) => {
             if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (&cause, &outcome) {
@@ -98,6 +104,10 @@ pub(crate) fn tell_of_wait(gateway: &Gateway, message: &Accepted, why: &str, seq
         why,
         "a message is kept and will be tried again"
     );
+    if subagents::is_ours(&message.run_id) {
+        // Who asked for it waits for its result anyway.
+        return;
+    }
     let words = wait_words(&message.text, why);
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&words));
     gateway.waits.begin(message, seq, words);
@@ -143,9 +153,7 @@ impl Waits {
 
 /// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
 fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause, seq: u64) {
-    let transcript = gateway.sessions.find_transcript(&message.session_key).ok().flatten();
-    let outcome = transcript.and_then(|transcript| transcript.outcome(&message.run_id).ok().flatten());
-    if let Some(Outcome::Reply(reply)) = outcome {
+    if let Some(reply) = recorded_reply(gateway, message) {
         gateway.settle(&message.run_id, Settlement::Answered);
         return announce(gateway, message, &Outcome::Reply(reply), seq);
     }
@@ -156,6 +164,24 @@ fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause,
     gateway.settle(&message.run_id, Settlement::Told);
     let why = cause.to_string();
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));
+}
+
+/// Nor has a subagent's run: the books are told, and who asked for it hears from there.
+fn end_subagent(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause) {
+    if recorded_reply(gateway, message).is_some() {
+        return gateway.settle(&message.run_id, Settlement::Answered);
+    }
+    subagents::ended_without_reply(gateway, &message.run_id, cause);
+    gateway.settle(&message.run_id, Settlement::Told);
+}
+
+/// The reply to the message, if the transcript has it.
+fn recorded_reply(gateway: &Gateway, message: &Accepted) -> Option<String> {
+    let transcript = gateway.sessions.find_transcript(&message.session_key).ok().flatten()?;
+    match transcript.outcome(&message.run_id) {
+        Ok(Some(Outcome::Reply(reply))) => Some(reply),
+        Ok(Some(Outcome::Notice(_)) | None) | Err(_) => None,
+    }
 }
 
 async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {

@@ -10,9 +10,12 @@ use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::connection::{Connections, Link};
+use super::prompt::PromptMessage;
 use crate::env::Env;
+use crate::sessions::ToolCall;
 
 /// How much of what the provider said wrongly is worth reading, and how much worth showing.
 const ERROR_BODY_READ: usize = 16 * 1024;
@@ -21,6 +24,8 @@ const ERROR_BODY_SHOWN: usize = 200;
 /// event with a whole answer stays below what may wait for a slow client.
 const MAX_LINE_BYTES: usize = 256 * 1024;
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
+/// How many tools the model may want to be used at once.
+const MAX_CALLS: usize = 64;
 
 /// Why the model did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +89,13 @@ impl Endpoint {
     }
 }
 
-/// One message of the prompt.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct PromptMessage {
-    pub(crate) role: &'static str,
-    pub(crate) content: String,
+/// What the model is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) messages: &'a [PromptMessage],
+    /// The tools that it may want to be used.
+    pub(crate) tools: &'a RawValue,
 }
 
 #[derive(Serialize)]
@@ -96,6 +103,15 @@ struct CompletionRequest<'a> {
     model: &'a str,
     stream: bool,
     messages: &'a [PromptMessage],
+    tools: &'a RawValue,
+}
+
+/// What the model says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// What it wants done before it answers; nothing when this is its answer.
+    pub(crate) calls: Vec<ToolCall>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +128,47 @@ struct Choice {
 #[derive(Default, Deserialize)]
 struct Delta {
     content: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
+}
+
+/// A piece of a tool call: the first has its id and name, and each some of its arguments.
+#[derive(Deserialize)]
+struct CallDelta {
+    #[serde(default)]
+    index: usize,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+impl Answer {
+    /// Takes one piece of a tool call.
+    fn add(&mut self, piece: CallDelta) -> Result<(), ProviderError> {
+        if piece.index >= MAX_CALLS {
+            return Err(ProviderError::Malformed(format!("it wants more than {MAX_CALLS} tools at once")));
+        }
+        while self.calls.len() <= piece.index {
+            let [id, name, arguments] = [const { String::new() }; 3];
+            self.calls.push(ToolCall { id, name, arguments });
+        }
+        let call = &mut self.calls[piece.index];
+        call.id.extend(piece.id);
+        if let Some(function) = piece.function {
+            call.name.extend(function.name);
+            call.arguments.extend(function.arguments);
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        let of_call = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+        self.text.len() + self.calls.iter().map(of_call).sum::<usize>()
+    }
 }
 
 /// Asks the model and calls `on_delta` with each piece of the answer; returns the whole answer. Dropping the
@@ -122,11 +179,11 @@ struct Delta {
 pub(crate) async fn complete(
     env: &Env,
     endpoint: &Endpoint,
-    model: &str,
-    messages: &[PromptMessage],
+    question: Question<'_>,
     mut on_delta: impl FnMut(&str),
-) -> Result<String, ProviderError> {
-    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages })
+) -> Result<Answer, ProviderError> {
+    let Question { model, messages, tools } = question;
+    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages, tools })
         .expect("a prompt is plain text");
     let body = Bytes::from(body);
     if let Some(mut link) = endpoint.connections.take().await
@@ -146,7 +203,7 @@ async fn finish(
     mut link: Link,
     response: Response<Incoming>,
     on_delta: &mut impl FnMut(&str),
-) -> Result<String, ProviderError> {
+) -> Result<Answer, ProviderError> {
     let (answer, mut body) = link.drive(read(response, on_delta)).await?;
     if link.is_free_after(&mut body) {
         endpoint.connections.keep(env, link);
@@ -158,7 +215,7 @@ async fn finish(
 async fn read(
     response: Response<Incoming>,
     on_delta: &mut impl FnMut(&str),
-) -> Result<(String, Incoming), ProviderError> {
+) -> Result<(Answer, Incoming), ProviderError> {
     let status = response.status();
     let mut body = response.into_body();
     if !status.is_success() {
@@ -167,7 +224,7 @@ async fn read(
         return Err(ProviderError::Status { status, body });
     }
     let mut events = SseEvents::default();
-    let mut answer = String::new();
+    let mut answer = Answer::default();
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame?.into_data() else { continue };
         for event in events.feed(&bytes) {
@@ -176,13 +233,16 @@ async fn read(
             }
             let chunk: Chunk = serde_json::from_str(&event)
                 .map_err(|error| ProviderError::Malformed(format!("{error} in {}", shown(&event))))?;
-            for piece in chunk.choices.into_iter().filter_map(|choice| choice.delta.content) {
-                answer.push_str(&piece);
+            for delta in chunk.choices.into_iter().map(|choice| choice.delta) {
+                delta.tool_calls.into_iter().flatten().try_for_each(|piece| answer.add(piece))?;
+                answer.text.push_str(delta.content.as_deref().unwrap_or_default());
                 if answer.len() > MAX_ANSWER_BYTES {
                     let why = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
                     return Err(ProviderError::Malformed(why));
                 }
-                on_delta(&piece);
+                if let Some(piece) = delta.content {
+                    on_delta(&piece);
+                }
             }
         }
         if events.unfinished_len() > MAX_LINE_BYTES {
@@ -238,6 +298,25 @@ mod tests {
             found.extend(events.feed(&stream[cut..]).map(Cow::into_owned));
             assert_eq!(found, ["{\"a\":1}", "[DONE]"], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn calls_are_put_together_from_their_pieces() {
+        let mut answer = Answer::default();
+        let pieces = [
+            r#"{"index":0,"id":"a","function":{"name":"exec","arguments":""}}"#,
+            r#"{"index":1,"id":"b","function":{"name":"sessions_spawn","arguments":"{}"}}"#,
+            r#"{"index":0,"function":{"arguments":"{\"x\":"}}"#,
+            r#"{"index":0,"function":{"arguments":"1}"}}"#,
+        ];
+        for piece in pieces {
+            answer.add(serde_json::from_str(piece).expect("a piece")).expect("is taken");
+        }
+        let calls: Vec<_> =
+            answer.calls.iter().map(|call| [call.id.as_str(), &call.name, &call.arguments]).collect();
+        assert_eq!(calls, [["a", "exec", "{\"x\":1}"], ["b", "sessions_spawn", "{}"]]);
+        let far = serde_json::from_str(r#"{"index":64}"#).expect("a piece");
+        assert!(answer.add(far).is_err());
     }
 
     #[test]

@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within};
-use super::provider::{self, PromptMessage, ProviderError};
+use super::prompt::{self, PromptMessage};
+use super::provider::{self, Answer, ProviderError, Question};
+use super::tools;
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::lifecycle::budgets;
@@ -21,7 +23,7 @@ use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::lanes::Interruption;
 use crate::policy::LockFailure;
-use crate::sessions::{Role, RunLock, StateError, Transcript, TranscriptEntry};
+use crate::sessions::{Role, RunLock, StateError, Transcript};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -33,8 +35,8 @@ const FIRST_STORE_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_STORE_RETRY: Duration = Duration::from_secs(10);
 /// Deltas closer together than this are merged (OpenClaw: 150 ms).
 const DELTA_INTERVAL: Duration = Duration::from_millis(150);
-/// How many entries of the transcript the model sees.
-const CONTEXT_ENTRIES: usize = 50;
+/// How often a turn may have tools used before the model has to answer.
+const MOST_ROUNDS: u32 = 20;
 
 /// Works on one accepted message until it is settled, or until the gateway's end interrupts it.
 pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: oneshot::Receiver<Interruption>) {
@@ -111,6 +113,11 @@ async fn turn(
     begin(gateway, message).await;
     lock.take(transcript).await?;
     let mut entries = transcript.entries()?;
+    for (call, run_id) in prompt::unanswered(&entries) {
+        // Whoever used the tool died over it (openclaw/openclaw#10310, #118147).
+        let now = gateway.env.wall_clock();
+        entries.push(transcript.append_result(&call, prompt::NO_RESULT, &run_id, now)?);
+    }
     if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
         entries.push(transcript.append(
             Role::User,
@@ -119,11 +126,28 @@ async fn turn(
             gateway.env.wall_clock(),
         )?);
     }
-    let prompt = prompt(&entries);
-    let reply = ask(gateway, message, &prompt, seq).await?;
-    transcript.append(Role::Assistant, &reply, &message.run_id, gateway.env.wall_clock())?;
-    gateway.settle(&message.run_id, Settlement::Answered);
-    Ok(reply)
+    for _ in 0..MOST_ROUNDS {
+        let prompt = prompt::of(&entries, &message.run_id);
+        let Answer { text, calls } = ask(gateway, message, &prompt, seq).await?;
+        if calls.is_empty() {
+            transcript.append(Role::Assistant, &text, &message.run_id, gateway.env.wall_clock())?;
+            gateway.settle(&message.run_id, Settlement::Answered);
+            return Ok(text);
+        }
+        // What is wanted stands there before it is done, and what came of it before the model is asked again.
+        entries.push(transcript.append_calls(
+            &text,
+            calls.clone(),
+            &message.run_id,
+            gateway.env.wall_clock(),
+        )?);
+        for call in &calls {
+            let result = tools::use_one(gateway, message, call).await;
+            let now = gateway.env.wall_clock();
+            entries.push(transcript.append_result(&call.id, &result, &message.run_id, now)?);
+        }
+    }
+    Err(TurnError::TooManyRounds(MOST_ROUNDS))
 }
 
 /// The message's transcript. While the store cannot be had the message waits, as accepted and nothing more: its
@@ -192,23 +216,13 @@ async fn begin(gateway: &Gateway, message: &Accepted) {
     }
 }
 
-fn prompt(entries: &[TranscriptEntry]) -> Vec<PromptMessage> {
-    let recent = &entries[entries.len().saturating_sub(CONTEXT_ENTRIES)..];
-    let said = recent.iter().filter_map(|entry| match entry.role {
-        Role::User => Some(PromptMessage { role: "user", content: entry.text.clone() }),
-        Role::Assistant => Some(PromptMessage { role: "assistant", content: entry.text.clone() }),
-        Role::Notice => None,
-    });
-    said.collect()
-}
-
 /// Asks the model, again after transient failures as long as nothing of an answer was seen.
 async fn ask(
     gateway: &Gateway,
     message: &Accepted,
     prompt: &[PromptMessage],
     seq: &Cell<u64>,
-) -> Result<String, ProviderError> {
+) -> Result<Answer, ProviderError> {
     let mut delay = FIRST_RETRY_DELAY;
     for attempt in 1.. {
         let mut answer = String::new();
@@ -222,8 +236,9 @@ async fn ask(
                 seq.set(seq.get() + 1);
             }
         };
-        let model = &gateway.config.model.name;
-        match provider::complete(&gateway.env, &gateway.endpoint, model, prompt, on_delta).await {
+        let question =
+            Question { model: &gateway.config.model.name, messages: prompt, tools: tools::offered() };
+        match provider::complete(&gateway.env, &gateway.endpoint, question, on_delta).await {
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tracing::info!(
                     name: "provider.retrying",

@@ -22,6 +22,7 @@ use super::restart::{
     RestartPolicy, Settings, Source, State, Status, Work, WorkKind, WorkStatus,
 };
 use super::task_records;
+use crate::agents::subagents;
 use crate::channels::webchat::{ChatState, publish};
 use crate::config::{Config, SignalMode};
 use crate::cron;
@@ -516,7 +517,11 @@ fn inventory(gateway: &Gateway, generation: Generation) -> Inventory {
     inventory.add_count(WorkKind::Queue, generation, count(gateway.lanes.depth()));
     inventory.add_count(WorkKind::Reply, generation, count(gateway.waits.count()));
     for run_id in gateway.lanes.running() {
-        let kind = if cron::is_run(&run_id) { WorkKind::CronRun } else { WorkKind::EmbeddedRun };
+        let kind = match () {
+            () if cron::is_run(&run_id) => WorkKind::CronRun,
+            () if subagents::is_work(&run_id) => WorkKind::SubagentRun,
+            () => WorkKind::EmbeddedRun,
+        };
         inventory.add(Work::new(kind, run_id, generation, WorkStatus::Running));
     }
     let tasks = task_records::read(gateway.env.fs(), &gateway.config.gateway.state_dir);

@@ -34,6 +34,7 @@ mod rude;
 mod second_signals;
 mod sentinel;
 mod store;
+mod subagents;
 mod waiting;
 mod wire;
 
@@ -58,6 +59,8 @@ enum Model {
     Answers(Duration),
     /// Says nothing, ever.
     Hangs,
+    /// Says nothing to what ends like this, and answers the rest at once.
+    HangsOver(&'static str),
     /// These bytes, and then the end of the connection.
     Says(&'static str),
 }
@@ -325,9 +328,14 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
             let question = question(&mut stream).await;
             asked.borrow_mut().push(question.clone());
             let answer = match model.get() {
-                Model::Answers(delay) => {
-                    sleep(delay).await;
-                    let chunk = json!({"choices": [{"delta": {"content": format!("re: {question}")}}]});
+                Model::HangsOver(end) if question.ends_with(end) && !question.starts_with(SPAWN) => {
+                    std::future::pending().await
+                }
+                behaviour @ (Model::Answers(_) | Model::HangsOver(_)) => {
+                    if let Model::Answers(delay) = behaviour {
+                        sleep(delay).await;
+                    }
+                    let chunk = json!({"choices": [{"delta": said(&question)}]});
                     format!("HTTP/1.1 200 OK\r\n\r\ndata: {chunk}\n\ndata: [DONE]\n\n")
                 }
                 Model::Hangs => std::future::pending().await,
@@ -337,6 +345,19 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
             let _ = stream.write_all(answer.as_bytes()).await;
         }));
     }
+}
+
+/// How a message begins that makes the model want a subagent.
+const SPAWN: &str = "spawn: ";
+
+/// What the model says to a question: it repeats it, or does as it is told.
+fn said(question: &str) -> Value {
+    let Some(task) = question.strip_prefix(SPAWN) else {
+        return json!({"content": format!("re: {question}")});
+    };
+    let arguments = json!({"task": task}).to_string();
+    let function = json!({"name": "sessions_spawn", "arguments": arguments});
+    json!({"tool_calls": [{"index": 0, "id": "call-1", "type": "function", "function": function}]})
 }
 
 /// Reads a request; the last message of its prompt.

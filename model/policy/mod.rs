@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod agents;
 mod cron;
 mod hooks;
 mod lifecycle;
@@ -12,6 +13,7 @@ mod profiles;
 mod restart;
 mod state;
 
+pub use agents::*;
 pub use cron::*;
 pub use hooks::*;
 pub use lifecycle::*;
@@ -125,6 +127,16 @@ pub struct Policies {
     pub lifecycle_hooks: LifecycleHooks,
     /// When what a restart leaves behind for a conversation is forgotten.
     pub restart_sentinel: RestartSentinel,
+    /// What a start does about subagents whose work the last life did not finish.
+    pub subagent_restore: SubagentRestore,
+    /// In which order a subagent comes into being on the disk.
+    pub subagent_spawn: SubagentSpawn,
+    /// What becomes of a subagent's row whose conversation is not there.
+    pub subagent_without_session: SubagentWithoutSession,
+    /// How the result of a subagent is announced.
+    pub subagent_announcement: SubagentAnnouncement,
+    /// Which subagents are swept away an hour after their time.
+    pub subagent_sweep: SubagentSweep,
 }
 
 /// The name of the default profile.

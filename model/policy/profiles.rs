@@ -59,6 +59,10 @@ fn openclaw_2026_3_2() -> Policies {
         cron_missed: CronMissed::AllAtOnce,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
+        subagent_restore: SubagentRestore::WaitForDeadRun,
+        subagent_spawn: SubagentSpawn::RowFirst,
+        subagent_without_session: SubagentWithoutSession::Pruned,
+        subagent_sweep: SubagentSweep::ByAge,
         ..Policies::default()
     }
 }
@@ -106,6 +110,7 @@ fn openclaw_2026_5_3() -> Policies {
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
         restart_sentinel: RestartSentinel::FortyFiveTries,
+        subagent_restore: SubagentRestore::ResumeBeforeTracking,
         ..openclaw_2026_3_2()
     }
 }
@@ -202,6 +207,22 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     ("planted:cron-outcome-late", || Policies { cron_outcome: CronOutcome::Late, ..Policies::default() }),
     ("planted:cron-missed-at-once", || Policies {
         cron_missed: CronMissed::AllAtOnce,
+        ..Policies::default()
+    }),
+    ("planted:subagents-untracked", || Policies {
+        subagent_restore: SubagentRestore::ResumeUntracked,
+        ..Policies::default()
+    }),
+    ("planted:subagents-wait-for-dead-runs", || Policies {
+        subagent_restore: SubagentRestore::WaitForDeadRun,
+        ..Policies::default()
+    }),
+    ("planted:subagents-announced-under-new-names", || Policies {
+        subagent_announcement: SubagentAnnouncement::NewNameEachTime,
+        ..Policies::default()
+    }),
+    ("planted:subagents-swept-by-age", || Policies {
+        subagent_sweep: SubagentSweep::ByAge,
         ..Policies::default()
     }),
     ("planted:torn-line-passed-over", || Policies { torn_line: TornLine::PassedOver, ..Policies::default() }),

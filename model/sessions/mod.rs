@@ -16,7 +16,7 @@ pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
 pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStore};
-pub(crate) use transcript::{Outcome, Role, Transcript, TranscriptEntry};
+pub(crate) use transcript::{Outcome, Role, ToolCall, Transcript, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;
 

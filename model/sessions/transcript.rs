@@ -21,6 +21,10 @@ pub(crate) enum Role {
     User,
     /// The model.
     Assistant,
+    /// The model, which wants tools to be used before it answers.
+    ToolCalls,
+    /// What came of the use of a tool.
+    ToolResult,
     /// The gateway itself, about what happened to a message.
     Notice,
 }
@@ -31,9 +35,22 @@ impl Role {
         match self {
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::ToolCalls => "tool-calls",
+            Self::ToolResult => "tool-result",
             Self::Notice => "notice",
         }
     }
+}
+
+/// One use of a tool that the model asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToolCall {
+    /// The model's name for this use, by which the result is given back.
+    pub(crate) id: String,
+    /// The tool.
+    pub(crate) name: String,
+    /// A JSON object, as text.
+    pub(crate) arguments: String,
 }
 
 /// One entry of a transcript.
@@ -44,6 +61,10 @@ pub(crate) struct TranscriptEntry {
     pub(crate) run_id: String,
     /// Milliseconds since the epoch.
     pub(crate) at_ms: u64,
+    /// What [`Role::ToolCalls`] asks for.
+    pub(crate) calls: Vec<ToolCall>,
+    /// Which call a [`Role::ToolResult`] answers.
+    pub(crate) call_id: Option<String>,
 }
 
 /// How a message ended, with the text that its sender reads.
@@ -67,6 +88,10 @@ enum Line {
         text: String,
         run_id: String,
         at: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<ToolCall>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
     },
 }
 
@@ -105,8 +130,8 @@ impl Transcript {
         let _ = self.files.settle(&self.path);
         let entry = |line| match line {
             Line::Session { .. } => None,
-            Line::Message { role, text, run_id, at } => {
-                Some(TranscriptEntry { role, text, run_id, at_ms: at })
+            Line::Message { role, text, run_id, at: at_ms, calls, call_id } => {
+                Some(TranscriptEntry { role, text, run_id, at_ms, calls, call_id })
             }
         };
         Ok(lines.into_iter().filter_map(entry).collect())
@@ -121,11 +146,49 @@ impl Transcript {
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
         let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
-        let message = Line::Message { role, text: text.clone(), run_id: run_id.clone(), at: at_ms };
+        self.write(TranscriptEntry { role, text, run_id, at_ms, calls: Vec::new(), call_id: None })
+    }
+
+    /// Appends what the model wants done before it answers, durably and before any of it is done; `text` is what it
+    /// said beside that.
+    pub(crate) fn append_calls(
+        &self,
+        text: &str,
+        calls: Vec<ToolCall>,
+        run_id: &str,
+        at: WallTime,
+    ) -> Result<TranscriptEntry, StateError> {
+        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
+        self.write(TranscriptEntry { role: Role::ToolCalls, text, run_id, at_ms, calls, call_id: None })
+    }
+
+    /// Appends what came of one use of a tool, durably.
+    pub(crate) fn append_result(
+        &self,
+        call_id: &str,
+        text: &str,
+        run_id: &str,
+        at: WallTime,
+    ) -> Result<TranscriptEntry, StateError> {
+        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
+        let call_id = Some(call_id.to_string());
+        self.write(TranscriptEntry {
+            role: Role::ToolResult,
+            text,
+            run_id,
+            at_ms,
+            calls: Vec::new(),
+            call_id,
+        })
+    }
+
+    fn write(&self, entry: TranscriptEntry) -> Result<TranscriptEntry, StateError> {
+        let TranscriptEntry { role, text, run_id, at_ms: at, calls, call_id } = entry.clone();
+        let message = Line::Message { role, text, run_id, at, calls, call_id };
         let header =
             || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
         self.files.append_headed(&self.path, || json_line(&header()), &json_line(&message))?;
-        Ok(TranscriptEntry { role, text, run_id, at_ms })
+        Ok(entry)
     }
 
     /// Appends an entry unless the run has one of this role.
@@ -151,7 +214,7 @@ impl Transcript {
         let mut outcome = None;
         for entry in entries.into_iter().filter(|entry| entry.run_id == run_id) {
             match entry.role {
-                Role::User => {}
+                Role::User | Role::ToolCalls | Role::ToolResult => {}
                 Role::Assistant => return Ok(Some(Outcome::Reply(entry.text))),
                 Role::Notice => outcome = outcome.or(Some(Outcome::Notice(entry.text))),
             }

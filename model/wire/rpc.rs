@@ -9,6 +9,7 @@ use super::client::Scope;
 use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
 use super::{UNKNOWN_METHOD, restart};
+use crate::agents::subagents;
 use crate::cron;
 use crate::gateway::{Gateway, Receipt, SendRefused};
 use crate::messages::inbox::Accepted;
@@ -144,6 +145,11 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     check_key("idempotencyKey", &params.idempotency_key)?;
     if cron::is_run(&params.idempotency_key) {
         return Err(RpcError::invalid("idempotencyKey: what begins with \"cron:\" names scheduled runs"));
+    }
+    if subagents::is_ours(&params.idempotency_key) {
+        return Err(RpcError::invalid(
+            "idempotencyKey: what begins with \"subagent:\" names runs of subagents",
+        ));
     }
     if params.message.trim().is_empty() {
         return Err(RpcError::invalid("message must not be empty"));

@@ -26,9 +26,13 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+mod tools;
+
 use super::REPLY_PREFIX;
 use super::frames::{string_at, text_of};
-use crate::timeline::{Fact, MessageId, Recorder, Source};
+use crate::timeline::{
+    ANNOUNCEMENT_PREFIX, Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen,
+};
 
 /// The port that the provider listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -144,7 +148,14 @@ impl Provider {
         if asked.stream != Some(true) {
             return error(StatusCode::BAD_REQUEST, "only stream: true is served");
         }
-        let answer = self.begin(&asked);
+        let turn = tools::Turn::of(&asked.messages);
+        if let Some(call) = turn.unanswered {
+            let what = format!("provider refused a prompt: nothing says what came of the call {call}");
+            self.record(Fact::Injected { what });
+            return error(StatusCode::BAD_REQUEST, "each tool call must be followed by a tool message");
+        }
+        turn.report(&self.recorder);
+        let answer = self.begin(&asked, turn.is_follow_up());
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
         match response.await {
@@ -154,18 +165,27 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, asked: &Asked<'_>) -> Answer {
+    fn begin(&self, asked: &Asked<'_>, is_follow_up: bool) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let about = asked.about();
+        let text = asked.last_said();
+        let about = about(&text);
+        let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
+        let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         self.record(match about.clone() {
             About::Message(message) => Fact::ProviderRequested { message, request },
             About::Scheduled { job, slot_ms } => Fact::CronRunRequested { job, slot_ms, request },
+            About::Subagent(subagent) => {
+                Fact::Subagent { subagent, seen: SubagentSeen::Requested { request } }
+            }
+            About::Announcement { of: subagent, .. } => {
+                Fact::Subagent { subagent, seen: SubagentSeen::AnnouncementRequested { request } }
+            }
             About::Nothing => {
                 Fact::Injected { what: "provider got a request without a marked message".into() }
             }
         });
-        Answer { about, request }
+        Answer { about, request, errand, takes }
     }
 
     async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
@@ -175,17 +195,34 @@ impl Provider {
         }
     }
 
-    fn finished(&self, Answer { about, request }: Answer, tokens: u32) {
+    fn finished(&self, Answer { about, request, errand, .. }: Answer, tokens: u32) {
         match about {
+            About::Message(message) if errand.is_some() => {
+                self.record(Fact::ProviderWantedTools { message, request });
+            }
+            About::Subagent(subagent) => {
+                self.record(Fact::Subagent { subagent, seen: SubagentSeen::Answered { request } });
+            }
+            About::Announcement { of: subagent, .. } => {
+                let seen = SubagentSeen::AnnouncementAnswered { request };
+                self.record(Fact::Subagent { subagent, seen });
+            }
             About::Message(message) => self.record(Fact::ProviderAnswered { message, request, tokens }),
             About::Scheduled { job, slot_ms } => self.record(Fact::CronRunAnswered { job, slot_ms, request }),
             About::Nothing => {}
         }
     }
 
-    fn stopped(&self, Answer { about, request }: Answer, how: &str) {
+    fn stopped(&self, Answer { about, request, .. }: Answer, how: &str) {
         let how = how.into();
         match about {
+            About::Subagent(subagent) => {
+                self.record(Fact::Subagent { subagent, seen: SubagentSeen::Stopped { request, how } });
+            }
+            About::Announcement { of: subagent, .. } => {
+                let seen = SubagentSeen::AnnouncementStopped { request, how };
+                self.record(Fact::Subagent { subagent, seen });
+            }
             About::Message(message) => self.record(Fact::ProviderStopped { message, request, how }),
             About::Scheduled { job, slot_ms } => {
                 self.record(Fact::CronRunStopped { job, slot_ms, request, how });
@@ -205,7 +242,7 @@ impl Provider {
             if !fails && self.settings.behaviour == Behaviour::Hangs {
                 std::future::pending::<()>().await;
             }
-            sleep(self.draw_first_token()).await;
+            sleep(answer.takes.unwrap_or_else(|| self.draw_first_token())).await;
         };
         tokio::select! {
             biased;
@@ -221,7 +258,29 @@ impl Provider {
         }
         let (body, chunks) = mpsc::channel(1);
         respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
-        self.write_tokens(answer, &body).await
+        match (&answer.about, answer.errand) {
+            (About::Message(message), Some(errand)) => self.want_tools(answer, message, errand, &body).await,
+            _ => self.write_tokens(answer, &body).await,
+        }
+    }
+
+    /// Asks for subagents instead of an answer.
+    async fn want_tools(
+        &self,
+        answer: &Answer,
+        message: &MessageId,
+        errand: Errand,
+        body: &mpsc::Sender<Bytes>,
+    ) -> Result<u32, &'static str> {
+        for number in 1..=errand.spawns {
+            let subagent = SubagentId { message: message.clone(), number };
+            for piece in tools::pieces_of_a_call(&subagent, errand) {
+                body.send(answer.event(&piece)).await.map_err(|_| CLIENT_LEFT)?;
+            }
+            self.record(Fact::Subagent { subagent, seen: SubagentSeen::Wanted });
+        }
+        body.send(answer.last_chunk("tool_calls")).await.map_err(|_| CLIENT_LEFT)?;
+        Ok(errand.spawns)
     }
 
     async fn write_tokens(&self, answer: &Answer, body: &mpsc::Sender<Bytes>) -> Result<u32, &'static str> {
@@ -236,7 +295,7 @@ impl Provider {
             }
             body.send(answer.chunk(&answer.token(token))).await.map_err(|_| CLIENT_LEFT)?;
         }
-        body.send(answer.last_chunk()).await.map_err(|_| CLIENT_LEFT)?;
+        body.send(answer.last_chunk("stop")).await.map_err(|_| CLIENT_LEFT)?;
         Ok(tokens)
     }
 
@@ -263,6 +322,13 @@ enum About {
         job: String,
         slot_ms: u64,
     },
+    /// The task of a subagent.
+    Subagent(SubagentId),
+    /// What came of a subagent, and whether that is a result.
+    Announcement {
+        of: SubagentId,
+        is_done: bool,
+    },
     Nothing,
 }
 
@@ -271,6 +337,10 @@ struct Answer {
     about: About,
     /// Counting from 1.
     request: u32,
+    /// Subagents are wanted before there is an answer.
+    errand: Option<Errand>,
+    /// When the first token comes, if that is not drawn.
+    takes: Option<Duration>,
 }
 
 impl Answer {
@@ -278,6 +348,10 @@ impl Answer {
     fn token(&self, index: u32) -> String {
         match (index, &self.about) {
             (0, About::Message(message)) => format!("{REPLY_PREFIX}{}:", message.mark()),
+            (0, About::Subagent(subagent) | About::Announcement { of: subagent, is_done: true }) => {
+                format!("{REPLY_PREFIX}{}:", subagent.mark())
+            }
+            (0, About::Announcement { of, is_done: false }) => format!("Sorry {}:", of.mark()),
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
@@ -292,8 +366,8 @@ impl Answer {
     }
 
     /// The last piece, and the word that it was the last.
-    fn last_chunk(&self) -> Bytes {
-        let last = self.event(r#"{"index":0,"delta":{},"finish_reason":"stop"}"#);
+    fn last_chunk(&self, reason: &str) -> Bytes {
+        let last = self.event(&format!(r#"{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}"#));
         Bytes::from([&last, b"data: [DONE]\n\n".as_slice()].concat())
     }
 
@@ -322,16 +396,28 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the request is about: what the last user message says at its beginning, or the last mark in it.
-    fn about(&self) -> About {
+    /// What the user said last.
+    fn last_said(&self) -> String {
         let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
         let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
-        let text = last.as_ref().map(text_of).unwrap_or_default();
-        match (scheduled(&text), MessageId::marked_in(&text).pop()) {
-            (Some((job, slot_ms)), _) => About::Scheduled { job, slot_ms },
-            (None, Some(message)) => About::Message(message),
-            (None, None) => About::Nothing,
+        last.as_ref().map(text_of).unwrap_or_default()
+    }
+}
+
+/// What a request is about: what the last user message says at its beginning, or the last mark in it.
+fn about(text: &str) -> About {
+    if let Some((job, slot_ms)) = scheduled(text) {
+        return About::Scheduled { job, slot_ms };
+    }
+    let subagent = SubagentId::marked_in(text).into_iter().next();
+    match (subagent, text.strip_prefix(ANNOUNCEMENT_PREFIX), MessageId::marked_in(text).pop()) {
+        (Some(of), Some(said), _) => {
+            let is_done = said.split_once(']').is_some_and(|(head, _)| head.ends_with(" done"));
+            About::Announcement { of, is_done }
         }
+        (Some(subagent), None, _) => About::Subagent(subagent),
+        (None, _, Some(message)) => About::Message(message),
+        (None, _, None) => About::Nothing,
     }
 }
 
@@ -364,7 +450,7 @@ mod tests {
     fn about(body: Value) -> About {
         let body = body.to_string();
         let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
-        asked.about()
+        super::about(&asked.last_said())
     }
 
     #[test]
@@ -390,10 +476,22 @@ mod tests {
     }
 
     #[test]
+    fn the_task_of_a_subagent_and_what_came_of_it_are_told_apart() {
+        let subagent = SubagentId::named("ann#1/2").expect("a name");
+        assert_eq!(super::about("a part of it [ann#1/2] [takes 5ms]"), About::Subagent(subagent.clone()));
+        let announced = |status: &str| {
+            super::about(&format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes"))
+        };
+        assert_eq!(announced("done"), About::Announcement { of: subagent.clone(), is_done: true });
+        assert_eq!(announced("lost"), About::Announcement { of: subagent, is_done: false });
+    }
+
+    #[test]
     fn two_requests_about_one_message_get_different_words() {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
-            let answer = Answer { about: About::Message(message.clone()), request };
+            let about = About::Message(message.clone());
+            let answer = Answer { about, request, errand: None, takes: None };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -31,7 +31,10 @@ mod safe_restart_interrupts_nothing;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
+mod subagent_results_once;
+mod subagents;
 mod terms;
+mod tracking_points_at_the_live_run;
 mod up_at_the_end;
 mod wall_clock;
 
@@ -86,6 +89,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(never_two_writers::NeverTwoWriters),
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
         Box::new(cron_runs_once::CronRunsOnce),
+        Box::new(subagent_results_once::SubagentResultsOnce),
+        Box::new(tracking_points_at_the_live_run::TrackingPointsAtTheLiveRun),
         Box::new(readiness_tells_the_truth::ReadinessTellsTheTruth),
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),

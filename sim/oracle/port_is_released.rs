@@ -12,7 +12,7 @@ use gateway::env::{Pid, Signal};
 use super::life::{Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{Event, Fact, MessageId};
+use crate::timeline::{Event, Fact, MessageId, SubagentSeen};
 
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
@@ -137,23 +137,44 @@ fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
 fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut found = Vec::new();
     let mut asked = Vec::new();
+    let mut done_at = BTreeMap::new();
     for event in run.events {
         match &event.fact {
             Fact::ProviderRequested { request, .. } | Fact::CronRunRequested { request, .. } => {
-                asked.push(request);
+                asked.push(*request);
                 found.push(Interval { from: event.at, until: None });
             }
+            Fact::Subagent { subagent, seen } if seen.begins().is_some() => {
+                asked.extend(seen.begins());
+                // What came of a subagent is there to be told from the end of its work on.
+                let from = match seen {
+                    SubagentSeen::AnnouncementRequested { .. } => done_at.get(subagent).copied(),
+                    _ => None,
+                };
+                found.push(Interval { from: from.unwrap_or(event.at), until: None });
+            }
+            Fact::Subagent { subagent, seen } => {
+                if let SubagentSeen::Answered { .. } | SubagentSeen::Stopped { .. } = seen {
+                    done_at.insert(subagent, event.at);
+                }
+                let index = asked.iter().rposition(|known| Some(*known) == seen.ends());
+                if let Some(index) = index {
+                    found[index].until = Some(event.at);
+                }
+            }
             Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderWantedTools { request, .. }
             | Fact::ProviderStopped { request, .. }
             | Fact::CronRunAnswered { request, .. }
             | Fact::CronRunStopped { request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| *known == request) {
+                if let Some(index) = asked.iter().rposition(|known| known == request) {
                     found[index].until = Some(event.at);
                 }
             }
             _ => {}
         }
     }
+    found.sort_by_key(|request| request.from);
     found
 }
 

@@ -75,10 +75,11 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
     idle
 }
 
-/// The scheduled runs that the model was asked for, each until it was answered or broken off.
+/// The scheduled runs and those of subagents that the model was asked for, each until it was answered or broken off.
 fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
     let began = run.events.iter().filter_map(|event| match event.fact {
         Fact::CronRunRequested { request, .. } => Some((event.at, request)),
+        Fact::Subagent { ref seen, .. } => seen.begins().map(|request| (event.at, request)),
         _ => None,
     });
     let ended = |number: u32| {
@@ -88,6 +89,7 @@ fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
             {
                 Some(event.at)
             }
+            Fact::Subagent { ref seen, .. } if seen.ends() == Some(number) => Some(event.at),
             _ => None,
         })
     };

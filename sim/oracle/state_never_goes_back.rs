@@ -12,7 +12,7 @@ use gateway::env::FsOp;
 
 use super::{Evidence, Oracle, Violation, breach, file_name};
 use crate::timeline::words::moment;
-use crate::timeline::{DeathCause, Fact, MessageId, STORE_FILE, StateSeen};
+use crate::timeline::{DeathCause, Fact, MessageId, STORE_FILE, SUBAGENT_RUN, StateSeen};
 
 /// The store always parses, and nothing that was acknowledged disappears from the state directory.
 pub(super) struct StateNeverGoesBack;
@@ -128,7 +128,8 @@ impl Watch {
             let tools = self.done_by_tools.keys().filter(|mark| !state.mentioned.contains(mark));
             losses.extend(tools.cloned().map(Loss::Tool));
         }
-        for key in &state.sessions {
+        // A subagent's is deleted some time after its result was announced; whether it was is looked at elsewhere.
+        for key in state.sessions.iter().filter(|key| !key.starts_with(SUBAGENT_RUN)) {
             self.sessions.entry(key.clone()).or_insert((at, at)).1 = at;
         }
         losses.retain(|loss| self.reported.insert(loss.clone()));

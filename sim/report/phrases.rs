@@ -89,6 +89,8 @@ fn sender_words(fact: &Fact) -> Option<String> {
         Fact::MessageUnacknowledged { message } => format!("#{} in doubt, no answer", message.number),
         Fact::MessageCancelled { message } => format!("#{} cancelled", message.number),
         Fact::MessageStopRequested { message } => format!("-> stop #{}", message.number),
+        Fact::SubagentsStopRequested => "-> stop everything".to_string(),
+        Fact::SubagentsCancelled { runs } => format!("{runs} of its subagents stopped"),
         Fact::ReplyReceived { message, text, via } => {
             format!("{} #{} {}", arrival(*via), message.number, said(message, text))
         }
@@ -115,10 +117,7 @@ fn peer_words(fact: &Fact) -> Option<String> {
 }
 
 const fn arrival(via: Via) -> &'static str {
-    match via {
-        Via::Live => "<-",
-        Via::History => "<- history",
-    }
+    via.arrow()
 }
 
 /// The beginning of the text in quotation marks, without the mark that only observers need.
@@ -135,6 +134,8 @@ fn model_words(fact: &Fact) -> Option<String> {
         Fact::ProviderRequested { message, .. } => format!("<- {message}"),
         Fact::ProviderAnswered { message, .. } => format!("-> {message}"),
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
+        Fact::ProviderWantedTools { message, .. } => format!("-> {message} wants tools"),
+        Fact::Subagent { subagent, seen } => seen.words(subagent),
         Fact::CronRunRequested { job, slot_ms, .. } => format!("<- {job} {}", time_of_day(*slot_ms)),
         Fact::CronRunAnswered { job, slot_ms, .. } => format!("-> {job} {}", time_of_day(*slot_ms)),
         Fact::CronRunStopped { job, how, .. } => format!("{job} broke off: {how}"),

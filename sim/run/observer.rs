@@ -1,7 +1,7 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows three files of the gateway's (`sessions.json`, which must parse, the journal of scheduled runs and that of
-//! accepted messages), that lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
+//! It knows four files of the gateway's (`sessions.json`, which must parse, the journals of scheduled runs and of
+//! accepted messages, and the books of subagents), that lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
 //! format the gateway keeps them in, their text is somewhere.
 
 use std::borrow::Cow;
@@ -12,9 +12,12 @@ use serde_json::Value;
 
 use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
 use crate::actors::REPLY_PREFIX;
-use crate::timeline::{CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, Source, StateSeen};
+use crate::timeline::{
+    CronRecord, Fact, GATEWAY_PROGRAM, MessageId, STORE_FILE, Source, StateSeen, SubagentId, SubagentRow,
+};
 
 const CRON_JOURNAL: &str = "cron/runs.jsonl";
+const SUBAGENT_BOOKS: &str = "subagents/runs.json";
 const INBOX: &str = "inbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
 /// What stands in a line that is a notice to a sender.
@@ -55,6 +58,9 @@ pub(super) fn observe(stage: &Stage) {
         if path.ends_with(CRON_JOURNAL) {
             seen.cron.extend(text.lines().filter_map(cron_record));
         }
+        if path.ends_with(SUBAGENT_BOOKS) {
+            seen.subagents.extend(subagent_rows(&text));
+        }
         seen.mentioned.extend(MessageId::marked_in(&text));
         seen.answered.extend(answered_in(&text));
         seen.noticed.extend(noticed_in(&text));
@@ -65,7 +71,8 @@ pub(super) fn observe(stage: &Stage) {
 
 fn answered_in(text: &str) -> impl Iterator<Item = MessageId> {
     let replies = text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('['));
-    replies.filter_map(|reply| MessageId::marked_in(reply).into_iter().next())
+    // The mark right there: a reply about something else may have a message's further on.
+    replies.filter_map(|reply| MessageId::marked_in(reply.split_inclusive(']').next()?).pop())
 }
 
 fn noticed_in(text: &str) -> impl Iterator<Item = MessageId> {
@@ -99,6 +106,23 @@ fn open_in_journal(text: &str) -> impl Iterator<Item = MessageId> {
         }
     }
     open.into_values().flat_map(|said| MessageId::marked_in(&said))
+}
+
+/// What the books of subagents say; nothing when they do not parse.
+fn subagent_rows(text: &str) -> Vec<SubagentRow> {
+    let book: Value = serde_json::from_str(text).unwrap_or_default();
+    let rows = book.get("runs").and_then(Value::as_object).into_iter().flatten();
+    let row = |(run, row): (&String, &Value)| {
+        let text = |key| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        SubagentRow {
+            run: run.clone(),
+            subagent: SubagentId::marked_in(&text("task")).into_iter().next(),
+            generation: text("generation"),
+            status: text("status"),
+            announcement: text("announcement"),
+        }
+    };
+    rows.map(row).collect()
 }
 
 /// What a line of the journal says about a scheduled run; `None` when it is about something else, or torn.

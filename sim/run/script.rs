@@ -16,7 +16,7 @@ use crate::actors::rude::PeersCommand;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Scenario, Step, Verb, When};
 use crate::timeline::words::ordinal;
-use crate::timeline::{Event, Fact, Source};
+use crate::timeline::{Errand, Event, Fact, Source};
 use crate::world::World;
 use crate::world::disk::path_matches;
 
@@ -224,6 +224,7 @@ struct Drawn {
 /// Drawn before anything happens, so that no event shifts the draws.
 fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
     let lasting = match verb {
+        Verb::Send { spawns: 1.., child_takes, .. } => Some(child_takes),
         Verb::Freeze { lasting, .. }
         | Verb::PortLingers { lasting }
         | Verb::Partition { lasting, .. }
@@ -294,7 +295,13 @@ impl Player {
         let (stage, port, progress) = (&self.stage, self.port, &self.progress);
         let Drawn { lasting, patience, from_call } = self.drawn;
         match &self.verb {
-            Verb::Send { from, text, count, every } => self.send(from, text, *count, *every).await,
+            Verb::Send { from, text, count, every, spawns: 0, .. } => {
+                self.send(from, text, *count, *every).await
+            }
+            Verb::Send { from, text, count, every, spawns, .. } => {
+                let errand = Errand { spawns: *spawns, takes: lasting };
+                self.send(from, &format!("{text} {}", errand.mark()), *count, *every).await
+            }
             Verb::Abort { from } => self.tell(from, SenderCommand::Abort),
             Verb::Signal { signal, process } => stage.signal(*process, port, *signal),
             Verb::Kill { process } => stage.kill(*process, port),

@@ -23,6 +23,8 @@ pub const INVARIANTS: &[&str] = &[
     "never-two-writers",
     "lock-has-a-live-owner",
     "cron-runs-once",
+    "subagent-results-once",
+    "tracking-points-at-the-live-run",
     "readiness-tells-the-truth",
     "admission-has-an-owner",
     "restart-requests-end",

@@ -8,6 +8,7 @@ use gateway::env::Signal;
 use super::peers_keys::{PEERS, PEERS_ARRIVE, PEERS_LEAVE, PEERS_RESET};
 use super::programs::PROGRAM;
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
+use super::subagent_keys::{CHILD_TAKES, SPAWNS};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
@@ -398,6 +399,8 @@ pub(super) const VERBS: &[VerbKeys] = &[
             ),
             key("count", Shape::Whole(1, MOST_MESSAGES), Default("1"), "How many messages"),
             key("every", Shape::Duration, Default("0ms"), "From one message to the next"),
+            SPAWNS,
+            CHILD_TAKES,
         ],
         "A sender hands over messages, as soon as it has a connection",
     ),

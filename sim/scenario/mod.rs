@@ -38,6 +38,7 @@ mod restarts;
 mod schema;
 mod setup;
 mod steps;
+mod subagent_keys;
 mod supervisor;
 mod supervisor_keys;
 mod table;

@@ -36,13 +36,14 @@ impl Policy {
 }
 
 /// Where the gateway declares its policies and their choices.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     include_str!("../../model/policy/mod.rs"),
     include_str!("../../model/policy/lifecycle.rs"),
     include_str!("../../model/policy/restart.rs"),
     include_str!("../../model/policy/state.rs"),
     include_str!("../../model/policy/cron.rs"),
     include_str!("../../model/policy/hooks.rs"),
+    include_str!("../../model/policy/agents.rs"),
 ];
 
 /// All policies, in the order in which the gateway declares them.

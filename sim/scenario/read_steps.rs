@@ -199,6 +199,8 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
             text: table.get("text", message)?,
             count: table.get("count", whole)?,
             every: table.get("every", duration)?,
+            spawns: table.get("spawns", whole)?,
+            child_takes: table.get("child-takes", range)?,
         },
         "abort" => Verb::Abort { from: from()? },
         "signal" => {

@@ -61,6 +61,10 @@ pub enum Verb {
         count: u32,
         /// From one message to the next.
         every: Duration,
+        /// For how many subagents each makes the model ask.
+        spawns: u32,
+        /// How long each of these takes.
+        child_takes: DurationRange,
     },
     /// A sender cancels its last message.
     Abort {

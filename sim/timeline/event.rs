@@ -12,6 +12,7 @@ use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
 use super::restarts::{RestartEnding, RestartMode};
+use super::subagents::{SubagentId, SubagentRow, SubagentSeen};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -93,6 +94,16 @@ pub enum Via {
     Live,
     /// Read from `chat.history` after a reconnect.
     History,
+}
+
+impl Via {
+    /// How a report shows it.
+    pub(crate) const fn arrow(self) -> &'static str {
+        match self {
+            Self::Live => "<-",
+            Self::History => "<- history",
+        }
+    }
 }
 
 /// How a process ended.
@@ -179,6 +190,8 @@ pub struct StateSeen {
     pub locks: BTreeSet<String>,
     /// Every record of a scheduled run, in the order in which they stand there.
     pub cron: Vec<CronRecord>,
+    /// The gateway's books of subagents.
+    pub subagents: Vec<SubagentRow>,
 }
 
 /// What the gateway's own books say of one scheduled run.
@@ -273,6 +286,16 @@ pub enum Fact {
     ProviderAnswered { message: MessageId, request: u32, tokens: u32 },
     /// The provider did not finish; `how` in words.
     ProviderStopped { message: MessageId, request: u32, how: String },
+    /// The provider's answer was that it wants tools to be used first.
+    ProviderWantedTools { message: MessageId, request: u32 },
+
+    // -- subagents
+    /// Something was seen of a subagent, by the provider or by the sender.
+    Subagent { subagent: SubagentId, seen: SubagentSeen },
+    /// A sender that may have subagents asked for everything in its conversation to be stopped.
+    SubagentsStopRequested,
+    /// The gateway confirmed a stop, and that it stopped so many runs of subagents, or about them.
+    SubagentsCancelled { runs: u32 },
 
     /// The provider received the request of a scheduled run.
     CronRunRequested { job: String, slot_ms: u64, request: u32 },
@@ -428,6 +451,10 @@ impl Fact {
             Self::ProviderRequested { .. } => "provider.requested",
             Self::ProviderAnswered { .. } => "provider.answered",
             Self::ProviderStopped { .. } => "provider.stopped",
+            Self::ProviderWantedTools { .. } => "provider.wanted-tools",
+            Self::Subagent { seen, .. } => seen.name(),
+            Self::SubagentsStopRequested => "subagents.stop-requested",
+            Self::SubagentsCancelled { .. } => "subagents.cancelled",
             Self::CronRunRequested { .. } => "cron.requested",
             Self::CronRunAnswered { .. } => "cron.answered",
             Self::CronRunStopped { .. } => "cron.stopped",
@@ -485,7 +512,8 @@ impl Fact {
             | Self::NoticeReceived { message: Some(message), .. }
             | Self::ProviderRequested { message, .. }
             | Self::ProviderAnswered { message, .. }
-            | Self::ProviderStopped { message, .. } => Some(message),
+            | Self::ProviderStopped { message, .. }
+            | Self::ProviderWantedTools { message, .. } => Some(message),
             _ => None,
         }
     }

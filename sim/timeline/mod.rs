@@ -13,6 +13,7 @@ mod sighting;
 mod stopping;
 #[cfg(test)]
 pub(crate) mod story;
+mod subagents;
 pub(crate) mod words;
 
 pub(crate) use event::STORE_FILE;
@@ -24,3 +25,5 @@ pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, 
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
 pub use shutdowns::{Shutdown, Wait, shutdowns};
+pub(crate) use subagents::{ANNOUNCEMENT_PREFIX, Errand, SUBAGENT_RUN, heard};
+pub use subagents::{SubagentId, SubagentRow, SubagentSeen};

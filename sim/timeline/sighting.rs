@@ -125,6 +125,7 @@ impl Seen<'_> {
             Fact::ProviderStopped { how, .. } => {
                 format!("{run} was reading the model's answer when it broke off: {how}")
             }
+            Fact::ProviderWantedTools { .. } => format!("{run} was using tools for the model"),
             Fact::Log { record, .. } => format!("{run} logged {}", record.name),
             other => format!("{run} showed {}", other.name()),
         }

@@ -10,7 +10,7 @@ use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
     CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
-    RestartEnding, RestartMode, Source, StateSeen, Via,
+    RestartEnding, RestartMode, Source, StateSeen, SubagentId, SubagentRow, SubagentSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -188,6 +188,33 @@ impl Story {
             status: (*status).into(),
         };
         let seen = StateSeen { cron: records.iter().map(record).collect(), ..StateSeen::default() };
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+    }
+
+    // -- subagents of the current sender's first message, by their numbers
+
+    pub(crate) fn subagent(self, number: u32, seen: SubagentSeen) -> Self {
+        let subagent = SubagentId { message: self.message(1), number };
+        match seen {
+            SubagentSeen::Heard { .. } => self.by_sender(Fact::Subagent { subagent, seen }),
+            _ => self.fact(Source::Provider, Fact::Subagent { subagent, seen }),
+        }
+    }
+
+    pub(crate) fn subagents_stopped(self) -> Self {
+        self.by_sender(Fact::SubagentsStopRequested).by_sender(Fact::SubagentsCancelled { runs: 1 })
+    }
+
+    /// A look into the state directory that found these rows: number and status.
+    pub(crate) fn subagent_books(self, rows: &[(u32, &str)]) -> Self {
+        let row = |(number, status): &(u32, &str)| SubagentRow {
+            run: format!("subagent:{number}:1"),
+            subagent: Some(SubagentId { message: self.message(1), number: *number }),
+            generation: "g".into(),
+            status: (*status).into(),
+            announcement: "pending".into(),
+        };
+        let seen = StateSeen { subagents: rows.iter().map(row).collect(), ..StateSeen::default() };
         self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
     }
 

@@ -13,7 +13,7 @@ use super::history::Transcript;
 use super::{SenderKind, session_key};
 use crate::actors::backoff;
 use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
-use crate::timeline::{Fact, MessageId, Via};
+use crate::timeline::{Errand, Fact, MessageId, SUBAGENT_RUN, Via};
 
 /// A request without a response for so long counts as a break.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -213,6 +213,9 @@ impl Conversation {
                 });
             }
             Ask::Abort => {
+                if self.messages.iter().any(|message| Errand::in_text(&message.text).is_some()) {
+                    facts.push(Fact::SubagentsStopRequested);
+                }
                 for message in &mut self.messages {
                     match message.standing {
                         Standing::RetryAt(_) => message.standing = Standing::Open(now),
@@ -387,9 +390,17 @@ impl Conversation {
         // What an earlier request stopped, whose answer was lost, is confirmed as well.
         let lists = ["runIds", "alreadyStopped"].map(|name| payload.get(name).and_then(Value::as_array));
         let run_ids = lists.into_iter().flatten().flatten().filter_map(Value::as_str);
-        run_ids
+        let (subagents, run_ids): (Vec<_>, Vec<_>) =
+            run_ids.partition(|run_id| run_id.starts_with(SUBAGENT_RUN));
+        let mut facts: Vec<_> = run_ids
+            .into_iter()
             .filter_map(|run_id| Self::cancel(self.messages.iter_mut().find(|m| m.key == run_id)?))
-            .collect()
+            .collect();
+        if !subagents.is_empty() {
+            let runs = u32::try_from(subagents.len()).unwrap_or(u32::MAX);
+            facts.push(Fact::SubagentsCancelled { runs });
+        }
+        facts
     }
 
     /// Settles a message whose stop the gateway confirmed; the first confirmation counts.
@@ -410,6 +421,9 @@ impl Conversation {
         if run_id.is_some_and(|run_id| run_id.starts_with(SCHEDULED)) {
             // The gateway's own, whatever comes of it.
             return Vec::new();
+        }
+        if run_id.is_some_and(|run_id| run_id.starts_with(SUBAGENT_RUN)) {
+            return self.subagent_event(payload);
         }
         match string_at(payload, "state") {
             Some("final") => {
@@ -437,6 +451,21 @@ impl Conversation {
         }
     }
 
+    /// What came of a subagent, in a turn of this conversation.
+    fn subagent_event(&mut self, payload: &Value) -> Vec<Fact> {
+        match string_at(payload, "state") {
+            Some("final") => {
+                let text = payload.get("message").map(text_of).unwrap_or_default();
+                self.transcript.subagent_heard(&text, false)
+            }
+            Some("error") => {
+                let text = string_at(payload, "errorMessage").unwrap_or("error");
+                self.transcript.subagent_heard(text, true)
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn history_read(&mut self, payload: &Value) -> Vec<Fact> {
         let findings = self.transcript.history_arrived(payload);
         self.settle_replied(&findings.replies);
@@ -444,6 +473,7 @@ impl Conversation {
         for (run_id, text) in findings.notices {
             facts.push(self.notice(run_id.as_deref(), &text, Via::History));
         }
+        facts.extend(findings.subagents);
         facts.extend(self.stopped_by_others(payload));
         facts
     }

@@ -9,13 +9,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::actors::frames::{string_at, text_of};
-use crate::timeline::{Fact, MessageId, Via};
+use crate::timeline::{self, Fact, MessageId, SUBAGENT_RUN, Via};
 
 /// The counts of everything seen.
 pub(super) struct Transcript {
     name: String,
     replies: BTreeMap<(MessageId, String), u32>,
     notices: BTreeMap<Notice, u32>,
+    /// What was heard of subagents, and whether it was a notice.
+    subagents: BTreeMap<(bool, String), u32>,
 }
 
 /// The run a notice names, and its text.
@@ -27,12 +29,15 @@ pub(super) struct Findings {
     pub(super) replies: Vec<Fact>,
     /// The notices, by the run they name.
     pub(super) notices: Vec<Notice>,
+    /// What was heard of subagents, as facts.
+    pub(super) subagents: Vec<Fact>,
 }
 
 impl Transcript {
     /// Nothing seen yet by the sender called `name`.
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), replies: BTreeMap::new(), notices: BTreeMap::new() }
+        let (replies, notices, subagents) = Default::default();
+        Self { name: name.to_owned(), replies, notices, subagents }
     }
 
     /// A reply was pushed over the connection: one fact for each message of this sender that it names.
@@ -45,6 +50,12 @@ impl Transcript {
         facts
     }
 
+    /// What came of a subagent was pushed over the connection.
+    pub(super) fn subagent_heard(&mut self, text: &str, notice: bool) -> Vec<Fact> {
+        *self.subagents.entry((notice, text.to_owned())).or_default() += 1;
+        timeline::heard(&self.name, text, notice, Via::Live).into_iter().collect()
+    }
+
     /// A notice was pushed over the connection.
     pub(super) fn notice_arrived(&mut self, run_id: Option<&str>, text: &str) {
         *self.notices.entry((run_id.map(str::to_owned), text.to_owned())).or_default() += 1;
@@ -54,10 +65,15 @@ impl Transcript {
     /// is told with all its copies, so that two copies in one reading can be recognised as such.
     pub(super) fn history_arrived(&mut self, payload: &Value) -> Findings {
         let mut replies = Vec::new();
-        let mut notices = Vec::new();
+        let (mut notices, mut subagents) = (Vec::new(), Vec::new());
         for entry in payload.get("messages").and_then(Value::as_array).into_iter().flatten() {
             let text = text_of(entry);
+            let is_subagents =
+                string_at(entry, "runId").is_some_and(|run_id| run_id.starts_with(SUBAGENT_RUN));
             match string_at(entry, "role") {
+                Some(role @ ("assistant" | "notice")) if is_subagents => {
+                    subagents.push((role == "notice", text));
+                }
                 Some("assistant") => {
                     let answered = self.answered_by(&text).into_iter();
                     replies.extend(answered.map(|message| (message, text.clone())));
@@ -70,8 +86,12 @@ impl Transcript {
         let mut more_notices = count_more(&notices, &mut self.notices);
         replies.retain(|reply| more_replies.contains_key(reply));
         notices.retain(|notice| more_notices.get_mut(notice).is_some_and(take_one));
+        let more_of_subagents = count_more(&subagents, &mut self.subagents);
+        subagents.retain(|heard| more_of_subagents.contains_key(heard));
+        let heard = |(notice, text): (bool, String)| timeline::heard(&self.name, &text, notice, Via::History);
+        let subagents = subagents.into_iter().filter_map(heard).collect();
         let told = |(message, text)| Fact::ReplyReceived { message, text, via: Via::History };
-        Findings { replies: replies.into_iter().map(told).collect(), notices }
+        Findings { replies: replies.into_iter().map(told).collect(), notices, subagents }
     }
 
     /// The messages of this sender that `text` names, each once. A reply to somebody else's message does not

@@ -1,0 +1,157 @@
+//! The prompt: what the model is shown of a conversation.
+//!
+//! Every use of a tool is shown with what came of it, right behind it, as the model's API demands: one whose result
+//! never reached the transcript is shown as interrupted, so that no crash spoils a conversation for ever
+//! (openclaw/openclaw#10310, #118147). Knows transcripts and the wire format of a prompt, nothing else.
+
+use serde::Serialize;
+
+use crate::sessions::{Role, ToolCall, TranscriptEntry};
+
+/// How many entries of the transcript the model sees; all of its present turn in any case.
+const CONTEXT_ENTRIES: usize = 50;
+/// What is said of a tool whose use was cut short.
+pub(super) const NO_RESULT: &str =
+    "error: the service restarted before the tool was done; it is not known what it did";
+
+/// One message of the prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct PromptMessage {
+    role: &'static str,
+    content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<PromptCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct PromptCall {
+    id: String,
+    r#type: &'static str,
+    function: PromptFunction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct PromptFunction {
+    name: String,
+    arguments: String,
+}
+
+impl From<&ToolCall> for PromptCall {
+    fn from(call: &ToolCall) -> Self {
+        let function = PromptFunction { name: call.name.clone(), arguments: call.arguments.clone() };
+        Self { id: call.id.clone(), r#type: "function", function }
+    }
+}
+
+/// The end of a conversation, as a prompt for the run `run_id`.
+pub(super) fn of(entries: &[TranscriptEntry], run_id: &str) -> Vec<PromptMessage> {
+    let recent = entries.len().saturating_sub(CONTEXT_ENTRIES);
+    let turn = entries.iter().position(|entry| entry.run_id == run_id).unwrap_or(recent);
+    let mut prompt = Vec::new();
+    for (place, entry) in entries.iter().enumerate().skip(recent.min(turn)) {
+        let said = |role| PromptMessage { role, content: entry.text.clone(), ..PromptMessage::default() };
+        match entry.role {
+            Role::User => prompt.push(said("user")),
+            Role::Assistant => prompt.push(said("assistant")),
+            Role::ToolCalls => {
+                let tool_calls = entry.calls.iter().map(PromptCall::from).collect();
+                prompt.push(PromptMessage { tool_calls, ..said("assistant") });
+                prompt.extend(entry.calls.iter().map(|call| PromptMessage {
+                    role: "tool",
+                    content: result(&entries[place..], &call.id).unwrap_or(NO_RESULT).to_string(),
+                    tool_call_id: Some(call.id.clone()),
+                    ..PromptMessage::default()
+                }));
+            }
+            // Shown with its call.
+            Role::ToolResult | Role::Notice => {}
+        }
+    }
+    prompt
+}
+
+/// The calls of which nothing says what came of them, each with its run.
+pub(super) fn unanswered(entries: &[TranscriptEntry]) -> Vec<(String, String)> {
+    let wanted = entries.iter().enumerate().flat_map(|(place, entry)| {
+        entry.calls.iter().map(move |call| (place, call.id.clone(), entry.run_id.clone()))
+    });
+    let unanswered = wanted.filter(|(place, call, _)| result(&entries[*place..], call).is_none());
+    unanswered.map(|(_, call, run_id)| (call, run_id)).collect()
+}
+
+/// What came of a call of the first of `entries`. A model may use a name again in its next round.
+fn result<'a>(entries: &'a [TranscriptEntry], call: &str) -> Option<&'a str> {
+    let (wanted, later) = entries.split_first()?;
+    let of_run = later.iter().filter(|entry| entry.run_id == wanted.run_id);
+    let mut of_round = of_run.take_while(|entry| entry.role != Role::ToolCalls);
+    let result = of_round.find(|entry| entry.call_id.as_deref() == Some(call))?;
+    Some(&result.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(role: Role, text: &str, run_id: &str) -> TranscriptEntry {
+        let (text, run_id) = (text.to_string(), run_id.to_string());
+        TranscriptEntry { role, text, run_id, at_ms: 0, calls: Vec::new(), call_id: None }
+    }
+
+    fn calls(ids: &[&str], run_id: &str) -> TranscriptEntry {
+        let call = |id: &&str| ToolCall { id: (*id).into(), name: "exec".into(), arguments: "{}".into() };
+        TranscriptEntry { calls: ids.iter().map(call).collect(), ..entry(Role::ToolCalls, "", run_id) }
+    }
+
+    fn result(id: &str, text: &str, run_id: &str) -> TranscriptEntry {
+        TranscriptEntry { call_id: Some(id.into()), ..entry(Role::ToolResult, text, run_id) }
+    }
+
+    fn shown(entries: &[TranscriptEntry], run_id: &str) -> Vec<String> {
+        let words = |message: PromptMessage| match message.tool_calls.len() {
+            0 => format!("{}: {}", message.role, message.content),
+            count => format!("{} wants {count}", message.role),
+        };
+        of(entries, run_id).into_iter().map(words).collect()
+    }
+
+    #[test]
+    fn results_stand_behind_their_calls_whatever_came_in_between() {
+        let entries = [
+            entry(Role::User, "hi", "a"),
+            calls(&["1", "2"], "a"),
+            result("1", "one", "a"),
+            entry(Role::Notice, "interrupted", "a"),
+            entry(Role::User, "again", "b"),
+            calls(&["1"], "b"),
+            result("1", "uno", "b"),
+            calls(&["1"], "b"),
+            result("1", "due", "b"),
+        ];
+        let cut = format!("tool: {NO_RESULT}");
+        let expected = [
+            "user: hi",
+            "assistant wants 2",
+            "tool: one",
+            &cut,
+            "user: again",
+            "assistant wants 1",
+            "tool: uno",
+            "assistant wants 1",
+            "tool: due",
+        ];
+        assert_eq!(shown(&entries, "b"), expected);
+        assert_eq!(unanswered(&entries), [("2".to_string(), "a".to_string())]);
+    }
+
+    #[test]
+    fn the_present_turn_is_shown_from_its_beginning() {
+        let mut entries = vec![entry(Role::User, "old", "a"), entry(Role::User, "hi", "b")];
+        for round in 0..CONTEXT_ENTRIES {
+            entries.extend([calls(&["1"], "b"), result("1", &round.to_string(), "b")]);
+        }
+        assert_eq!(shown(&entries, "b")[..2], ["user: hi", "assistant wants 1"]);
+        assert_eq!(shown(&entries, "b").len(), 1 + 2 * CONTEXT_ENTRIES);
+    }
+}

@@ -1,0 +1,131 @@
+//! The tools that the model wants, and what it is told came of them.
+//!
+//! The call that starts a subagent bears the subagent's name, so that its result is recognised. As the real API does, the
+//! model refuses a prompt in which a call has no result right behind it.
+
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::timeline::{Errand, Fact, Recorder, Source, SubagentId, SubagentSeen};
+
+/// How the names of calls begin that start a subagent.
+const SPAWN_CALL: &str = "spawn-";
+
+/// A message of the prompt, as far as it is about tools.
+#[derive(Deserialize)]
+struct Said {
+    role: String,
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    tool_calls: Vec<Call>,
+    #[serde(default)]
+    tool_call_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    id: String,
+}
+
+/// What a prompt says of tools.
+pub(super) struct Turn {
+    /// A call that has no result.
+    pub(super) unanswered: Option<String>,
+    /// The results that nothing was said to yet, by the names of their calls.
+    results: Vec<(String, String)>,
+}
+
+impl Turn {
+    /// Reads the prompt.
+    pub(super) fn of(messages: &[&RawValue]) -> Self {
+        let mut turn = Self { unanswered: None, results: Vec::new() };
+        let mut open: Vec<String> = Vec::new();
+        for message in messages {
+            // Most prompts are without tools, and most messages of the others.
+            if !message.get().contains("\"tool_call") && open.is_empty() {
+                turn.results.clear();
+                continue;
+            }
+            let Ok(said) = serde_json::from_str::<Said>(message.get()) else { continue };
+            match said.tool_call_id {
+                Some(call) if said.role == "tool" => {
+                    open.retain(|other| *other != call);
+                    turn.results.push((call, said.content.unwrap_or_default()));
+                }
+                _ => {
+                    turn.results.clear();
+                    turn.unanswered = turn.unanswered.or(open.pop());
+                    open = said.tool_calls.into_iter().map(|call| call.id).collect();
+                }
+            }
+        }
+        turn.unanswered = turn.unanswered.or(open.pop());
+        turn
+    }
+
+    /// Whether the prompt gives results back, so that the model goes on where it was.
+    pub(super) fn is_follow_up(&self) -> bool {
+        !self.results.is_empty()
+    }
+
+    /// Records what the model learns of its subagents.
+    pub(super) fn report(&self, recorder: &Recorder) {
+        for (call, said) in &self.results {
+            let Some(subagent) = call.strip_prefix(SPAWN_CALL).and_then(SubagentId::named) else { continue };
+            let seen = match said.contains("\"status\":\"accepted\"") {
+                true => SubagentSeen::Begun,
+                false => SubagentSeen::Refused { why: said.clone() },
+            };
+            recorder.record(Source::Provider, Fact::Subagent { subagent, seen });
+        }
+    }
+}
+
+/// The pieces in which the model asks for a subagent, as choices of a chunk.
+pub(super) fn pieces_of_a_call(subagent: &SubagentId, errand: Errand) -> [String; 3] {
+    let index = subagent.number - 1;
+    let arguments = json!({"task": errand.task(subagent), "label": format!("part {}", subagent.number)});
+    let arguments = arguments.to_string();
+    let (beginning, end) = arguments.split_at(arguments.len() / 2);
+    let choice = |call: serde_json::Value| {
+        json!({"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": null}).to_string()
+    };
+    let function = json!({"name": "sessions_spawn", "arguments": ""});
+    let id = format!("{SPAWN_CALL}{subagent}");
+    [
+        choice(json!({"index": index, "id": id, "type": "function", "function": function})),
+        choice(json!({"index": index, "function": {"arguments": beginning}})),
+        choice(json!({"index": index, "function": {"arguments": end}})),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn turn(messages: &[Value]) -> Turn {
+        let raw: Vec<_> = messages
+            .iter()
+            .map(|message| serde_json::value::to_raw_value(message).expect("is JSON"))
+            .collect();
+        Turn::of(&raw.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn results_are_news_until_something_is_said_to_them() {
+        let user = json!({"role": "user", "content": "hi"});
+        let call = json!({"role": "assistant", "content": "", "tool_calls": [{"id": "spawn-ann#1/1"}]});
+        let result = json!({"role": "tool", "tool_call_id": "spawn-ann#1/1", "content": "ok"});
+        let said = json!({"role": "assistant", "content": "done"});
+        let whole = [user.clone(), call.clone(), result, said, user.clone()];
+        assert!(!turn(&whole[..1]).is_follow_up());
+        assert!(turn(&whole[..3]).is_follow_up() && turn(&whole[..3]).unanswered.is_none());
+        assert!(!turn(&whole).is_follow_up());
+        assert_eq!(turn(&[user.clone(), call.clone()]).unanswered.as_deref(), Some("spawn-ann#1/1"));
+        assert_eq!(turn(&[call, user]).unanswered.as_deref(), Some("spawn-ann#1/1"));
+    }
+}

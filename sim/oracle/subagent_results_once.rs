@@ -1,0 +1,221 @@
+//! What comes of a subagent reaches the sender who asked for it, once; and what the sender stopped stays stopped.
+//!
+//! A subagent is owed to its sender once the model was told that it is at work. Then one reply or one notice about it must
+//! reach the sender; excused are those whose sender stopped everything, left for good or never listens, which the model
+//! is still at work on, and, where nobody serves at the end, which the books keep for the next start. As with
+//! messages, work that the model finished twice is a breach, unless a gateway died in between.
+
+use std::time::Duration;
+
+use super::life::end_of;
+use super::subagents::{Heard, Subagent, Subagents};
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::{moment, quoted};
+use crate::timeline::{SubagentId, Via};
+
+/// What was on its way to the model when a stop was confirmed, or a gateway died.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// What comes of a subagent reaches the sender who asked for it, once; and what the sender stopped stays stopped.
+pub(super) struct SubagentResultsOnce;
+
+impl Oracle for SubagentResultsOnce {
+    fn invariant(&self) -> &'static str {
+        "subagent-results-once"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "What comes of a subagent reaches the sender who asked for it, once; and what the sender stopped stays stopped."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let seen = Subagents::of(run);
+        let of_one = |(id, subagent): (&&SubagentId, &Subagent)| {
+            self.never_heard(run, &seen, id, subagent)
+                .or_else(|| self.heard_twice(id, subagent))
+                .or_else(|| self.done_twice(run, id, subagent))
+                .or_else(|| self.resumed_although_stopped(&seen, id, subagent))
+        };
+        seen.all.iter().filter_map(of_one).collect()
+    }
+}
+
+impl SubagentResultsOnce {
+    fn never_heard(
+        &self,
+        run: &Evidence<'_>,
+        seen: &Subagents<'_>,
+        id: &SubagentId,
+        subagent: &Subagent,
+    ) -> Option<Violation> {
+        let begun = subagent.begun_at?;
+        let end = end_of(run);
+        let sender = seen.sender_of(id);
+        let is_stopped = sender.is_some_and(|sender| sender.stops.iter().any(|stop| *stop >= begun));
+        let is_absent = sender.is_some_and(|sender| sender.is_absent);
+        let is_at_work = subagent.requests.iter().any(|request| request.ended_at.is_none());
+        let row = seen
+            .looks
+            .last()
+            .and_then(|(_, state)| state.subagents.iter().find(|row| row.subagent.as_ref() == Some(id)));
+        let is_up = Subagents::is_up_at_the_end(run);
+        if !subagent.heard.is_empty() || is_stopped || is_absent || (is_up && is_at_work) {
+            return None;
+        }
+        if !is_up && row.is_some() {
+            return None;
+        }
+        let work = match subagent.worked_on_until(end) {
+            None => "The model was never given its task".to_string(),
+            Some(_) if subagent.requests.iter().any(|request| request.is_answered) => {
+                let done = subagent.requests.iter().filter(|request| request.is_answered);
+                let done = done.filter_map(|request| request.ended_at).max().unwrap_or(end);
+                format!("The model finished its task at {}", moment(done))
+            }
+            Some(until) => {
+                format!("The model worked on its task until {}, and did not finish", moment(until))
+            }
+        };
+        let books = match row {
+            None => "the books do not know it".to_string(),
+            Some(row) => format!("the books say that {} is {}", row.run, row.status),
+        };
+        Some(breach(
+            self,
+            format!("{} never heard what came of {id}", id.message.sender),
+            format!("It was at work since {}. {work}; at the end {books}.", moment(begun)),
+        ))
+    }
+
+    fn heard_twice(&self, id: &SubagentId, subagent: &Subagent) -> Option<Violation> {
+        let (one, other) = twice(&subagent.heard)?;
+        Some(breach(
+            self,
+            format!("{} heard twice what came of {id}", id.message.sender),
+            format!(
+                "At {}: {}. At {}: {}.",
+                moment(one.at),
+                quoted(&one.text),
+                moment(other.at),
+                quoted(&other.text)
+            ),
+        ))
+    }
+
+    fn done_twice(&self, run: &Evidence<'_>, id: &SubagentId, subagent: &Subagent) -> Option<Violation> {
+        let done: Vec<_> = subagent
+            .requests
+            .iter()
+            .filter_map(|request| Some((request.at, request.ended_at.filter(|_| request.is_answered)?)))
+            .collect();
+        let (first, second) = done.windows(2).find_map(|pair| {
+            let [(asked, first), (asked_again, second)] = *pair else { return None };
+            let ended = run.lives.iter().flat_map(|life| life.holds.iter().filter_map(|hold| hold.until));
+            let died = ended.chain(run.lives.iter().filter_map(|life| life.ended_at()));
+            // What a gateway has sent is on its way when it dies.
+            let asked = asked.saturating_sub(ON_ITS_WAY);
+            let mut between = died.filter(|at| (asked..=asked_again).contains(at));
+            between.next().is_none().then_some((first, second))
+        })?;
+        Some(breach(
+            self,
+            format!("the task of {id} was done twice"),
+            format!("The model finished it at {} and at {}.", moment(first), moment(second)),
+        ))
+    }
+
+    fn resumed_although_stopped(
+        &self,
+        seen: &Subagents<'_>,
+        id: &SubagentId,
+        subagent: &Subagent,
+    ) -> Option<Violation> {
+        let begun = subagent.begun_at?;
+        let confirmed = seen.sender_of(id)?.confirmed.iter().find(|at| **at > begun)?;
+        let again = subagent.requests.iter().find(|request| request.at > *confirmed + ON_ITS_WAY)?;
+        Some(breach(
+            self,
+            format!("{id} went on although {} had stopped it", id.message.sender),
+            format!(
+                "The stop was confirmed at {}, and the model was given its task at {}.",
+                moment(*confirmed),
+                moment(again.at)
+            ),
+        ))
+    }
+}
+
+/// Two things that were heard and should have been one. The same words live and in the history are one.
+fn twice(heard: &[Heard]) -> Option<(&Heard, &Heard)> {
+    let (first, rest) = heard.split_first()?;
+    rest.iter().find_map(|other| {
+        let is_other = other.text.trim() != first.text.trim();
+        let both_live = first.via == Via::Live && other.via == Via::Live;
+        // One reading of the history is one instant.
+        let in_one_history = other.via == Via::History && first.via == Via::History && first.at == other.at;
+        (is_other || both_live || in_one_history).then_some((first, other))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::SubagentSeen;
+    use crate::timeline::story::Story;
+
+    fn told(story: Story) -> Vec<String> {
+        complaints(&SubagentResultsOnce, story)
+    }
+
+    fn at_work() -> Story {
+        let story = Story::new().at(0).serves(214).at(1_000).subagent(1, SubagentSeen::Begun);
+        story.at(1_100).subagent(1, SubagentSeen::Requested { request: 2 })
+    }
+
+    fn done() -> Story {
+        at_work().at(5_000).subagent(1, SubagentSeen::Answered { request: 2 })
+    }
+
+    fn heard(story: Story, text: &str, via: Via) -> Story {
+        story.subagent(1, SubagentSeen::Heard { text: text.into(), notice: false, via })
+    }
+
+    #[test]
+    fn a_result_is_heard_once() {
+        let once = || heard(done().at(6_000), "yes", Via::Live);
+        assert_eq!(told(once().at(9_000).ended()), [""; 0]);
+        assert_eq!(told(heard(once().at(7_000), "yes", Via::History).ended()), [""; 0]);
+        assert_eq!(told(done().at(9_000).ended()), ["ann never heard what came of ann#1/1"]);
+        for (text, via) in [("yes", Via::Live), ("no", Via::History)] {
+            let again = heard(once().at(7_000), text, via).ended();
+            assert_eq!(told(again), ["ann heard twice what came of ann#1/1"]);
+        }
+    }
+
+    #[test]
+    fn what_was_never_at_work_or_still_is_is_not_owed() {
+        let wanted = Story::new().at(0).serves(214).at(1_000).subagent(1, SubagentSeen::Wanted);
+        assert_eq!(told(wanted.at(9_000).ended()), [""; 0]);
+        assert_eq!(told(at_work().at(9_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn a_task_is_done_once_unless_a_gateway_died_in_between() {
+        let again = |story: Story| {
+            let story = story.at(7_000).subagent(1, SubagentSeen::Requested { request: 3 });
+            let story = story.at(8_000).subagent(1, SubagentSeen::Answered { request: 3 });
+            heard(story.at(8_500), "yes", Via::Live).ended()
+        };
+        assert_eq!(told(again(done())), ["the task of ann#1/1 was done twice"]);
+        assert_eq!(told(again(done().at(6_000).releases().exits(0).at(6_500).serves(215))), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_stopped_stays_stopped() {
+        let stopped = || at_work().at(2_000).subagents_stopped();
+        assert_eq!(told(stopped().at(9_000).ended()), [""; 0]);
+        let on = stopped().at(8_000).subagent(1, SubagentSeen::Requested { request: 3 }).ended();
+        assert_eq!(told(on), ["ann#1/1 went on although ann had stopped it"]);
+    }
+}
