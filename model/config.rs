@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::env::Fs;
 
 mod hooks;
+mod tools;
 
 pub use hooks::{Hook, HooksConfig};
+pub use tools::{ExecConfig, ToolsConfig};
 
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Config {
     /// What may be asked of a gateway that runs.
     #[serde(default)]
     pub commands: CommandsConfig,
+    /// What the model may do on this machine.
+    #[serde(default)]
+    pub tools: ToolsConfig,
     /// The file that it was read from, and what stood there.
     #[serde(skip)]
     pub(crate) source: Option<(PathBuf, serde_json::Value)>,

@@ -64,6 +64,10 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
             // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
             tracing::debug!(name: "message.forgotten", run = run_id, session = message.session_key, %error, "no lock");
         }
+        Ok(Err(TurnError::CutOff)) => {
+            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
+            tell_within(&gateway, &message, NoticeCause::Interrupted, seq.get(), patience).await;
+        }
         Ok(Err(error)) => tell(&gateway, &message, NoticeCause::Failed(error), seq.get()).await,
         // The cancellation itself is already recorded.
         Err(Interruption::ByUser) => {
@@ -142,7 +146,7 @@ async fn turn(
             gateway.env.wall_clock(),
         )?);
         for call in &calls {
-            let result = tools::use_one(gateway, message, call).await;
+            let result = tools::use_one(gateway, message, call).await?;
             let now = gateway.env.wall_clock();
             entries.push(transcript.append_result(&call.id, &result, &message.run_id, now)?);
         }
@@ -237,7 +241,7 @@ async fn ask(
             }
         };
         let question =
-            Question { model: &gateway.config.model.name, messages: prompt, tools: tools::offered() };
+            Question { model: &gateway.config.model.name, messages: prompt, tools: tools::offered(&gateway.config) };
         match provider::complete(&gateway.env, &gateway.endpoint, question, on_delta).await {
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tracing::info!(

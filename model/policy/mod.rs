@@ -127,6 +127,8 @@ pub struct Policies {
     pub lifecycle_hooks: LifecycleHooks,
     /// When what a restart leaves behind for a conversation is forgotten.
     pub restart_sentinel: RestartSentinel,
+    /// What the death of a program by a signal is, when its service is being ended.
+    pub tool_death: ToolDeath,
     /// What a start does about subagents whose work the last life did not finish.
     pub subagent_restore: SubagentRestore,
     /// In which order a subagent comes into being on the disk.

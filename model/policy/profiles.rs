@@ -59,6 +59,7 @@ fn openclaw_2026_3_2() -> Policies {
         cron_missed: CronMissed::AllAtOnce,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
+        tool_death: ToolDeath::ToolFailed,
         subagent_restore: SubagentRestore::WaitForDeadRun,
         subagent_spawn: SubagentSpawn::RowFirst,
         subagent_without_session: SubagentWithoutSession::Pruned,
@@ -134,6 +135,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:post-start-first", || Policies {
         lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:tool-death-is-a-failure", || Policies {
+        tool_death: ToolDeath::ToolFailed,
         ..Policies::default()
     }),
     ("planted:sentinel-deleted-first", || Policies {

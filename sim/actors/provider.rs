@@ -171,6 +171,8 @@ impl Provider {
         let text = asked.last_said();
         let about = about(&text);
         let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
+        let program = tools::program_in(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
+        let program = program.map(str::to_string);
         let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         self.record(match about.clone() {
             About::Message(message) => Fact::ProviderRequested { message, request },
@@ -185,7 +187,7 @@ impl Provider {
                 Fact::Injected { what: "provider got a request without a marked message".into() }
             }
         });
-        Answer { about, request, errand, takes }
+        Answer { about, request, errand, program, takes }
     }
 
     async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
@@ -195,9 +197,9 @@ impl Provider {
         }
     }
 
-    fn finished(&self, Answer { about, request, errand, .. }: Answer, tokens: u32) {
+    fn finished(&self, Answer { about, request, errand, program, .. }: Answer, tokens: u32) {
         match about {
-            About::Message(message) if errand.is_some() => {
+            About::Message(message) if errand.is_some() || program.is_some() => {
                 self.record(Fact::ProviderWantedTools { message, request });
             }
             About::Subagent(subagent) => {
@@ -259,9 +261,27 @@ impl Provider {
         let (body, chunks) = mpsc::channel(1);
         respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
         match (&answer.about, answer.errand) {
+            (About::Message(message), _) if answer.program.is_some() => {
+                self.want_program(answer, message, &body).await
+            }
             (About::Message(message), Some(errand)) => self.want_tools(answer, message, errand, &body).await,
             _ => self.write_tokens(answer, &body).await,
         }
+    }
+
+    /// Asks for a program to be run instead of an answer.
+    async fn want_program(
+        &self,
+        answer: &Answer,
+        message: &MessageId,
+        body: &mpsc::Sender<Bytes>,
+    ) -> Result<u32, &'static str> {
+        let program = answer.program.as_deref().unwrap_or_default();
+        for piece in tools::pieces_of_exec(message, program) {
+            body.send(answer.event(&piece)).await.map_err(|_| CLIENT_LEFT)?;
+        }
+        body.send(answer.last_chunk("tool_calls")).await.map_err(|_| CLIENT_LEFT)?;
+        Ok(1)
     }
 
     /// Asks for subagents instead of an answer.
@@ -339,6 +359,8 @@ struct Answer {
     request: u32,
     /// Subagents are wanted before there is an answer.
     errand: Option<Errand>,
+    /// A program is wanted run before there is an answer.
+    program: Option<String>,
     /// When the first token comes, if that is not drawn.
     takes: Option<Duration>,
 }

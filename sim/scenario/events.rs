@@ -56,6 +56,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("provider.requested", Sender, "the model provider received a request"),
     ("provider.answered", Sender, "the model provider finished its answer"),
     ("provider.stopped", Sender, "the model provider did not finish its answer"),
+    ("program.told", Nobody, "the model provider was told what came of a program that it had wanted run"),
     ("cron.requested", Nobody, "the model provider received the request of a scheduled run"),
     ("cron.answered", Nobody, "the model provider finished its answer to a scheduled run"),
     ("cron.stopped", Nobody, "the model provider did not finish its answer to a scheduled run"),
