@@ -240,8 +240,12 @@ async fn ask(
                 seq.set(seq.get() + 1);
             }
         };
-        let question =
-            Question { model: &gateway.config.model.name, messages: prompt, tools: tools::offered(&gateway.config) };
+        let with_programs = gateway.config.tools.exec.enabled;
+        let question = Question {
+            model: &gateway.config.model.name,
+            messages: prompt,
+            tools: tools::offered(with_programs),
+        };
         match provider::complete(&gateway.env, &gateway.endpoint, question, on_delta).await {
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tracing::info!(

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 
 use super::notice::TurnError;
 use super::{exec, subagents};
-use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::sessions::ToolCall;
@@ -23,9 +22,9 @@ fn list(tools: &[&str]) -> Box<RawValue> {
     RawValue::from_string(format!("[{}]", tools.join(","))).expect("our own tools are JSON")
 }
 
-/// What the model is told of the tools.
-pub(super) fn offered(config: &Config) -> &'static RawValue {
-    if config.tools.exec.enabled { &WITH_PROGRAMS } else { &OFFERED }
+/// What the model is told of the tools; `with_programs`: it may have programs run.
+pub(super) fn offered(with_programs: bool) -> &'static RawValue {
+    if with_programs { &WITH_PROGRAMS } else { &OFFERED }
 }
 
 /// Does what the model wants done in the turn about `message`; returns what it is told of it.

@@ -15,7 +15,10 @@ const SECOND: Duration = Duration::from_secs(1);
 fn house_with(policies: Policies) -> House {
     let house = House::with_policies(policies);
     configure_all(&house.world, json!({}), json!({"tools": {"exec": {"enabled": true}}}));
-    house.world.install("work", TestProgram { stdout: "done\n", lasting: Some(SECOND * 30), ..TestProgram::default() });
+    house.world.install(
+        "work",
+        TestProgram { stdout: "done\n", lasting: Some(SECOND * 30), ..TestProgram::default() },
+    );
     house
 }
 
@@ -37,7 +40,10 @@ fn the_model_is_told_what_a_program_printed() {
         assert_eq!(result(&house), told);
         client.accepted("exec: nothing", "k2").await;
         client.ending("k2").await;
-        assert_eq!(house.asked().last().map(String::as_str), Some("error: nothing cannot be run: entity not found"));
+        assert_eq!(
+            house.asked().last().map(String::as_str),
+            Some("error: nothing cannot be run: entity not found")
+        );
     });
 }
 

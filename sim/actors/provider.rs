@@ -171,7 +171,8 @@ impl Provider {
         let text = asked.last_said();
         let about = about(&text);
         let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
-        let program = tools::program_in(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
+        let program =
+            tools::program_in(&text).filter(|_| !is_follow_up && matches!(about, About::Message(_)));
         let program = program.map(str::to_string);
         let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         self.record(match about.clone() {

@@ -79,7 +79,8 @@ impl LifecycleDeathIsNoFailure {
             _ => None,
         });
         let (at, message, said) = told?;
-        let title = format!("A program of {message} died with its service, and the model was told that it failed");
+        let title =
+            format!("A program of {message} died with its service, and the model was told that it failed");
         let explanation = format!(
             "{} was being ended when it died at {}. At {} the model was told: {}.",
             capital(&format!("gateway pid {}", death.by)),
@@ -103,18 +104,15 @@ mod tests {
     const CHILD: Pid = Pid(300);
 
     fn at_work() -> Story {
-        let began = Fact::CommandBegan {
-            pid: CHILD,
-            by: Pid(214),
-            arguments: Vec::new(),
-            input: String::new(),
-        };
+        let began =
+            Fact::CommandBegan { pid: CHILD, by: Pid(214), arguments: Vec::new(), input: String::new() };
         Story::new().at(0).serves(214).at(1_000).fact(Source::Process(CHILD), began).at(5_000)
     }
 
     fn child_dies(story: Story) -> Story {
         let cause = DeathCause::Signal(Signal::Terminate);
-        let fact = Fact::ProcessExited { pid: CHILD, machine: MACHINE.into(), program: "build".into(), cause };
+        let fact =
+            Fact::ProcessExited { pid: CHILD, machine: MACHINE.into(), program: "build".into(), cause };
         story.fact(Source::Process(CHILD), fact)
     }
 
