@@ -154,6 +154,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::super::provider::{Question, complete};
+    use super::super::tools;
     use super::*;
     use crate::env::test_env::{World, on_paused_time};
 
@@ -182,9 +183,7 @@ mod tests {
             let endpoint = Endpoint::parse("http://model:8080/v1").expect("is valid");
             let mut answered = true;
             for _ in 0..2 {
-                // The only closing brace of a request is its last byte.
-                let tools = serde_json::value::to_raw_value(&[(); 0]).expect("is JSON");
-                let question = Question { model: "m", messages: &[], tools: &tools };
+                let question = Question { model: "m", messages: &[], tools: tools::offered(false) };
                 let answer = complete(&client.env, &endpoint, question, |_| {}).await;
                 answered &= answer.is_ok_and(|answer| answer.text == "yes");
                 sleep(pause).await;

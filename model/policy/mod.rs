@@ -181,6 +181,8 @@ pub struct Policies {
     pub lifecycle_hooks: LifecycleHooks,
     /// When what a restart leaves behind for a conversation is forgotten.
     pub restart_sentinel: RestartSentinel,
+    /// What the death of a program by a signal is, when its service is being ended.
+    pub tool_death: ToolDeath,
 }
 
 /// The name of the default profile.

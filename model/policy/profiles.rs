@@ -74,6 +74,7 @@ fn openclaw_2026_3_2() -> Policies {
         subagent_sweep: SubagentSweep::ByAge,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
+        tool_death: ToolDeath::ToolFailed,
         ..Policies::default()
     }
 }
@@ -196,6 +197,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:post-start-first", || Policies {
         lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:tool-death-is-a-failure", || Policies {
+        tool_death: ToolDeath::ToolFailed,
         ..Policies::default()
     }),
     ("planted:sentinel-deleted-first", || Policies {

@@ -14,6 +14,7 @@ mod drains_wait_for_turns;
 mod expected_fates;
 mod hooks_bounded_and_ordered;
 mod life;
+mod lifecycle_death_is_no_failure;
 mod lock_has_a_live_owner;
 mod never_two_writers;
 mod no_duplicate;
@@ -119,6 +120,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
+        Box::new(lifecycle_death_is_no_failure::LifecycleDeathIsNoFailure),
         Box::new(hooks_bounded_and_ordered::HooksBoundedAndOrdered),
         Box::new(expected_fates::ExpectedFates),
     ]

@@ -42,6 +42,7 @@ pub const INVARIANTS: &[&str] = &[
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
+    "lifecycle-death-is-no-failure",
     "hooks-bounded-and-ordered",
     "expected-fates",
 ];

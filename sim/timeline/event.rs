@@ -335,6 +335,8 @@ pub enum Fact {
     /// The gateway confirmed a stop, and that it stopped so many runs of subagents, or about them.
     SubagentsCancelled { runs: u32 },
 
+    /// The provider was told what came of the program that it had wanted run for `message`.
+    ProgramTold { message: MessageId, said: String },
     /// The provider received the request of a scheduled run.
     CronRunRequested { job: String, slot_ms: u64, request: u32 },
     /// The provider finished its answer to a scheduled run.
@@ -500,6 +502,7 @@ impl Fact {
             Self::Subagent { seen, .. } => seen.name(),
             Self::SubagentsStopRequested => "subagents.stop-requested",
             Self::SubagentsCancelled { .. } => "subagents.cancelled",
+            Self::ProgramTold { .. } => "program.told",
             Self::CronRunRequested { .. } => "cron.requested",
             Self::CronRunAnswered { .. } => "cron.answered",
             Self::CronRunStopped { .. } => "cron.stopped",
