@@ -108,6 +108,13 @@ impl Sends {
             return None;
         }
         let taken = moment(one.taken_at);
+        if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
+            return Some(format!(
+                "{} took the first at {taken} and cut the line at {}",
+                one.platform,
+                moment(cut)
+            ));
+        }
         if let Some((died, cause)) = one.owner_died.filter(|(died, _)| *died <= two.taken_at) {
             return self.died_unknowing(one, died, cause).then(|| {
                 format!(
@@ -116,13 +123,6 @@ impl Sends {
                     moment(died)
                 )
             });
-        }
-        if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
-            return Some(format!(
-                "{} took the first at {taken} and cut the line at {}",
-                one.platform,
-                moment(cut)
-            ));
         }
         let waited = two.taken_at.saturating_sub(one.taken_at) >= PATIENCE;
         let answered = one.answered_at.filter(|at| *at < two.taken_at);

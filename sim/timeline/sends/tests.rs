@@ -57,6 +57,9 @@ fn who_ends_of_its_own_will_has_to_have_waited() {
 #[test]
 fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
     assert!(!avoidable(telegram().loses_send(1, true), 2_000));
+    let exits = DeathCause::Exited(ExitCode(0));
+    let exited = |story: Story| story.at(1_500).dies(exits).at(1_800).serves(215);
+    assert!(!avoidable(exited(telegram().loses_send(1, true)), 2_000), "nor does it know in its next life");
     assert!(avoidable(telegram().at(1_500).loses_send(1, false), 2_000));
     assert!(avoidable(telegram(), 10_999), "impatient");
     assert!(!avoidable(telegram(), 11_000));
