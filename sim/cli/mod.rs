@@ -16,6 +16,8 @@ use serde::Serialize;
 mod args;
 mod cells;
 mod execute;
+mod explore;
+mod explore_args;
 mod input;
 mod plan;
 mod search;
@@ -99,6 +101,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;
