@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::env::Fs;
 
 mod channels;
+mod hooks;
+mod messages;
 
 pub use channels::{ChannelsConfig, FeishuAccount, FeishuConfig, TelegramAccount, TelegramConfig};
+pub use hooks::{Hook, HooksConfig};
+pub use messages::{MessagesConfig, QueueConfig, QueueMode};
 
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Config {
     /// The accounts on chat platforms.
     #[serde(default)]
     pub channels: ChannelsConfig,
+    /// What is done with messages before they are run.
+    #[serde(default)]
+    pub messages: MessagesConfig,
     /// The file that it was read from, and what stood there.
     #[serde(skip)]
     pub(crate) source: Option<(PathBuf, serde_json::Value)>,
@@ -132,6 +139,9 @@ pub struct GatewayConfig {
     /// How a restart is asked for and what it waits for.
     #[serde(default)]
     pub reload: ReloadConfig,
+    /// What is run at the ends of a life.
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 /// Who may connect.
@@ -344,7 +354,8 @@ impl Config {
                 "must be a plain HTTP URL such as http://127.0.0.1:8080/v1",
             ));
         }
-        match config.cron.trouble().or_else(|| config.channels.trouble()) {
+        let trouble = config.cron.trouble().or_else(|| config.channels.trouble());
+        match trouble.or_else(|| config.messages.trouble()) {
             Some((key, why)) => Err(unusable(&key, why)),
             None => Ok(config),
         }
@@ -400,7 +411,7 @@ mod tests {
         check(
             "{\"gateway\":{\"auth\":{\"token\":\"t\"},\"stateDir\":\"/s\",\"prot\":1},\"model\":{}}",
             "/etc/gateway.json:1:55: unknown field `prot`, expected one of `port`, `auth`, `stateDir`, \
-             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`, `reload`",
+             `drainBudgetMs`, `maxBufferedBytes`, `stopTimeoutMs`, `reload`, `hooks`",
         );
         check("", "/etc/gateway.json:1:0: EOF while parsing a value");
     }

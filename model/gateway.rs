@@ -19,6 +19,7 @@ use crate::health;
 use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
 use crate::lifecycle::coordination::{self, Restarts};
 use crate::lifecycle::generation::Generation;
+use crate::lifecycle::hooks::{self, Hooks, PostStart};
 use crate::lifecycle::patience::Patience;
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::requests::{Change, Forced, Requests};
@@ -27,6 +28,7 @@ use crate::lifecycle::shutdown::{self, Cut};
 use crate::lifecycle::start_error::StartError;
 use crate::lifecycle::{budgets, config_watch, drain, instance, predecessor, recovery};
 use crate::messages::delivery::{self, Couriers};
+use crate::messages::gathering::Gathering;
 use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
@@ -55,6 +57,7 @@ pub(crate) struct Gateway {
     pub(crate) subagents: Subagents,
     pub(crate) process_wide: ProcessWide,
     pub(crate) restarts: Restarts,
+    pub(crate) hooks: Hooks,
     started: Instant,
 }
 
@@ -197,6 +200,14 @@ async fn live(
         }
         Err(change) => return Ok(after_change(env, policies, change, "the wait for the lock")),
     };
+    let was_left = lock.was_left();
+    let open = || {
+        let gateway = open()?;
+        if was_left {
+            gateway.hooks.last_life_crashed();
+        }
+        Ok(gateway)
+    };
     let starting = start(env, policies, contention, open);
     let next = match requests.unless_changed(Phase::Starting, starting).await {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, requests).await),
@@ -296,6 +307,7 @@ async fn end(
     mut listener: Option<Accepting>,
     requests: &mut Requests,
 ) -> Result<Ending, Cut> {
+    let mut post_start = PostStart::new(gateway);
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
         _ => requests.while_recovering(recovery::recover(gateway)).await,
@@ -307,6 +319,7 @@ async fn end(
             tracing::info!(name: "gateway.ready", port = gateway.config.gateway.port, "serving");
             gateway.channels.start(gateway);
             delivery::start(gateway);
+            post_start.ready(gateway);
             let clockwork = cron::start(gateway);
             let watch = config_watch::start(gateway);
             let asked = coordination::until_asked(gateway, requests).await;
@@ -320,9 +333,13 @@ async fn end(
     let asked_at = Instant::now();
     asked.map_err(|Forced| Cut::BySignal { step: gateway.phase.name() })?;
 
+    gateway.flush_queues();
     gateway.phase.enter(Phase::Draining);
     let drained = drain::drain(gateway, &mut listener, requests).await;
     drained.map_err(|Forced| Cut::BySignal { step: "drain" })?;
+    drop(post_start);
+    let told = hooks::pre_stop(gateway, &mut listener, requests, asked_at).await;
+    told.map_err(|Forced| Cut::BySignal { step: "pre-stop hook" })?;
     gateway.phase.enter(Phase::Closing);
     shutdown::close(gateway, listener, requests, asked_at).await
 }
@@ -421,13 +438,19 @@ impl Gateway {
             channels: Channels::open(env, files, config, policies)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
                 .of_process(process_wide),
-            lanes: Lanes::new(env.clone(), policies.lane_state, &process_wide.lanes),
+            lanes: Lanes::new(
+                env.clone(),
+                Gathering::new(config.messages.queue),
+                policies.lane_state,
+                &process_wide.lanes,
+            ),
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             cron: Cron::open(env, files, config, policies)?,
             subagents: Subagents::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),
             restarts,
+            hooks: Hooks::default(),
             started: Instant::now(),
         }))
     }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use gateway::env::Env;
 
 mod clock;
+mod command;
 mod fs;
 mod limits;
 pub mod logs;

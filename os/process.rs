@@ -11,8 +11,8 @@ use std::process;
 use std::task::Poll;
 
 use gateway::env::{
-    Detached, EndSignal, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId, Signal,
-    SignalStream, StartTime, TaskControl,
+    Command, CommandOutput, Detached, EndSignal, ExitCode, Liveness, LocalBoxFuture, Pid, Process,
+    ProcessEntry, ProcessId, Signal, SignalStream, StartTime, TaskControl,
 };
 use rustix::io::Errno;
 use rustix::process::test_kill_process;
@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::{neighbours, service};
+use crate::{command, neighbours, service};
 
 /// The door to this process of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,6 +98,10 @@ impl Process for OsProcess {
             Detached::Successor => service::spawn_successor(),
             Detached::StartScript => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        Box::pin(command::run(command))
     }
 
     fn exit(&self, code: ExitCode) {

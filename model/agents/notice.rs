@@ -13,12 +13,15 @@ use tokio::time::sleep;
 
 use super::provider::ProviderError;
 use super::subagents;
-use crate::channels::webchat::{ChatState, event, publish};
+use crate::channels::webchat::{ChatState, event, publish, publish_end};
 use crate::cron;
+use crate::env::WallTime;
 use crate::gateway::Gateway;
+use crate::lifecycle::hooks::Became;
 use crate::messages::delivery::{self, Kind};
+use crate::messages::gathering::MOST_IN_A_TURN;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError};
+use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError, TranscriptEntry};
 
 /// How much of a message its notice quotes.
 const QUOTED_CHARS: usize = 80;
@@ -32,6 +35,12 @@ pub(crate) enum NoticeCause {
     /// The gateway ended before the answer was complete.
     #[error("the service restarted before it was answered")]
     Interrupted,
+    /// It was taken up again too often by lives that died.
+    #[error("the service failed {0} times in a row while it was to be answered")]
+    TriedTooOften(u32),
+    /// It is too old to be answered now.
+    #[error("the service was away for more than a day")]
+    TooOld,
     /// The turn failed.
     #[error("it could not be answered: {0}")]
     Failed(#[from] TurnError),
@@ -50,42 +59,64 @@ pub(crate) enum TurnError {
     TooManyRounds(u32),
 }
 
-/// Settles a message with a notice: durably for the history, and live for whoever is connected. `seq` is the
-/// number of the run's next event.
-pub(crate) async fn tell(gateway: &Rc<Gateway>, message: &Accepted, cause: NoticeCause, seq: u64) {
-    tell_within(gateway, message, cause, seq, LOCK_DEADLINE).await;
+/// Settles messages of a conversation, at least one, with one notice: durably for the history, and live for whoever is
+/// connected. `seq` is the number of the next event of the first one's run.
+pub(crate) async fn tell(gateway: &Rc<Gateway>, messages: &[Accepted], cause: NoticeCause, seq: u64) {
+    tell_within(gateway, messages, cause, seq, LOCK_DEADLINE).await;
 }
 
 /// As [`tell`], waiting for the session store no longer than `patience`. Who cannot be told in time how the message
 /// ends hears that it is kept.
 pub(crate) async fn tell_within(
     gateway: &Rc<Gateway>,
-    message: &Accepted,
+    messages: &[Accepted],
     cause: NoticeCause,
     seq: u64,
     patience: Duration,
 ) {
-    if cron::is_run(&message.run_id) {
-        return end_scheduled(gateway, message, &cause, seq);
+    let is_ours = |message: &Accepted| cron::is_run(&message.run_id) || subagents::is_work(&message.run_id);
+    let (ours, messages): (Vec<_>, Vec<_>) = messages.iter().cloned().partition(is_ours);
+    for message in &ours {
+        match cron::is_run(&message.run_id) {
+            true => end_scheduled(gateway, message, &cause, seq),
+            false => end_subagent(gateway, message, &cause),
+        }
     }
-    if subagents::is_work(&message.run_id) {
-        return end_subagent(gateway, message, &cause);
-    }
-    let notice = subagents::notice(gateway, message, &cause).unwrap_or_else(|| notice(&message.text, &cause));
-    match record(gateway, message, &notice, patience).await {
-        Ok(outcome) => announce(gateway, message, &outcome, seq),
+    let Some(lead) = messages.first() else { return };
+    let notice = subagents::notice(gateway, lead, &cause).unwrap_or_else(|| notice(&messages, &cause));
+    match record(gateway, &messages, &notice, patience).await {
+        Ok(outcome) => {
+            if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (&cause, &outcome) {
+                messages.iter().for_each(|message| gateway.hooks.affected.note(message, Became::Told));
+            }
+            announce(gateway, &messages, &outcome, seq);
+        }
         Err(error) => {
-            tracing::error!(name: "message.notice-not-durable", run = message.run_id, %error, "trying again");
+            tracing::error!(name: "message.notice-not-durable", run = lead.run_id, %error, "trying again");
+            note_interruption(gateway, &messages, &cause);
             // Nothing runs a message again that had started. One that had not may still get its reply, from this
             // life's successor; saying now that it will not could be a lie.
-            let said = matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
+            let said = matches!(gateway.inbox.find_open(&lead.run_id), Some((_, Stage::Started)));
             match said {
-                true => announce(gateway, message, &Outcome::Notice(notice.clone()), seq),
-                false => tell_of_wait(gateway, message, &error.to_string(), seq),
+                true => announce(gateway, &messages, &Outcome::Notice(notice.clone()), seq),
+                false => messages
+                    .iter()
+                    .for_each(|message| tell_of_wait(gateway, message, &error.to_string(), seq)),
             }
-            let trying = keep_trying(gateway.clone(), message.clone(), notice, seq + 1, said);
+            let trying = keep_trying(gateway.clone(), messages, notice, seq + 1, said);
             drop(gateway.env.spawn("notice", trying));
         }
+    }
+}
+
+/// Until the notice can be recorded the journal says why there is no reply: by the end of this life, and by nobody's wish.
+fn note_interruption(gateway: &Gateway, messages: &[Accepted], cause: &NoticeCause) {
+    let has_begun =
+        |message: &&Accepted| matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
+    let begun: Vec<&str> = messages.iter().filter(has_begun).map(|message| message.run_id.as_str()).collect();
+    if matches!(cause, NoticeCause::Interrupted) && !begun.is_empty() {
+        // That it had begun stands there already, which is enough for the next life.
+        let _ = gateway.inbox.interrupt(&begun, gateway.restarts.generation());
     }
 }
 
@@ -153,11 +184,14 @@ impl Waits {
 /// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
 fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause, seq: u64) {
     if let Some(reply) = recorded_reply(gateway, message) {
-        gateway.settle(&message.run_id, Settlement::Answered);
-        return announce(gateway, message, &Outcome::Reply(reply), seq);
+        gateway.settle(&[&message.run_id], Settlement::Answered);
+        return announce(gateway, std::slice::from_ref(message), &Outcome::Reply(reply), seq);
     }
     cron::ended_without_reply(gateway, &message.run_id, cause);
-    gateway.settle(&message.run_id, Settlement::Told);
+    if matches!(cause, NoticeCause::Interrupted) {
+        gateway.hooks.affected.note(message, Became::Interrupted);
+    }
+    gateway.settle(&[&message.run_id], Settlement::Told);
     let why = cause.to_string();
     publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));
 }
@@ -165,10 +199,10 @@ fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause,
 /// Nor has a subagent's run: the books are told, and who asked for it hears from there.
 fn end_subagent(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause) {
     if recorded_reply(gateway, message).is_some() {
-        return gateway.settle(&message.run_id, Settlement::Answered);
+        return gateway.settle(&[&message.run_id], Settlement::Answered);
     }
     subagents::ended_without_reply(gateway, &message.run_id, cause);
-    gateway.settle(&message.run_id, Settlement::Told);
+    gateway.settle(&[&message.run_id], Settlement::Told);
 }
 
 /// The reply to the message, if the transcript has it.
@@ -180,68 +214,114 @@ fn recorded_reply(gateway: &Gateway, message: &Accepted) -> Option<String> {
     }
 }
 
-async fn keep_trying(gateway: Rc<Gateway>, message: Accepted, notice: String, seq: u64, said: bool) {
+async fn keep_trying(gateway: Rc<Gateway>, messages: Vec<Accepted>, notice: String, seq: u64, said: bool) {
     let mut delay = FIRST_RETRY_DELAY;
+    let run_id = messages[0].run_id.clone();
     loop {
         sleep(delay).await;
-        match record(&gateway, &message, &notice, LOCK_DEADLINE).await {
+        match record(&gateway, &messages, &notice, LOCK_DEADLINE).await {
             Ok(outcome) if said => {
-                tracing::info!(name: "message.notice-durable", run = message.run_id, ?outcome, "recorded at last");
+                tracing::info!(name: "message.notice-durable", run = run_id, ?outcome, "recorded at last");
                 return;
             }
-            Ok(outcome) => return announce(&gateway, &message, &outcome, seq),
+            Ok(outcome) => return announce(&gateway, &messages, &outcome, seq),
             Err(error) => {
-                tracing::debug!(name: "message.notice-refused", run = message.run_id, %error, "trying again");
+                tracing::debug!(name: "message.notice-refused", run = run_id, %error, "trying again");
                 delay = (delay * 2).min(LONGEST_RETRY_DELAY);
             }
         }
     }
 }
 
-/// Makes the end of a message durable and returns it: what the transcript says already, or the notice.
+/// Makes the end of the messages durable and returns it: what the transcript says already, or the notice.
 async fn record(
     gateway: &Rc<Gateway>,
-    message: &Accepted,
+    messages: &[Accepted],
     notice: &str,
     patience: Duration,
 ) -> Result<Outcome, StateError> {
-    let transcript = gateway.sessions.open_transcript(&message.session_key, patience).await?;
-    let outcome = match transcript.outcome(&message.run_id)? {
-        Some(outcome) => outcome,
+    let lead = &messages[0];
+    let transcript = gateway.sessions.open_transcript(&lead.session_key, patience).await?;
+    let outcome = match transcript.recorded(&lead.run_id)? {
+        Some(recorded) => {
+            messages.iter().try_for_each(|message| gateway.conclude_recorded(message, &recorded))?;
+            return Ok(recorded.outcome);
+        }
         None => {
             let now = gateway.env.wall_clock();
-            transcript.append_once(Role::User, &message.text, &message.run_id, now)?;
-            transcript.append(Role::Notice, notice, &message.run_id, now)?;
+            let mut entries = unsaid(&transcript.entries()?, messages, now);
+            let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
+            entries.push(TranscriptEntry::new(Role::Notice, notice, &run_ids, now));
+            // The disk is waited for without letting go: once is enough, however many messages these are.
+            transcript.append_all(&entries)?;
             Outcome::Notice(notice.to_string())
         }
     };
-    gateway.conclude(message, &outcome)?;
+    gateway.conclude(messages, &outcome)?;
     Ok(outcome)
 }
 
-fn announce(gateway: &Gateway, message: &Accepted, outcome: &Outcome, seq: u64) {
+/// The entries of those messages that do not stand in the transcript.
+pub(super) fn unsaid(said: &[TranscriptEntry], messages: &[Accepted], now: WallTime) -> Vec<TranscriptEntry> {
+    let is_said = |message: &&Accepted| {
+        said.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id)
+    };
+    let unsaid = messages.iter().filter(|message| !is_said(message));
+    unsaid.map(|message| TranscriptEntry::new(Role::User, &message.text, &[&message.run_id], now)).collect()
+}
+
+fn announce(gateway: &Gateway, messages: &[Accepted], outcome: &Outcome, seq: u64) {
     let state = match outcome {
         Outcome::Reply(reply) => {
-            tracing::info!(name: "run.finished", run = message.run_id, "its reply was already recorded");
+            tracing::info!(name: "run.finished", run = messages[0].run_id, "its reply was already recorded");
             ChatState::Final(reply)
         }
         Outcome::Notice(notice) => {
-            tracing::warn!(
-                name: "message.told",
-                run = message.run_id,
-                session = message.session_key,
-                notice,
-                "a message ends with a notice"
-            );
+            for message in messages {
+                tracing::warn!(
+                    name: "message.told",
+                    run = message.run_id,
+                    session = message.session_key,
+                    notice,
+                    "a message ends with a notice"
+                );
+            }
             ChatState::Error(notice)
         }
     };
-    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &state);
+    publish_end(&gateway.peers, messages, seq, &state);
 }
 
-/// What the sender reads: which message, why, and what to do.
-fn notice(text: &str, cause: &NoticeCause) -> String {
-    format!("Your message {} was not answered: {cause}. Please send it again.", quoted(text))
+/// Messages by what one notice can be about: a conversation, and where it is read. In the order of the first of each.
+pub(crate) fn by_conversation(messages: impl IntoIterator<Item = Accepted>) -> Vec<Vec<Accepted>> {
+    let mut conversations: Vec<Vec<Accepted>> = Vec::new();
+    for message in messages {
+        let is_its = |others: &&mut Vec<Accepted>| {
+            others[0].session_key == message.session_key
+                && others[0].route.place() == message.route.place()
+                && others.len() < MOST_IN_A_TURN
+        };
+        match conversations.iter_mut().rev().find(is_its) {
+            Some(others) => others.push(message),
+            None => conversations.push(vec![message]),
+        }
+    }
+    conversations
+}
+
+/// What the sender reads: which messages, why, and what to do.
+fn notice(messages: &[Accepted], cause: &NoticeCause) -> String {
+    let first = quoted(&messages[0].text);
+    match &messages[1..] {
+        [] => format!("Your message {first} was not answered: {cause}. Please send it again."),
+        others => {
+            let others: Vec<String> = others.iter().map(|message| quoted(&message.text)).collect();
+            let others = others.join(", ");
+            format!(
+                "Your message {first} was not answered, nor what came with it ({others}): {cause}. Please send them again."
+            )
+        }
+    }
 }
 
 /// What the sender of a message that waits reads.
@@ -260,15 +340,30 @@ pub(crate) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channels::Route;
+
+    fn said(text: &str) -> Accepted {
+        let (run_id, session_key) = ("r".to_string(), "s".to_string());
+        Accepted { run_id, session_key, text: text.to_string(), route: Route::Webchat }
+    }
+
+    #[test]
+    fn one_notice_names_all_that_it_is_about() {
+        assert_eq!(
+            notice(&[said("one"), said("two"), said("three")], &NoticeCause::Interrupted),
+            "Your message \"one\" was not answered, nor what came with it (\"two\", \"three\"): the service restarted \
+             before it was answered. Please send them again."
+        );
+    }
 
     #[test]
     fn a_notice_says_which_message_why_and_what_to_do() {
         assert_eq!(
-            notice("hello", &NoticeCause::Interrupted),
+            notice(&[said("hello")], &NoticeCause::Interrupted),
             "Your message \"hello\" was not answered: the service restarted before it was answered. \
              Please send it again."
         );
-        let long = notice(&"x".repeat(100), &NoticeCause::Interrupted);
+        let long = notice(&[said(&"x".repeat(100))], &NoticeCause::Interrupted);
         assert!(long.contains(&format!("\"{}...\"", "x".repeat(QUOTED_CHARS))), "{long}");
     }
 }

@@ -4,12 +4,16 @@
 //! never reached the transcript is shown as interrupted, so that no crash spoils a conversation for ever
 //! (openclaw/openclaw#10310, #118147). Knows transcripts and the wire format of a prompt, nothing else.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::sessions::{Role, ToolCall, TranscriptEntry};
 
 /// How many entries of the transcript the model sees; all of its present turn in any case.
 const CONTEXT_ENTRIES: usize = 50;
+/// What stands in the prompt after a message that was not answered.
+const NO_ANSWER: &str = "(This message was not answered.)";
 /// What is said of a tool whose use was cut short.
 pub(super) const NO_RESULT: &str =
     "error: the service restarted before the tool was done; it is not known what it did";
@@ -45,15 +49,28 @@ impl From<&ToolCall> for PromptCall {
     }
 }
 
-/// The end of a conversation, as a prompt for the run `run_id`.
-pub(super) fn of(entries: &[TranscriptEntry], run_id: &str) -> Vec<PromptMessage> {
+/// The end of a conversation, as a prompt for a turn that is to answer the runs `asked` together. Whatever else was not
+/// answered is marked as such, so that it is not taken for another of them.
+pub(super) fn of(entries: &[TranscriptEntry], asked: &[&str]) -> Vec<PromptMessage> {
     let recent = entries.len().saturating_sub(CONTEXT_ENTRIES);
-    let turn = entries.iter().position(|entry| entry.run_id == run_id).unwrap_or(recent);
+    let turn = entries.iter().position(|entry| asked.contains(&entry.run_id.as_str())).unwrap_or(recent);
+    let replies = entries.iter().filter(|entry| entry.role == Role::Assistant);
+    let answered: BTreeSet<&str> = replies.flat_map(TranscriptEntry::run_ids).collect();
     let mut prompt = Vec::new();
+    // Whether what was said before is of a turn that came to no answer.
+    let mut is_open = false;
     for (place, entry) in entries.iter().enumerate().skip(recent.min(turn)) {
         let said = |role| PromptMessage { role, content: entry.text.clone(), ..PromptMessage::default() };
         match entry.role {
-            Role::User => prompt.push(said("user")),
+            Role::User => {
+                if is_open {
+                    let content = NO_ANSWER.to_string();
+                    prompt.push(PromptMessage { role: "assistant", content, ..PromptMessage::default() });
+                }
+                prompt.push(said("user"));
+                let run_id = entry.run_id.as_str();
+                is_open = !asked.contains(&run_id) && !answered.contains(run_id);
+            }
             Role::Assistant => prompt.push(said("assistant")),
             Role::ToolCalls => {
                 let tool_calls = entry.calls.iter().map(PromptCall::from).collect();
@@ -96,7 +113,8 @@ mod tests {
 
     fn entry(role: Role, text: &str, run_id: &str) -> TranscriptEntry {
         let (text, run_id) = (text.to_string(), run_id.to_string());
-        TranscriptEntry { role, text, run_id, at_ms: 0, calls: Vec::new(), call_id: None }
+        let with = Vec::new();
+        TranscriptEntry { role, text, run_id, with, at_ms: 0, calls: Vec::new(), call_id: None }
     }
 
     fn calls(ids: &[&str], run_id: &str) -> TranscriptEntry {
@@ -113,7 +131,7 @@ mod tests {
             0 => format!("{}: {}", message.role, message.content),
             count => format!("{} wants {count}", message.role),
         };
-        of(entries, run_id).into_iter().map(words).collect()
+        of(entries, &[run_id]).into_iter().map(words).collect()
     }
 
     #[test]
@@ -130,11 +148,13 @@ mod tests {
             result("1", "due", "b"),
         ];
         let cut = format!("tool: {NO_RESULT}");
+        let unanswered_words = format!("assistant: {NO_ANSWER}");
         let expected = [
             "user: hi",
             "assistant wants 2",
             "tool: one",
             &cut,
+            &unanswered_words,
             "user: again",
             "assistant wants 1",
             "tool: uno",

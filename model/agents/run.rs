@@ -1,29 +1,31 @@
-//! A run: one message's turn with the model, from the lane to a settled message.
+//! A run: one turn with the model, from the lane to settled messages. It answers one message, or several that came
+//! together or joined it; they have one reply, or one notice, and end at once.
 //!
 //! The order of effects is the promise. The conversation is had before the journal says `started`, and the journal
 //! says so before the model is asked; the reply is in the transcript before the journal says `answered`; the journal says so before the sender sees the final
 //! event. So a crash between any two of them leaves evidence that recovery can act on exactly once. Between the
 //! reply's way into the transcript and the final event nothing waits, so nothing can come in between.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within, unsaid};
 use super::prompt::{self, PromptMessage};
 use super::provider::{self, Answer, ProviderError, Question};
 use super::tools;
-use crate::channels::webchat::{ChatState, publish};
+use crate::channels::webchat::{ChatState, publish, publish_end};
 use crate::gateway::Gateway;
 use crate::lifecycle::budgets;
 use crate::lifecycle::phase::Ending;
-use crate::messages::inbox::Accepted;
-use crate::messages::lanes::Interruption;
-use crate::policy::LockFailure;
-use crate::sessions::{Outcome, Role, RunLock, StateError, Transcript};
+use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::lanes::{Interruption, LaneName, Turn};
+use crate::policy::{self, LockFailure};
+use crate::sessions::{
+    Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntry,
+};
 
 /// How often the model is asked in all when it fails transiently.
 const ATTEMPTS: u32 = 3;
@@ -38,44 +40,103 @@ const DELTA_INTERVAL: Duration = Duration::from_millis(150);
 /// How often a turn may have tools used before the model has to answer.
 const MOST_ROUNDS: u32 = 20;
 
-/// Works on one accepted message until it is settled, or until the gateway's end interrupts it.
-pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: oneshot::Receiver<Interruption>) {
-    let Some((message, _)) = gateway.inbox.find_open(&run_id) else { return };
-    let seq = Cell::new(0);
+/// The messages that a turn answers, at least one. The first gives it its name; others may join.
+pub(crate) struct Company {
+    lane: LaneName,
+    messages: RefCell<Vec<Accepted>>,
+}
+
+impl Company {
+    /// What is left of a turn's messages; `None`: nothing.
+    fn of(gateway: &Gateway, turn: &Turn) -> Option<Self> {
+        let messages = open(gateway, &turn.run_ids);
+        (!messages.is_empty()).then(|| Self { lane: turn.lane.clone(), messages: RefCell::new(messages) })
+    }
+
+    fn lead(&self) -> Accepted {
+        self.messages.borrow()[0].clone()
+    }
+
+    fn messages(&self) -> Vec<Accepted> {
+        self.messages.borrow().clone()
+    }
+}
+
+fn open(gateway: &Gateway, run_ids: &[String]) -> Vec<Accepted> {
+    run_ids.iter().filter_map(|run_id| Some(gateway.inbox.find_open(run_id)?.0)).collect()
+}
+
+fn run_ids(messages: &[Accepted]) -> Vec<&str> {
+    messages.iter().map(|message| message.run_id.as_str()).collect()
+}
+
+/// Works on a turn until its messages are settled, or until the gateway's end interrupts it.
+pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
+    let Some(company) = Company::of(&gateway, &turn) else { return };
+    let (run_id, seq) = (company.lead().run_id, Cell::new(0));
     let lock = RunLock::new(
         gateway.process_wide.locks.clone(),
         gateway.policies.transcript_lock,
         gateway.config.run_timeout(),
     );
-    tracing::info!(name: "run.started", run = run_id, session = message.session_key, "a run begins");
+    for message in company.messages() {
+        tracing::info!(name: "run.started", run = message.run_id, session = message.session_key, "a run begins");
+    }
     let wait = Wait::default();
+    let interrupted = &mut turn.interrupted;
     let outcome = tokio::select! {
         biased;
         Ok(why) = interrupted => Err(why),
-        turn = whole_turn(&gateway, &message, &lock, &seq, &wait) => Ok(turn),
+        turn = whole_turn(&gateway, &company, &lock, &seq, &wait) => Ok(turn),
     };
+    turn.interrupted.close();
     lock.release();
+    let messages = company.messages();
     match outcome {
         Ok(Ok(reply)) => {
             tracing::info!(name: "run.finished", run = run_id, "a run is done");
-            publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Final(&reply));
+            publish_end(&gateway.peers, &messages, seq.get(), &ChatState::Final(&reply));
         }
         Ok(Err(error)) if is_forgotten(&error, gateway.policies.lock_failure) => {
             // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
-            tracing::debug!(name: "message.forgotten", run = run_id, session = message.session_key, %error, "no lock");
+            tracing::debug!(name: "message.forgotten", run = run_id, session = messages[0].session_key, %error, "no lock");
         }
-        Ok(Err(error)) => tell(&gateway, &message, NoticeCause::Failed(error), seq.get()).await,
-        // The cancellation itself is already recorded.
-        Err(Interruption::ByUser) => {
-            publish(&gateway.peers, &message.session_key, &run_id, seq.get(), &ChatState::Aborted);
-        }
+        Ok(Err(error)) => tell(&gateway, &messages, NoticeCause::Failed(error), seq.get()).await,
+        Err(Interruption::ByUser) => stopped_by_user(&gateway, &messages, seq.get()),
         // Nothing was done with it: it stays accepted, and the next life runs it.
         Err(Interruption::ByShutdown) if wait.waits.get() => {
-            wait.tell_once(&gateway, &message, &seq, "the service ended while the session store was in use");
+            wait.tell_once(&gateway, &messages, &seq, "the service ended while the session store was in use");
+            if let Err(error) = gateway.inbox.give_back(&run_ids(&messages)) {
+                tracing::warn!(name: "run.not-given-back", run = run_id, %error, "the next life counts it as tried");
+            }
         }
         Err(Interruption::ByShutdown) => {
             let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
-            tell_within(&gateway, &message, NoticeCause::Interrupted, seq.get(), patience).await;
+            tell_within(&gateway, &messages, NoticeCause::Interrupted, seq.get(), patience).await;
+            // What history left behind: nothing wrote this any more (openclaw/openclaw#71263).
+            return;
+        }
+    }
+    say_status(&gateway, &messages[0].session_key, SessionStatus::Idle).await;
+}
+
+/// Where the store's word counts, as in history: says what the conversation is doing.
+async fn say_status(gateway: &Gateway, session_key: &str, status: SessionStatus) {
+    if gateway.policies.session_status == policy::SessionStatus::AsTheStoreSays {
+        let generation = gateway.restarts.generation();
+        // It was said without looking.
+        let _ = gateway.sessions.set_status(&[session_key.to_string()], status, generation).await;
+    }
+}
+
+/// The cancellation itself is already recorded. What was at work together with what was stopped is in its lane again.
+fn stopped_by_user(gateway: &Gateway, messages: &[Accepted], seq: u64) {
+    for message in messages {
+        match gateway.inbox.stage_of(&message.run_id) {
+            Some(Stage::Settled(Settlement::Cancelled)) => {
+                publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Aborted);
+            }
+            _ => gateway.inbox.reopen(&message.run_id),
         }
     }
 }
@@ -83,14 +144,17 @@ pub(crate) async fn work(gateway: Rc<Gateway>, run_id: String, interrupted: ones
 /// From having the conversation to having the reply. Waiting for the first is no part of the time that a run has.
 async fn whole_turn(
     gateway: &Rc<Gateway>,
-    message: &Accepted,
+    company: &Company,
     lock: &RunLock,
     seq: &Cell<u64>,
     wait: &Wait,
 ) -> Result<String, TurnError> {
-    let transcript = conversation(gateway, message, seq, wait).await?;
+    wait.waits.set(true);
+    take_up(gateway, &company.messages()).await;
+    let transcript = conversation(gateway, &company.messages(), seq, wait).await?;
+    say_status(gateway, &company.lead().session_key, SessionStatus::Running).await;
     let run_timeout = gateway.config.run_timeout();
-    let turn = turn(gateway, message, &transcript, lock, seq);
+    let turn = turn(gateway, company, &transcript, lock, seq);
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
 }
 
@@ -102,15 +166,15 @@ fn is_forgotten(error: &TurnError, policy: LockFailure) -> bool {
     }
 }
 
-/// The turn itself; when it returns a reply, the reply is durable and the message settled.
+/// The turn itself; when it returns a reply, the reply is durable and the messages settled.
 async fn turn(
     gateway: &Rc<Gateway>,
-    message: &Accepted,
+    company: &Company,
     transcript: &Transcript,
     lock: &RunLock,
     seq: &Cell<u64>,
 ) -> Result<String, TurnError> {
-    begin(gateway, message).await;
+    begin(gateway, &company.messages()).await;
     lock.take(transcript).await?;
     let mut entries = transcript.entries()?;
     for (call, run_id) in prompt::unanswered(&entries) {
@@ -118,64 +182,93 @@ async fn turn(
         let now = gateway.env.wall_clock();
         entries.push(transcript.append_result(&call, prompt::NO_RESULT, &run_id, now)?);
     }
-    if !entries.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id) {
-        entries.push(transcript.append(
-            Role::User,
-            &message.text,
-            &message.run_id,
-            gateway.env.wall_clock(),
-        )?);
-    }
-    for _ in 0..MOST_ROUNDS {
-        let prompt = prompt::of(&entries, &message.run_id);
-        let Answer { text, calls } = ask(gateway, message, &prompt, seq).await?;
+    let mut rounds = 0;
+    let reply = loop {
+        let messages = company.messages();
+        let unsaid = unsaid(&entries, &messages, gateway.env.wall_clock());
+        transcript.append_all(&unsaid)?;
+        entries.extend(unsaid);
+        let prompt = prompt::of(&entries, &run_ids(&messages));
+        let Answer { text, calls } = tokio::select! {
+            biased;
+            joined = gateway.lanes.joined(&company.lane) => {
+                join(gateway, company, &joined).await;
+                continue;
+            }
+            answer = ask(gateway, &messages[0], &prompt, seq) => answer?,
+        };
         if calls.is_empty() {
-            transcript.append(Role::Assistant, &text, &message.run_id, gateway.env.wall_clock())?;
-            gateway.conclude(message, &Outcome::Reply(text.clone()))?;
-            return Ok(text);
+            break text;
         }
-        // What is wanted stands there before it is done, and what came of it before the model is asked again.
-        entries.push(transcript.append_calls(
-            &text,
-            calls.clone(),
-            &message.run_id,
-            gateway.env.wall_clock(),
-        )?);
-        for call in &calls {
-            let result = tools::use_one(gateway, message, call).await;
-            let now = gateway.env.wall_clock();
-            entries.push(transcript.append_result(&call.id, &result, &message.run_id, now)?);
+        rounds += 1;
+        if rounds > MOST_ROUNDS {
+            return Err(TurnError::TooManyRounds(MOST_ROUNDS));
         }
+        entries.extend(use_tools(gateway, &messages[0], transcript, &text, &calls).await?);
+    };
+    let messages = company.messages();
+    transcript.append_for(Role::Assistant, &reply, &run_ids(&messages), gateway.env.wall_clock())?;
+    gateway.conclude(&messages, &Outcome::Reply(reply.clone()))?;
+    Ok(reply)
+}
+
+/// Does what the model wants before it answers. What is wanted stands in the transcript before it is done, and what came
+/// of it before the model is asked again.
+async fn use_tools(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    transcript: &Transcript,
+    text: &str,
+    calls: &[ToolCall],
+) -> Result<Vec<TranscriptEntry>, StateError> {
+    let now = gateway.env.wall_clock();
+    let mut entries = vec![transcript.append_calls(text, calls.to_vec(), &message.run_id, now)?];
+    for call in calls {
+        let result = tools::use_one(gateway, message, call).await;
+        let now = gateway.env.wall_clock();
+        entries.push(transcript.append_result(&call.id, &result, &message.run_id, now)?);
     }
-    Err(TurnError::TooManyRounds(MOST_ROUNDS))
+    Ok(entries)
+}
+
+/// Takes in what came during the turn. The request in flight is given up, and nothing of its answer counts.
+async fn join(gateway: &Gateway, company: &Company, joined: &[String]) {
+    let joined = open(gateway, joined);
+    // First of all, so that whatever becomes of the turn becomes of them.
+    company.messages.borrow_mut().extend(joined.iter().cloned());
+    for message in &joined {
+        let (session, lead) = (&message.session_key, company.lead().run_id);
+        tracing::info!(name: "run.joined", run = message.run_id, session = session, lead, "it joins the turn at work");
+    }
+    begin(gateway, &joined).await;
 }
 
 /// The message's transcript. While the store cannot be had the message waits, as accepted and nothing more: its
 /// sender is told once that it does, and it is tried again for as long as the process lives.
 async fn conversation(
     gateway: &Rc<Gateway>,
-    message: &Accepted,
+    messages: &[Accepted],
     seq: &Cell<u64>,
     wait: &Wait,
 ) -> Result<Transcript, TurnError> {
     let mut delay = FIRST_STORE_RETRY;
     wait.waits.set(true);
     loop {
-        let error = match gateway.sessions.touch(&message.session_key).await {
+        let error = match gateway.sessions.touch(&messages[0].session_key).await {
             Err(error) if will_pass(gateway, &error) => error,
             opened => {
                 wait.waits.set(false);
-                gateway.waits.end(&message.run_id);
+                messages.iter().for_each(|message| gateway.waits.end(&message.run_id));
                 return Ok(opened?);
             }
         };
-        wait.tell_once(gateway, message, seq, &error.to_string());
+        wait.tell_once(gateway, messages, seq, &error.to_string());
         sleep(delay).await;
         delay = (delay * 2).min(LONGEST_STORE_RETRY);
     }
 }
 
-/// What a message's sender knows of its waiting for the store.
+/// What the senders of a turn's messages know of their waiting for the store.
 #[derive(Default)]
 struct Wait {
     waits: Cell<bool>,
@@ -183,9 +276,9 @@ struct Wait {
 }
 
 impl Wait {
-    fn tell_once(&self, gateway: &Rc<Gateway>, message: &Accepted, seq: &Cell<u64>, why: &str) {
+    fn tell_once(&self, gateway: &Rc<Gateway>, messages: &[Accepted], seq: &Cell<u64>, why: &str) {
         if !self.told.replace(true) {
-            tell_of_wait(gateway, message, why, seq.get());
+            messages.iter().for_each(|message| tell_of_wait(gateway, message, why, seq.get()));
             seq.set(seq.get() + 1);
         }
     }
@@ -207,11 +300,28 @@ fn will_pass(gateway: &Gateway, error: &StateError) -> bool {
     }
 }
 
-/// Records that the message is being worked on. Nothing was done yet, so a disk that is full for a while costs the
+/// Records, before anything is done about them, that messages of earlier lives are taken up.
+async fn take_up(gateway: &Gateway, messages: &[Accepted]) {
+    let of_earlier = |message: &&Accepted| gateway.inbox.is_of_earlier_life(&message.run_id);
+    let earlier: Vec<Accepted> = messages.iter().filter(of_earlier).cloned().collect();
+    if earlier.is_empty() {
+        return;
+    }
+    let generation = gateway.restarts.generation();
+    until_recorded(&earlier, || gateway.inbox.resume(&run_ids(&earlier), generation)).await;
+}
+
+/// Records that the messages are being worked on. Nothing was done yet, so a disk that is full for a while costs the
 /// sender time and not the reply.
-async fn begin(gateway: &Gateway, message: &Accepted) {
-    while let Err(error) = gateway.inbox.start(&message.run_id) {
-        tracing::warn!(name: "run.start-not-durable", run = message.run_id, %error, "trying again");
+async fn begin(gateway: &Gateway, messages: &[Accepted]) {
+    let generation = gateway.restarts.generation();
+    until_recorded(messages, || gateway.inbox.start(&run_ids(messages), generation)).await;
+}
+
+async fn until_recorded(messages: &[Accepted], record: impl Fn() -> Result<(), StateError>) {
+    while let Err(error) = record() {
+        let run_id = messages.first().map(|message| &message.run_id);
+        tracing::warn!(name: "run.start-not-durable", run = run_id, %error, "trying again");
         sleep(START_RETRY_DELAY).await;
     }
 }

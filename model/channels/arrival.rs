@@ -57,7 +57,9 @@ impl Arrival {
         loop {
             match gateway.accept(&message, None) {
                 Ok(_) => return Ok(()),
-                Err(SendRefused::NotAdmitting | SendRefused::NotDurable(_)) => return Err(NotTaken),
+                Err(SendRefused::NotAdmitting | SendRefused::NotDurable(_) | SendRefused::Busy) => {
+                    return Err(NotTaken);
+                }
                 // Another bot had this account before, and counted alike.
                 Err(SendRefused::KeyReused) => message.run_id.push('\''),
             }

@@ -45,6 +45,26 @@ impl Route {
     pub(crate) const fn is_webchat(&self) -> bool {
         matches!(self, Self::Webchat)
     }
+
+    /// Where the conversation of this name takes place. A platform's conversations are named for their chat, so this is
+    /// the same for ever, whatever else is said in them.
+    pub(crate) fn of_session(session_key: &str) -> Self {
+        let platform = [Platform::Telegram, Platform::Feishu].into_iter().find_map(|platform| {
+            let rest = session_key.strip_prefix(platform.name())?.strip_prefix(':')?;
+            let (name, chat) = rest.split_once(':')?;
+            let account = Account { platform, name: name.to_string() };
+            Some(Chat { account, chat: chat.to_string(), message: None, written_at: None })
+        });
+        platform.map_or(Self::Webchat, Self::Platform)
+    }
+
+    /// The same without the message that is answered: what can share a reply.
+    pub(crate) fn place(&self) -> Self {
+        match self {
+            Self::Webchat => Self::Webchat,
+            Self::Platform(chat) => Self::Platform(Chat { message: None, ..chat.clone() }),
+        }
+    }
 }
 
 /// A chat of a platform, and the message in it that is answered.

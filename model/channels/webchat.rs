@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::messages::inbox::Accepted;
 use crate::wire::Peers;
 
 /// What happened to a run, as its conversation's peers see it.
@@ -12,6 +13,8 @@ pub(crate) enum ChatState<'a> {
     Delta(&'a str),
     /// The whole answer.
     Final(&'a str),
+    /// Another run answers it: that one's end is its own.
+    JoinedTo(&'a str),
     /// The sender stopped it.
     Aborted,
     /// It will not be answered; the text says why and what to do.
@@ -29,6 +32,8 @@ struct ChatEvent<'a> {
 #[serde(rename_all = "camelCase")]
 struct Payload<'a> {
     run_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined_run_id: Option<&'a str>,
     session_key: &'a str,
     seq: u64,
     state: &'static str,
@@ -59,17 +64,37 @@ pub(crate) fn publish(peers: &Peers, session_key: &str, run_id: &str, seq: u64, 
     peers.publish(session_key, event(session_key, run_id, seq, state), may_be_missed);
 }
 
+/// Says how messages of a conversation ended that ended together. A reply is the first one's, and the others are said to
+/// be part of it; of a notice each hears. `seq` counts for the first.
+pub(crate) fn publish_end(peers: &Peers, messages: &[Accepted], seq: u64, state: &ChatState<'_>) {
+    let [lead, others @ ..] = messages else { return };
+    publish(peers, &lead.session_key, &lead.run_id, seq, state);
+    let joined = match state {
+        ChatState::Final(_) => &ChatState::JoinedTo(&lead.run_id),
+        _ => state,
+    };
+    for other in others {
+        publish(peers, &other.session_key, &other.run_id, 0, joined);
+    }
+}
+
 /// A `chat` event, as a frame.
 pub(crate) fn event(session_key: &str, run_id: &str, seq: u64, state: &ChatState<'_>) -> String {
     let message =
         |text| Some(AssistantMessage { role: "assistant", content: [TextBlock { r#type: "text", text }] });
+    let joined_run_id = match state {
+        ChatState::JoinedTo(lead) => Some(*lead),
+        _ => None,
+    };
     let (state, message, stop_reason, error_message) = match state {
         ChatState::Delta(text) => ("delta", message(text), None, None),
         ChatState::Final(text) => ("final", message(text), None, None),
+        ChatState::JoinedTo(_) => ("final", None, None, None),
         ChatState::Aborted => ("aborted", None, Some("user"), None),
         ChatState::Error(text) => ("error", None, None, Some(*text)),
     };
-    let payload = Payload { run_id, session_key, seq, state, message, stop_reason, error_message };
+    let payload =
+        Payload { run_id, joined_run_id, session_key, seq, state, message, stop_reason, error_message };
     let event = ChatEvent { r#type: "event", event: "chat", payload };
     serde_json::to_string(&event).expect("an event is plain text")
 }
@@ -86,6 +111,7 @@ mod tests {
         };
         let payload = Payload {
             run_id: "r",
+            joined_run_id: None,
             session_key: "s",
             seq: 2,
             state: "final",

@@ -239,7 +239,9 @@ pub(crate) fn ended_without_reply(gateway: &Rc<Gateway>, run_id: &str, cause: &N
     match cause {
         NoticeCause::Failed(error) => end(gateway, cron, job, slot, Outcome::Error, &error.to_string()),
         NoticeCause::Interrupted if cron.interruption == CronInterruption::Forgotten => {}
-        NoticeCause::Interrupted => interrupted(cron, job, slot),
+        NoticeCause::Interrupted | NoticeCause::TriedTooOften(_) | NoticeCause::TooOld => {
+            interrupted(cron, job, slot);
+        }
     }
 }
 

@@ -235,7 +235,8 @@ fn hand_over(
             cron.at_work.borrow_mut().insert(job.id.clone());
             Ok(())
         }
-        Ok(Receipt::Over(_)) | Err(SendRefused::NotAdmitting | SendRefused::NotDurable(_)) => Err(NotNow),
+        Ok(Receipt::Over(_))
+        | Err(SendRefused::NotAdmitting | SendRefused::Busy | SendRefused::NotDurable(_)) => Err(NotNow),
         Err(SendRefused::KeyReused) => {
             cron.finish(&job.id, slot, Outcome::Error, "its key was used for another message");
             Ok(())

@@ -11,6 +11,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 mod clock;
+mod command;
 mod fs;
 mod net;
 mod process;
@@ -19,6 +20,7 @@ mod random;
 pub(crate) mod test_env;
 
 pub use clock::{Clock, WallTime};
+pub use command::{Command, CommandEnd, CommandOutput, KEPT_OUTPUT};
 pub use fs::{FileStat, Fs, FsOp, KernelLock};
 pub use net::{AbortHandle, Connection, ConnectionControl, Listener, Listening, Net, Stream};
 pub use process::{

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::LocalBoxFuture;
+use super::{Command, CommandOutput, LocalBoxFuture};
 
 /// The door to this process and its neighbours on the machine.
 pub trait Process {
@@ -62,6 +62,15 @@ pub trait Process {
     /// Errors: as of [`Process::order_service`].
     fn service_state(&self) -> io::Result<ServiceState> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Runs a command of this process's service and waits for its end; it begins when this is first polled. Letting go
+    /// of it before its end kills it, with all that it has started in its group. It outlives a process that ends meanwhile.
+    ///
+    /// Errors: `NotFound` when there is no such program, `Unsupported` where none can be run, others when the machine
+    /// refuses.
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        drop(command);
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
     /// Ends the process now.
     fn exit(&self, code: ExitCode);

@@ -20,8 +20,11 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+pub(crate) use commands::{Ran, TestProgram};
+
 use super::*;
 
+mod commands;
 mod disk;
 mod pipes;
 
@@ -66,6 +69,7 @@ struct Inner {
     environment: RefCell<BTreeMap<&'static str, String>>,
     manager: Cell<TestManager>,
     left_behind: RefCell<Vec<Detached>>,
+    commands: commands::Commands,
     /// Where the next process that comes by is stopped: after this operation on this file.
     stop_sign: Cell<Option<(FsOp, &'static str)>>,
     /// How many more changes of the disk come before the process that makes the last of them is dead.
@@ -535,6 +539,10 @@ impl Process for Doors {
         }
         self.world.0.left_behind.borrow_mut().push(what);
         Ok(Pid(self.pid.0 + 1))
+    }
+
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        Box::pin(commands::run(self.world.clone(), command))
     }
 
     fn exit(&self, _code: ExitCode) {

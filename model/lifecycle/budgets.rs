@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::phase::Ending;
 use crate::config::Config;
-use crate::policy::{CloseBudget, DrainBudget, Policies, StopDrain};
+use crate::policy::{CloseBudget, DrainBudget, LifecycleHooks, Policies, StopDrain};
 
 /// What a stop keeps back from the supervisor's stop timeout, as OpenClaw 2026.9.6 does; of a short timeout, half.
 /// A third of it each is for settling, for closing, and a margin.
@@ -35,8 +35,43 @@ pub(crate) fn drain(policies: &Policies, config: &Config, ending: Ending) -> Opt
         DrainBudget::Configured => Some(config.drain_budget()),
         DrainBudget::WithinStopTimeout => Some(match ending {
             Ending::Restart => config.drain_budget(),
-            Ending::Stop => config.drain_budget().min(config.stop_timeout() - stop_reserve(config)),
+            Ending::Stop => {
+                config.drain_budget().min(before_reserve(config) - pre_stop_share(policies, config))
+            }
         }),
+    }
+}
+
+/// What a stop has before its reserve is touched.
+fn before_reserve(config: &Config) -> Duration {
+    config.stop_timeout() - stop_reserve(config)
+}
+
+/// What the drain of a stop leaves to a `pre-stop` hook in any case: its limit, and no more than a third of what both have.
+fn pre_stop_share(policies: &Policies, config: &Config) -> Duration {
+    match &config.gateway.hooks.pre_stop {
+        Some(hook) if policies.lifecycle_hooks != LifecycleHooks::Missing => {
+            hook.timeout().min(before_reserve(config) / 3)
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+/// How long a `pre-stop` hook may take: its limit; of a stop, no more than what the drain has left of its own time and
+/// the hook's share. `since_asked` is the age of the request to end.
+pub(crate) fn pre_stop(
+    policies: &Policies,
+    config: &Config,
+    ending: Ending,
+    since_asked: Duration,
+) -> Duration {
+    let Some(hook) = &config.gateway.hooks.pre_stop else { return Duration::ZERO };
+    match ending {
+        Ending::Restart => hook.timeout(),
+        Ending::Stop => {
+            let left = before_reserve(config).saturating_sub(since_asked);
+            hook.timeout().min(left.max(pre_stop_share(policies, config)))
+        }
     }
 }
 
@@ -88,7 +123,10 @@ fn third_of_reserve(config: &Config, ending: Ending) -> Duration {
 mod tests {
     use std::path::Path;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::config::Hook;
     use crate::policy::{HARDENED, profile};
 
     const ERA_A: &str = "openclaw-2026.3.2";
@@ -133,6 +171,42 @@ mod tests {
             let all: Duration = parts.iter().sum();
             assert!(all <= config.stop_timeout(), "{parts:?} of {stop_timeout_ms} ms");
             assert!(all < config.stop_timeout() || stop_timeout_ms == 0, "no margin: {stop_timeout_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_hook_has_its_share_of_a_stop_and_what_the_drain_leaves() {
+        let hardened = policies(HARDENED);
+        for stop_timeout_ms in (0..100).chain((100..60_000).step_by(631)).chain([90_000, 330_000]) {
+            for timeout_ms in [1, 500, 10_000, 1_000_000] {
+                let hook: Hook = serde_json::from_value(json!({"command": "x", "timeoutMs": timeout_ms}))
+                    .expect("is valid");
+                let mut config = config(stop_timeout_ms);
+                config.gateway.hooks.pre_stop = Some(hook);
+                let budget = drain(&hardened, &config, Ending::Stop).expect("is limited");
+                let settled = settle(&config, Ending::Stop);
+                let after = close(&hardened, &config, Ending::Stop, Duration::ZERO).expect("is limited")
+                    + leave(&config, Ending::Stop);
+                for drained in [Duration::ZERO, budget / 2, budget] {
+                    for settling in [Duration::ZERO, settled] {
+                        let since = drained + settling;
+                        let limit = pre_stop(&hardened, &config, Ending::Stop, since);
+                        assert!(limit <= Duration::from_millis(timeout_ms));
+                        assert!(
+                            since + limit + after <= config.stop_timeout(),
+                            "{stop_timeout_ms} {since:?}"
+                        );
+                        assert!(
+                            !limit.is_zero() || stop_timeout_ms < 10,
+                            "no time at all: {stop_timeout_ms}"
+                        );
+                    }
+                }
+                assert_eq!(
+                    pre_stop(&hardened, &config, Ending::Restart, budget).as_millis(),
+                    timeout_ms.into()
+                );
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use super::restart::{
 use super::work_in_hand;
 use crate::config::{Config, ReloadConfig, SignalMode};
 use crate::gateway::Gateway;
-use crate::policy::Reopening;
+use crate::policy::{Reopening, RestartSentinel};
 use crate::wire;
 
 mod ledger_file;
@@ -44,6 +44,8 @@ struct Inner {
     coordinator: RefCell<Option<Coordinator>>,
     gateway: RefCell<Weak<Gateway>>,
     changed: Notify,
+    /// The present generation follows a restart.
+    came_back: Cell<bool>,
     /// An order that nobody has taken yet.
     order: Cell<Option<Order>>,
     drain: Cell<Option<DrainTerms>>,
@@ -78,6 +80,7 @@ impl Restarts {
             began: Instant::now(),
             coordinator: RefCell::default(),
             gateway: RefCell::default(),
+            came_back: Cell::default(),
             changed: Notify::new(),
             order: Cell::default(),
             drain: Cell::default(),
@@ -108,12 +111,14 @@ impl Restarts {
         let (policy, settings) = self.terms(gateway);
         let next = match inner.coordinator.take() {
             Some(mut coordinator) => {
+                inner.came_back.set(true);
                 coordinator.generation_began();
                 coordinator.reconfigure(policy, settings);
                 coordinator
             }
             None => {
                 let Entry { ledger, ordered_at_ms } = inner.file.read(gateway);
+                inner.came_back.set(!ledger.open.is_empty());
                 inner.ordered_at_ms.set(ordered_at_ms);
                 let left = pause_left(gateway, policy, settings, ordered_at_ms);
                 Coordinator::new(policy, settings, ledger).after_pause(self.now(), left)
@@ -147,6 +152,16 @@ impl Restarts {
     /// The generation serves.
     pub(crate) fn up(&self) {
         self.with(|coordinator, now, inventory| (coordinator.server_up(now, inventory), ()));
+    }
+
+    /// The number of the present generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.coordinator.borrow().as_ref().map_or(0, |coordinator| coordinator.generation().0)
+    }
+
+    /// Whether this generation follows one that was asked to restart, and not by a signal from outside alone.
+    pub(crate) fn came_back(&self) -> bool {
+        self.0.came_back.get()
     }
 
     /// Whether new work is admitted. It is not from the moment that a restart is ordered, though whoever takes the
@@ -418,6 +433,9 @@ impl Restarts {
                 None => told.push(request),
                 Some(_) => {
                     self.0.being_told.borrow_mut().push(request);
+                    if gateway.policies.restart_sentinel == RestartSentinel::DeletedFirst {
+                        self.forget(gateway, &[request]);
+                    }
                     let telling = record_notice(self.clone(), gateway.clone(), outcome);
                     drop(gateway.env.spawn("restart notice", telling));
                 }
@@ -429,10 +447,15 @@ impl Restarts {
     }
 
     fn told(&self, gateway: &Gateway, requests: &[RequestId]) {
+        self.0.being_told.borrow_mut().retain(|other| !requests.contains(other));
+        self.forget(gateway, requests);
+    }
+
+    /// Nobody is owed anything for these requests any more.
+    fn forget(&self, gateway: &Gateway, requests: &[RequestId]) {
         if let Some(coordinator) = &mut *self.0.coordinator.borrow_mut() {
             requests.iter().for_each(|request| coordinator.told(*request));
         }
-        self.0.being_told.borrow_mut().retain(|other| !requests.contains(other));
         self.write(gateway);
     }
 

@@ -12,12 +12,12 @@ use super::budgets;
 use super::phase::{Ending, Phase};
 use super::requests::{Change, Forced, Requests};
 use super::shutdown;
-use crate::agents::notice::{NoticeCause, tell_of_wait, tell_within};
+use crate::agents::notice::{NoticeCause, by_conversation, tell_of_wait, tell_within};
 use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
-use crate::policy::InterruptedWork;
+use crate::policy::{DrainInventory, InterruptedWork};
 
 /// How long the connections to platforms may take to come to rest.
 const STOP_TAKING: Duration = Duration::from_secs(1);
@@ -91,6 +91,9 @@ fn asked(requests: &Requests) -> Ending {
 
 /// Waits until nothing is left to do, or until the budget is used up (`false`).
 async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool, Forced> {
+    if gateway.policies.drain_inventory == DrainInventory::MissesTurns {
+        return Ok(true);
+    }
     let mut deadline = deadline(gateway, asked(requests));
     loop {
         let finished = async {
@@ -141,7 +144,7 @@ async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(),
         Stopped::Queued(run_id) => gateway.inbox.find_open(&run_id),
         Stopped::Running(_) => None,
     });
-    let mut untold: VecDeque<Accepted> = queued.map(|(message, _)| message).collect();
+    let mut untold: VecDeque<Vec<Accepted>> = by_conversation(queued.map(|(message, _)| message)).into();
     loop {
         let ending = asked(requests);
         let limit = budgets::settle(&gateway.config, ending);
@@ -159,7 +162,7 @@ async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(),
         }
     }
     if asked(requests) == Ending::Stop {
-        for message in untold {
+        for message in untold.into_iter().flatten() {
             tell_of_wait(gateway, &message, "the service ended", 0);
         }
     }
@@ -167,13 +170,13 @@ async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(),
 }
 
 /// Waits for what was stopped, and tells of what was queued if nobody comes after.
-async fn settle(gateway: &Rc<Gateway>, ending: Ending, untold: &mut VecDeque<Accepted>) {
+async fn settle(gateway: &Rc<Gateway>, ending: Ending, untold: &mut VecDeque<Vec<Accepted>>) {
     let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
     // The runs first: in each conversation they are older than what is queued.
     gateway.lanes.idle().await;
-    while let Some(message) = untold.front().filter(|_| ending == Ending::Stop) {
+    while let Some(messages) = untold.front().filter(|_| ending == Ending::Stop) {
         let patience = patience_ends.saturating_duration_since(Instant::now());
-        tell_within(gateway, message, NoticeCause::Interrupted, 0, patience).await;
+        tell_within(gateway, messages, NoticeCause::Interrupted, 0, patience).await;
         untold.pop_front();
         // A disk is waited for without letting go: only between two messages can time run out, or a signal be heard.
         yield_now().await;

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::env::{
-    Detached, EndSignal, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process, ProcessEntry, ProcessId,
-    ServiceOrder, ServiceState, Signal, SignalStream, StartTime, TaskControl,
+    Command, CommandOutput, Detached, EndSignal, Env, ExitCode, Liveness, LocalBoxFuture, Pid, Process,
+    ProcessEntry, ProcessId, ServiceOrder, ServiceState, Signal, SignalStream, StartTime, TaskControl,
 };
 
 /// One generation.
@@ -100,6 +100,10 @@ impl Process for Doors {
 
     fn handle_signals(&self, signals: &[Signal]) -> SignalStream {
         self.process.handle_signals(signals)
+    }
+
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        self.process.run_command(command)
     }
 
     fn exit(&self, code: ExitCode) {

@@ -6,6 +6,7 @@ pub(crate) mod conflict;
 pub(crate) mod coordination;
 pub(crate) mod drain;
 pub(crate) mod generation;
+pub(crate) mod hooks;
 pub(crate) mod instance;
 pub(crate) mod patience;
 pub(crate) mod phase;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::restart::busy;
-use super::{Client, House, INBOX, MARKER, Model, PORT, STORE_LOCK, configure, run};
+use super::{Client, House, INBOX, MARKER, Model, PORT, configure, run};
 use crate::env::{ExitCode, FsOp, Signal};
 use crate::policy::{RestartMode, RestartPause, SecondRequest};
 
@@ -147,25 +147,25 @@ fn the_pause_between_two_restarts_outlasts_the_process() {
     }
 }
 
-/// A life that is kept from recovering, is sent these signals meanwhile, and recovers then: how it ends, if it does, and
-/// whether it saw to what the last one had left.
+/// A life that is stopped in the middle of its recovery, is sent these signals meanwhile, and goes on then: how it ends,
+/// if it does, and whether it saw to what the last one had left.
 async fn signalled_while_recovering(house: &House, signals: &[Signal]) -> (Option<ExitCode>, bool) {
-    house.world.neighbour(7);
+    // Far from being too old.
+    let at = 4_102_444_800_000_u64;
     let message = |key: &str, session: &str| {
-        json!({"type": "accepted", "runId": key, "sessionKey": session, "text": key, "at": 1}).to_string()
+        json!({"type": "accepted", "runId": key, "sessionKey": session, "text": key, "at": at}).to_string()
     };
     let started = json!({"type": "started", "runId": "k1"});
     house.world.put(INBOX, &format!("{}\n{started}\n{}\n", message("k1", "a"), message("k2", "b")));
-    // Telling the first needs a new session, and somebody else holds the store.
-    let held = json!({"pid": 7, "createdAt": "2026-03-02T00:00:00Z", "startTime": 1, "ownerId": "x"});
-    house.world.put(STORE_LOCK, &held.to_string());
+    // Telling of the first is the first that is recorded.
+    house.world.stop_after(FsOp::Append, "inbox.jsonl");
     let life = house.launch();
     sleep(SECOND).await;
     for signal in signals {
         life.signal(*signal);
         sleep(SECOND / 10).await;
     }
-    house.world.remove(STORE_LOCK);
+    life.process.thaw();
     sleep(SECOND * 20).await;
     let has_ended = !house.world.listens(PORT);
     let code = if has_ended { Some(life.ended().await) } else { None };

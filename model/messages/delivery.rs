@@ -17,7 +17,7 @@ use super::outbox::{About, Pending, Progress};
 use crate::channels::{Account, Channel, Chat, Delivery, Route, SendError, Sent};
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
-use crate::policy::{DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry};
+use crate::policy::{DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry, ResumedReply};
 use crate::sessions::{Role, StateError};
 
 /// How long one attempt may take (OpenClaw: 15 s for a block of a reply).
@@ -77,6 +77,11 @@ pub(crate) fn owe_as(
     text: &str,
 ) -> Result<(), StateError> {
     let Route::Platform(chat) = &message.route else { return Ok(()) };
+    if gateway.policies.resumed_reply == ResumedReply::TranscriptOnly
+        && gateway.inbox.times_resumed(&message.run_id) > 0
+    {
+        return Ok(());
+    }
     let delivery = Delivery { id, chat: chat.clone(), text: text.to_string() };
     let about = About { run_id: message.run_id.clone(), session_key: message.session_key.clone() };
     gateway.outbox.queue(delivery, about)?;

@@ -2,7 +2,8 @@
 //!
 //! A message is in exactly one stage. Each step is appended to the journal before the world can see its effect:
 //! `accepted` before the sender's acknowledgement, `started` before the model is asked, `settled` before the
-//! final event goes out. What a crash leaves unsettled is what the next life must recover. Settled messages
+//! final event goes out. What a crash leaves unsettled is what the next life must recover; what it does about it is
+//! recorded before it is done, so that it is not done for ever. Settled messages
 //! stay for a while as tombstones, without their text, so that a repeated idempotency key is recognised across
 //! restarts. A settlement that the disk refuses is owed: it holds in memory and is written as soon as that works.
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::{Chat, Route};
 use crate::env::{Env, WallTime};
-use crate::policy::Acknowledgement;
+use crate::policy::{Acknowledgement, FollowUps};
 use crate::sessions::{Outcome, StateError, StateFiles, json_line};
 
 /// How long a settled message is remembered for its idempotency key, and how many of them at most.
@@ -103,6 +104,12 @@ struct Entry {
     stage: Stage,
     at: WallTime,
     order: u64,
+    /// The generation that began to work on it last.
+    generation: u64,
+    /// How many lives that died had taken it up anew.
+    resumed: u32,
+    /// The journal does not know it yet, as in history ([`FollowUps::InMemory`](crate::policy::FollowUps::InMemory)).
+    in_memory: bool,
 }
 
 impl Entry {
@@ -115,6 +122,13 @@ impl Entry {
 
     fn is_settled(&self) -> bool {
         matches!(self.stage, Stage::Settled(_))
+    }
+
+    /// The record of its acceptance.
+    fn accepted(&self, run_id: &str) -> Record {
+        let (run_id, session_key) = (run_id.to_string(), self.session_key.clone());
+        let text = self.text.clone().unwrap_or_default();
+        Record::Accepted { run_id, session_key, text, at: self.at.epoch_ms(), route: self.route.clone() }
     }
 }
 
@@ -132,8 +146,25 @@ enum Record {
         #[serde(default, skip_serializing_if = "Route::is_webchat")]
         route: Route,
     },
+    /// A generation begins to work on it.
     Started {
         run_id: String,
+        #[serde(default)]
+        generation: u64,
+    },
+    /// A generation takes up what an earlier one left; before it does.
+    Resumed {
+        run_id: String,
+        generation: u64,
+    },
+    /// It gives that back, as it was: it ends in good order.
+    Returned {
+        run_id: String,
+    },
+    /// The end of a generation interrupted it; its sender is still to be told.
+    Interrupted {
+        run_id: String,
+        generation: u64,
     },
     Settled {
         run_id: String,
@@ -159,6 +190,8 @@ pub(crate) struct Inbox {
     policy: Acknowledgement,
     entries: RefCell<Entries>,
     next_order: Cell<u64>,
+    /// The first that is not of an earlier life.
+    first_order: u64,
     journal_lines: Cell<usize>,
     /// Settlements that the disk has refused so far, in their order.
     owed: RefCell<Vec<Record>>,
@@ -184,6 +217,7 @@ impl Inbox {
             policy,
             entries: RefCell::new(replay(records)),
             next_order: Cell::new(next_order),
+            first_order: next_order,
             journal_lines: Cell::new(journal_lines),
             owed: RefCell::default(),
             presumed: RefCell::default(),
@@ -192,8 +226,9 @@ impl Inbox {
         Ok(inbox)
     }
 
-    /// Makes a message durable; when this returns it may be acknowledged.
-    pub(crate) fn accept(&self, message: &Accepted) -> Result<(), StateError> {
+    /// Makes a message durable; when this returns it may be acknowledged. History `kept` some in memory until their
+    /// turn began.
+    pub(crate) fn accept(&self, message: &Accepted, kept: FollowUps) -> Result<(), StateError> {
         let at = self.env.wall_clock();
         let Accepted { run_id, session_key, text, route } = message.clone();
         let entry = Entry {
@@ -205,30 +240,88 @@ impl Inbox {
             stage: Stage::Accepted,
             at,
             order: self.next_order.get(),
+            generation: 0,
+            resumed: 0,
+            in_memory: kept == FollowUps::InMemory,
         };
-        let at = at.epoch_ms();
-        self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at, route })?;
+        if kept == FollowUps::Durable {
+            let at = at.epoch_ms();
+            self.journal(&Record::Accepted { run_id: run_id.clone(), session_key, text, at, route })?;
+        }
         self.next_order.set(entry.order + 1);
         self.entries.borrow_mut().insert(run_id, entry);
         self.compact_if_worth_it();
         Ok(())
     }
 
-    /// Records that a run is about to work on the message.
-    pub(crate) fn start(&self, run_id: &str) -> Result<(), StateError> {
-        self.journal(&Record::Started { run_id: run_id.to_string() })?;
-        self.set_stage(run_id, Stage::Started);
+    /// Records that a turn of this generation is about to work on the messages.
+    pub(crate) fn start(&self, run_ids: &[&str], generation: u64) -> Result<(), StateError> {
+        self.catch_up(run_ids)?;
+        self.journal_all(run_ids, |run_id| Record::Started { run_id, generation })?;
+        self.change_all(run_ids, |entry| (entry.stage, entry.generation) = (Stage::Started, generation));
         Ok(())
     }
 
-    /// Records that the message is over. On an error it is over all the same, and the record is owed.
-    pub(crate) fn settle(&self, run_id: &str, how: Settlement) -> Result<(), StateError> {
-        self.set_stage(run_id, Stage::Settled(how));
-        self.presumed.borrow_mut().remove(run_id);
-        if let Some(entry) = self.entries.borrow_mut().get_mut(run_id) {
-            entry.text = None;
+    /// Writes down what was kept in memory until now.
+    fn catch_up(&self, run_ids: &[&str]) -> Result<(), StateError> {
+        for run_id in run_ids {
+            let accepted = match self.entries.borrow().get(*run_id).filter(|entry| entry.in_memory) {
+                Some(entry) => entry.accepted(run_id),
+                None => continue,
+            };
+            self.journal(&accepted)?;
+            self.change_all(&[run_id], |entry| entry.in_memory = false);
         }
-        self.owed.borrow_mut().push(Record::Settled { run_id: run_id.to_string(), how });
+        Ok(())
+    }
+
+    /// Forgets messages that were kept in memory, and returns which.
+    pub(crate) fn forget_kept_in_memory(&self) -> Vec<String> {
+        let mut forgotten = Vec::new();
+        self.entries.borrow_mut().retain(|run_id, entry| {
+            let is_kept = !entry.in_memory || entry.is_settled();
+            forgotten.extend((!is_kept).then(|| run_id.clone()));
+            is_kept
+        });
+        forgotten
+    }
+
+    /// A message is over in memory, and the journal says that it was interrupted: what history made of a stop
+    /// ([`UserStop::AsInterruption`](crate::policy::UserStop::AsInterruption)).
+    pub(crate) fn stop_as_interrupted(&self, run_id: &str, generation: u64) -> Result<(), StateError> {
+        let (stopped, text) = (Stage::Settled(Settlement::Cancelled), None::<String>);
+        self.change_all(&[run_id], |entry| (entry.stage, entry.text) = (stopped, text.clone()));
+        self.interrupt(&[run_id], generation)
+    }
+
+    /// Records that this generation takes up what an earlier one left.
+    pub(crate) fn resume(&self, run_ids: &[&str], generation: u64) -> Result<(), StateError> {
+        self.journal_all(run_ids, |run_id| Record::Resumed { run_id, generation })?;
+        self.change_all(run_ids, |entry| entry.resumed += 1);
+        Ok(())
+    }
+
+    /// Records that this generation gives back what it took up: its end is none of the messages' doing.
+    pub(crate) fn give_back(&self, run_ids: &[&str]) -> Result<(), StateError> {
+        let resumed = |run_id: &&&str| self.times_resumed(run_id) > 0;
+        let run_ids: Vec<&str> = run_ids.iter().filter(resumed).copied().collect();
+        self.journal_all(&run_ids, |run_id| Record::Returned { run_id })?;
+        self.change_all(&run_ids, |entry| entry.resumed -= 1);
+        Ok(())
+    }
+
+    /// Records that the end of this generation interrupts work on the messages.
+    pub(crate) fn interrupt(&self, run_ids: &[&str], generation: u64) -> Result<(), StateError> {
+        self.journal_all(run_ids, |run_id| Record::Interrupted { run_id, generation })
+    }
+
+    /// Records that the messages are over, all at once. On an error they are over all the same, and the records are
+    /// owed.
+    pub(crate) fn settle(&self, run_ids: &[&str], how: Settlement) -> Result<(), StateError> {
+        self.change_all(run_ids, |entry| (entry.stage, entry.text) = (Stage::Settled(how), None));
+        run_ids.iter().for_each(|run_id| drop(self.presumed.borrow_mut().remove(*run_id)));
+        let records = run_ids.iter().map(|run_id| Record::Settled { run_id: run_id.to_string(), how });
+        self.owed.borrow_mut().extend(records);
         self.pay()
     }
 
@@ -242,13 +335,37 @@ impl Inbox {
 
     /// Forgets that a message has begun or ended, in memory only: it can be worked on again.
     pub(crate) fn reopen(&self, run_id: &str) {
-        self.set_stage(run_id, Stage::Accepted);
+        self.change_all(&[run_id], |entry| entry.stage = Stage::Accepted);
+    }
+
+    /// How many lives that died had taken up a message of an earlier one.
+    pub(crate) fn times_resumed(&self, run_id: &str) -> u32 {
+        self.entries.borrow().get(run_id).map_or(0, |entry| entry.resumed)
+    }
+
+    /// How long ago a message was accepted.
+    pub(crate) fn age(&self, run_id: &str) -> Duration {
+        let at = self.entries.borrow().get(run_id).map(|entry| entry.at);
+        at.map_or(Duration::ZERO, |at| self.env.wall_clock().since(at))
+    }
+
+    /// Whether a message was accepted by an earlier life.
+    pub(crate) fn is_of_earlier_life(&self, run_id: &str) -> bool {
+        self.entries.borrow().get(run_id).is_some_and(|entry| entry.order < self.first_order)
+    }
+
+    /// Records that a message is over that is still to be run, as history did
+    /// ([`RecoveryDispatch::WhenQueued`](crate::policy::RecoveryDispatch::WhenQueued)).
+    pub(crate) fn record_as_over(&self, run_id: &str, how: Settlement) {
+        self.owed.borrow_mut().push(Record::Settled { run_id: run_id.to_string(), how });
+        // What the disk refuses is written with the next record.
+        let _ = self.pay();
     }
 
     /// Takes a message for over, in memory only: the record of it comes later, or a next life finds it open.
     pub(crate) fn presume_over(&self, run_id: &str, how: Settlement) {
         self.presumed.borrow_mut().insert(run_id.to_string());
-        self.set_stage(run_id, Stage::Settled(how));
+        self.change_all(&[run_id], |entry| entry.stage = Stage::Settled(how));
     }
 
     /// The open messages of a message's conversation that were accepted before it, in that order.
@@ -334,9 +451,12 @@ impl Inbox {
         self.entries.borrow().values().filter(|entry| !entry.is_settled()).count()
     }
 
-    fn set_stage(&self, run_id: &str, stage: Stage) {
-        if let Some(entry) = self.entries.borrow_mut().get_mut(run_id) {
-            entry.stage = stage;
+    fn change_all(&self, run_ids: &[&str], change: impl Fn(&mut Entry)) {
+        let mut entries = self.entries.borrow_mut();
+        for run_id in run_ids {
+            if let Some(entry) = entries.get_mut(*run_id) {
+                change(entry);
+            }
         }
     }
 
@@ -344,6 +464,12 @@ impl Inbox {
         // In order: a step must not stand in front of an older one that is still owed.
         self.pay()?;
         self.write(&json_line(record))
+    }
+
+    fn journal_all(&self, run_ids: &[&str], record: impl Fn(String) -> Record) -> Result<(), StateError> {
+        self.pay()?;
+        let lines = run_ids.iter().flat_map(|run_id| json_line(&record(run_id.to_string())));
+        self.write(&lines.collect::<Vec<u8>>())
     }
 
     fn write(&self, lines: &[u8]) -> Result<(), StateError> {
@@ -391,12 +517,12 @@ fn digest((run_id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
         let (fingerprint, likeness) = (entry.fingerprint, entry.likeness);
         return vec![json_line(&Record::Tombstone { run_id, session_key, fingerprint, likeness, at, how })];
     }
-    let text = entry.text.clone().unwrap_or_default();
-    let (accepted_id, route) = (run_id.clone(), entry.route.clone());
-    let accepted = Record::Accepted { run_id: accepted_id, session_key, text, at, route };
-    let mut lines = vec![json_line(&accepted)];
+    let mut lines = vec![json_line(&entry.accepted(&run_id))];
+    let generation = entry.generation;
+    let resumed = || json_line(&Record::Resumed { run_id: run_id.clone(), generation });
+    lines.extend((0..entry.resumed).map(|_| resumed()));
     if entry.stage == Stage::Started {
-        lines.push(json_line(&Record::Started { run_id }));
+        lines.push(json_line(&Record::Started { run_id, generation }));
     }
     lines
 }
@@ -437,18 +563,45 @@ fn replay(records: Vec<Record>) -> Entries {
                     stage: Stage::Accepted,
                     at: WallTime::from_epoch_ms(at),
                     order,
+                    generation: 0,
+                    resumed: 0,
+                    in_memory: false,
                 };
                 // A key that was forgotten after its time may be used again; an open message is accepted once.
                 if entries.get(&run_id).is_none_or(Entry::is_settled) {
                     entries.insert(run_id, entry);
                 }
             }
-            Record::Started { run_id } => advance(&mut entries, &run_id, Stage::Started),
-            Record::Settled { run_id, how } => advance(&mut entries, &run_id, Stage::Settled(how)),
+            Record::Started { run_id, generation } => step(&mut entries, &run_id, |entry| {
+                (entry.stage, entry.generation) = (Stage::Started, generation);
+            }),
+            Record::Resumed { run_id, .. } => step(&mut entries, &run_id, |entry| entry.resumed += 1),
+            Record::Returned { run_id } => {
+                step(&mut entries, &run_id, |entry| entry.resumed = entry.resumed.saturating_sub(1));
+            }
+            Record::Interrupted { run_id, generation } => step(&mut entries, &run_id, |entry| {
+                (entry.stage, entry.generation) = (Stage::Started, generation);
+            }),
+            Record::Settled { run_id, how } => {
+                step(&mut entries, &run_id, |entry| entry.stage = Stage::Settled(how));
+            }
             Record::Tombstone { run_id, session_key, fingerprint, likeness, at, how } => {
                 let (at, stage) = (WallTime::from_epoch_ms(at), Stage::Settled(how));
                 let (text, route) = (None, Route::default());
-                let entry = Entry { session_key, text, route, fingerprint, likeness, stage, at, order };
+                let (generation, resumed, in_memory) = (0, 0, false);
+                let entry = Entry {
+                    session_key,
+                    text,
+                    route,
+                    fingerprint,
+                    likeness,
+                    stage,
+                    at,
+                    order,
+                    generation,
+                    resumed,
+                    in_memory,
+                };
                 entries.insert(run_id, entry);
             }
         }
@@ -456,9 +609,10 @@ fn replay(records: Vec<Record>) -> Entries {
     entries
 }
 
-fn advance(entries: &mut Entries, run_id: &str, stage: Stage) {
-    if let Some(entry) = entries.get_mut(run_id) {
-        entry.stage = stage;
+/// What is over stays over, whatever is recorded of it after that.
+fn step(entries: &mut Entries, run_id: &str, step: impl FnOnce(&mut Entry)) {
+    if let Some(entry) = entries.get_mut(run_id).filter(|entry| !entry.is_settled()) {
+        step(entry);
     }
 }
 
@@ -503,8 +657,8 @@ mod tests {
             accepted("a"),
             accepted("b"),
             accepted("c"),
-            Record::Started { run_id: "a".into() },
-            Record::Started { run_id: "b".into() },
+            Record::Started { run_id: "a".into(), generation: 1 },
+            Record::Started { run_id: "b".into(), generation: 1 },
             Record::Settled { run_id: "b".into(), how: Settlement::Answered },
         ];
         let entries = replay(records);
@@ -531,7 +685,8 @@ mod tests {
         let settled = Record::Settled { run_id: "a".into(), how: Settlement::Answered };
         let entries = replay(vec![accepted("a"), settled, reused]);
         assert_eq!((entries["a"].stage, entries["a"].text.as_deref()), (Stage::Accepted, Some("new")));
-        let entries = replay(vec![accepted("a"), Record::Started { run_id: "a".into() }, accepted("a")]);
+        let entries =
+            replay(vec![accepted("a"), Record::Started { run_id: "a".into(), generation: 1 }, accepted("a")]);
         assert_eq!(entries["a"].stage, Stage::Started);
     }
 
@@ -542,7 +697,7 @@ mod tests {
             accepted("open"),
             Record::Settled { run_id: "told".into(), how: Settlement::Told },
             accepted("started"),
-            Record::Started { run_id: "started".into() },
+            Record::Started { run_id: "started".into(), generation: 1 },
         ]);
         let lines = in_order(&whole).into_iter().flat_map(digest);
         let records = lines.map(|line| serde_json::from_slice(&line).expect("is a record")).collect();

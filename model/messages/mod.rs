@@ -2,6 +2,7 @@
 //! outbox that keeps what its sender is owed until a platform has it.
 
 pub(crate) mod delivery;
+pub(crate) mod gathering;
 pub(crate) mod inbox;
 pub(crate) mod lanes;
 pub(crate) mod outbox;

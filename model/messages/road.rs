@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::delivery::{self, Kind};
+use super::gathering::Waiting;
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
 use super::stop;
@@ -14,8 +15,8 @@ use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
-use crate::policy;
-use crate::sessions::{Outcome, Role, StateError, TranscriptEntry};
+use crate::policy::{self, FollowUps, SessionStatus, UserStop};
+use crate::sessions::{Outcome, Recorded, Role, StateError, TranscriptEntry};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -30,6 +31,9 @@ pub(crate) enum SendRefused {
     NotAdmitting,
     #[error("this idempotency key was used for a different message")]
     KeyReused,
+    /// History's guard, whose word for it is a lie when nobody works there (openclaw/openclaw#71263).
+    #[error("the conversation is busy")]
+    Busy,
     #[error("the message could not be stored, nothing was accepted: {0}")]
     NotDurable(StateError),
 }
@@ -89,7 +93,13 @@ impl Gateway {
         if !is_admitted {
             return Err(SendRefused::NotAdmitting);
         }
-        self.inbox.accept(message).map_err(SendRefused::NotDurable)?;
+        let is_busy = self.lanes.is_busy(&message.session_key);
+        if !is_busy && self.store_says_running(&message.session_key) {
+            return Err(SendRefused::Busy);
+        }
+        let waits = is_busy || !self.config.messages.queue.debounce().is_zero();
+        let kept = if waits { self.policies.follow_ups } else { FollowUps::Durable };
+        self.inbox.accept(message, kept).map_err(SendRefused::NotDurable)?;
         tracing::info!(
             name: "inbox.recorded",
             run = message.run_id,
@@ -104,30 +114,53 @@ impl Gateway {
             policy::Lanes::OnePerConversation => ONLY_LANE,
             policy::Lanes::OnePerConnection => connection.unwrap_or(ONLY_LANE),
         };
-        self.enqueue_in(lane, message);
+        self.enqueue_in(lane, message, None);
         Ok(Receipt::Started)
     }
 
-    /// Gives an accepted message its place in its conversation's lane.
-    pub(crate) fn enqueue(self: &Rc<Self>, message: &Accepted) {
-        self.enqueue_in(ONLY_LANE, message);
+    /// Whether the session store says that the conversation is at work, where that counts.
+    fn store_says_running(&self, session_key: &str) -> bool {
+        self.policies.session_status == SessionStatus::AsTheStoreSays
+            && self.sessions.is_running(session_key).unwrap_or(false)
     }
 
-    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted) {
+    /// In one breath with the end of admission, so that the drain counts whatever is accepted: what waits for quiet has
+    /// its turn. History forgot what it kept in memory.
+    pub(crate) fn flush_queues(&self) {
+        if self.policies.follow_ups == FollowUps::InMemory {
+            self.lanes.forget(&self.inbox.forget_kept_in_memory());
+        }
+        self.lanes.flush();
+    }
+
+    /// Gives a message of an earlier life its place in its conversation's lane; its turn does not begin before
+    /// `not_before`.
+    pub(crate) fn enqueue_again(self: &Rc<Self>, message: &Accepted, not_before: Option<Instant>) {
+        self.enqueue_in(ONLY_LANE, message, not_before);
+    }
+
+    fn enqueue_in(self: &Rc<Self>, lane: u64, message: &Accepted, not_before: Option<Instant>) {
         let gateway = self.clone();
-        self.lanes.enqueue(&message.session_key, lane, &message.run_id, move |run_id, interrupted| {
-            run::work(gateway.clone(), run_id, interrupted)
-        });
+        // A run of our own is told apart by its name, and so is its answer.
+        let is_ours = cron::is_run(&message.run_id) || subagents::is_ours(&message.run_id);
+        let shares = (!is_ours).then(|| message.route.place());
+        let waiting = Waiting { run_id: message.run_id.clone(), shares, since: Instant::now(), not_before };
+        self.lanes.enqueue(&message.session_key, lane, waiting, move |turn| run::work(gateway.clone(), turn));
     }
 
-    /// Records that a message is over. It is, whatever the disk says: the record is owed until it is written.
-    pub(crate) fn settle(self: &Rc<Self>, run_id: &str, how: Settlement) {
-        let settled = self.inbox.settle(run_id, how);
-        self.waits.end(run_id);
-        cron::settled(self, run_id, how);
-        subagents::settled(self, run_id, how);
+    /// Records that messages are over, all at once. They are, whatever the disk says: the records are owed until they
+    /// are written.
+    pub(crate) fn settle(self: &Rc<Self>, run_ids: &[&str], how: Settlement) {
+        let settled = self.inbox.settle(run_ids, how);
+        for run_id in run_ids {
+            self.waits.end(run_id);
+            cron::settled(self, run_id, how);
+            subagents::settled(self, run_id, how);
+        }
         let Err(error) = settled else { return };
-        tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
+        for run_id in run_ids {
+            tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
+        }
         let gateway = self.clone();
         drop(self.env.spawn("settlements", async move {
             while gateway.inbox.pay().is_err() {
@@ -136,16 +169,36 @@ impl Gateway {
         }));
     }
 
-    /// Ends a message as its transcript says. Whoever has to be reached on a platform is owed that before the message is
-    /// over, so that no crash comes in between.
-    pub(crate) fn conclude(self: &Rc<Self>, message: &Accepted, outcome: &Outcome) -> Result<(), StateError> {
-        if let Some(Stage::Settled(_)) = self.inbox.stage_of(&message.run_id) {
-            // Its sender stopped it while its end could not be recorded.
-            return Ok(());
-        }
+    /// Ends messages together, as their transcript says. Whoever has to be reached on a platform is owed that before they
+    /// are over, so that no crash comes in between; once, by the name of the first. Those that their sender stopped while
+    /// their end could not be recorded are over already.
+    pub(crate) fn conclude(
+        self: &Rc<Self>,
+        messages: &[Accepted],
+        outcome: &Outcome,
+    ) -> Result<(), StateError> {
+        let is_open =
+            |message: &&Accepted| !matches!(self.inbox.stage_of(&message.run_id), Some(Stage::Settled(_)));
+        let messages: Vec<&Accepted> = messages.iter().filter(is_open).collect();
+        let Some(first) = messages.first() else { return Ok(()) };
         let (Outcome::Reply(text) | Outcome::Notice(text)) = outcome;
-        delivery::owe(self, message, Kind::Outcome, text)?;
-        self.settle(&message.run_id, Settlement::from(outcome));
+        delivery::owe(self, first, Kind::Outcome, text)?;
+        let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
+        self.settle(&run_ids, Settlement::from(outcome));
+        Ok(())
+    }
+
+    /// Ends a message of an earlier life as its transcript says. What ended together with others went out by the name of
+    /// the first, and before any of them was over.
+    pub(crate) fn conclude_recorded(
+        self: &Rc<Self>,
+        message: &Accepted,
+        recorded: &Recorded,
+    ) -> Result<(), StateError> {
+        if recorded.lead == message.run_id {
+            return self.conclude(std::slice::from_ref(message), &recorded.outcome);
+        }
+        self.settle(&[&message.run_id], Settlement::from(&recorded.outcome));
         Ok(())
     }
 
@@ -159,7 +212,10 @@ impl Gateway {
                 Stopped::Running(run_id) => (run_id, true),
             };
             tracing::warn!(name: "message.cancelled", run = run_id, "stopped by its sender");
-            self.settle(&run_id, Settlement::Cancelled);
+            match self.policies.user_stop {
+                UserStop::Final => self.settle(&[&run_id], Settlement::Cancelled),
+                UserStop::AsInterruption => self.stop_as_interrupted(&run_id),
+            }
             // A run at work says so itself, as its last event.
             if !was_running {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
@@ -168,6 +224,13 @@ impl Gateway {
         }
         cancelled.extend(subagents::cancel(self, session_key, run_id));
         cancelled
+    }
+
+    fn stop_as_interrupted(&self, run_id: &str) {
+        let generation = self.restarts.generation();
+        if let Err(error) = self.inbox.stop_as_interrupted(run_id, generation) {
+            tracing::warn!(name: "message.settlement-not-durable", run = run_id, %error, "it may be resumed");
+        }
     }
 
     /// A conversation's transcript; empty when it does not exist.

@@ -79,9 +79,9 @@ fn end_work(gateway: &Rc<Gateway>, stop: &Stop) {
 fn finish(gateway: &Rc<Gateway>, stop: &Stop) -> Result<(), StateError> {
     owe(gateway, &stop.command, Kind::Outcome, &words(&stop.stopped))?;
     for message in &stop.stopped {
-        gateway.settle(&message.run_id, Settlement::Cancelled);
+        gateway.settle(&[&message.run_id], Settlement::Cancelled);
     }
-    gateway.settle(&stop.command.run_id, Settlement::Told);
+    gateway.settle(&[&stop.command.run_id], Settlement::Told);
     Ok(())
 }
 

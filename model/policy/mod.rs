@@ -5,21 +5,25 @@
 
 use serde::{Deserialize, Serialize};
 
-mod channels;
 mod agents;
+mod channels;
 mod cron;
 mod delivery;
+mod hooks;
 mod lifecycle;
 mod profiles;
+mod recovery;
 mod restart;
 mod state;
 
-pub use channels::*;
 pub use agents::*;
+pub use channels::*;
 pub use cron::*;
 pub use delivery::*;
+pub use hooks::*;
 pub use lifecycle::*;
 use profiles::{PLANTED, PROFILES};
+pub use recovery::*;
 pub use restart::*;
 pub use state::*;
 
@@ -139,6 +143,24 @@ pub struct Policies {
     pub delivery_refusals: DeliveryRefusals,
     /// What a text waits for before it is sent.
     pub delivery_readiness: DeliveryReadiness,
+    /// Where a message is kept that waits for its conversation to come free, or to be quiet.
+    pub follow_ups: FollowUps,
+    /// Which work a drain waits for.
+    pub drain_inventory: DrainInventory,
+    /// Where it stands that a conversation is at work.
+    pub session_status: SessionStatus,
+    /// When a message that recovery takes up counts as recovered.
+    pub recovery_dispatch: RecoveryDispatch,
+    /// What is recorded of a run that its sender stopped.
+    pub user_stop: UserStop,
+    /// What the next life does with a turn that had begun and has no recorded end.
+    pub begun_turn: BegunTurn,
+    /// How often a message is taken up again whose lives have died.
+    pub resume_limit: ResumeLimit,
+    /// Where the answer of a resumed turn goes.
+    pub resumed_reply: ResumedReply,
+    /// Who is told of an interruption.
+    pub interruption_notice: InterruptionNotice,
     /// What becomes of a scheduled run that the end of a process interrupted.
     pub cron_interruption: CronInterruption,
     /// When the outcome of a scheduled run is recorded.
@@ -155,6 +177,10 @@ pub struct Policies {
     pub subagent_announcement: SubagentAnnouncement,
     /// Which subagents are swept away an hour after their time.
     pub subagent_sweep: SubagentSweep,
+    /// What becomes of the hooks that the configuration names.
+    pub lifecycle_hooks: LifecycleHooks,
+    /// When what a restart leaves behind for a conversation is forgotten.
+    pub restart_sentinel: RestartSentinel,
 }
 
 /// The name of the default profile.

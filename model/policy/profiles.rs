@@ -9,6 +9,8 @@ pub(super) const PROFILES: &[NamedPolicies] = &[
     ("openclaw-2026.3.2", openclaw_2026_3_2),
     ("openclaw-2026.5.3-1", openclaw_2026_5_3),
     ("openclaw-2026.5.4", openclaw_2026_5_4),
+    ("openclaw-2026.6.10", openclaw_2026_6_10),
+    ("openclaw-2026.8.2", openclaw_2026_8_2),
     ("openclaw-2026.9.3", openclaw_2026_9_3),
 ];
 
@@ -70,6 +72,8 @@ fn openclaw_2026_3_2() -> Policies {
         subagent_spawn: SubagentSpawn::RowFirst,
         subagent_without_session: SubagentWithoutSession::Pruned,
         subagent_sweep: SubagentSweep::ByAge,
+        lifecycle_hooks: LifecycleHooks::Missing,
+        restart_sentinel: RestartSentinel::DeletedFirst,
         ..Policies::default()
     }
 }
@@ -118,6 +122,7 @@ fn openclaw_2026_5_3() -> Policies {
         restart_task_records: TaskRecords::QueuedToo,
         feishu_close: FeishuClose::Joined,
         subagent_restore: SubagentRestore::ResumeBeforeTracking,
+        restart_sentinel: RestartSentinel::FortyFiveTries,
         ..openclaw_2026_3_2()
     }
 }
@@ -157,7 +162,50 @@ fn openclaw_2026_9_3() -> Policies {
     }
 }
 
+/// What is known of one version between eras B and C, and nothing else: what waits is kept in memory
+/// (openclaw/openclaw#51620), a conversation's status is believed (openclaw/openclaw#71263), a user's stop is an
+/// interruption like any other (openclaw/openclaw#120315), and what was interrupted is run again, as often as it takes
+/// (openclaw/openclaw#96230).
+fn openclaw_2026_6_10() -> Policies {
+    Policies {
+        follow_ups: FollowUps::InMemory,
+        session_status: SessionStatus::AsTheStoreSays,
+        user_stop: UserStop::AsInterruption,
+        begun_turn: BegunTurn::Replayed,
+        resume_limit: ResumeLimit::Unlimited,
+        ..Policies::default()
+    }
+}
+
+/// What is known of one version of era C, and nothing else: as 2026.6.10, but recovery has a budget; what it hands over
+/// counts as recovered (openclaw/openclaw#128827), and its answers go to the transcript only
+/// (openclaw/openclaw#127339).
+fn openclaw_2026_8_2() -> Policies {
+    Policies {
+        recovery_dispatch: RecoveryDispatch::WhenQueued,
+        resumed_reply: ResumedReply::TranscriptOnly,
+        resume_limit: ResumeLimit::ThreeTimes,
+        ..openclaw_2026_6_10()
+    }
+}
+
 pub(super) const PLANTED: &[NamedPolicies] = &[
+    ("planted:hooks-unbounded", || Policies {
+        lifecycle_hooks: LifecycleHooks::Unbounded,
+        ..Policies::default()
+    }),
+    ("planted:post-start-first", || Policies {
+        lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:sentinel-deleted-first", || Policies {
+        restart_sentinel: RestartSentinel::DeletedFirst,
+        ..Policies::default()
+    }),
+    ("planted:pre-stop-skipped", || Policies {
+        lifecycle_hooks: LifecycleHooks::PreStopSkipped,
+        ..Policies::default()
+    }),
     ("planted:recovery-skipped", || Policies { recovery: Recovery::Skip, ..Policies::default() }),
     ("planted:recovery-reruns-everything", || Policies {
         recovery: Recovery::RerunEverything,
@@ -357,6 +405,30 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:unreadable-store-is-empty", || Policies {
         unreadable_store: UnreadableStore::TreatAsEmpty,
+        ..Policies::default()
+    }),
+    ("planted:follow-ups-in-memory", || Policies { follow_ups: FollowUps::InMemory, ..Policies::default() }),
+    ("planted:drain-misses-turns", || Policies {
+        drain_inventory: DrainInventory::MissesTurns,
+        ..Policies::default()
+    }),
+    ("planted:session-status-left-running", || Policies {
+        session_status: SessionStatus::AsTheStoreSays,
+        ..Policies::default()
+    }),
+    ("planted:recovered-when-queued", || Policies {
+        recovery_dispatch: RecoveryDispatch::WhenQueued,
+        ..Policies::default()
+    }),
+    ("planted:stopped-runs-resume", || Policies {
+        user_stop: UserStop::AsInterruption,
+        begun_turn: BegunTurn::Replayed,
+        ..Policies::default()
+    }),
+    ("planted:begun-turns-replayed", || Policies { begun_turn: BegunTurn::Replayed, ..Policies::default() }),
+    ("planted:resumed-without-limit", || Policies {
+        begun_turn: BegunTurn::Replayed,
+        resume_limit: ResumeLimit::Unlimited,
         ..Policies::default()
     }),
 ];

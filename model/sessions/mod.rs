@@ -15,8 +15,8 @@ pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
-pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStore};
-pub(crate) use transcript::{Outcome, Role, ToolCall, Transcript, TranscriptEntry};
+pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore};
+pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;
 

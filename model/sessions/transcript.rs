@@ -59,12 +59,29 @@ pub(crate) struct TranscriptEntry {
     pub(crate) role: Role,
     pub(crate) text: String,
     pub(crate) run_id: String,
+    /// The other runs that it is about as well, when it ends several at once.
+    pub(crate) with: Vec<String>,
     /// Milliseconds since the epoch.
     pub(crate) at_ms: u64,
     /// What [`Role::ToolCalls`] asks for.
     pub(crate) calls: Vec<ToolCall>,
     /// Which call a [`Role::ToolResult`] answers.
     pub(crate) call_id: Option<String>,
+}
+
+impl TranscriptEntry {
+    /// An entry about runs, at least one, of which the first gives it its name.
+    pub(crate) fn new(role: Role, text: &str, run_ids: &[&str], at: WallTime) -> Self {
+        let (run_id, with) = run_ids.split_first().expect("an entry is about a run");
+        let with = with.iter().map(ToString::to_string).collect();
+        let (text, run_id) = (text.to_string(), run_id.to_string());
+        Self { role, text, run_id, with, at_ms: at.epoch_ms(), calls: Vec::new(), call_id: None }
+    }
+
+    /// Every run that it is about.
+    pub(crate) fn run_ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.run_id).chain(&self.with).map(String::as_str)
+    }
 }
 
 /// How a message ended, with the text that its sender reads.
@@ -74,25 +91,83 @@ pub(crate) enum Outcome {
     Notice(String),
 }
 
+/// How a message ended, and together with which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) outcome: Outcome,
+    /// The first of the runs that ended together, by whose name it goes out.
+    pub(crate) lead: String,
+}
+
 #[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", try_from = "AnyLine")]
 enum Line {
     Session {
         version: u32,
         /// The conversation it belongs to, from which a lost store is rebuilt. Older files do not say.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         session_key: Option<String>,
     },
     Message {
         role: Role,
         text: String,
         run_id: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<String>,
         at: u64,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<ToolCall>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
     },
+}
+
+/// A [`Line`] as it is read: with the fields of every kind side by side. Told apart by its tag, which may come last, a
+/// line would have to be kept whole before it is understood; every turn reads all lines.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnyLine {
+    r#type: Kind,
+    version: Option<u32>,
+    session_key: Option<String>,
+    role: Option<Role>,
+    text: Option<String>,
+    run_id: Option<String>,
+    #[serde(default)]
+    with: Vec<String>,
+    at: Option<u64>,
+    #[serde(default)]
+    calls: Vec<ToolCall>,
+    call_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Session,
+    Message,
+}
+
+impl TryFrom<AnyLine> for Line {
+    type Error = &'static str;
+
+    fn try_from(line: AnyLine) -> Result<Self, Self::Error> {
+        Ok(match line.r#type {
+            Kind::Session => Self::Session {
+                version: line.version.ok_or("missing field `version`")?,
+                session_key: line.session_key,
+            },
+            Kind::Message => Self::Message {
+                role: line.role.ok_or("missing field `role`")?,
+                text: line.text.ok_or("missing field `text`")?,
+                run_id: line.run_id.ok_or("missing field `runId`")?,
+                with: line.with,
+                at: line.at.ok_or("missing field `at`")?,
+                calls: line.calls,
+                call_id: line.call_id,
+            },
+        })
+    }
 }
 
 /// One transcript file.
@@ -130,8 +205,8 @@ impl Transcript {
         let _ = self.files.settle(&self.path);
         let entry = |line| match line {
             Line::Session { .. } => None,
-            Line::Message { role, text, run_id, at: at_ms, calls, call_id } => {
-                Some(TranscriptEntry { role, text, run_id, at_ms, calls, call_id })
+            Line::Message { role, text, run_id, with, at: at_ms, calls, call_id } => {
+                Some(TranscriptEntry { role, text, run_id, with, at_ms, calls, call_id })
             }
         };
         Ok(lines.into_iter().filter_map(entry).collect())
@@ -145,8 +220,7 @@ impl Transcript {
         run_id: &str,
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
-        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
-        self.write(TranscriptEntry { role, text, run_id, at_ms, calls: Vec::new(), call_id: None })
+        self.append_for(role, text, &[run_id], at)
     }
 
     /// Appends what the model wants done before it answers, durably and before any of it is done; `text` is what it
@@ -158,8 +232,9 @@ impl Transcript {
         run_id: &str,
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
-        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
-        self.write(TranscriptEntry { role: Role::ToolCalls, text, run_id, at_ms, calls, call_id: None })
+        let entry = TranscriptEntry { calls, ..TranscriptEntry::new(Role::ToolCalls, text, &[run_id], at) };
+        self.append_all(std::slice::from_ref(&entry))?;
+        Ok(entry)
     }
 
     /// Appends what came of one use of a tool, durably.
@@ -170,55 +245,61 @@ impl Transcript {
         run_id: &str,
         at: WallTime,
     ) -> Result<TranscriptEntry, StateError> {
-        let (text, run_id, at_ms) = (text.to_string(), run_id.to_string(), at.epoch_ms());
         let call_id = Some(call_id.to_string());
-        self.write(TranscriptEntry {
-            role: Role::ToolResult,
-            text,
-            run_id,
-            at_ms,
-            calls: Vec::new(),
-            call_id,
-        })
-    }
-
-    fn write(&self, entry: TranscriptEntry) -> Result<TranscriptEntry, StateError> {
-        let TranscriptEntry { role, text, run_id, at_ms: at, calls, call_id } = entry.clone();
-        let message = Line::Message { role, text, run_id, at, calls, call_id };
-        let header =
-            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
-        self.files.append_headed(&self.path, || json_line(&header()), &json_line(&message))?;
+        let entry =
+            TranscriptEntry { call_id, ..TranscriptEntry::new(Role::ToolResult, text, &[run_id], at) };
+        self.append_all(std::slice::from_ref(&entry))?;
         Ok(entry)
     }
 
-    /// Appends an entry unless the run has one of this role.
-    pub(crate) fn append_once(
+    /// As [`Self::append`], for an entry that ends several runs at once, the first of which gives it its name: one
+    /// line, so that a crash leaves all of it or nothing.
+    pub(crate) fn append_for(
         &self,
         role: Role,
         text: &str,
-        run_id: &str,
+        run_ids: &[&str],
         at: WallTime,
-    ) -> Result<(), StateError> {
-        let is_it = |entry: &TranscriptEntry| entry.role == role && entry.run_id == run_id;
-        if !self.entries()?.iter().any(is_it) {
-            self.append(role, text, run_id, at)?;
+    ) -> Result<TranscriptEntry, StateError> {
+        let entry = TranscriptEntry::new(role, text, run_ids, at);
+        self.append_all(std::slice::from_ref(&entry))?;
+        Ok(entry)
+    }
+
+    /// Appends entries in their order, durably, with one wait for the disk.
+    pub(crate) fn append_all(&self, entries: &[TranscriptEntry]) -> Result<(), StateError> {
+        if entries.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let line = |entry: &TranscriptEntry| {
+            let TranscriptEntry { role, text, run_id, with, at_ms: at, calls, call_id } = entry.clone();
+            json_line(&Line::Message { role, text, run_id, with, at, calls, call_id })
+        };
+        let lines: Vec<u8> = entries.iter().flat_map(line).collect();
+        let header =
+            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
+        self.files.append_headed(&self.path, || json_line(&header()), &lines)
     }
 
     /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for. What this returns
     /// survives a power loss, so that the message may be settled.
     pub(crate) fn outcome(&self, run_id: &str) -> Result<Option<Outcome>, StateError> {
+        Ok(self.recorded(run_id)?.map(|recorded| recorded.outcome))
+    }
+
+    /// As [`Self::outcome`], with the runs that ended together.
+    pub(crate) fn recorded(&self, run_id: &str) -> Result<Option<Recorded>, StateError> {
         let entries = self.entries()?;
         self.files.settle(&self.path)?;
-        let mut outcome = None;
-        for entry in entries.into_iter().filter(|entry| entry.run_id == run_id) {
+        let mut found = None;
+        for entry in entries.into_iter().filter(|entry| entry.run_ids().any(|it| it == run_id)) {
+            let recorded = |outcome| Recorded { outcome, lead: entry.run_id.clone() };
             match entry.role {
                 Role::User | Role::ToolCalls | Role::ToolResult => {}
-                Role::Assistant => return Ok(Some(Outcome::Reply(entry.text))),
-                Role::Notice => outcome = outcome.or(Some(Outcome::Notice(entry.text))),
+                Role::Assistant => return Ok(Some(recorded(Outcome::Reply(entry.text)))),
+                Role::Notice => found = found.or(Some(recorded(Outcome::Notice(entry.text)))),
             }
         }
-        Ok(outcome)
+        Ok(found)
     }
 }

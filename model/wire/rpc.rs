@@ -9,8 +9,8 @@ use super::client::Scope;
 use super::frames::{Params, Request, RpcError, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
 use super::{UNKNOWN_METHOD, restart};
-use crate::channels::Route;
 use crate::agents::subagents;
+use crate::channels::Route;
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
@@ -174,7 +174,9 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
 
 fn refusal(refused: &SendRefused) -> RpcError {
     match refused {
-        SendRefused::NotAdmitting => RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS),
+        SendRefused::NotAdmitting | SendRefused::Busy => {
+            RpcError::unavailable(refused.to_string(), NOT_ADMITTING_RETRY_MS)
+        }
         SendRefused::KeyReused => RpcError::invalid(refused.to_string()),
         SendRefused::NotDurable(_) => RpcError::unavailable(refused.to_string(), DISK_RETRY_MS),
     }
@@ -221,10 +223,14 @@ fn newest_that_fit(entries: &[TranscriptEntry], room: usize) -> &[TranscriptEntr
 }
 
 fn history_entry(entry: &TranscriptEntry) -> Value {
-    json!({
+    let mut shown = json!({
         "role": entry.role.name(),
         "content": [{"type": "text", "text": entry.text}],
         "runId": entry.run_id,
         "timestamp": entry.at_ms,
-    })
+    });
+    if !entry.with.is_empty() {
+        shown["runIds"] = entry.run_ids().collect();
+    }
+    shown
 }

@@ -93,6 +93,11 @@ pub(super) fn request(id: &str, method: &str, params: impl Serialize) -> String 
 
 /// The parameters of `connect`; without `token` the request carries no authentication at all.
 pub(super) fn connect_params(token: Option<&str>) -> Value {
+    connect_params_as(token, &["operator.read", "operator.write"])
+}
+
+/// As [`connect_params`], with these scopes.
+pub(super) fn connect_params_as(token: Option<&str>, scopes: &[&str]) -> Value {
     let mut params = json!({
         "minProtocol": PROTOCOL,
         "maxProtocol": PROTOCOL,
@@ -103,7 +108,7 @@ pub(super) fn connect_params(token: Option<&str>) -> Value {
             "mode": "webchat",
         },
         "role": "operator",
-        "scopes": ["operator.read", "operator.write"],
+        "scopes": scopes,
     });
     if let Some(token) = token {
         params["auth"] = json!({ "token": token });

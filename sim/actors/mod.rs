@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+pub mod asker;
 pub mod console;
 mod frames;
 mod http;

@@ -1,6 +1,6 @@
 //! The model provider: an OpenAI-compatible streaming chat-completions endpoint with moods.
 //!
-//! Every answer names the marks of the last message it was asked about, so that its sender recognises it, and
+//! Every answer names the marks of the messages it was asked about, so that their sender recognises it, and
 //! words that differ from request to request, so that an answer given twice and an answer delivered twice look
 //! different. One task per request writes the answer and notices when the client goes away; the HTTP side only
 //! passes bytes on, and nothing is recorded from a destructor.
@@ -168,8 +168,9 @@ impl Provider {
     fn begin(&self, asked: &Asked<'_>, is_follow_up: bool) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
-        let text = asked.last_said();
-        let about = about(&text);
+        let texts = asked.said_since_the_answer();
+        let about = about(&texts);
+        let text = texts.last().cloned().unwrap_or_default();
         let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Messages(_)));
         let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         match about.clone() {
@@ -334,7 +335,7 @@ impl Provider {
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum About {
-    /// One message, or several that are asked about together.
+    /// The messages that are to be answered together, at least one.
     Messages(Vec<MessageId>),
     /// A run that the gateway schedules itself, by its job and its time in milliseconds of the wall clock.
     Scheduled {
@@ -409,7 +410,7 @@ fn scheduled(text: &str) -> Option<(String, u64)> {
     Some((job.to_owned(), WallTime::parse(slot)?.epoch_ms()))
 }
 
-/// A request, with the messages of the prompt as text: only the last one of the user's is looked at.
+/// A request, with the messages of the prompt as text: only the last ones are looked at.
 #[derive(Deserialize)]
 struct Asked<'a> {
     stream: Option<bool>,
@@ -418,24 +419,33 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What the user said last.
-    fn last_said(&self) -> String {
-        let mut said = self.messages.iter().rev().filter_map(|said| serde_json::from_str(said.get()).ok());
-        let last = said.find(|message: &Value| string_at(message, "role") == Some("user"));
-        last.as_ref().map(text_of).unwrap_or_default()
+    /// What the user said since the last answer, in that order. A model that wanted tools has not answered yet.
+    fn said_since_the_answer(&self) -> Vec<String> {
+        let said =
+            self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
+        let is_answer =
+            |said: &Value| string_at(said, "role") == Some("assistant") && said.get("tool_calls").is_none();
+        let open = said.skip_while(is_answer).take_while(|said| !is_answer(said));
+        let mut texts: Vec<String> =
+            open.filter(|said| string_at(said, "role") == Some("user")).map(|said| text_of(&said)).collect();
+        texts.reverse();
+        texts
     }
 }
 
-/// What a request is about: what the last user message says at its beginning, or the marks in it.
-fn about(text: &str) -> About {
-    if let Some((job, slot_ms)) = scheduled(text) {
+/// What a request is about: what the last user message says at its beginning, or the marks in all that are not answered.
+fn about(texts: &[String]) -> About {
+    let last = texts.last().map(String::as_str).unwrap_or_default();
+    if let Some((job, slot_ms)) = scheduled(last) {
         return About::Scheduled { job, slot_ms };
     }
-    let subagent = SubagentId::marked_in(text).into_iter().next();
-    let mut marked = MessageId::marked_in(text);
+    let subagent = SubagentId::marked_in(last).into_iter().next();
+    // What stands before it in a line is quoted.
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let mut marked: Vec<MessageId> = lines.filter_map(|line| MessageId::marked_in(line).pop()).collect();
     marked.sort();
     marked.dedup();
-    match (subagent, text.strip_prefix(ANNOUNCEMENT_PREFIX)) {
+    match (subagent, last.strip_prefix(ANNOUNCEMENT_PREFIX)) {
         (Some(of), Some(said)) => {
             let is_done = said.split_once(']').is_some_and(|(head, _)| head.ends_with(" done"));
             About::Announcement { of, is_done }
@@ -475,7 +485,7 @@ mod tests {
     fn about(body: Value) -> About {
         let body = body.to_string();
         let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
-        super::about(&asked.last_said())
+        super::about(&asked.said_since_the_answer())
     }
 
     #[test]
@@ -495,6 +505,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_since_the_last_answer_is_asked_together() {
+        let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+        let wants_tools = json!({ "role": "assistant", "content": "", "tool_calls": [{ "id": "c" }] });
+        let body = json!({ "messages": [
+            said("user", "one [ann#1]"), said("assistant", "(no answer)"), said("user", "two [ann#2]"),
+            wants_tools, said("tool", "done"), said("user", "see [ann#1] and three [ann#3]"),
+        ] });
+        let asked = [2, 3].map(|number| MessageId { sender: "ann".into(), number });
+        assert_eq!(about(body), About::Messages(asked.to_vec()));
+    }
+
+    #[test]
     fn a_scheduled_run_says_what_it_is_at_its_beginning() {
         let about = |text: &str| about(json!({ "messages": [{ "role": "user", "content": text }] }));
         let scheduled = About::Scheduled { job: "report".into(), slot_ms: 1_772_409_900_000 };
@@ -506,9 +528,9 @@ mod tests {
     #[test]
     fn the_task_of_a_subagent_and_what_came_of_it_are_told_apart() {
         let subagent = SubagentId::named("ann#1/2").expect("a name");
-        assert_eq!(super::about("a part of it [ann#1/2] [takes 5ms]"), About::Subagent(subagent.clone()));
+        assert_eq!(super::about(&["a part of it [ann#1/2] [takes 5ms]".to_string()]), About::Subagent(subagent.clone()));
         let announced = |status: &str| {
-            super::about(&format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes"))
+            super::about(&[format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes")])
         };
         assert_eq!(announced("done"), About::Announcement { of: subagent.clone(), is_done: true });
         assert_eq!(announced("lost"), About::Announcement { of: subagent, is_done: false });

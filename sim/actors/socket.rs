@@ -56,6 +56,21 @@ pub(super) async fn next_frame(socket: &mut Socket) -> Result<Frame, String> {
 
 /// Waits for the challenge, authenticates, and gives the gateway's hello.
 pub(super) async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Value, String> {
+    let params = frames::connect_params(Some(token));
+    introduce(socket, params).await
+}
+
+/// As [`shake_hands`], with these scopes.
+pub(super) async fn shake_hands_as(
+    socket: &mut Socket,
+    token: &str,
+    scopes: &[&str],
+) -> Result<Value, String> {
+    let params = frames::connect_params_as(Some(token), scopes);
+    introduce(socket, params).await
+}
+
+async fn introduce(socket: &mut Socket, params: Value) -> Result<Value, String> {
     const ID: &str = "connect";
     loop {
         match next_frame(socket).await? {
@@ -63,8 +78,7 @@ pub(super) async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Valu
                 if string_at(&payload, "nonce").is_none() {
                     return Err("the challenge has no nonce".into());
                 }
-                let request = frames::request(ID, "connect", frames::connect_params(Some(token)));
-                send(socket, request).await?;
+                send(socket, frames::request(ID, "connect", &params)).await?;
             }
             Frame::Response { id, answer } if id == ID => {
                 return answer.map_err(|refusal| format!("refused: {}", refusal.reason));

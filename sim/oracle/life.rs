@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gateway::env::{FsOp, Pid, Signal};
 
-use super::{Evidence, Terms};
+use super::{Evidence, Terms, file_name};
 use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
@@ -200,9 +200,11 @@ fn changes_state(op: FsOp, path: &str, state_dir: &str) -> bool {
         op,
         FsOp::Write | FsOp::Append | FsOp::CreateNew | FsOp::Rename | FsOp::Remove | FsOp::Truncate
     );
-    let inside = path.strip_prefix(state_dir).is_some_and(|rest| rest.starts_with('/'));
-    let name = path.rsplit('/').next().unwrap_or(path);
-    changes && inside && !name.ends_with(".lock") && !name.contains(".lock.")
+    let is_lock = || {
+        let name = file_name(path);
+        name.ends_with(".lock") || name.contains(".lock.")
+    };
+    changes && path.strip_prefix(state_dir).is_some_and(|rest| rest.starts_with('/')) && !is_lock()
 }
 
 /// The lock on the whole state directory, which says who may go on to the port.

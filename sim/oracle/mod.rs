@@ -10,7 +10,9 @@ mod admission_has_an_owner;
 mod buffers_are_bounded;
 mod cancelled_is_never_resumed;
 mod cron_runs_once;
+mod drains_wait_for_turns;
 mod expected_fates;
+mod hooks_bounded_and_ordered;
 mod life;
 mod lock_has_a_live_owner;
 mod never_two_writers;
@@ -27,11 +29,14 @@ mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
 mod replies_in_order;
+mod requester_is_told;
 mod requests_share_a_restart;
 mod restart_requests_end;
 mod restart_waits_only_for_work;
 mod restarts;
+mod resumes_are_bounded;
 mod safe_restart_interrupts_nothing;
+mod sessions_come_to_rest;
 mod shutdown_within_stop_timeout;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
@@ -42,7 +47,7 @@ mod tracking_points_at_the_live_run;
 mod up_at_the_end;
 mod wall_clock;
 
-pub use terms::{CronTerm, RestartLoopLimit, Terms};
+pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 
 /// One invariant.
 pub trait Oracle {
@@ -98,6 +103,9 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(state_never_goes_back::StateNeverGoesBack),
         Box::new(never_two_writers::NeverTwoWriters),
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
+        Box::new(sessions_come_to_rest::SessionsComeToRest),
+        Box::new(resumes_are_bounded::ResumesAreBounded),
+        Box::new(drains_wait_for_turns::DrainsWaitForTurns),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(subagent_results_once::SubagentResultsOnce),
         Box::new(tracking_points_at_the_live_run::TrackingPointsAtTheLiveRun),
@@ -105,11 +113,13 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(admission_has_an_owner::AdmissionHasAnOwner),
         Box::new(restart_requests_end::RestartRequestsEnd),
         Box::new(requests_share_a_restart::RequestsShareARestart),
+        Box::new(requester_is_told::RequesterIsTold),
         Box::new(promised_restart_happens::PromisedRestartHappens),
         Box::new(restart_waits_only_for_work::RestartWaitsOnlyForWork),
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
+        Box::new(hooks_bounded_and_ordered::HooksBoundedAndOrdered),
         Box::new(expected_fates::ExpectedFates),
     ]
 }
@@ -126,7 +136,7 @@ fn breach(oracle: &dyn Oracle, message: String, explanation: String) -> Violatio
 
 /// The last part of a path.
 fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    path.rfind('/').map_or(path, |slash| &path[slash + 1..])
 }
 
 #[cfg(test)]

@@ -44,9 +44,9 @@ impl Oracle for NeverTwoWriters {
                 }
                 Fact::PowerLost { .. } => log.files.clear(),
                 Fact::Disk { pid, op, path, bytes: _, error } if inside(path, &run.terms.state_dir) => {
+                    let Some(deed) = Deed::of(*op, error.as_deref()) else { continue };
                     let Some(writer) = log.living.get(pid).cloned() else { continue };
-                    let deed = Deed::of(*op, error.as_deref());
-                    let crimes = deed.map(|deed| log.take(&writer, deed, path, at)).unwrap_or_default();
+                    let crimes = log.take(&writer, deed, path, at);
                     found.extend(crimes.into_iter().map(|crime| self.violation(&crime, at)));
                 }
                 _ => {}

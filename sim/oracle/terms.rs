@@ -53,6 +53,8 @@ pub struct Terms {
     pub expected_fates: IndexMap<String, Vec<Fate>>,
     /// The scheduled jobs.
     pub cron_jobs: Vec<CronTerm>,
+    /// The hooks of its configuration.
+    pub hooks: Vec<HookTerm>,
     /// How long a life must have served after a job's time for the run to be over.
     pub cron_grace: Duration,
     /// Groups of peers that read nothing, each with the sender whose conversation it follows.
@@ -75,6 +77,17 @@ pub struct CronTerm {
     pub job: String,
     /// From one time to the next.
     pub every: Duration,
+}
+
+/// A hook that the gateway's configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookTerm {
+    /// When it is run: `pre-stop` or `post-start`, as it reads itself.
+    pub event: &'static str,
+    /// How long it may take.
+    pub limit: Duration,
+    /// Whether the machine has its program.
+    pub can_be_run: bool,
 }
 
 /// More failed starts than this within this time are a restart loop.
@@ -110,6 +123,7 @@ impl Default for Terms {
             expected_up_at_end: true,
             expected_fates: IndexMap::new(),
             cron_jobs: Vec::new(),
+            hooks: Vec::new(),
             // A turn of ten minutes that has waited for its place.
             cron_grace: Duration::from_secs(15 * 60),
             never_reading: Vec::new(),

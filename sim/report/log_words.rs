@@ -114,6 +114,16 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let (pid, is) = (record.field("by").unwrap_or("?"), record.field("is").unwrap_or("in the way"));
             words(format!("pid {pid} is in the way: {is}"))
         }
+        // The program itself is shown.
+        "hook.started" | "hook.finished" => None,
+        "hook.failed" | "hook.timed-out" | "hook.cut-off" => {
+            let event = record.field("event").unwrap_or("a hook");
+            words(match record.name.as_str() {
+                "hook.failed" => format!("{event} failed: {}", record.field("why").unwrap_or("?")),
+                "hook.timed-out" => format!("{event} took too long"),
+                _ => format!("{event} cut off"),
+            })
+        }
         "start.standing-by" => words("stands by".to_string()),
         "start.taking-over" => words("takes over".to_string()),
         // The signal is shown where it is sent.

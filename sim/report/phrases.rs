@@ -152,6 +152,10 @@ fn process_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::ProcessStarted { pid, .. } => format!("pid {pid} starts"),
         Fact::ProcessExited { cause, .. } => cause.to_string(),
+        Fact::CommandBegan { input, .. } => match heading(input) {
+            Some(heading) => format!("reads {heading}"),
+            None => "reads its input".to_string(),
+        },
         Fact::ProcessFrozen { .. } => "frozen".to_string(),
         Fact::ProcessThawed { .. } => "thawed".to_string(),
         Fact::SignalDelivered { signal, handled: true, .. } => format!("<- {signal}"),
@@ -170,10 +174,18 @@ fn process_words(fact: &Fact) -> Option<String> {
     })
 }
 
+/// What a hook reads, in a few words: `pre-stop, stop, 2 sessions`. `None`: it is no hook's.
+fn heading(input: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(input).ok()?;
+    let sessions = counted(report["sessions"].as_array()?.len(), "session");
+    Some(format!("{}, {}, {sessions}", report["event"].as_str()?, report["reason"].as_str()?))
+}
+
 fn supervisor_words(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::Ordered { order } => order.words().to_string(),
         Fact::RestartAsked { request, mode } => format!("-> {mode} (request {request})"),
+        Fact::RestartAskedFrom { sender, .. } => format!("(from {sender}'s conversation)"),
         Fact::RestartReported { request, ending, .. } => format!("<- request {request} {}", ending.word()),
         Fact::ServiceStarting { attempt: 1 } => "start".to_string(),
         Fact::ServiceStarting { attempt } => format!("{} start", ordinal(*attempt)),

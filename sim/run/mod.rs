@@ -13,6 +13,7 @@ use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
 mod cast;
+mod hooks;
 mod isolation;
 mod observer;
 mod peers;
@@ -90,6 +91,7 @@ fn process_slots(scenario: &Scenario) -> usize {
         + platforms::processes(scenario)
         + tools::count(scenario)
         + restarts::processes(scenario)
+        + hooks::processes(scenario)
         + LIVES
 }
 
@@ -169,6 +171,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         deferral_limit: restarts::deferral_limit(&scenario.gateway),
         expected_fates: fates.collect(),
         cron_jobs: cron_jobs(scenario),
+        hooks: hooks::terms(scenario),
         never_reading: peers::never_reading(scenario)
             .map(|(group, sender)| (group.to_string(), sender.to_string()))
             .collect(),

@@ -6,8 +6,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
@@ -20,6 +21,8 @@ const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const SUBAGENT_BOOKS: &str = "subagents/runs.json";
 const INBOX: &str = "inbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
+/// What a session's entry in the store says while somebody works there.
+const RUNNING: &str = "running";
 /// What stands in a line that is a notice to a sender.
 const NOTICE_ROLE: &str = "\"notice\"";
 
@@ -39,12 +42,18 @@ pub(super) fn watch(stage: &Stage) {
 
 /// Looks at the state directory now.
 pub(super) fn observe(stage: &Stage) {
-    let files = stage.disk().read_all_under(Path::new(STATE_DIR));
+    let disk = stage.disk();
     let mut seen = StateSeen::default();
-    for (path, bytes) in &files {
+    let mut marks = BTreeMap::new();
+    disk.visit_under(Path::new(STATE_DIR), |path, bytes| {
         if path.file_name().is_some_and(|name| name == STORE_FILE) {
             let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
             seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
+                let is_running = |session: &&(String, Value)| {
+                    session.1.get("status").and_then(Value::as_str) == Some(RUNNING)
+                };
+                let sessions: Vec<_> = sessions.into_iter().collect();
+                seen.running.extend(sessions.iter().filter(is_running).map(|(key, _)| key.clone()));
                 seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
             }));
         }
@@ -53,59 +62,104 @@ pub(super) fn observe(stage: &Stage) {
         {
             seen.locks.insert(inside.display().to_string());
         }
-        // The lossy reading takes ten times as long, and is for files that something destroyed.
-        let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
+        let text = text_of(bytes);
         if path.ends_with(CRON_JOURNAL) {
             seen.cron.extend(text.lines().filter_map(cron_record));
         }
         if path.ends_with(SUBAGENT_BOOKS) {
             seen.subagents.extend(subagent_rows(&text));
         }
-        seen.mentioned.extend(MessageId::marked_in(&text));
-        seen.answered.extend(answered_in(&text));
-        seen.noticed.extend(noticed_in(&text));
+        marks.insert(path.as_os_str().to_owned(), (bytes.to_vec(), Marks::of(&text)));
+    });
+    disk.visit_durable_under(Path::new(STATE_DIR), |path, bytes| {
+        // Most of it is what processes see, too, and has been looked at.
+        let known = marks.get(path.as_os_str()).filter(|(live, _)| live == bytes).map(|(_, marks)| marks);
+        seen.kept.extend(kept(path, bytes, known));
+    });
+    for (_, found) in marks.into_values() {
+        seen.mentioned.extend(found.mentioned);
+        seen.answered.extend(found.answered);
+        seen.noticed.extend(found.noticed);
     }
-    seen.kept = kept(stage.disk().durable_under(Path::new(STATE_DIR)));
     stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
 }
 
-fn answered_in(text: &str) -> impl Iterator<Item = MessageId> {
-    let replies = text.split(REPLY_PREFIX).skip(1).filter(|reply| reply.starts_with('['));
-    // The mark right there: a reply about something else may have a message's further on.
-    replies.filter_map(|reply| MessageId::marked_in(reply.split_inclusive(']').next()?).pop())
+/// The lossy reading takes ten times as long, and is for files that something destroyed.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-fn noticed_in(text: &str) -> impl Iterator<Item = MessageId> {
-    text.lines().filter(|line| line.contains(NOTICE_ROLE)).flat_map(MessageId::marked_in)
+/// The messages whose marks stand in a file.
+#[derive(Default)]
+struct Marks {
+    mentioned: Vec<MessageId>,
+    answered: Vec<MessageId>,
+    noticed: Vec<MessageId>,
 }
 
-/// The messages of which the next start knows for certain what it owes.
-fn kept(durable: BTreeMap<PathBuf, Vec<u8>>) -> BTreeSet<MessageId> {
-    let mut kept = BTreeSet::new();
-    for (path, bytes) in durable {
-        let text = String::from_utf8_lossy(&bytes);
-        if path.file_name().is_some_and(|name| name == INBOX) {
-            kept.extend(open_in_journal(&text));
-        } else {
-            kept.extend(answered_in(&text).chain(noticed_in(&text)));
+impl Marks {
+    fn of(text: &str) -> Self {
+        let mut found = Self::default();
+        for (at, message) in MessageId::marks_in(text) {
+            if is_answered_at(&text[..at]) {
+                found.answered.push(message.clone());
+            }
+            if line_around(text, at).contains(NOTICE_ROLE) {
+                found.noticed.push(message.clone());
+            }
+            found.mentioned.push(message);
         }
+        found
     }
-    kept
+}
+
+/// Whether what comes next is answered by a reply that begins here: a reply begins with the marks of all that it answers.
+fn is_answered_at(before: &str) -> bool {
+    let marks = before.rfind(REPLY_PREFIX).map(|at| &before[at + REPLY_PREFIX.len()..]);
+    marks.is_some_and(|marks| {
+        marks.split_whitespace().all(|mark| mark.starts_with('[') && mark.ends_with(']'))
+    })
+}
+
+fn line_around(text: &str, at: usize) -> &str {
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    text[start..].lines().next().unwrap_or_default()
+}
+
+/// The messages of which the next start knows from this file for certain what it owes. `known`: the marks in it, if
+/// somebody has looked already.
+fn kept(path: &Path, durable: &[u8], known: Option<&Marks>) -> BTreeSet<MessageId> {
+    if path.file_name().is_some_and(|name| name == INBOX) {
+        return open_in_journal(&text_of(durable)).collect();
+    }
+    let owed = |marks: &Marks| marks.answered.iter().chain(&marks.noticed).cloned().collect();
+    known.map_or_else(|| owed(&Marks::of(&text_of(durable))), owed)
+}
+
+/// What a line of the journal of accepted messages says, as far as it is of interest here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JournalLine<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    run_id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    text: Cow<'a, str>,
 }
 
 /// The messages that were accepted and not settled since, by a journal of accepted messages.
 fn open_in_journal(text: &str) -> impl Iterator<Item = MessageId> {
-    let mut open: BTreeMap<String, String> = BTreeMap::new();
+    let mut open: BTreeMap<Cow<'_, str>, Cow<'_, str>> = BTreeMap::new();
     for line in text.lines() {
-        let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
-        let text = |key| record.get(key).and_then(Value::as_str);
-        match (text("type"), text("runId"), text("text")) {
-            (Some("accepted"), Some(run), Some(said)) => drop(open.insert(run.to_owned(), said.to_owned())),
-            (Some("settled" | "tombstone"), Some(run), _) => drop(open.remove(run)),
+        let Ok(JournalLine { kind, run_id, text }) = serde_json::from_str(line) else { continue };
+        match &*kind {
+            "accepted" => drop(open.insert(run_id, text)),
+            "settled" | "tombstone" => drop(open.remove(&run_id)),
             _ => {}
         }
     }
-    open.into_values().flat_map(|said| MessageId::marked_in(&said))
+    open.into_values().flat_map(|said| MessageId::marked_in(&said)).collect::<Vec<_>>().into_iter()
 }
 
 /// What the books of subagents say; nothing when they do not parse.

@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::env::{Env, ExitCode, LocalBoxFuture, Pid};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::stage::{CLIENTS_MACHINE, GATEWAY_MACHINE, Stage};
+use crate::actors::asker::{self, Question};
 use crate::actors::console::{self, ConsoleSettings, Waited};
+use crate::actors::webchat;
 use crate::scenario::{ConfigEdit, GatewaySetup, NewContents, RestartAsk, Scenario, Verb};
 use crate::timeline::{Event, Fact, RestartMode, Source, TOOL_PROGRAM};
 use crate::world::World;
@@ -83,15 +85,16 @@ impl Stage {
             if number > 0 {
                 sleep(ask.every).await;
             }
-            self.ask_for_restart(ask.mode)?;
+            self.ask_for_restart(ask.mode, ask.session_of.as_deref())?;
         }
         Ok(())
     }
 
-    fn ask_for_restart(&self, mode: RestartMode) -> Result<(), String> {
+    fn ask_for_restart(&self, mode: RestartMode, session_of: Option<&str>) -> Result<(), String> {
         let recorder = self.world.recorder();
         let request = recorder.with_events(asked) + 1;
         recorder.record(Source::Operator, Fact::RestartAsked { request, mode });
+        let question = session_of.map(|sender| self.question(request, sender, mode));
         let (launch, startup) = self.launch_of_tool();
         let says = Says { stage: self.clone(), request, has_spoken: Rc::default() };
         let speaker = says.clone();
@@ -99,6 +102,12 @@ impl Stage {
             Box::pin(async move {
                 sleep(startup).await;
                 let pid = env.process().pid();
+                if let Some(question) = question {
+                    let answer = asker::ask(&env, question).await;
+                    let (ok, said) = answer_words(answer);
+                    speaker.answered(pid, ok, &said);
+                    return ExitCode::CLEAN;
+                }
                 let outcome = gateway::command_line(env, launch, arguments(mode)).await;
                 speaker.answered(pid, outcome.code == ExitCode::CLEAN, &outcome.stdout);
                 outcome.code
@@ -114,6 +123,15 @@ impl Stage {
             }
         });
         Ok(())
+    }
+
+    /// What a tool of the model asks from a sender's conversation.
+    fn question(&self, request: u32, sender: &str, mode: RestartMode) -> Question {
+        let note = format!("Back after request {request}.");
+        let fact = Fact::RestartAskedFrom { request, sender: sender.to_string(), note: note.clone() };
+        self.world.recorder().record(Source::Operator, fact);
+        let (port, token) = self.address.clone();
+        Question { port, token, session_key: webchat::session_key(sender), note, mode }
     }
 
     /// Edits the configuration file; `half_first` is how long its first half stands there alone.
@@ -142,6 +160,17 @@ impl Stage {
         self.on_storm_end(move || drop(at_the_end()));
         sleep(half_first).await;
         whole()
+    }
+}
+
+/// The answer to a request over the wire, as a command line would say it.
+fn answer_words(answer: Result<Value, String>) -> (bool, String) {
+    match answer {
+        Ok(answer) => {
+            let said = json!({"result": answer["status"], "request": answer["request"], "message": answer["status"]});
+            (true, said.to_string())
+        }
+        Err(why) => (false, why),
     }
 }
 
@@ -213,8 +242,6 @@ impl Says {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use tokio::sync::mpsc;
 
-use super::service;
+use super::{hooks, service};
 use crate::actors::console::Waited;
 use crate::actors::platform::PLATFORMS_HOST;
 use crate::actors::squatter;
@@ -42,6 +42,8 @@ pub(super) struct Stage {
     original_config: Rc<str>,
     /// The sessions in which senders talk, by sender.
     sessions: Rc<BTreeMap<String, String>>,
+    /// The gateway's port, and the token that it asks for.
+    pub(super) address: (u16, String),
     /// Who waits for the ends of restarts; `None` where nobody asks for one.
     console: Option<mpsc::UnboundedSender<Waited>>,
     /// Ends what steps began: run in order when the storm is over.
@@ -71,6 +73,7 @@ impl Stage {
         let (started, followed) = (program.clone(), program.clone());
         let gateway = Executable::new(GATEWAY_PROGRAM, move || started.main())
             .with_start_script(move |predecessor| followed.start_script(predecessor));
+        hooks::install(world, scenario)?;
         let console = super::restarts::console(world, scenario)?;
         let session = |sender: &String| (sender.clone(), super::platforms::session_key(scenario, sender));
         let sessions = scenario.senders.keys().map(session);
@@ -93,6 +96,7 @@ impl Stage {
             program,
             original_config,
             sessions: Rc::new(sessions.collect()),
+            address: (scenario.gateway.port, scenario.gateway.token.clone()),
             console,
             undo: Rc::default(),
         })

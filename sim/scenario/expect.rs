@@ -26,6 +26,9 @@ pub const INVARIANTS: &[&str] = &[
     "state-never-goes-back",
     "never-two-writers",
     "lock-has-a-live-owner",
+    "sessions-come-to-rest",
+    "resumes-are-bounded",
+    "drains-wait-for-turns",
     "cron-runs-once",
     "subagent-results-once",
     "tracking-points-at-the-live-run",
@@ -33,11 +36,13 @@ pub const INVARIANTS: &[&str] = &[
     "admission-has-an-owner",
     "restart-requests-end",
     "requests-share-a-restart",
+    "requester-is-told",
     "promised-restart-happens",
     "restart-waits-only-for-work",
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
+    "hooks-bounded-and-ordered",
     "expected-fates",
 ];
 

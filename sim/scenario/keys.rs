@@ -10,6 +10,7 @@ use super::platforms_keys::{
     PLATFORM_BLOCKS, PLATFORM_CUTS_LINE, PLATFORM_DOWN, PLATFORM_LIMITS, PLATFORM_SLOW,
     PLATFORM_TAKES_ITS_TIME, PLATFORMS, SENDER_ACCOUNT,
 };
+use super::programs::PROGRAM;
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::subagent_keys::{CHILD_TAKES, SPAWNS};
 use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
@@ -167,6 +168,12 @@ pub(super) const FILE: &[Key] = &[
         "Those who connect and do not do their part, by name of their group",
     ),
     key("cron", Shape::Named(CRON), Optional, "The gateway's scheduled jobs, by name"),
+    key(
+        "programs",
+        Shape::Named(PROGRAM),
+        Optional,
+        "Programs on the gateway's machine that it can run, as its hooks do, by name",
+    ),
     key("network", Shape::Table(NETWORK), Optional, "How the network behaves while nothing is broken"),
     key("disk", Shape::Table(DISK), Optional, "How the gateway's disk behaves while nothing is broken"),
     key(

@@ -17,7 +17,7 @@ use super::keys::{MOST_MESSAGES, MOST_TOOLS};
 use super::matrix::Axis;
 use super::peers_keys::MOST_PEERS;
 use super::table::Table;
-use super::{CronSetup, PeersSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
+use super::{CronSetup, PeersSetup, ProgramSetup, ProviderSetup, SenderSetup, Step, Supervisor, Verb};
 use crate::timeline::MessageId;
 
 /// The longest file that is read, in bytes.
@@ -35,6 +35,8 @@ const MOST_TEXT: u64 = 8 << 20;
 const MOST_TOKENS: u64 = 1_000_000;
 /// How often the prober or the intruder may ask in one run.
 const MOST_PROBES: u128 = 1_000_000;
+/// How many programs a machine may have beside the gateway.
+const MOST_PROGRAMS: usize = 100;
 /// How many scheduled jobs there may be, and how often each may run.
 const MOST_JOBS: usize = 100;
 const MOST_CRON_RUNS: u128 = 2_000;
@@ -55,6 +57,11 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 /// There are not too many senders.
 pub(super) fn senders(file: &Table<'_>, senders: &IndexMap<String, SenderSetup>) -> Read<()> {
     at_most(MOST_SENDERS, senders.len(), "senders", file)
+}
+
+/// There are not too many programs.
+pub(super) fn programs(file: &Table<'_>, programs: &IndexMap<String, ProgramSetup>) -> Read<()> {
+    at_most(MOST_PROGRAMS, programs.len(), "programs", file)
 }
 
 /// The steps are not too many, and neither is what they send.

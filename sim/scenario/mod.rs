@@ -24,6 +24,7 @@ mod placeholders;
 mod platforms;
 mod platforms_keys;
 mod policies;
+mod programs;
 mod read;
 mod read_cells;
 mod read_expect;
@@ -57,6 +58,7 @@ pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
 pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
+pub use programs::{ProgramEnd, ProgramSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::schema;
 pub use setup::{
@@ -103,6 +105,8 @@ pub struct Scenario {
     pub peers: IndexMap<String, PeersSetup>,
     /// The gateway's scheduled jobs, by name, in the order of the file.
     pub cron: IndexMap<String, CronSetup>,
+    /// Programs on the gateway's machine that it can run, by name, in the order of the file.
+    pub programs: IndexMap<String, ProgramSetup>,
     /// The gateway's disk while nothing is broken.
     pub disk: DiskSetup,
     /// The network while nothing is broken.

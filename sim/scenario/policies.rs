@@ -36,7 +36,7 @@ impl Policy {
 }
 
 /// Where the gateway declares its policies and their choices.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     include_str!("../../model/policy/mod.rs"),
     include_str!("../../model/policy/lifecycle.rs"),
     include_str!("../../model/policy/restart.rs"),
@@ -45,6 +45,8 @@ const SOURCES: [&str; 8] = [
     include_str!("../../model/policy/channels.rs"),
     include_str!("../../model/policy/delivery.rs"),
     include_str!("../../model/policy/agents.rs"),
+    include_str!("../../model/policy/hooks.rs"),
+    include_str!("../../model/policy/recovery.rs"),
 ];
 
 /// All policies, in the order in which the gateway declares them.

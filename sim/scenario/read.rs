@@ -21,7 +21,7 @@ use super::table::{
 };
 use super::{
     CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
-    limits, read_expect, read_peers, read_platforms, read_steps, read_supervisor,
+    limits, programs, read_expect, read_peers, read_platforms, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
@@ -43,6 +43,7 @@ pub(super) fn scenario(path: &Path, source: &str, document: &DeTable<'_>) -> Rea
     limits::senders(&file, &senders)?;
     let peers = read_peers::peers(&file, &senders)?;
     let cron = cron(&file, &senders, storm_limit + settle)?;
+    let programs = programs::programs(&file)?;
     let world =
         read_steps::World { source, senders: &senders, peers: &peers, gateway: &gateway, storm_limit };
     let steps = read_steps::steps(&file, &world)?;
@@ -67,6 +68,7 @@ pub(super) fn scenario(path: &Path, source: &str, document: &DeTable<'_>) -> Rea
         platforms,
         peers,
         cron,
+        programs,
         steps,
         expect,
     })

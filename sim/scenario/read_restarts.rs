@@ -9,22 +9,34 @@ use toml::de::DeValue;
 use super::Verb;
 use super::error::{Problem, Read};
 use super::read::to_json;
+use super::read_steps::{self, World};
 use super::restarts::{ConfigEdit, NewContents, RestartAsk, Urgency};
 use super::table::{Table, choice, duration, entries, in_file_order, some_range, text, whole};
 use crate::timeline::RestartMode;
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.
-pub(super) fn verb(table: &Table<'_>, word: &str) -> Read<Option<Verb>> {
+pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Option<Verb>> {
     Ok(Some(match word {
         "ask-for-restart" => Verb::AskForRestart(RestartAsk {
             mode: mode(table)?,
             count: table.get("count", whole)?,
             every: table.get("every", duration)?,
+            session_of: session_of(table, world)?,
         }),
         "write-config" => Verb::EditConfig(edit(table, new_contents(table)?)?),
         "revert-config" => Verb::EditConfig(edit(table, NewContents::Original)?),
         _ => return Ok(None),
     }))
+}
+
+fn session_of(table: &Table<'_>, world: &World<'_>) -> Read<Option<String>> {
+    let sender = table.optional("session-of", text)?;
+    match sender {
+        Some(sender) if !world.senders.contains_key(&sender) => {
+            Err(read_steps::unknown_sender(&sender, table.span_of("session-of"), world.senders))
+        }
+        sender => Ok(sender),
+    }
 }
 
 fn mode(table: &Table<'_>) -> Read<RestartMode> {

@@ -233,7 +233,7 @@ fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
         }
         _ => match read_trouble::verb(table, word, world)? {
             Some(verb) => verb,
-            None => match (read_peers::verb(table, word, world)?, read_restarts::verb(table, word)?) {
+            None => match (read_peers::verb(table, word, world)?, read_restarts::verb(table, word, world)?) {
                 (Some(verb), _) | (None, Some(verb)) => verb,
                 (None, None) => match read_platforms::verb(table, word, world)? {
                     Some(verb) => verb,

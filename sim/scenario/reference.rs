@@ -13,6 +13,7 @@ use super::keys::{self, Key, Need, STEP, Shape, VERBS};
 use super::peers::PeerKind;
 use super::peers_keys::PEERS;
 use super::platforms_keys::{FEISHU, TELEGRAM};
+use super::programs::{PROGRAM, ProgramEnd};
 use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names};
 use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
 use super::supervisor_keys::{KIND, KINDS};
@@ -84,6 +85,8 @@ fn table(name: &str) -> String {
         "blocks" => of_words("how", &Block::meanings()),
         "peers" => of_keys(PEERS),
         "peer-kinds" => of_words("kind", &PeerKind::meanings()),
+        "programs" => of_keys(PROGRAM),
+        "program-ends" => of_words("end", &ProgramEnd::meanings()),
         "network" => of_keys(keys::NETWORK),
         "cron" => of_keys(keys::CRON),
         "interruptions" => of_words("on-interruption", &OnInterruption::meanings()),

@@ -24,6 +24,13 @@ pub(super) const ASK_FOR_RESTART: VerbKeys = verb(
         ),
         key("count", Shape::Whole(1, MOST_TOOLS), Default("1"), "How many command lines, one process each"),
         key("every", Shape::Duration, Default("0ms"), "From one start to the next"),
+        key(
+            "session-of",
+            Shape::Sender,
+            Optional,
+            "The sender from whose conversation it is asked, as a tool of the model does it: not by the command line then, \
+             and with a note that is to be told there when the restart is done",
+        ),
     ],
     "Somebody runs the gateway's command line on its machine, `gateway restart --json`, under the same policies. What \
      it answers is `restart.answered`. One that has not ended when the run does makes it inconclusive",

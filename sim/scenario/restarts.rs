@@ -16,6 +16,8 @@ pub struct RestartAsk {
     pub mode: RestartMode,
     /// How many command lines, each a process of its own.
     pub count: u32,
+    /// The sender from whose conversation it is asked, by a tool of the model and not by the command line.
+    pub session_of: Option<String>,
     /// From one start to the next.
     pub every: Duration,
 }

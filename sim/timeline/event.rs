@@ -74,19 +74,19 @@ impl MessageId {
 
     /// Every message id marked in `text`, in order.
     pub fn marked_in(text: &str) -> Vec<Self> {
-        let mut found = Vec::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('[') {
-            rest = &rest[open + 1..];
-            if let Some(close) = rest.find(']')
-                && let Some((sender, number)) = rest[..close].split_once('#')
-                && !sender.is_empty()
-                && let Ok(number) = number.parse()
-            {
-                found.push(Self { sender: sender.to_string(), number });
-            }
-        }
-        found
+        Self::marks_in(text).map(|(_, message)| message).collect()
+    }
+
+    /// Every mark in `text`, in order: where it begins, and the id in it. Looks for the number sign, of which a text
+    /// has few.
+    pub(crate) fn marks_in(text: &str) -> impl Iterator<Item = (usize, Self)> {
+        text.match_indices('#').filter_map(|(sign, _)| {
+            let open = text[..sign].rfind(['[', ']', '#']).filter(|&at| text[at..].starts_with('['))?;
+            let sender = &text[open + 1..sign];
+            let (number, _) = text[sign + 1..].split_once(']')?;
+            let number = number.parse().ok().filter(|_| !sender.is_empty())?;
+            Some((open, Self { sender: sender.to_string(), number }))
+        })
     }
 }
 
@@ -194,6 +194,8 @@ pub struct StateSeen {
     pub kept: BTreeSet<MessageId>,
     /// The keys of the session store, when it parses.
     pub sessions: BTreeSet<String>,
+    /// Those of them that the store calls running.
+    pub running: BTreeSet<String>,
     /// Every lock file, by its path inside the state directory.
     pub locks: BTreeSet<String>,
     /// Every record of a scheduled run, in the order in which they stand there.
@@ -346,6 +348,9 @@ pub enum Fact {
     ToolFinished { tool: String, message: Option<MessageId>, done: bool, said: String },
     /// The operator asks the gateway to restart, with its command line; requests are counted from 1.
     RestartAsked { request: u32, mode: RestartMode },
+    /// That request is made from a sender's conversation, as a tool of the model makes it, and with words that are to be
+    /// said there when it is over.
+    RestartAskedFrom { request: u32, sender: String, note: String },
     /// That command line ended. `ok`: the restart is done or under way, by its exit status. `result` is the word of its
     /// answer for what becomes of the request, if it had one; `said` is the answer.
     RestartAnswered { request: u32, ok: bool, result: Option<String>, said: String },
@@ -357,6 +362,8 @@ pub enum Fact {
     ProcessStarted { pid: Pid, machine: String, program: String },
     /// A process ended.
     ProcessExited { pid: Pid, machine: String, program: String, cause: DeathCause },
+    /// The process that has just started runs a command of another one, which has given it this to read.
+    CommandBegan { pid: Pid, by: Pid, arguments: Vec<String>, input: String },
     /// A process is no longer scheduled.
     ProcessFrozen { pid: Pid },
     /// A frozen process runs again.
@@ -498,10 +505,12 @@ impl Fact {
             Self::CronRunStopped { .. } => "cron.stopped",
             Self::ToolFinished { .. } => "tool.finished",
             Self::RestartAsked { .. } => "restart.asked",
+            Self::RestartAskedFrom { .. } => "restart.asked-from",
             Self::RestartAnswered { .. } => "restart.answered",
             Self::RestartReported { .. } => "restart.reported",
             Self::ProcessStarted { .. } => "process.started",
             Self::ProcessExited { .. } => "process.exited",
+            Self::CommandBegan { .. } => "command.began",
             Self::ProcessFrozen { .. } => "process.frozen",
             Self::ProcessThawed { .. } => "process.thawed",
             Self::SignalDelivered { .. } => "signal.delivered",
@@ -581,6 +590,11 @@ mod tests {
         let found = MessageId::marked_in(r#"{"a":"hello [ann#1]"} [x] [bob#12] [#3] [c#] [ann#1"#);
         let names: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["ann#1", "bob#12"]);
+        assert_eq!(
+            MessageId::marked_in(r#""labels": ["of ann#2", "note [ann#3]"]"#).len(),
+            1,
+            "brackets of others"
+        );
     }
 
     #[test]

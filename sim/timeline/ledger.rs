@@ -19,6 +19,7 @@ use super::sighting::Sightings;
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
 use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
+use twice::Blows;
 
 /// The program name under which gateway processes stand in the process table.
 pub const GATEWAY_PROGRAM: &str = "gateway";
@@ -191,6 +192,8 @@ struct Fold<'a> {
     tallies: Vec<Tally>,
     index: BTreeMap<MessageId, usize>,
     sightings: Sightings<'a>,
+    /// The messages that each request to the model was about.
+    asked_together: BTreeMap<u32, BTreeSet<&'a MessageId>>,
     gateway_deaths: Vec<Duration>,
     sends: Sends,
     service: Stopping,
@@ -222,18 +225,6 @@ struct Reply {
     at: Duration,
     text: String,
     via: Via,
-}
-
-impl Reply {
-    /// Whether `other` is the same, sent once more because nobody could know that the first had been taken.
-    fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
-        match (self.via, other.via) {
-            (Via::Platform { send: first }, Via::Platform { send: second }) => {
-                self.text == other.text && sends.unavoidable(first, second).is_some()
-            }
-            _ => false,
-        }
-    }
 }
 
 /// One request to the model on behalf of a message.
@@ -274,6 +265,9 @@ impl<'a> Fold<'a> {
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
             Fact::State(state) => self.state = Some(state),
             fact => {
+                if let Fact::ProviderRequested { message, request } = fact {
+                    self.asked_together.entry(*request).or_default().insert(message);
+                }
                 if let Some(&index) = fact.message().and_then(|message| self.index.get(message)) {
                     self.tallies[index].take(at, fact);
                 }
@@ -306,7 +300,10 @@ impl<'a> Fold<'a> {
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, gateway_deaths, sends, service, absent, state } = self;
+        let Self { tallies, index, sightings, asked_together, gateway_deaths, sends, service, absent, state } =
+            self;
+        let differ = |one: u32, other: u32| asked_together.get(&one) != asked_together.get(&other);
+        let blows = Blows { gateway_deaths: &gateway_deaths, sends: &sends, differ: &differ };
         let nothing = StateSeen::default();
         let state = state.unwrap_or(&nothing);
         let stopped_at = service.stopped_for_good();
@@ -315,7 +312,7 @@ impl<'a> Fold<'a> {
             .map(|tally| {
                 let sender = &tally.message.sender;
                 let listener = absent.get(sender).copied().unwrap_or(Listener::There);
-                let fate = tally.fate(&gateway_deaths, &sends, listener, state);
+                let fate = tally.fate(&blows, listener, state);
                 let (fate, why) = match (fate, stopped_at, tally.waits_at()) {
                     ((Fate::Dropped, _), Some(at), _) if state.kept.contains(&tally.message) => {
                         (Fate::Kept, kept_words(sender, at))
@@ -429,15 +426,9 @@ impl Tally {
     }
 
     /// The fate and the sentence that says why. What is kept for a sender that cannot be told counts as delivered.
-    fn fate(
-        &self,
-        gateway_deaths: &[Duration],
-        sends: &Sends,
-        listener: Listener,
-        state: &StateSeen,
-    ) -> (Fate, String) {
+    fn fate(&self, blows: &Blows<'_>, listener: Listener, state: &StateSeen) -> (Fate, String) {
         let sender = &self.message.sender;
-        if let Some(why) = self.duplicated(gateway_deaths, sends) {
+        if let Some(why) = self.duplicated(blows) {
             return (Fate::Duplicated, why);
         }
         if let Some(reply) = self.replies.first() {
@@ -523,51 +514,6 @@ impl Tally {
         }
     }
 
-    /// Why the message counts as answered or executed twice, if it does.
-    fn duplicated(&self, gateway_deaths: &[Duration], sends: &Sends) -> Option<String> {
-        let sender = &self.message.sender;
-        let pushed: Vec<_> = self.replies.iter().filter(|reply| reply.via != Via::History).collect();
-        let avoidable = |pair: &&[&Reply]| !pair[0].had_to_come_again_as(pair[1], sends);
-        if let Some([first, second]) = pushed.windows(2).find(avoidable) {
-            let (first, second) = (moment(first.at), moment(second.at));
-            return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
-        }
-        if let Some(first) = self.replies.first() {
-            let same = |reply: &&Reply| reply.text.trim() == first.text.trim();
-            if let Some(other) = self.replies.iter().find(|reply| !same(reply)) {
-                let (one, two) = (quoted(&first.text), quoted(&other.text));
-                return Some(format!("{sender} has two different replies to it: {one} and {two}."));
-            }
-        }
-        // One reading of the history is one instant; the same reply in two readings is still one reply.
-        let in_history = |reply: &&Reply| reply.via == Via::History;
-        let readings: Vec<_> = self.replies.iter().filter(in_history).map(|reply| reply.at).collect();
-        if let Some(twice) = readings.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Some(format!(
-                "The history that {sender} read at {} holds two replies to it.",
-                moment(twice[0])
-            ));
-        }
-        self.executed_twice(gateway_deaths)
-    }
-
-    /// The model answered it twice. A first answer that a death of the gateway swallowed before the sender saw
-    /// it does not count: the second request then resumed the work.
-    fn executed_twice(&self, gateway_deaths: &[Duration]) -> Option<String> {
-        let answered: Vec<_> =
-            self.requests.iter().filter_map(|asked| Some((asked.asked_at, asked.answered_at?))).collect();
-        for pair in answered.windows(2) {
-            let [(asked, first), (asked_again, second)] = *pair else { continue };
-            let died = gateway_deaths.iter().any(|death| (asked..=asked_again).contains(death));
-            let replied = self.replies.iter().any(|reply| reply.at < asked_again);
-            if !died || replied {
-                let (first, second) = (moment(first), moment(second));
-                return Some(format!("The model answered it twice, at {first} and at {second}."));
-            }
-        }
-        None
-    }
-
     fn close(self, fate: Fate, why: String, last_seen: Option<Sighting>) -> Entry {
         let told = self.told.as_ref().map(|(at, _)| *at);
         let settled_at = match fate {
@@ -596,3 +542,4 @@ impl Tally {
 
 #[cfg(test)]
 mod tests;
+mod twice;

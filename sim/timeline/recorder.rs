@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +22,42 @@ impl fmt::Display for EventHash {
     }
 }
 
+/// The hash of everything that was written so far. Events are written in many small pieces, which are gathered first:
+/// for each call, the hash function does about as much as for a hundred bytes.
+struct RunningHash {
+    hash: Xxh3Default,
+    gathered: Vec<u8>,
+}
+
+impl RunningHash {
+    const GATHER: usize = 4096;
+
+    fn new() -> Self {
+        Self { hash: Xxh3Default::new(), gathered: Vec::with_capacity(2 * Self::GATHER) }
+    }
+
+    /// Takes note of an event.
+    fn add(&mut self, event: &Event) {
+        event.hash(self);
+        if self.gathered.len() >= Self::GATHER {
+            self.hash.update(&self.gathered);
+            self.gathered.clear();
+        }
+    }
+}
+
+impl Hasher for RunningHash {
+    fn write(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let mut hash = self.hash.clone();
+        hash.update(&self.gathered);
+        hash.digest()
+    }
+}
+
 /// A shared handle on the event stream of one run.
 #[derive(Clone)]
 pub struct Recorder(Rc<RefCell<Recording>>);
@@ -29,7 +65,7 @@ pub struct Recorder(Rc<RefCell<Recording>>);
 struct Recording {
     epoch: Instant,
     events: Vec<Event>,
-    hash: Xxh3Default,
+    hash: RunningHash,
     watches: Vec<Watch>,
 }
 
@@ -46,7 +82,7 @@ impl Recorder {
         Self(Rc::new(RefCell::new(Recording {
             epoch: Instant::now(),
             events: Vec::with_capacity(1024),
-            hash: Xxh3Default::new(),
+            hash: RunningHash::new(),
             watches: Vec::new(),
         })))
     }
@@ -61,7 +97,7 @@ impl Recorder {
     pub fn record(&self, source: Source, fact: Fact) {
         let mut recording = self.0.borrow_mut();
         let event = Event { at: Instant::now() - recording.epoch, source, fact };
-        event.hash(&mut recording.hash);
+        recording.hash.add(&event);
         let due = |watch: &mut Watch| {
             let hit = (watch.matches)(&event);
             watch.remaining -= u32::from(hit);
@@ -83,7 +119,7 @@ impl Recorder {
 
     /// The hash over everything recorded so far.
     pub fn hash(&self) -> EventHash {
-        EventHash(self.0.borrow().hash.digest())
+        EventHash(self.0.borrow().hash.finish())
     }
 
     /// Looks at the events recorded so far.

@@ -456,6 +456,12 @@ impl Story {
         self.looked(store, mentioned, answered, &[])
     }
 
+    /// A look into the state directory whose store calls these sessions running.
+    pub(crate) fn running(self, sessions: &[&str]) -> Self {
+        let running = sessions.iter().map(ToString::to_string).collect();
+        self.seen(StateSeen { store: Some(Ok(())), running, ..StateSeen::default() })
+    }
+
     /// A look into the state directory that found these to be owed, durably.
     pub(crate) fn keeps(self, kept: &[&str]) -> Self {
         self.seen(StateSeen { kept: ids(kept), ..StateSeen::default() })

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use gateway::env::{
-    Clock, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock, Listener, Listening, Liveness,
-    LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder, ServiceState, Signal,
-    SignalStream, StartTime, Stream, TaskControl, WallTime,
+    Clock, Command, CommandOutput, Detached, EndSignal, Env, ExitCode, FileStat, Fs, FsOp, KernelLock,
+    Listener, Listening, Liveness, LocalBoxFuture, Net, Pid, ProcessEntry, ProcessId, Random, ServiceOrder,
+    ServiceState, Signal, SignalStream, StartTime, Stream, TaskControl, WallTime,
 };
 
+use super::command;
 use super::crash::{CrashDeath, CrashMoment};
 use super::process::Process;
 use crate::timeline::{DeathCause, Fact, Source};
@@ -90,6 +91,10 @@ impl gateway::env::Process for Doors {
         self.0.handle_signals(signals)
     }
 
+    fn run_command(&self, command: Command) -> LocalBoxFuture<'static, io::Result<CommandOutput>> {
+        Box::pin(command::run(self.0.clone(), command))
+    }
+
     fn exit(&self, code: ExitCode) {
         self.0.die(DeathCause::Exited(code));
     }
@@ -160,7 +165,7 @@ impl Doors {
         if process.is_dead() {
             return Err(ended());
         }
-        let path = paths.last().map_or(Cow::Borrowed(""), |path| path.to_string_lossy());
+        let path = paths.last().map_or(Cow::Borrowed(""), |path| in_text(path));
         let crash = process.machine.crash_points.meet(&process.program, op, paths);
         if let Some((CrashMoment::Before, death)) = crash {
             return Err(self.crash(CrashMoment::Before, death, op, &path));
@@ -173,7 +178,7 @@ impl Doors {
         if !process.is_actor {
             let bytes = result.as_ref().map_or(0, |value| moved(value) as u64);
             let error = result.as_ref().err().map(in_portable_words);
-            let path = path.clone().into_owned();
+            let path = path.to_string();
             process.record(Fact::Disk { pid: process.pid, op, path, bytes, error });
         }
         if let Some((moment, death)) = crash {
@@ -215,6 +220,11 @@ impl Doors {
 
 fn ended() -> io::Error {
     io::Error::other("the process has ended")
+}
+
+/// Paths are text nearly always, and the lossy reading takes ten times as long.
+fn in_text(path: &Path) -> Cow<'_, str> {
+    path.to_str().map_or_else(|| path.to_string_lossy(), Cow::Borrowed)
 }
 
 /// An error without the C library's words for it, which differ from system to system.

@@ -2,7 +2,8 @@
 //!
 //! A kernel tells of a reset only whoever waits for bytes. Real ones also raise an error on the socket itself
 //! (`POLLERR`); here that is a note for each end of a connection, made when the reset arrives. Knows addresses, not
-//! sockets, processes or packets.
+//! sockets, processes or packets. The same note says that something has arrived, so that a reader to whom nothing
+//! has come need not ask its kernel again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,14 +16,21 @@ use std::task::{Poll, Waker};
 #[derive(Default)]
 pub(super) struct Line {
     is_broken: Cell<bool>,
+    has_news: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
 
 impl Line {
     /// Notes that the connection is broken, and wakes who waits for that.
     pub(super) fn break_off(&self) {
+        self.has_news.set(true);
         self.is_broken.set(true);
         self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether something that a reader may find has arrived since this was last asked.
+    pub(super) fn take_news(&self) -> bool {
+        self.has_news.take()
     }
 
     /// Resolves when the connection is broken.
@@ -58,6 +66,13 @@ impl Lines {
         // The next connection may have the same addresses.
         if self.0.get(&(local, remote)).is_some_and(|known| Rc::ptr_eq(known, line)) {
             self.0.remove(&(local, remote));
+        }
+    }
+
+    /// Something has arrived at `local` for whoever reads there.
+    pub(super) fn bring_news(&self, local: SocketAddr, remote: SocketAddr) {
+        if let Some(line) = self.0.get(&(local, remote)) {
+            line.has_news.set(true);
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use gateway::env::{Listening, Liveness, Pid, StartTime, WallTime};
 use tokio::sync::watch;
 
+use super::command::ModelledProgram;
 use super::crash::CrashPoints;
 use super::disk::{Disk, FaultyDisk};
 use super::executable::ServiceManager;
@@ -40,6 +41,8 @@ pub(super) struct Machine {
     /// It is a container: its process 1 is special.
     is_container: Cell<bool>,
     service_manager: RefCell<Option<Rc<dyn ServiceManager>>>,
+    /// What its processes can run, by name.
+    programs: RefCell<BTreeMap<String, ModelledProgram>>,
     /// How long the ports of a process that is killed stay taken.
     port_linger: Cell<Duration>,
 }
@@ -94,6 +97,7 @@ impl Machine {
             pids: Cell::new(pids),
             is_container: Cell::new(false),
             service_manager: RefCell::default(),
+            programs: RefCell::default(),
             port_linger: Cell::default(),
         }
     }
@@ -105,6 +109,14 @@ impl Machine {
     /// Who minds the service that runs here.
     pub(super) fn service_manager(&self) -> Option<Rc<dyn ServiceManager>> {
         self.service_manager.borrow().clone()
+    }
+
+    pub(super) fn install_program(&self, name: &str, program: ModelledProgram) {
+        self.programs.borrow_mut().insert(name.to_string(), program);
+    }
+
+    pub(super) fn program(&self, name: &str) -> Option<ModelledProgram> {
+        self.programs.borrow().get(name).cloned()
     }
 
     /// Whether this is the first process of a container: its end is that of all others, and signals without a

@@ -24,6 +24,7 @@ use crate::timeline::{DeathCause, Fact, Recorder, Source};
 pub mod disk;
 pub mod supervisor;
 
+mod command;
 mod crash;
 mod current;
 mod doors;
@@ -42,6 +43,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
+pub use command::ModelledProgram;
 pub use crash::{CrashDeath, CrashGuard, CrashMoment, CrashPoint};
 pub use current::{CurrentProcess, current_process};
 pub use executable::{Executable, Main};

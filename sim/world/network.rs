@@ -458,10 +458,13 @@ impl State {
     }
 
     fn deliver(&mut self, packet: Packet) {
-        if let Transport::Tcp(TcpSegment { flags: TcpFlags { rst: true, .. }, .. }) = packet.payload
-            && let Some((remote, local)) = tcp_ends(&packet)
-        {
-            self.lines.reset(local, remote);
+        if let (Transport::Tcp(segment), Some((remote, local))) = (&packet.payload, tcp_ends(&packet)) {
+            let TcpFlags { rst, fin, .. } = segment.flags;
+            if rst {
+                self.lines.reset(local, remote);
+            } else if fin || !segment.payload.is_empty() {
+                self.lines.bring_news(local, remote);
+            }
         }
         if let Some(guard) = &self.guard {
             guard.deliver(packet);

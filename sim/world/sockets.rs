@@ -117,6 +117,7 @@ impl Process {
             wire: wire.clone(),
             leftover: Bytes::new(),
             saw_end: false,
+            waiting: None,
         };
         Ok(Stream::new(Box::new(io), SocketAddr::new(IpAddr::V4(shown), port), wire))
     }
@@ -220,6 +221,8 @@ struct ConnectedSocket {
     wire: Rc<Wire>,
     leftover: Bytes,
     saw_end: bool,
+    /// Whom the kernel wakes when something comes, after it had nothing.
+    waiting: Option<Waker>,
 }
 
 impl ConnectedSocket {
@@ -230,6 +233,18 @@ impl ConnectedSocket {
             return None;
         }
         self.inner.as_mut().map(Pin::new)
+    }
+
+    /// Whether the kernel has nothing to read and knows whom to wake. Many a task looks at its socket each time it is
+    /// woken for something else, and asking the kernel was half of what reading cost.
+    fn waits_already(&mut self, reader: &Waker) -> bool {
+        // What a process sends to itself stays inside its kernel.
+        let is_told = self.wire.local.ip() != self.wire.remote.ip();
+        let has_news = self.wire.line.take_news();
+        if has_news {
+            self.waiting = None;
+        }
+        is_told && self.waiting.as_ref().is_some_and(|waiting| waiting.will_wake(reader))
     }
 
     /// Whether the peer sent something that was never read; an error when the connection is already over.
@@ -255,13 +270,20 @@ impl AsyncRead for ConnectedSocket {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.leftover.is_empty() {
+            if this.waits_already(cx.waker()) {
+                return Poll::Pending;
+            }
             let network = this.wire.process.world.network().clone();
             let mut scratch = network.scratch.borrow_mut();
             let mut taken = ReadBuf::new(&mut scratch);
             let Some(inner) = this.enter() else { return Poll::Pending };
             match inner.poll_read(cx, &mut taken) {
                 Poll::Ready(Ok(())) => {}
-                other => return other,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    this.waiting = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
             }
             let taken = taken.filled();
             if taken.len() >= RECEIVE_BUFFER / 2 {

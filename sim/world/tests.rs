@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{World, WorldSettings};
 use crate::timeline::{DeathCause, Fact};
 
+mod commands;
 mod crashes;
 mod deaths;
 mod determinism;

@@ -68,6 +68,8 @@ struct World {
     tokens: u32,
     fail_first: u32,
     latency_ms: (u32, u32),
+    queue_mode: &'static str,
+    debounce_ms: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -135,10 +137,25 @@ fn world() -> impl Strategy<Value = World> {
         1..60u32,
         prop_oneof![4 => Just(0), 1 => 1..4u32],
         range(0..200),
+        (
+            prop_oneof![Just("followup"), Just("collect"), Just("steer")],
+            prop_oneof![2 => Just(0), 1 => 1..3_000u32],
+        ),
     )
         .prop_map(
-            |(stop_timeout_s, drain_s, restart_delay_ms, first_token_ms, tokens, fail_first, latency_ms)| {
+            |(
+                stop_timeout_s,
+                drain_s,
+                restart_delay_ms,
+                first_token_ms,
+                tokens,
+                fail_first,
+                latency_ms,
+                queue,
+            )| {
                 World {
+                    queue_mode: queue.0,
+                    debounce_ms: queue.1,
                     stop_timeout_s,
                     drain_budget_s: drain_s.min(stop_timeout_s - 10),
                     restart_delay_ms,
@@ -244,7 +261,12 @@ impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stop_timeout_s, drain_budget_s, restart_delay_ms, tokens, fail_first, .. } = self;
         let ((first, last), (near, far)) = (self.first_token_ms, self.latency_ms);
+        let Self { queue_mode, debounce_ms, .. } = self;
         writeln!(f, "[gateway]\ndrain-budget = \"{drain_budget_s}s\"")?;
+        writeln!(
+            f,
+            "settings = {{ \"messages.queue.mode\" = \"{queue_mode}\", \"messages.queue.debounceMs\" = {debounce_ms} }}"
+        )?;
         writeln!(
             f,
             "supervisor = {{ stop-timeout = \"{stop_timeout_s}s\", restart-delay = \"{restart_delay_ms}ms\" }}\n"

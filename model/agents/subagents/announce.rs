@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::{Announcement, Entry, Name, OutcomeStatus, PREFIX, Requester, note_of, parse, try_again};
 use crate::agents::notice::NoticeCause;
 use crate::gateway::Gateway;
-use crate::messages::{Receipt, SendRefused};
 use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::SubagentAnnouncement;
 
 /// How much of a task is quoted.
@@ -50,7 +50,7 @@ pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
         Ok(Receipt::Over(how)) => settled(gateway, &entry.id, how),
         // The next life finds the row.
         Err(SendRefused::NotAdmitting) => {}
-        Err(SendRefused::NotDurable(_)) => try_again(gateway, &entry.id, make),
+        Err(SendRefused::NotDurable(_) | SendRefused::Busy) => try_again(gateway, &entry.id, make),
         Err(SendRefused::KeyReused) => {
             tracing::error!(name: "subagent.not-announced", child = run_id, "its name was used for another one");
             settled(gateway, &entry.id, Settlement::Told);

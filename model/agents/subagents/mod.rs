@@ -18,12 +18,12 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::notice::NoticeCause;
+use crate::channels::Route;
 use crate::config::Config;
 use crate::env::Env;
-use crate::channels::Route;
 use crate::gateway::Gateway;
-use crate::messages::{Receipt, SendRefused};
 use crate::messages::inbox::{Accepted, Settlement};
+use crate::messages::{Receipt, SendRefused};
 use crate::policy::{Policies, SubagentSpawn};
 use crate::sessions::{self, LOCK_DEADLINE, StateError, StateFiles};
 
@@ -205,11 +205,13 @@ fn hand_over(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
         Ok(Receipt::Started | Receipt::InFlight | Receipt::Over(_)) => {}
         // The next life finds the row.
         Err(SendRefused::NotAdmitting) => {}
-        Err(SendRefused::NotDurable(_)) => try_again(gateway, &entry.id, |gateway, run_id, entry| {
-            if entry.status == Status::Running {
-                hand_over(gateway, run_id, entry);
-            }
-        }),
+        Err(SendRefused::NotDurable(_) | SendRefused::Busy) => {
+            try_again(gateway, &entry.id, |gateway, run_id, entry| {
+                if entry.status == Status::Running {
+                    hand_over(gateway, run_id, entry);
+                }
+            })
+        }
         Err(SendRefused::KeyReused) => {
             let why = "its name was used for something else".to_string();
             end(gateway, run_id, Outcome { status: OutcomeStatus::Error, text: why });
@@ -282,8 +284,12 @@ pub(crate) fn ended_without_reply(gateway: &Rc<Gateway>, run_id: &str, cause: &N
             tracing::warn!(name: "subagent.interrupted", child = run_id, "a restart cut a background task short");
             note_of(gateway, run_id, |entry| entry.status = Status::Interrupted);
         }
-        NoticeCause::Failed(error) => {
-            end(gateway, run_id, Outcome { status: OutcomeStatus::Error, text: error.to_string() });
+        NoticeCause::Failed(_) | NoticeCause::TriedTooOften(_) | NoticeCause::TooOld => {
+            let text = match cause {
+                NoticeCause::Failed(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            end(gateway, run_id, Outcome { status: OutcomeStatus::Error, text });
         }
     }
 }

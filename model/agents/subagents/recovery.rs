@@ -276,8 +276,8 @@ async fn resume_like_history(gateway: &Rc<Gateway>, policy: SubagentRestore, id:
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::{Announcement, Requester};
-    use crate::channels::Route;
     use super::*;
+    use crate::channels::Route;
 
     pub(in crate::agents::subagents) fn entry() -> Entry {
         Entry {

@@ -8,8 +8,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Restarts;
+use crate::channels::Route;
+use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::lifecycle::restart::{Ending, Outcome};
+use crate::messages::delivery::{self, Kind};
+use crate::messages::inbox::Accepted;
+use crate::policy::RestartSentinel;
 use crate::sessions::{LOCK_DEADLINE, Role, StateError};
 use crate::wire;
 
@@ -48,7 +53,9 @@ pub(super) fn announce(gateway: &Gateway, outcome: &Outcome) {
     gateway.peers.broadcast(wire::event("restart", described(outcome)));
 }
 
-/// Writes into the conversation of whoever asked what came of it, however long that takes.
+/// Writes into the conversation of whoever asked what came of it, however long that takes; whoever follows it hears it at
+/// once, and whoever talks there on a platform is owed it. That is the conversation named in the request, whatever has
+/// happened to it since.
 pub(super) async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcome) {
     let request = outcome.of.request;
     let Some(notice) = outcome.of.notice.clone() else { return };
@@ -57,20 +64,44 @@ pub(super) async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outc
         Some(text) => format!("{} {text}", outcome.words()),
         None => outcome.words(),
     };
+    let mut tries = 0;
     loop {
-        let recorded = async {
-            let transcript = gateway.sessions.open_transcript(&notice.session_key, LOCK_DEADLINE).await?;
-            if transcript.outcome(&run_id)?.is_none() {
-                transcript.append(Role::Notice, &words, &run_id, gateway.env.wall_clock())?;
-            }
-            Ok::<(), StateError>(())
+        tries += 1;
+        let recorded = tell(&gateway, &run_id, &notice.session_key, &words).await;
+        let Err(error) = recorded else { return restarts.told(&gateway, &[request]) };
+        let Some(pause) = next_try(gateway.policies.restart_sentinel, tries) else {
+            tracing::debug!(name: "restart.notice-lost", %request, %error, "nobody tries again");
+            return restarts.told(&gateway, &[request]);
         };
-        match recorded.await {
-            Ok(()) => return restarts.told(&gateway, &[request]),
-            Err(error) => {
-                tracing::warn!(name: "restart.notice-not-recorded", %request, %error, "trying again");
-                sleep(NOTICE_RETRY).await;
-            }
-        }
+        tracing::warn!(name: "restart.notice-not-recorded", %request, %error, "trying again");
+        sleep(pause).await;
+    }
+}
+
+async fn tell(gateway: &Rc<Gateway>, run_id: &str, session_key: &str, words: &str) -> Result<(), StateError> {
+    let transcript = gateway.sessions.open_transcript(session_key, LOCK_DEADLINE).await?;
+    let is_new = transcript.outcome(run_id)?.is_none();
+    if is_new {
+        transcript.append(Role::Notice, words, run_id, gateway.env.wall_clock())?;
+    }
+    let message = Accepted {
+        run_id: run_id.to_string(),
+        session_key: session_key.to_string(),
+        text: String::new(),
+        route: Route::of_session(session_key),
+    };
+    delivery::owe(gateway, &message, Kind::Outcome, words)?;
+    if is_new {
+        publish(&gateway.peers, session_key, run_id, 0, &ChatState::Error(words));
+    }
+    Ok(())
+}
+
+/// How long it is waited before another try to tell a conversation, after so many; `None`: there is none.
+fn next_try(policy: RestartSentinel, tries: u32) -> Option<Duration> {
+    match policy {
+        RestartSentinel::KeptUntilTold => Some(NOTICE_RETRY),
+        RestartSentinel::FortyFiveTries => (tries < 45).then_some(Duration::from_secs(1)),
+        RestartSentinel::DeletedFirst => None,
     }
 }

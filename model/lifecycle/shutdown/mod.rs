@@ -99,7 +99,7 @@ pub(crate) async fn close(
 }
 
 /// What `work` comes to, if it does before `deadline`.
-async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
     let Some(deadline) = deadline else { return Some(work.await) };
     tokio::select! {
         biased;

@@ -34,6 +34,8 @@ pub(crate) struct FileLock {
     owner_id: String,
     renewed: Cell<Instant>,
     given_back: Cell<bool>,
+    /// It was somebody else's before, who did not give it back.
+    was_left: bool,
     /// The place at the head of the queue; the next one's turn comes when this goes.
     _turn: OwnedMutexGuard<()>,
 }
@@ -44,15 +46,21 @@ impl FileLock {
         path: PathBuf,
         rules: Rules,
         owner_id: String,
+        was_left: bool,
         turn: OwnedMutexGuard<()>,
     ) -> Self {
         let (renewed, given_back) = (Cell::new(Instant::now()), Cell::new(false));
-        Self { locks, path, rules, owner_id, renewed, given_back, _turn: turn }
+        Self { locks, path, rules, owner_id, renewed, given_back, was_left, _turn: turn }
     }
 
     /// The id that stands in the lock file: nobody else has it, ever.
     pub(crate) fn owner_id(&self) -> &str {
         &self.owner_id
+    }
+
+    /// Whether whoever had it before did not give it back.
+    pub(crate) const fn was_left(&self) -> bool {
+        self.was_left
     }
 
     /// Shows those who wait that the holder is at work, when it is time to. Fails when the lock was taken away.

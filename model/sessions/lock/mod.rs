@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 mod held;
@@ -130,7 +130,11 @@ struct Watch {
 
 /// How an attempt to take a lock ended.
 enum Attempt {
-    Taken(String),
+    /// By us, with this id; from somebody who had left it, or not.
+    Taken {
+        owner_id: String,
+        was_left: bool,
+    },
     InTheWay(Obstacle),
 }
 
@@ -172,7 +176,10 @@ impl Locks {
                 return Err(LockError::Closed { path: path.to_path_buf() });
             }
             let obstacle = match self.attempt(path, rules)? {
-                Attempt::Taken(owner_id) => return Ok(self.holding(path, rules, owner_id, turn)),
+                Attempt::Taken { owner_id, was_left } => {
+                    let path = path.to_path_buf();
+                    return Ok(FileLock::new(self.clone(), path, rules, owner_id, was_left, turn));
+                }
                 Attempt::InTheWay(obstacle) => obstacle,
             };
             let waited = asked.elapsed();
@@ -182,10 +189,6 @@ impl Locks {
             sleep(self.jittered(retry).min(deadline - waited)).await;
             retry = (retry * 2).min(LONGEST_RETRY);
         }
-    }
-
-    fn holding(&self, path: &Path, rules: Rules, owner_id: String, turn: OwnedMutexGuard<()>) -> FileLock {
-        FileLock::new(self.clone(), path.to_path_buf(), rules, owner_id, turn)
     }
 
     /// From half of `delay` to all of it, so that two who wait for the same do not meet again and again.
@@ -198,7 +201,7 @@ impl Locks {
     fn attempt(&self, path: &Path, rules: Rules) -> Result<Attempt, LockError> {
         let Some(_guard) = self.try_guard(path)? else { return Ok(Attempt::InTheWay(Obstacle::Guard)) };
         if let Some(owner_id) = self.create(path, rules)? {
-            return Ok(Attempt::Taken(owner_id));
+            return Ok(Attempt::Taken { owner_id, was_left: false });
         }
         // Gone since: its holder does not know of the guard. The next attempt will tell.
         let Some((sight, judgement)) = self.inspect(path, rules) else {
@@ -208,7 +211,7 @@ impl Locks {
             && self.take_away(path, why)?
             && let Some(owner_id) = self.create(path, rules)?
         {
-            return Ok(Attempt::Taken(owner_id));
+            return Ok(Attempt::Taken { owner_id, was_left: true });
         }
         Ok(Attempt::InTheWay(match sight {
             Sight::Says(payload) => Obstacle::Holder(payload),

@@ -155,7 +155,7 @@ impl SessionStore {
         // Of two that claim a session the one that was used last is it.
         found.sort();
         for (updated_at, key, session_id, session_file) in found.into_iter().rev() {
-            let entry = SessionEntry { session_id, session_file, updated_at, other: Default::default() };
+            let entry = SessionEntry::new(session_id, session_file, updated_at);
             sessions.entry(key).or_insert(entry);
         }
         Ok(())

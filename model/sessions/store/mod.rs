@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 mod copies;
 mod history;
 mod leased;
+mod status;
 
 use super::{StateError, StateFiles, Transcript};
 use crate::env::Env;
 use crate::policy::{Policies, StoreLock, UnreadableStore};
 pub(crate) use copies::Mended;
 pub(crate) use history::ProcessWide;
+pub(crate) use status::SessionStatus;
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,9 +38,21 @@ pub(crate) struct SessionEntry {
     pub(crate) session_file: String,
     /// Last change, milliseconds since the epoch; up to a minute behind.
     pub(crate) updated_at: u64,
+    /// Whether somebody works there, as history wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<SessionStatus>,
+    /// The generation that wrote the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<u64>,
     /// Fields of other versions and programs, kept as they are.
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
+}
+
+impl SessionEntry {
+    fn new(session_id: String, session_file: String, updated_at: u64) -> Self {
+        Self { session_id, session_file, updated_at, status: None, generation: None, other: BTreeMap::new() }
+    }
 }
 
 pub(crate) type Sessions = BTreeMap<String, SessionEntry>;
@@ -175,7 +189,7 @@ impl SessionStore {
             let entry = sessions.entry(key.to_string()).or_insert_with(|| {
                 let session_id = self.env.random_id("session-id");
                 let session_file = format!("{session_id}.jsonl");
-                SessionEntry { session_id, session_file, updated_at: now_ms, other: BTreeMap::new() }
+                SessionEntry::new(session_id, session_file, now_ms)
             });
             entry.updated_at = now_ms;
             self.transcript(key, entry)

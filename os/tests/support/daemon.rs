@@ -44,6 +44,7 @@ pub struct Home {
     profile: &'static str,
     program: PathBuf,
     channels: Value,
+    settings: Value,
 }
 
 /// Whether a gateway finds itself minded by a supervisor. One that is restarts by its exit status, any other begins
@@ -65,6 +66,7 @@ impl Home {
             profile: "hardened",
             program: PathBuf::from(PROGRAM),
             channels: json!({}),
+            settings: json!({}),
         }
     }
 
@@ -91,6 +93,19 @@ impl Home {
         self.program = self.room.path().join("gateway");
         put_program(&self.program);
         self.program.clone()
+    }
+
+    /// The gateways that are launched from now on have these settings of `gateway` beside the usual ones, or instead.
+    #[allow(dead_code, reason = "not every test binary that shares this needs others")]
+    pub fn with_settings(mut self, settings: Value) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// A directory that goes with it.
+    #[allow(dead_code, reason = "not every test binary that shares this puts something there")]
+    pub fn room(&self) -> &Path {
+        self.room.path()
     }
 
     /// The gateways that are launched from now on take this port.
@@ -172,7 +187,7 @@ impl Home {
     }
 
     fn config(&self, port: u16) -> String {
-        let config = json!({
+        let mut config = json!({
             "gateway": {
                 "port": port,
                 "auth": {"token": TOKEN},
@@ -183,6 +198,8 @@ impl Home {
             "model": {"baseUrl": format!("http://127.0.0.1:{}/v1", self.provider_port), "name": "stub"},
             "channels": self.channels,
         });
+        let gateway = config["gateway"].as_object_mut().expect("an object");
+        gateway.extend(self.settings.as_object().expect("settings").clone());
         config.to_string()
     }
 

@@ -27,7 +27,7 @@ type Notice = (Option<String>, String);
 pub(super) struct Findings {
     /// The replies, as facts.
     pub(super) replies: Vec<Fact>,
-    /// The notices, by the run they name.
+    /// The notices, by the run they name; one that names several is told for each.
     pub(super) notices: Vec<Notice>,
     /// What was heard of subagents, as facts.
     pub(super) subagents: Vec<Fact>,
@@ -78,7 +78,9 @@ impl Transcript {
                     let answered = self.answered_by(&text).into_iter();
                     replies.extend(answered.map(|message| (message, text.clone())));
                 }
-                Some("notice") => notices.push((string_at(entry, "runId").map(str::to_owned), text)),
+                Some("notice") => {
+                    notices.extend(runs_of(entry).into_iter().map(|run| (run, text.clone())));
+                }
                 _ => {}
             }
         }
@@ -119,6 +121,14 @@ fn count_more<T: Ord + Clone>(here: &[T], seen: &mut BTreeMap<T, u32>) -> BTreeM
         more > 0
     });
     copies
+}
+
+/// The runs that an entry of the history is about: several, or one, or none in particular.
+fn runs_of(entry: &Value) -> Vec<Option<String>> {
+    match entry.get("runIds").and_then(Value::as_array) {
+        Some(runs) => runs.iter().map(|run| run.as_str().map(str::to_owned)).collect(),
+        None => vec![string_at(entry, "runId").map(str::to_owned)],
+    }
 }
 
 fn take_one(left: &mut u32) -> bool {

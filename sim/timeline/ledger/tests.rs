@@ -247,7 +247,11 @@ fn a_second_reply_counts_unless_nobody_could_avoid_it() {
     let died = || replied().at(2_010).dies(DeathCause::Killed).at(3_000).serves(215).at(4_000);
     let entry = entry(died().posts_reply(1, 2, "Re [ann#1]: yes"), "ann#1");
     assert_eq!((entry.fate, entry.why.as_str()), (Fate::Replied, "The reply reached ann at 2.000 s."));
-    assert_eq!(fate(died().posts_reply(1, 2, "Re [ann#1]: no"), "ann#1"), Fate::Duplicated, "another text");
+    let marked = "Re [ann#1]: yes\n(You may have got this before.)";
+    assert_eq!(fate(died().posts_reply(1, 2, marked), "ann#1"), Fate::Replied, "it says that it comes again");
+    for other in ["Re [ann#1]: no", "Re [ann#1]: yes and no"] {
+        assert_eq!(fate(died().posts_reply(1, 2, other), "ann#1"), Fate::Duplicated, "another text");
+    }
     let knew = || replied().at(2_020).answers_send(1).at(3_000);
     assert_eq!(fate(knew().posts_reply(1, 2, "Re [ann#1]: yes"), "ann#1"), Fate::Duplicated);
     let third = died().posts_reply(1, 2, "Re [ann#1]: yes").at(4_020).answers_send(2).at(5_000);

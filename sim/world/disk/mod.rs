@@ -6,7 +6,9 @@
 //! disk ([`FaultyDisk`]); the disk itself knows none.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -76,14 +78,30 @@ impl Disk {
         self.tree.borrow_mut().lose_power(rng)
     }
 
-    /// Every file in and below `dir` as processes see it; empty when there is no such directory.
-    pub fn read_all_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        self.tree.borrow().files_under(dir, View::Live)
+    /// Shows every file in and below `dir` as processes see it, in the order of names; none when there is no such
+    /// directory.
+    pub fn visit_under(&self, dir: &Path, visit: impl FnMut(&Path, &[u8])) {
+        self.tree.borrow().visit_under(dir, View::Live, visit);
     }
 
-    /// Every file in and below `dir` that is certain to survive a power loss, with the content that is.
-    pub fn durable_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        self.tree.borrow().files_under(dir, View::Durable)
+    /// Shows every file in and below `dir` that is certain to survive a power loss, with the content that is.
+    pub fn visit_durable_under(&self, dir: &Path, visit: impl FnMut(&Path, &[u8])) {
+        self.tree.borrow().visit_under(dir, View::Durable, visit);
+    }
+}
+
+#[cfg(test)]
+impl Disk {
+    fn read_all_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        self.visit_under(dir, |path, bytes| drop(files.insert(path.to_path_buf(), bytes.to_vec())));
+        files
+    }
+
+    fn durable_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        self.visit_durable_under(dir, |path, bytes| drop(files.insert(path.to_path_buf(), bytes.to_vec())));
+        files
     }
 }
 
@@ -104,7 +122,7 @@ impl Fs for Disk {
 
     fn create_new(&self, path: &Path) -> io::Result<()> {
         let now = (self.clock)();
-        self.tree.borrow_mut().create_file(path, now)
+        self.tree.borrow_mut().create_file(path, now).map(drop)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

@@ -78,6 +78,10 @@ impl Tree {
 
     pub(super) fn file_mut(&mut self, path: &Path) -> io::Result<&mut Content> {
         let ino = self.find(path)?;
+        self.file_by_number(ino)
+    }
+
+    fn file_by_number(&mut self, ino: Ino) -> io::Result<&mut Content> {
         match self.nodes.get_mut(&ino) {
             Some(Node::File(content)) => Ok(content),
             Some(Node::Dir(_)) => Err(Errno::Eisdir.into()),
@@ -87,16 +91,16 @@ impl Tree {
 
     /// The file at `path`, created empty when there is none.
     pub(super) fn file_or_new(&mut self, path: &Path, now: WallTime) -> io::Result<&mut Content> {
-        if self.find(path).is_err() {
-            self.create_file(path, now)?;
-        }
-        self.file_mut(path)
+        let ino = match self.find(path) {
+            Ok(ino) => ino,
+            Err(_) => self.create_file(path, now)?,
+        };
+        self.file_by_number(ino)
     }
 
-    pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
+    pub(super) fn create_file(&mut self, path: &Path, now: WallTime) -> io::Result<Ino> {
         let name = self.free_name(path)?;
-        self.link(name, Node::File(Content::empty(now)), now);
-        Ok(())
+        Ok(self.link(name, Node::File(Content::empty(now)), now))
     }
 
     pub(super) fn create_dir_all(&mut self, path: &Path, now: WallTime) -> io::Result<()> {
@@ -167,23 +171,21 @@ impl Tree {
         Ok(dir.live.keys().map(|name| path.join(name)).collect())
     }
 
-    /// Every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
-    pub(super) fn files_under(&self, dir: &Path, view: View) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut files = BTreeMap::new();
+    /// Shows every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
+    pub(super) fn visit_under(&self, dir: &Path, view: View, mut visit: impl FnMut(&Path, &[u8])) {
         if let Ok(ino) = self.find_in(dir, view) {
-            self.collect(ino, dir.to_path_buf(), view, &mut files);
+            self.visit_node(ino, &mut dir.to_path_buf(), view, &mut visit);
         }
-        files
     }
 
-    fn collect(&self, ino: Ino, path: PathBuf, view: View, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    fn visit_node(&self, ino: Ino, path: &mut PathBuf, view: View, visit: &mut impl FnMut(&Path, &[u8])) {
         match self.nodes.get(&ino) {
-            Some(Node::File(content)) => {
-                files.insert(path, content.seen(view).to_vec());
-            }
+            Some(Node::File(content)) => visit(path, content.seen(view)),
             Some(Node::Dir(dir)) => {
                 for (name, ino) in dir.entries(view) {
-                    self.collect(*ino, path.join(name), view, files);
+                    path.push(name);
+                    self.visit_node(*ino, path, view, visit);
+                    path.pop();
                 }
             }
             None => {}

@@ -1,0 +1,107 @@
+//! Choices about what waits, what is interrupted, and what the next life does about it.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a message is kept that waits for its conversation to come free, or to be quiet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FollowUps {
+    /// On disk before it is acknowledged, like any other; a drain waits for it.
+    #[default]
+    Durable,
+    /// In memory, acknowledged all the same, and no drain counts it: the debounce buffer and the follow-up queue of
+    /// OpenClaw up to 2026.9 (openclaw/openclaw#51620, #46303, #135880).
+    InMemory,
+}
+
+/// Which work a drain waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainInventory {
+    /// All of it.
+    #[default]
+    Everything,
+    /// Not for the turns of conversations: OpenClaw 2026.6.10 (openclaw/openclaw#118147).
+    MissesTurns,
+}
+
+/// Where it stands that a conversation is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionStatus {
+    /// In the journal of messages, with the generation. What the store says of another generation means that it was
+    /// interrupted.
+    #[default]
+    OfThisGeneration,
+    /// In the session store, as `running`, whoever wrote that; a conversation at which nobody works but that says so
+    /// takes no message: OpenClaw 2026.4 to 2026.8 (openclaw/openclaw#71263, #92712, #137355).
+    AsTheStoreSays,
+}
+
+/// When a message that recovery takes up counts as recovered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveryDispatch {
+    /// When it is over.
+    #[default]
+    WhenOver,
+    /// When it is in its lane, whether it ever runs: openclaw/openclaw#128827.
+    WhenQueued,
+}
+
+/// What is recorded of a run that its sender stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserStop {
+    /// That it is over, for good.
+    #[default]
+    Final,
+    /// That it was interrupted, as by a restart: openclaw/openclaw#120315.
+    AsInterruption,
+}
+
+/// What the next life does with a turn that had begun and has no recorded end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BegunTurn {
+    /// Its sender is told: running it again could act twice.
+    #[default]
+    Told,
+    /// It runs again, whatever it did already and whether its reply is recorded: openclaw/openclaw#88015.
+    Replayed,
+}
+
+/// How often a message is taken up again whose lives have died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResumeLimit {
+    /// Three times, each after a longer pause; then its sender is told.
+    #[default]
+    ThreeTimes,
+    /// As often as it takes: openclaw/openclaw#96230.
+    Unlimited,
+}
+
+/// Where the answer of a resumed turn goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResumedReply {
+    /// Where the answer of any turn goes: to the place that its message came from.
+    #[default]
+    ToItsSender,
+    /// Into the transcript only: openclaw/openclaw#127339.
+    TranscriptOnly,
+}
+
+/// Who is told of an interruption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptionNotice {
+    /// Each conversation that was interrupted, once.
+    #[default]
+    Once,
+    /// Planted defect: again at every start.
+    AtEveryStart,
+    /// Planted defect: every conversation, interrupted or not.
+    EveryConversation,
+}

@@ -1,0 +1,122 @@
+//! Who is asked to end and has time waits for the turns of its conversations.
+//!
+//! Looked at are processes that got one signal and ended by themselves long before their drain had to be over: the model
+//! was at work on a message that had been accepted before the signal, and its answer was given up. A sender is asked to
+//! send again what a few more seconds would have answered. How much longer is for the gateway to divide; here half of
+//! what it may take counts as time enough.
+
+use std::time::Duration;
+
+use gateway::env::ExitCode;
+
+use super::life::Life;
+use super::{Evidence, Oracle, Violation, breach};
+use crate::actors::provider::CLIENT_LEFT;
+use crate::timeline::words::{moment, span};
+use crate::timeline::{DeathCause, Entry, Fact, MessageId};
+
+/// Who is asked to end and has time waits for the turns of its conversations.
+pub(super) struct DrainsWaitForTurns;
+
+impl Oracle for DrainsWaitForTurns {
+    fn invariant(&self) -> &'static str {
+        "drains-wait-for-turns"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "A gateway that is asked to end and has time gives up no answer that the model is working on."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let allowed = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
+        let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
+        early
+            .flat_map(|(asked, ended)| {
+                let given_up = run.ledger.entries().iter().filter(move |entry| {
+                    let was_open = entry.open_at(asked);
+                    was_open && !was_stopped(run, entry) && is_given_up(run, &entry.message, asked, ended)
+                });
+                given_up.map(move |entry| self.given_up(&entry.message, asked, ended, allowed))
+            })
+            .collect()
+    }
+}
+
+impl DrainsWaitForTurns {
+    fn given_up(&self, id: &MessageId, asked: Duration, ended: Duration, allowed: Duration) -> Violation {
+        let explanation = format!(
+            "The model was answering it when a signal came at {}; the gateway was gone {} later, and it could have waited \
+             for {} at least.",
+            moment(asked),
+            span(ended.saturating_sub(asked)),
+            span(allowed)
+        );
+        breach(self, format!("a drain did not wait for {id}"), explanation)
+    }
+}
+
+/// When a life was asked to end and when it ended, if it was asked once and did so by itself, and early.
+fn early_end(life: &Life, allowed: Duration) -> Option<(Duration, Duration)> {
+    let (ended, DeathCause::Exited(code)) = life.ended? else { return None };
+    let [(asked, _)] = life.ending_signals[..] else { return None };
+    let is_early = ended.saturating_sub(asked) < allowed;
+    (is_early && code != ExitCode::FORCED).then_some((asked, ended))
+}
+
+fn was_stopped(run: &Evidence<'_>, entry: &Entry) -> bool {
+    let is_it =
+        |fact: &Fact| matches!(fact, Fact::MessageStopRequested { message } if *message == entry.message);
+    run.events.iter().any(|event| is_it(&event.fact))
+}
+
+/// Whether the model was asked for the message before `asked`, and for nothing else about it until `ended`, and did not
+/// finish by then.
+fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Duration) -> bool {
+    let mut at_work = None;
+    for event in run.events.iter().take_while(|event| event.at <= ended) {
+        match &event.fact {
+            Fact::ProviderRequested { message, request } if message == id => {
+                at_work = Some((event.at, *request));
+            }
+            Fact::ProviderAnswered { message, request, .. } if message == id => {
+                at_work = at_work.filter(|(_, at_work)| at_work != request);
+            }
+            // The model failed it, or the gateway left before the signal, which is another matter.
+            Fact::ProviderStopped { message, request, how } if message == id => {
+                let is_cut = how == CLIENT_LEFT && event.at >= asked;
+                at_work = at_work.filter(|(_, at_work)| is_cut || at_work != request);
+            }
+            _ => {}
+        }
+    }
+    at_work.is_some_and(|(at, _)| at <= asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+    use gateway::env::Signal;
+
+    const ORACLE: DrainsWaitForTurns = DrainsWaitForTurns;
+
+    fn signalled() -> Story {
+        let begun = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1).asked(1, 1);
+        begun.at(2_000).signal(Signal::Terminate)
+    }
+
+    #[test]
+    fn an_answer_in_the_making_is_waited_for() {
+        let gone = |story: Story| story.releases().exits(0).at(90_000);
+        assert_eq!(complaints(&ORACLE, gone(signalled().at(2_100))), ["a drain did not wait for ann#1"]);
+        let answered = signalled().at(4_000).answered(1, 1).replied(1, "Hi");
+        assert_eq!(complaints(&ORACLE, gone(answered.at(4_100))), [""; 0]);
+        let failed = signalled().at(4_000).stopped(1, 1, "failed with 500");
+        assert_eq!(complaints(&ORACLE, gone(failed.at(4_100))), [""; 0]);
+        assert_eq!(complaints(&ORACLE, gone(signalled().at(80_000))), [""; 0], "it took its time");
+        let twice = signalled().signal(Signal::Interrupt).at(2_100);
+        assert_eq!(complaints(&ORACLE, gone(twice)), [""; 0], "somebody is in a hurry");
+        assert_eq!(complaints(&ORACLE, signalled().at(2_100).dies(DeathCause::Killed)), [""; 0]);
+    }
+}

@@ -1,0 +1,484 @@
+//! Hooks are bounded and ordered: each is run when it is due, with a true list, and for no longer than it may.
+//!
+//! A hook is known by what it reads, which stands on the timeline, and by its process. A generation is known by its hold on the
+//! port. `post-start` comes once that serves and has settled what was left; `pre-stop` when nothing more is taken, and
+//! before the generation is over. What a machine cannot run is not missed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway::env::Pid;
+use serde::Deserialize;
+
+use super::life::{Interval, Life, end_of};
+use super::{Evidence, HookTerm, Oracle, Violation, breach};
+use crate::timeline::words::{capital, moment, span};
+use crate::timeline::{DeathCause, Entry, Fact};
+
+/// How much longer a program may live than it may take: its parent may be waiting for a disk.
+const SLACK: Duration = Duration::from_secs(1);
+/// How long an acknowledgement may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// Who serves for so long has settled what was left, and runs `post-start`.
+const SETTLED_BY: Duration = Duration::from_secs(120);
+
+/// Hooks are bounded and ordered.
+pub(super) struct HooksBoundedAndOrdered;
+
+impl Oracle for HooksBoundedAndOrdered {
+    fn invariant(&self) -> &'static str {
+        "hooks-bounded-and-ordered"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "Each hook is run once a generation, when it is due and with a true list, and for no longer than it may."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        if run.terms.hooks.is_empty() {
+            return Vec::new();
+        }
+        let hooks = hooks(run);
+        let mut found: Vec<_> = hooks.iter().filter_map(|hook| self.unbounded(run, hook)).collect();
+        for generation in generations(run) {
+            for term in run.terms.hooks.iter().filter(|term| term.can_be_run) {
+                found.extend(self.missing(run, &hooks, &generation, term));
+            }
+            let of_it: Vec<_> = hooks.iter().filter(|hook| generation.ran(hook)).collect();
+            found.extend(self.out_of_order(run, &generation, &of_it));
+            found.extend(of_it.iter().filter_map(|hook| self.untrue(run, &generation, hook)));
+        }
+        found
+    }
+}
+
+/// One run of a hook.
+struct Hook<'e> {
+    event: &'e str,
+    by: Pid,
+    time: Interval,
+    /// The messages that it is told of: the key of each, and what it is told became of it.
+    listed: Vec<(&'e str, &'e str)>,
+}
+
+/// What a hook reads, as far as it matters.
+#[derive(Deserialize)]
+struct Report<'e> {
+    event: &'e str,
+    #[serde(borrow)]
+    sessions: Vec<Session<'e>>,
+}
+
+#[derive(Deserialize)]
+struct Session<'e> {
+    #[serde(borrow)]
+    runs: Vec<Run<'e>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'e> {
+    run_id: &'e str,
+    became: &'e str,
+}
+
+/// Every run of a hook, in order.
+fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
+    let mut hooks: Vec<Hook<'_>> = Vec::new();
+    let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::CommandBegan { pid, by, input, .. } => {
+                let Ok(report) = serde_json::from_str::<Report<'_>>(input) else { continue };
+                let runs = report.sessions.iter().flat_map(|session| &session.runs);
+                at_work.insert(*pid, hooks.len());
+                hooks.push(Hook {
+                    event: report.event,
+                    by: *by,
+                    time: Interval { from: event.at, until: None },
+                    listed: runs.map(|run| (run.run_id, run.became)).collect(),
+                });
+            }
+            Fact::ProcessExited { pid, .. } => {
+                if let Some(place) = at_work.remove(pid) {
+                    hooks[place].time.until = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    hooks
+}
+
+/// A stretch of a life with the port, and what of the life comes after it and before the next one.
+struct Generation<'a> {
+    life: &'a Life,
+    from: Duration,
+    /// When it gave the port back.
+    left_at: Option<Duration>,
+    until: Option<Duration>,
+    /// It came to its own end, and was not cut off.
+    is_whole: bool,
+}
+
+impl Generation<'_> {
+    fn ran(&self, hook: &Hook<'_>) -> bool {
+        let time = Interval { from: self.from, until: self.until };
+        let at_its_end = self.until == Some(hook.time.from) && self.life.ended_at() == self.until;
+        hook.by == self.life.pid && (time.contains(hook.time.from) || at_its_end)
+    }
+}
+
+fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
+    let of_life = |life: &'a Life| {
+        life.holds.iter().enumerate().map(move |(number, hold)| {
+            let next = life.holds.get(number + 1).map(|next| next.from);
+            let politely = matches!(
+                life.ended,
+                Some((_, DeathCause::Exited(code))) if matches!(code.0, 0 | 75 | 78)
+            );
+            Generation {
+                life,
+                from: hold.from,
+                left_at: hold.until,
+                until: next.or(life.ended_at()),
+                is_whole: next.is_some() || politely,
+            }
+        })
+    };
+    run.lives.iter().flat_map(of_life).collect()
+}
+
+impl HooksBoundedAndOrdered {
+    fn unbounded(&self, run: &Evidence<'_>, hook: &Hook<'_>) -> Option<Violation> {
+        let term = run.terms.hooks.iter().find(|term| term.event == hook.event)?;
+        let by = |life: &&Life| {
+            let time = Interval { from: life.started_at, until: life.ended_at() };
+            life.pid == hook.by && (time.contains(hook.time.from) || life.ended_at() == Some(hook.time.from))
+        };
+        let life = run.lives.iter().find(by)?;
+        let from = hook.time.from;
+        let until = hook.time.until.unwrap_or_else(|| end_of(run));
+        let said = format!("{} began at {}, under {}.", capital(hook.event), moment(from), life.name());
+        // Whoever is killed kills nobody.
+        let minded_until = until.min(life.ended_at().unwrap_or(until));
+        let took = minded_until.saturating_sub(from);
+        let most = term.limit.saturating_add(SLACK) + life.frozen_between(from, minded_until);
+        if took > most {
+            let message = format!("The hook {} ran for {}", hook.event, span(took));
+            let explanation = format!("{said} It may take {}.", span(term.limit));
+            return Some(breach(self, message, explanation));
+        }
+        let (ended_at, cause) = life.ended?;
+        let left_at_work = hook.time.until.is_none_or(|until| until > ended_at);
+        if matches!(cause, DeathCause::Exited(_)) && left_at_work {
+            let message = format!("{} left its hook {} at work", capital(&life.name()), hook.event);
+            return Some(breach(self, message, format!("{said} {} (hook).", capital(&life.end_words()))));
+        }
+        None
+    }
+
+    fn missing(
+        &self,
+        run: &Evidence<'_>,
+        hooks: &[Hook<'_>],
+        generation: &Generation<'_>,
+        term: &HookTerm,
+    ) -> Option<Violation> {
+        let times = hooks.iter().filter(|hook| hook.event == term.event && generation.ran(hook)).count();
+        let until = generation.left_at.unwrap_or_else(|| end_of(run));
+        let is_due = match term.event {
+            "pre-stop" => generation.is_whole,
+            _ => generation.life.served_between(generation.from, until) >= SETTLED_BY,
+        };
+        let message = match times {
+            0 if is_due => {
+                format!("{} did not run its hook {}", capital(&generation.life.name()), term.event)
+            }
+            0 | 1 => return None,
+            _ => {
+                format!("{} ran its hook {} {times} times", capital(&generation.life.name()), term.event)
+            }
+        };
+        let explanation = format!(
+            "It listened from {}{}; {}.",
+            moment(generation.from),
+            generation.left_at.map_or_else(String::new, |at| format!(" to {}", moment(at))),
+            generation.life.end_words(),
+        );
+        Some(breach(self, message, explanation))
+    }
+
+    /// What was run too early or too late, in one generation.
+    fn out_of_order(
+        &self,
+        run: &Evidence<'_>,
+        generation: &Generation<'_>,
+        hooks: &[&Hook<'_>],
+    ) -> Option<Violation> {
+        let name = capital(&generation.life.name());
+        let overlapping = hooks.windows(2).find(|pair| pair[0].time.contains(pair[1].time.from));
+        if let Some([first, second]) = overlapping {
+            let message = format!("{name} ran {} beside {}", second.event, first.event);
+            let explanation = format!(
+                "{} began at {} and was not over when {} began at {}.",
+                capital(first.event),
+                moment(first.time.from),
+                second.event,
+                moment(second.time.from),
+            );
+            return Some(breach(self, message, explanation));
+        }
+        hooks.iter().find_map(|hook| {
+            let at = hook.time.from;
+            let (message, seen) = match hook.event {
+                "pre-stop" => {
+                    let accepted = taken_after(run, generation, at)?;
+                    (
+                        format!("{name} took messages after pre-stop"),
+                        format!("One was accepted at {}", moment(accepted)),
+                    )
+                }
+                _ => {
+                    let probe = not_ready_after(run, generation, at)?;
+                    (
+                        format!("{name} ran post-start before it was ready"),
+                        format!("A probe sent at {} was told so", moment(probe)),
+                    )
+                }
+            };
+            Some(breach(self, message, format!("The hook began at {}. {seen}.", moment(at))))
+        })
+    }
+
+    /// What the list of a hook says wrongly or does not say.
+    fn untrue(&self, run: &Evidence<'_>, generation: &Generation<'_>, hook: &Hook<'_>) -> Option<Violation> {
+        let at = hook.time.from;
+        let keys = keys(run);
+        let listed_as = |entry: &Entry| {
+            let key = keys.get(&entry.message.to_string())?;
+            hook.listed.iter().find(|(listed, _)| listed == key).map(|(_, became)| *became)
+        };
+        run.ledger.entries().iter().find_map(|entry| {
+            let listed = listed_as(entry);
+            let was = match hook.event {
+                _ if listed.is_some() && replied_before(run, entry, at) => "had its reply",
+                "pre-stop" if listed.is_none() && was_cut_off(run, generation, entry, at) => "was cut off",
+                "post-start" if listed != Some("resumed") && is_resumed(run, generation, entry, at) => {
+                    "was resumed"
+                }
+                _ => return None,
+            };
+            let said = match listed {
+                Some(became) => format!("says {} was {became}", entry.message),
+                None => format!("does not name {}", entry.message),
+            };
+            let message = format!("The list of {} {said}, and it {was}", hook.event);
+            let explanation = format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
+            Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
+        })
+    }
+}
+
+/// When a message was accepted in the time of a generation that had run `pre-stop` before.
+fn taken_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration) -> Option<Duration> {
+    let until = generation.until.unwrap_or_else(|| end_of(run));
+    let accepted = run.events.iter().filter(|event| matches!(event.fact, Fact::MessageAccepted { .. }));
+    let late = at + ON_ITS_WAY..until;
+    accepted.map(|event| event.at).find(|at| late.contains(at))
+}
+
+/// When a generation that had run `post-start`, and that nobody had asked for anything, said that it was not ready.
+fn not_ready_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration) -> Option<Duration> {
+    let asked_to_go = run.events.iter().find_map(|event| match &event.fact {
+        Fact::SignalDelivered { pid, .. } if *pid == generation.life.pid && event.at >= generation.from => {
+            Some(event.at)
+        }
+        Fact::RestartAsked { .. } | Fact::ConfigEdited { .. } if event.at >= generation.from => {
+            Some(event.at)
+        }
+        _ => None,
+    });
+    let until = [generation.left_at, asked_to_go].into_iter().flatten().min();
+    let time = Interval { from: at, until: Some(until.unwrap_or_else(|| end_of(run))) };
+    run.events.iter().find_map(|event| match event.fact {
+        Fact::ReadySeen { ready: Some(false), asked_at }
+            if time.contains(asked_at) && time.contains(event.at) =>
+        {
+            Some(asked_at)
+        }
+        _ => None,
+    })
+}
+
+/// The idempotency keys of messages, by their names.
+fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<String, &'e str> {
+    let sent = run.events.iter().filter_map(|event| match &event.fact {
+        Fact::MessageSent { message, key, .. } => Some((message.to_string(), key.as_str())),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
+    run.events
+        .iter()
+        .take_while(|event| event.at < at)
+        .any(|event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message))
+}
+
+/// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run. Acknowledgements
+/// and answers take their time.
+fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+    let in_time = entry.accepted_at.is_some_and(|accepted| (generation.from..at).contains(&accepted));
+    in_time
+        && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
+            // Whoever cannot ask the model says so.
+            Fact::ProviderStopped { message, how, .. } => {
+                *message == entry.message && how != crate::actors::provider::CLIENT_LEFT
+            }
+            Fact::ProviderAnswered { message, .. }
+            | Fact::MessageCancelled { message }
+            | Fact::MessageStopRequested { message } => *message == entry.message,
+            _ => false,
+        })
+        && !run.events.iter().take_while(|event| event.at <= at).any(|event| {
+            matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
+                if *message == entry.message && !text.contains("restarted"))
+        })
+}
+
+/// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
+fn is_resumed(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+    let is_older = entry.accepted_at.is_some_and(|accepted| accepted < generation.from);
+    let until = generation.left_at.unwrap_or_else(|| end_of(run));
+    is_older
+        && run.events.iter().any(|event| {
+            (at..=until).contains(&event.at)
+                && matches!(&event.fact, Fact::ProviderRequested { message, .. } if *message == entry.message)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Terms;
+    use crate::oracle::tests::verdict;
+    use crate::timeline::Source;
+    use crate::timeline::story::{MACHINE, Story, key};
+    use gateway::env::{ExitCode, Signal};
+
+    const ORACLE: HooksBoundedAndOrdered = HooksBoundedAndOrdered;
+    const GATEWAY: Pid = Pid(214);
+
+    fn complaints(story: Story) -> Vec<String> {
+        let term = |event| HookTerm { event, limit: Duration::from_secs(5), can_be_run: true };
+        let hooks = vec![term("pre-stop"), term("post-start")];
+        let terms = Terms { hooks, ..Terms::default() };
+        verdict(&ORACLE, story, &terms).into_iter().map(|violation| violation.message).collect()
+    }
+
+    impl Story {
+        /// A hook of the gateway begins as process `pid`, and reads these messages with what became of each.
+        fn hook(self, event: &str, pid: u32, listed: &[(&str, &str)]) -> Self {
+            let run = |(name, became): &(&str, &str)| serde_json::json!({"sessionKey": "s", "runs": [{"runId": key(name), "became": became}]});
+            let sessions: Vec<_> = listed.iter().map(run).collect();
+            let input = serde_json::json!({"event": event, "sessions": sessions}).to_string();
+            let fact = Fact::CommandBegan { pid: Pid(pid), by: GATEWAY, arguments: Vec::new(), input };
+            self.fact(Source::Process(Pid(pid)), fact)
+        }
+
+        fn hook_ends(self, pid: u32) -> Self {
+            let cause = DeathCause::Exited(ExitCode::CLEAN);
+            let fact =
+                Fact::ProcessExited { pid: Pid(pid), machine: MACHINE.into(), program: "x".into(), cause };
+            self.fact(Source::Process(Pid(pid)), fact)
+        }
+
+        /// It serves from 1 s on, with its first hook done, and is asked to stop at 10 s.
+        fn until_asked() -> Self {
+            let began = Self::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            began.at(200).hook_ends(300).at(10_000).signal(Signal::Terminate).releases()
+        }
+    }
+
+    #[test]
+    fn each_hook_once_in_its_time_is_as_it_should_be() {
+        let story = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).at(13_000).hook_ends(301);
+        assert_eq!(complaints(story.exits(0)), [""; 0]);
+    }
+
+    #[test]
+    fn a_hook_that_is_missing_or_run_again_is_missed() {
+        let skipped = Story::until_asked().at(11_000).exits(0);
+        assert_eq!(complaints(skipped), ["Gateway pid 214 did not run its hook pre-stop"]);
+        let forced = Story::until_asked().at(11_000).exits(70);
+        assert_eq!(complaints(forced), [""; 0], "it was cut off");
+        let never = Story::new().at(0).serves(GATEWAY.0).at(130_000).ended();
+        assert_eq!(complaints(never), ["Gateway pid 214 did not run its hook post-start"]);
+        let twice = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).hook_ends(301).at(12_000);
+        let twice = twice.hook("pre-stop", 302, &[]).hook_ends(302).exits(0);
+        assert_eq!(complaints(twice), ["Gateway pid 214 ran its hook pre-stop 2 times"]);
+    }
+
+    #[test]
+    fn a_hook_ends_in_time_and_before_its_gateway() {
+        let begun = || Story::until_asked().at(11_000).hook("pre-stop", 301, &[]);
+        let long = begun().at(18_000).hook_ends(301).exits(0);
+        assert_eq!(complaints(long), ["The hook pre-stop ran for 7.0 s"]);
+        let left = begun().at(12_000).exits(0).at(13_000).hook_ends(301);
+        assert_eq!(complaints(left), ["Gateway pid 214 left its hook pre-stop at work"]);
+        let killed = begun().at(12_000).dies(DeathCause::Killed).at(60_000).hook_ends(301);
+        assert_eq!(complaints(killed), [""; 0], "who is killed kills nobody");
+    }
+
+    #[test]
+    fn hooks_do_not_overlap_and_wait_for_their_time() {
+        let early = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let early = early.at(300).ready(200, Some(false)).at(5_000).ended();
+        assert_eq!(complaints(early), ["Gateway pid 214 ran post-start before it was ready"]);
+        let beside = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).at(2_000);
+        let beside = beside.signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]).at(3_000);
+        let beside = beside.hook_ends(300).hook_ends(301).exits(0);
+        assert_eq!(complaints(beside), ["Gateway pid 214 ran pre-stop beside post-start"]);
+        let late = Story::until_asked().hook("pre-stop", 301, &[]).at(12_000).sent(1).accepted(1);
+        let late = late.at(13_000).hook_ends(301).exits(0);
+        assert_eq!(complaints(late), ["Gateway pid 214 took messages after pre-stop"]);
+    }
+
+    #[test]
+    fn the_list_names_who_was_cut_off_and_nobody_who_was_answered() {
+        let cut_off = |listed: &[(&str, &str)]| {
+            let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            let story = story.hook_ends(300).at(1_000).sent(1).at(1_010).accepted(1).asked(1, 1).at(5_000);
+            let story = story.signal(Signal::Terminate).releases().hook("pre-stop", 301, listed);
+            story.at(6_000).hook_ends(301).exits(0)
+        };
+        assert_eq!(complaints(cut_off(&[("ann#1", "told")])), [""; 0]);
+        assert_eq!(
+            complaints(cut_off(&[])),
+            ["The list of pre-stop does not name ann#1, and it was cut off"]
+        );
+        let answered = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+        let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
+        let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
+        let answered = answered.hook("pre-stop", 301, &[("ann#1", "told")]).hook_ends(301).exits(0);
+        assert_eq!(complaints(answered), ["The list of pre-stop says ann#1 was told, and it had its reply"]);
+    }
+
+    #[test]
+    fn the_list_of_a_start_names_who_is_resumed() {
+        let next = |listed: &[(&str, &str)]| {
+            let story = Story::new().at(0).serves(215).at(1_000).sent(1).at(1_010).accepted(1).at(2_000);
+            let story = story.dies(DeathCause::Killed).at(3_000).serves(GATEWAY.0);
+            let story = story.at(3_100).hook("post-start", 300, listed).hook_ends(300);
+            story.at(3_200).asked(1, 1).at(9_000).ended()
+        };
+        assert_eq!(complaints(next(&[("ann#1", "resumed")])), [""; 0]);
+        assert_eq!(
+            complaints(next(&[("ann#1", "kept")])),
+            ["The list of post-start says ann#1 was kept, and it was resumed"]
+        );
+        assert_eq!(complaints(next(&[])), ["The list of post-start does not name ann#1, and it was resumed"]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Whoever asks for a restart from a conversation hears there what came of it, once.
+//!
+//! What counts is what the conversation's own sender received. Nothing is owed before the gateway has promised the restart,
+//! and nothing can be told while nobody serves.
+
+use std::time::Duration;
+
+use super::life::end_of;
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::moment;
+use crate::timeline::{Fact, LEFT_FOR_GOOD, Source};
+
+/// Who has served for so long has told what it owes: a store that is held for a while is waited for.
+const TOLD_WITHIN: Duration = Duration::from_secs(120);
+
+/// Whoever asks for a restart from a conversation hears there what came of it.
+pub(super) struct RequesterIsTold;
+
+impl Oracle for RequesterIsTold {
+    fn invariant(&self) -> &'static str {
+        "requester-is-told"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "Whoever asks for a restart from a conversation hears there what came of it, once."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let asked = run.events.iter().filter_map(|event| match &event.fact {
+            Fact::RestartAskedFrom { request, sender, note } => Some((*request, sender, note)),
+            _ => None,
+        });
+        asked.filter_map(|(request, sender, note)| self.of(run, request, sender, note)).collect()
+    }
+}
+
+impl RequesterIsTold {
+    fn of(&self, run: &Evidence<'_>, request: u32, sender: &str, note: &str) -> Option<Violation> {
+        let promised = run.events.iter().find_map(|event| match event.fact {
+            Fact::RestartAnswered { request: answered, ok: true, .. } if answered == request => {
+                Some(event.at)
+            }
+            _ => None,
+        })?;
+        let source = Source::Sender(sender.to_string());
+        let of_sender = || run.events.iter().filter(|event| event.source == source);
+        let listens_no_more = of_sender().any(|event| match &event.fact {
+            Fact::SenderStoppedListening => true,
+            Fact::SenderDisconnected { how } => how == LEFT_FOR_GOOD,
+            _ => false,
+        });
+        let times = of_sender()
+            .filter(|event| matches!(&event.fact, Fact::NoticeReceived { text, .. } if text.contains(note)))
+            .count();
+        let served = run.lives.iter().map(|life| life.served_between(promised, end_of(run)));
+        let is_due = served.max().is_some_and(|longest| longest >= TOLD_WITHIN) && !listens_no_more;
+        let message = match times {
+            0 if is_due => format!("{sender} never heard what came of the restart of request {request}"),
+            0 | 1 => return None,
+            _ => format!("{sender} heard {times} times what came of the restart of request {request}"),
+        };
+        let explanation =
+            format!("It was promised at {}, and asked for from its conversation.", moment(promised));
+        Some(breach(self, message, explanation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::story::Story;
+    use crate::timeline::{RestartMode, Via};
+
+    const ORACLE: RequesterIsTold = RequesterIsTold;
+
+    fn promised() -> Story {
+        let asked = Fact::RestartAsked { request: 1, mode: RestartMode::Plain };
+        let from = Fact::RestartAskedFrom { request: 1, sender: "ann".into(), note: "back".into() };
+        let answered = Fact::RestartAnswered { request: 1, ok: true, result: None, said: String::new() };
+        let story = Story::new().at(0).serves(214).at(1_000).fact(Source::Operator, asked);
+        let story = story.fact(Source::Operator, from).at(1_010).fact(Source::Operator, answered);
+        story.at(1_100).exits(75).at(1_200).serves(215)
+    }
+
+    fn hears(story: Story, text: &str) -> Story {
+        let fact = Fact::NoticeReceived { message: None, text: text.into(), via: Via::Live };
+        story.fact(Source::Sender("ann".into()), fact)
+    }
+
+    #[test]
+    fn once_is_right_and_never_and_twice_are_not() {
+        assert_eq!(
+            complaints(&ORACLE, hears(promised().at(2_000), "done. back").at(200_000).ended()),
+            [""; 0]
+        );
+        assert_eq!(
+            complaints(&ORACLE, hears(promised().at(2_000), "something else").at(200_000).ended()),
+            ["ann never heard what came of the restart of request 1"]
+        );
+        let twice = hears(hears(promised().at(2_000), "back"), "back").at(200_000).ended();
+        assert_eq!(complaints(&ORACLE, twice), ["ann heard 2 times what came of the restart of request 1"]);
+    }
+
+    #[test]
+    fn nothing_is_owed_to_who_left_or_while_nobody_serves() {
+        assert_eq!(complaints(&ORACLE, promised().at(60_000).ended()), [""; 0], "it may still come");
+        assert_eq!(complaints(&ORACLE, promised().at(2_000).left().at(200_000).ended()), [""; 0]);
+    }
+}
