@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::explore_args::ExploreArgs;
+use super::explore_args::{ExploreArgs, MergeArgs};
 use super::search_args::{BisectArgs, ReplayArgs, ShrinkArgs, SweepArgs};
 
 const EXAMPLES: &str = "\
@@ -42,6 +42,8 @@ pub(super) enum Command {
     /// Each seed draws a world of its own and what befalls it. Exit status: 0 every run was green, or gave no evidence,
     /// 1 some run failed, 3 bad input or an error of the harness.
     Explore(ExploreArgs),
+    /// Add up what the parts of an exploration came to
+    Merge(MergeArgs),
     /// Disturb every moment of a run, each in a run of its own
     ///
     /// A moment is an event of the undisturbed run; the table says how many are green, and where the others are.

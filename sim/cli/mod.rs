@@ -18,7 +18,9 @@ mod cells;
 mod execute;
 mod explore;
 mod explore_args;
+mod explore_report;
 mod input;
+mod interrupt;
 mod plan;
 mod search;
 mod search_args;
@@ -102,6 +104,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;

@@ -9,16 +9,16 @@ use super::faults::doing;
 use super::weights::Weights;
 use crate::search::Draft;
 
-/// What a world has, as far as the faults ask.
+/// What a world has, as far as the faults ask: read from its draft, whoever wrote that.
 pub(super) struct Cast {
     /// The senders' names.
-    pub(super) senders: Vec<&'static str>,
+    pub(super) senders: Vec<String>,
     /// The platforms on which somebody talks.
-    pub(super) platforms: Vec<&'static str>,
-    /// The group of rude peers.
-    pub(super) peers: Option<&'static str>,
+    pub(super) platforms: Vec<String>,
+    /// A group of rude peers.
+    pub(super) peers: Option<String>,
     /// The word of the supervisor's kind.
-    pub(super) supervisor: &'static str,
+    pub(super) supervisor: String,
     /// Somebody starts again what ends.
     pub(super) is_supervised: bool,
     /// However it ends.
@@ -28,9 +28,35 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    /// One of the senders.
-    pub(super) fn somebody(&self, die: &Die) -> &'static str {
-        *die.pick(&self.senders)
+    /// That of a draft.
+    pub(super) fn of(draft: &Draft) -> Self {
+        let entries = |name: &str| draft.table().get(name).and_then(Value::as_table);
+        let senders = entries("senders");
+        let channels = senders.into_iter().flat_map(Table::values).filter_map(|sender| sender.get("channel")?.as_str());
+        let mut platforms: Vec<_> = channels.filter(|channel| *channel != "webchat").map(String::from).collect();
+        platforms.sort();
+        platforms.dedup();
+        let supervisor = entries("gateway").and_then(|gateway| gateway.get("supervisor")?.as_table());
+        let word = |key: &str, usual: &str| {
+            supervisor.and_then(|table| table.get(key)?.as_str()).unwrap_or(usual).to_string()
+        };
+        let kind = word("kind", "systemd");
+        let restart = word("restart", "always");
+        Self {
+            senders: senders.into_iter().flat_map(Table::keys).cloned().collect(),
+            platforms,
+            peers: entries("peers").and_then(|groups| groups.keys().next().cloned()),
+            is_supervised: kind != "none",
+            restarts_always: kind == "unsupported"
+                || matches!(&*kind, "systemd" | "launchd" | "container") && matches!(&*restart, "always" | "unless-stopped"),
+            can_be_asked: matches!(&*kind, "systemd" | "launchd" | "task-scheduler"),
+            supervisor: kind,
+        }
+    }
+
+    /// One of the senders, if there is any.
+    pub(super) fn somebody(&self, die: &Die) -> Option<&str> {
+        (!self.senders.is_empty()).then(|| die.pick(&self.senders).as_str())
     }
 }
 
@@ -39,12 +65,13 @@ const TEXTS: [&str; 4] = ["hello", "and another thing", "is anybody there?", "on
 
 /// Draws a world without trouble into `draft`. `words` gets what was drawn, a few words each.
 pub(super) fn draw(dice: &Dice, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) -> Cast {
-    let mut cast = supervisor(&dice.of("supervisor"), weights, draft, words);
+    supervisor(&dice.of("supervisor"), weights, draft, words);
     provider(&dice.of("provider"), draft, words);
-    senders(&dice.of("senders"), draft, &mut cast, words);
-    peers(&dice.of("peers"), draft, &mut cast, words);
+    senders(&dice.of("senders"), draft, words);
+    peers(&dice.of("peers"), draft, words);
     onlookers(&dice.of("onlookers"), draft, words);
     latencies(&dice.of("latencies"), draft, words);
+    let cast = Cast::of(draft);
     load(&dice.of("load"), draft, &cast, words);
     cast
 }
@@ -58,16 +85,14 @@ fn section<'a>(draft: &'a mut Draft, name: &str) -> &'a mut Table {
     }
 }
 
-fn supervisor(die: &Die, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) -> Cast {
+fn supervisor(die: &Die, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) {
     let kinds = ["systemd", "launchd", "container", "unsupported", "task-scheduler", "none"];
     let kinds = kinds.map(|kind| (kind, weights.of_supervisor(kind)));
     let kind = die.weighted(&kinds).unwrap_or("systemd");
-    let mut setup = doing_without_verb(&[("kind", kind.into())]);
-    let mut restarts_always = matches!(kind, "launchd" | "container" | "unsupported");
+    let mut setup = table_of(&[("kind", kind.into())]);
     match kind {
         "systemd" => {
             let restart = *die.pick(&["always", "on-failure"]);
-            restarts_always = restart == "always";
             setup.insert("restart".into(), Value::from(restart));
             setup.insert("stop-timeout".into(), Value::from(*die.pick(&["10s", "30s", "90s"])));
             setup.insert("restart-delay".into(), Value::from(*die.pick(&["100ms", "1s", "5s"])));
@@ -90,18 +115,9 @@ fn supervisor(die: &Die, weights: &Weights, draft: &mut Draft, words: &mut Vec<S
         gateway.insert("startup".into(), Value::from(die.time(10, 5_000)));
     }
     words.push(kind.to_string());
-    Cast {
-        senders: Vec::new(),
-        platforms: Vec::new(),
-        peers: None,
-        supervisor: kind,
-        is_supervised: kind != "none",
-        restarts_always,
-        can_be_asked: matches!(kind, "systemd" | "launchd" | "task-scheduler"),
-    }
 }
 
-fn doing_without_verb(entries: &[(&str, Value)]) -> Table {
+fn table_of(entries: &[(&str, Value)]) -> Table {
     entries.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
 }
 
@@ -122,7 +138,7 @@ fn provider(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
     }
 }
 
-fn senders(die: &Die, draft: &mut Draft, cast: &mut Cast, words: &mut Vec<String>) {
+fn senders(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
     // A swarm: this world may know one channel only, or one kind of sender.
     let channels: Vec<_> = ["webchat", "telegram", "feishu"].into_iter().filter(|_| die.chance(50)).collect();
     let channels = if channels.is_empty() { vec!["webchat"] } else { channels };
@@ -143,17 +159,13 @@ fn senders(die: &Die, draft: &mut Draft, cast: &mut Cast, words: &mut Vec<String
             if die.chance(20) {
                 sender.insert("account".into(), Value::from("second"));
             }
-            if !cast.platforms.contains(&channel) {
-                cast.platforms.push(channel);
-            }
         }
         words.push(format!("{name} ({said})"));
-        cast.senders.push(name);
         section(draft, "senders").insert(name.into(), Value::Table(sender));
     }
 }
 
-fn peers(die: &Die, draft: &mut Draft, cast: &mut Cast, words: &mut Vec<String>) {
+fn peers(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
     if !die.chance(15) {
         return;
     }
@@ -174,8 +186,7 @@ fn peers(die: &Die, draft: &mut Draft, cast: &mut Cast, words: &mut Vec<String>)
     let kind = *die.pick(&kinds);
     let count = die.between(1, 8) as i64;
     let setup = [("kind", kind.into()), ("count", count.into()), ("returns", die.time(100, 10_000).into())];
-    section(draft, "peers").insert("rude".into(), Value::Table(doing_without_verb(&setup)));
-    cast.peers = Some("rude");
+    section(draft, "peers").insert("rude".into(), Value::Table(table_of(&setup)));
     words.push(format!("{count} {kind}"));
 }
 
@@ -190,7 +201,7 @@ fn onlookers(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
     }
     if die.chance(15) {
         let every = *die.pick(&["1m", "2m", "5m"]);
-        let mut job = doing_without_verb(&[("every", every.into())]);
+        let mut job = table_of(&[("every", every.into())]);
         if die.chance(40) {
             job.insert("on-interruption".into(), Value::from("skip"));
         }
@@ -222,7 +233,7 @@ fn load(die: &Die, draft: &mut Draft, cast: &Cast, words: &mut Vec<String>) {
             messages += count;
             let mut step = Table::new();
             step.insert("at".into(), Value::from(die.instant(500, 30_000)));
-            step.extend(doing("send", &[("from", (*name).into()), ("text", (*die.pick(&TEXTS)).into())]));
+            step.extend(doing("send", &[("from", name.as_str().into()), ("text", (*die.pick(&TEXTS)).into())]));
             if count > 1 {
                 step.insert("count".into(), Value::from(count));
                 step.insert("every".into(), Value::from(die.time(0, 10_000)));

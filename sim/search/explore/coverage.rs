@@ -118,6 +118,11 @@ impl Coverage {
         (reached.len(), PHASES.len() * HAPPENINGS.len())
     }
 
+    /// How many runs reached the cells that are like this, each run once for each cell.
+    pub fn sum(&self, is_like_this: impl Fn(&Cell) -> bool) -> u64 {
+        self.cells.iter().filter(|(cell, _)| is_like_this(cell)).map(|(_, runs)| runs).sum()
+    }
+
     /// How many cells there are in all, whether they can be reached or not.
     pub const fn possible() -> usize {
         PHASES.len() * HAPPENINGS.len() * CLIENTS.len() * SUPERVISORS.len()

@@ -42,16 +42,16 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "service-start", step: |cast, _| cast.is_supervised.then(|| doing("service-start", &[])) },
     Fault { word: "reload-service", step: |cast, _| cast.can_be_asked.then(|| doing("reload-service", &[])) },
     Fault { word: "start-second-instance", step: |_, _| Some(doing("start-second-instance", &[])) },
-    Fault { word: "run-tool", step: |cast, die| Some(run_tool(cast, die)) },
+    Fault { word: "run-tool", step: run_tool },
     Fault { word: "ask-for-restart", step: |_, die| Some(ask_for_restart(die)) },
     Fault { word: "write-config", step: |_, die| Some(write_config(die)) },
-    Fault { word: "abort", step: |cast, die| Some(doing("abort", &[("from", cast.somebody(die).into())])) },
+    Fault { word: "abort", step: |cast, die| Some(doing("abort", &[("from", cast.somebody(die)?.into())])) },
     Fault { word: "platform-down", step: platform_down },
     Fault { word: "platform-slow", step: platform_slow },
     Fault { word: "platform-limits", step: platform_limits },
     Fault { word: "platform-cuts-line", step: platform_cuts_line },
     Fault { word: "platform-acknowledges-late", step: platform_acknowledges_late },
-    Fault { word: "peers-reset", step: |cast, _| Some(doing("peers-reset", &[("peers", cast.peers?.into())])) },
+    Fault { word: "peers-reset", step: |cast, _| Some(doing("peers-reset", &[("peers", cast.peers.as_deref()?.into())])) },
 ];
 
 /// A step without its moment.
@@ -117,15 +117,15 @@ fn leave_lock(die: &Die) -> Table {
     doing("leave-lock", &[("owner", owner.into()), ("age", die.time(0, 600_000).into())])
 }
 
-fn run_tool(cast: &Cast, die: &Die) -> Table {
+fn run_tool(cast: &Cast, die: &Die) -> Option<Table> {
     let count = die.between(1, 3) as i64;
     let entries = [
-        ("session-of", cast.somebody(die).into()),
+        ("session-of", cast.somebody(die)?.into()),
         ("label", "renamed".into()),
         ("count", count.into()),
         ("every", die.time(0, 5_000).into()),
     ];
-    doing("run-tool", if count == 1 { &entries[..2] } else { &entries })
+    Some(doing("run-tool", if count == 1 { &entries[..2] } else { &entries }))
 }
 
 fn ask_for_restart(die: &Die) -> Table {
@@ -152,7 +152,7 @@ fn about_platform(cast: &Cast, die: &Die, verb: &str, entries: &[(&str, Value)])
     if cast.platforms.is_empty() {
         return None;
     }
-    let mut step = doing(verb, &[("platform", (*die.pick(&cast.platforms)).into())]);
+    let mut step = doing(verb, &[("platform", die.pick(&cast.platforms).as_str().into())]);
     for (key, value) in entries {
         step.insert((*key).into(), value.clone());
     }

@@ -6,19 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 mod cast;
 pub mod coverage;
 mod dice;
 mod faults;
+mod findings;
 mod moments;
 mod swarm;
 mod weights;
 
 pub use coverage::Coverage;
-pub use swarm::{Drawn, invent};
+pub use findings::{Findings, Found, MergeError, SeedRange, merge};
+pub use swarm::{Drawn, invent, vary};
 pub use weights::Weights;
 
 use super::{Draft, Run, Signature};
@@ -32,12 +34,29 @@ pub const ROUND: u64 = 64;
 pub struct Campaign<'a> {
     /// The profile of all runs.
     pub profile: &'a str,
+    /// The scenarios that are varied, in turn; none: each seed invents a world.
+    pub bases: &'a [Draft],
     /// The first seed.
     pub first_seed: u64,
-    /// How many seeds; `None`: until it is told to stop.
-    pub seeds: Option<u64>,
+    /// How many seeds.
+    pub seeds: u64,
     /// How many runs are made at a time.
     pub threads: NonZeroUsize,
+    /// Whether no further run is to be begun. Which ones then are missing is all that depends on anything but the seeds.
+    pub is_over: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Campaign<'_> {
+    /// What `seed` draws by these weights.
+    pub fn draw(&self, seed: u64, weights: &Weights) -> Drawn {
+        match self.bases {
+            [] => invent(seed, weights),
+            bases => {
+                let base = &bases[(seed % bases.len() as u64) as usize];
+                vary(seed, base, self.profile, weights)
+            }
+        }
+    }
 }
 
 /// The first failure of its kind.
@@ -76,34 +95,31 @@ struct Outcome {
     coverage: Coverage,
 }
 
-/// Explores, until all seeds were tried or `goes_on` says no after a round.
-pub fn explore(run: Run<'_>, campaign: &Campaign<'_>, goes_on: &mut dyn FnMut(&Explored) -> bool) -> Explored {
+/// Explores, until all seeds were tried or it is over, and tells `watch` after each round what it came to so far.
+pub fn explore(run: Run<'_>, campaign: &Campaign<'_>, watch: &mut dyn FnMut(&Explored)) -> Explored {
     let mut explored = Explored::default();
     let mut weights = Weights::default();
-    let last = campaign.seeds.map_or(u64::MAX, |seeds| campaign.first_seed.saturating_add(seeds));
+    let last = campaign.first_seed.saturating_add(campaign.seeds);
     let mut next = campaign.first_seed;
-    while next < last {
+    while next < last && !(campaign.is_over)() {
         let seeds: Vec<u64> = (next..last.min(next.saturating_add(ROUND))).collect();
         next += seeds.len() as u64;
         let outcomes = workers::in_order(&seeds, campaign.threads, &|seed: &u64| {
-            one(run, campaign.profile, *seed, invent(*seed, &weights))
+            (!(campaign.is_over)()).then(|| one(run, campaign.profile, *seed, campaign.draw(*seed, &weights)))
         });
-        for outcome in outcomes {
+        for outcome in outcomes.into_iter().flatten() {
             for cell in outcome.coverage.cells.keys() {
                 weights.note(&cell.phase, &cell.fault, &cell.supervisor, 1);
             }
             explored.add(outcome);
         }
-        if !goes_on(&explored) {
-            break;
-        }
+        watch(&explored);
     }
     explored
 }
 
 fn one(run: Run<'_>, profile: &str, seed: u64, drawn: Drawn) -> Outcome {
-    let path = format!("seed-{seed}.toml");
-    let Ok(scenario) = drawn.draft.scenario(Path::new(&path)) else {
+    let Ok(scenario) = drawn.draft.scenario(&path_of(seed)) else {
         // Whatever can be drawn is a scenario, which a test sees to.
         unreachable!("seed {seed} is no scenario:\n{}", drawn.draft.to_text())
     };
@@ -134,6 +150,11 @@ impl Explored {
     pub fn count(&self, verdict: Verdict) -> u64 {
         self.verdicts.get(&verdict).copied().unwrap_or(0)
     }
+}
+
+/// What the scenario of a seed is called.
+pub fn path_of(seed: u64) -> PathBuf {
+    PathBuf::from(format!("seed-{seed}.toml"))
 }
 
 /// The draft of a failure, as it is shrunk: it expects what it came to.

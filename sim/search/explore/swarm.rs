@@ -9,6 +9,7 @@ use super::faults::FAULTS;
 use super::moments;
 use super::weights::Weights;
 use crate::search::Draft;
+use crate::search::sweep::undemanding;
 
 /// A scenario that was drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,19 @@ pub fn invent(seed: u64, weights: &Weights) -> Drawn {
     Drawn { draft, line: format!("seed {seed}: {}", words.join(", ")) }
 }
 
+/// Adds this seed's troubles to a scenario that somebody wrote. What it expected by itself does not count any more: a
+/// disturbance may change the fate of a message, and all are fine but bad ones.
+pub fn vary(seed: u64, base: &Draft, profile: &str, weights: &Weights) -> Drawn {
+    let mut words = Vec::new();
+    let mut draft = undemanding(base, profile);
+    let name = base.table().get("name").and_then(Value::as_str).unwrap_or("A scenario");
+    words.push(format!("\"{name}\""));
+    draft.table_mut().insert("name".into(), Value::from(format!("{name}, seed {seed}")));
+    let cast = Cast::of(&draft);
+    trouble(&Dice::new(seed), weights, &cast, &mut draft, &mut words);
+    Drawn { draft, line: format!("seed {seed}: {}", words.join(", ")) }
+}
+
 /// Adds this seed's troubles to a world.
 fn trouble(dice: &Dice, weights: &Weights, cast: &Cast, draft: &mut Draft, words: &mut Vec<String>) {
     let die = dice.of("faults");
@@ -54,7 +68,7 @@ fn trouble(dice: &Dice, weights: &Weights, cast: &Cast, draft: &mut Draft, words
     for _ in 0..die.between(0, MOST_FAULTS - 1) {
         let Some(fault) = die.weighted(&choices) else { break };
         let Some(step) = (fault.step)(cast, &die) else { continue };
-        let aim = moments::aim(&moments, weights, cast.supervisor, fault, has_an_end);
+        let aim = moments::aim(&moments, weights, &cast.supervisor, fault, has_an_end);
         has_an_end |= moments::is_an_end(fault.word);
         words.push(format!("{} ({})", fault.word, aim.phase));
         steps.push(moments::timed(&moments, aim, step));
