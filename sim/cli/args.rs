@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::explore_args::{ExploreArgs, MergeArgs};
 use super::search_args::{BisectArgs, ReplayArgs, ShrinkArgs, SweepArgs};
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ Examples:
   gatesim run FILE --seeds 200                   many interleavings
   gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
   gatesim run FILE --cell signal=SIGTERM         some cells of a file with a matrix
+  gatesim explore --for 60s                      scenarios that nobody wrote, until one fails
   gatesim sweep FILE                             a kill, a signal, a power loss at every moment of it
   gatesim shrink FILE                            the smallest scenario that fails like this one
   gatesim bisect FILE --from openclaw-2026.3.2   the policy that makes it red
@@ -35,6 +37,13 @@ pub(super) enum Command {
     /// Exit status: 0 every run came out as expected, 1 some run did not, 2 some run gave no evidence, 3 bad
     /// input or an error of the harness.
     Run(RunArgs),
+    /// Make up scenarios at random, and keep what fails
+    ///
+    /// Each seed draws a world of its own and what befalls it. Exit status: 0 every run was green, or gave no evidence,
+    /// 1 some run failed, 3 bad input or an error of the harness.
+    Explore(ExploreArgs),
+    /// Add up what the parts of an exploration came to
+    Merge(MergeArgs),
     /// Disturb every moment of a run, each in a run of its own
     ///
     /// A moment is an event of the undisturbed run; the table says how many are green, and where the others are.

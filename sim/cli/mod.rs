@@ -16,7 +16,11 @@ use serde::Serialize;
 mod args;
 mod cells;
 mod execute;
+mod explore;
+mod explore_args;
+mod explore_report;
 mod input;
+mod interrupt;
 mod plan;
 mod search;
 mod search_args;
@@ -99,6 +103,8 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;

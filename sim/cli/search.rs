@@ -26,10 +26,10 @@ use crate::workers;
 const SEEDS_LOOKED_AT: u64 = 200;
 
 /// What a command came to: its exit status, or what it was given and cannot use.
-type Outcome = Result<u8, Vec<Problem>>;
+pub(super) type Outcome = Result<u8, Vec<Problem>>;
 
 /// Shows what cannot be used.
-fn finish(outcome: io::Result<Outcome>, streams: &mut Streams<'_>) -> io::Result<u8> {
+pub(super) fn finish(outcome: io::Result<Outcome>, streams: &mut Streams<'_>) -> io::Result<u8> {
     match outcome? {
         Ok(status) => Ok(status),
         Err(problems) => {
@@ -60,7 +60,7 @@ fn one(args: &OneScenario) -> Result<(Arc<Scenario>, Draft), Vec<Problem>> {
     Ok((scenario, draft))
 }
 
-fn known(profiles: &[&str]) -> Result<(), Vec<Problem>> {
+pub(super) fn known(profiles: &[&str]) -> Result<(), Vec<Problem>> {
     let problems: Vec<_> = profiles.iter().filter_map(|name| plan::unknown_profile(name)).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }

@@ -136,6 +136,19 @@ pub fn write(folder: &Path, failure: &Failure<'_>) -> Result<(), BundleError> {
     file(ABOUT, &format!("{json}\n"))
 }
 
+/// What the folder of a failure's bundle is called: the same for the same signature, so that duplicates meet.
+pub fn folder_of(signature: &Signature) -> String {
+    let hash = xxh3_64(signature.to_string().as_bytes()) as u32;
+    format!("{}-{hash:08x}", signature.invariant)
+}
+
+/// Whether `folder` holds a whole bundle of a failure with this signature.
+pub fn is_of(folder: &Path, signature: &Signature) -> bool {
+    let about = fs::read(folder.join(ABOUT)).ok();
+    let about: Option<About> = about.and_then(|json| serde_json::from_slice(&json).ok());
+    about.is_some_and(|about| (about.invariant, about.place) == (signature.invariant.clone(), signature.place.clone()))
+}
+
 fn summary(result: &RunResult, signature: &Signature) -> String {
     let mut text = format!("{signature}\n{} with seed {}\n", result.profile, result.seed);
     for violation in &result.violations {

@@ -6,6 +6,7 @@
 pub mod bisect;
 pub mod bundle;
 mod draft;
+pub mod explore;
 pub mod shrink;
 mod signature;
 pub mod sweep;

@@ -29,6 +29,10 @@ impl Stopping {
             Fact::ProcessStarted { pid, program, .. } if program == GATEWAY_PROGRAM => {
                 self.living.insert(*pid);
                 self.ended = None;
+                // Who wanted it to come up again has what he wanted: a stop after that is one for good.
+                if matches!(self.last_order, Some(OperatorOrder::Restart | OperatorOrder::Reload)) {
+                    (self.last_order, self.order_before) = (None, None);
+                }
             }
             Fact::ProcessExited { pid, program, .. } if program == GATEWAY_PROGRAM => {
                 self.living.remove(pid);

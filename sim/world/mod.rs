@@ -48,6 +48,7 @@ pub use crash::{CrashDeath, CrashGuard, CrashMoment, CrashPoint};
 pub use current::{CurrentProcess, current_process};
 pub use executable::{Executable, Main};
 pub use random::RandomStream;
+pub(crate) use random::RandomStreams;
 pub use settings::WorldSettings;
 
 use disk::{Disk, FaultyDisk};
@@ -55,7 +56,6 @@ use executable::{Family, Origin, ServiceManager};
 use machine::{Machine, PidSpace};
 use network::{MachineId, Network};
 use process::{Birth, Process};
-use random::RandomStreams;
 
 /// A handle on the world. Clones are handles on the same one.
 #[derive(Clone)]

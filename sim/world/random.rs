@@ -13,19 +13,20 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// All streams of one world, made when they are first asked for.
-pub(super) struct RandomStreams {
+/// All streams of one seed, made when they are first asked for.
+pub(crate) struct RandomStreams {
     seed: u64,
     by_label: RefCell<BTreeMap<String, RandomStream>>,
 }
 
 impl RandomStreams {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Those of `seed`.
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, by_label: RefCell::default() }
     }
 
     /// The stream called `label`; the same one every time.
-    pub(super) fn stream(&self, label: &str) -> RandomStream {
+    pub(crate) fn stream(&self, label: &str) -> RandomStream {
         if let Some(stream) = self.by_label.borrow().get(label) {
             return stream.clone();
         }

@@ -1,0 +1,296 @@
+//! Lifecycle coverage: what befell the gateway in which phase of its life, while its clients were in which state, under
+//! which supervisor; and which events came to pass at all. A fold over timelines, which asks nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gateway::env::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{EVENTS, Scenario, Supervisor};
+use crate::timeline::{DeathCause, Event, Fact, GATEWAY_PROGRAM, MessageId, OperatorOrder, Source, TOOL_PROGRAM};
+
+/// What befell the gateway, and when in its life.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cell {
+    /// The phase of its life; one of [`PHASES`].
+    pub phase: String,
+    /// What befell it; one of [`HAPPENINGS`].
+    pub fault: String,
+    /// How its clients stood; one of [`CLIENTS`].
+    pub client: String,
+    /// The supervisor's kind.
+    pub supervisor: String,
+}
+
+/// The phases of a life, and of what is between lives.
+pub const PHASES: [&str; 8] =
+    ["off", "down", "booting", "starting", "idle", "working", "draining", "closing"];
+
+/// How the clients stand: the one who has most to lose decides.
+pub const CLIENTS: [&str; 5] = ["nobody", "gone", "idle", "waiting", "unacknowledged"];
+
+/// What befalls a gateway, as far as a timeline shows it.
+pub const HAPPENINGS: [&str; 29] = [
+    "SIGTERM",
+    "SIGINT",
+    "SIGQUIT",
+    "SIGUSR1",
+    "SIGHUP",
+    "kill",
+    "freeze",
+    "power-loss",
+    "crash-at",
+    "port-lingers",
+    "partition",
+    "disk-fault",
+    "clock-jump",
+    "squat-lock",
+    "leave-lock",
+    "service-restart",
+    "service-stop",
+    "service-start",
+    "reload-service",
+    "start-second-instance",
+    "run-tool",
+    "ask-for-restart",
+    "write-config",
+    "abort",
+    "platform-down",
+    "platform-slow",
+    "platform-limits",
+    "platform-cuts-line",
+    "platform-acknowledges-late",
+];
+
+/// The kinds of supervisors.
+pub const SUPERVISORS: [&str; 6] = ["systemd", "launchd", "task-scheduler", "container", "none", "unsupported"];
+
+/// What some runs reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// In how many runs each cell was reached.
+    pub cells: BTreeMap<Cell, u64>,
+    /// In how many runs each event came to pass.
+    pub events: BTreeMap<String, u64>,
+}
+
+impl Coverage {
+    /// What one run reached.
+    pub fn of(scenario: &Scenario, timeline: &[Event]) -> Self {
+        let supervisor = kind_of(&scenario.gateway.supervisor);
+        let mut life = Life::default();
+        let mut coverage = Self::default();
+        for event in timeline {
+            if matches!(event.fact, Fact::SettleBegan) {
+                life.storm_is_over = true;
+            }
+            if let Some(fault) = happening(event)
+                && !life.storm_is_over
+                && life.concerns(event)
+            {
+                let cell = Cell {
+                    phase: life.phase().into(),
+                    fault: fault.into(),
+                    client: life.clients().into(),
+                    supervisor: supervisor.into(),
+                };
+                coverage.cells.insert(cell, 1);
+            }
+            coverage.events.insert(event.fact.name().to_string(), 1);
+            life.learn(event);
+        }
+        coverage
+    }
+
+    /// Adds what other runs reached.
+    pub fn add(&mut self, other: &Self) {
+        for (cell, times) in &other.cells {
+            *self.cells.entry(cell.clone()).or_default() += times;
+        }
+        for (event, times) in &other.events {
+            *self.events.entry(event.clone()).or_default() += times;
+        }
+    }
+
+    /// How many pairs of a phase and something that befalls there were reached, and how many there are.
+    pub fn pairs(&self) -> (usize, usize) {
+        let reached: BTreeSet<_> = self.cells.keys().map(|cell| (&cell.phase, &cell.fault)).collect();
+        (reached.len(), PHASES.len() * HAPPENINGS.len())
+    }
+
+    /// How many runs reached the cells that are like this, each run once for each cell.
+    pub fn sum(&self, is_like_this: impl Fn(&Cell) -> bool) -> u64 {
+        self.cells.iter().filter(|(cell, _)| is_like_this(cell)).map(|(_, runs)| runs).sum()
+    }
+
+    /// How many cells there are in all, whether they can be reached or not.
+    pub const fn possible() -> usize {
+        PHASES.len() * HAPPENINGS.len() * CLIENTS.len() * SUPERVISORS.len()
+    }
+
+    /// The known events that never came to pass.
+    pub fn never(&self) -> Vec<&'static str> {
+        let names = EVENTS.iter().map(|(name, ..)| *name);
+        names.filter(|name| !self.events.contains_key(*name)).collect()
+    }
+}
+
+/// What is known of the gateway and its clients at a moment.
+#[derive(Default)]
+struct Life {
+    /// The gateways that live, and in which phase; the oldest first.
+    alive: BTreeMap<Pid, &'static str>,
+    is_off: bool,
+    storm_is_over: bool,
+    connected: BTreeSet<Source>,
+    known: BTreeSet<Source>,
+    unacknowledged: BTreeSet<MessageId>,
+    waiting: BTreeSet<MessageId>,
+    answering: BTreeSet<u32>,
+}
+
+impl Life {
+    /// Signals and deaths of others than gateways do not count.
+    fn concerns(&self, event: &Event) -> bool {
+        match event.fact {
+            Fact::SignalDelivered { pid, .. } | Fact::ProcessFrozen { pid } => self.alive.contains_key(&pid),
+            _ => true,
+        }
+    }
+
+    fn phase(&self) -> &'static str {
+        match self.alive.values().next() {
+            _ if self.is_off => "off",
+            None => "down",
+            Some(&"serving") if self.answering.is_empty() => "idle",
+            Some(&"serving") => "working",
+            Some(phase) => phase,
+        }
+    }
+
+    fn clients(&self) -> &'static str {
+        match () {
+            () if !self.unacknowledged.is_empty() => "unacknowledged",
+            () if !self.waiting.is_empty() => "waiting",
+            () if !self.connected.is_empty() => "idle",
+            () if !self.known.is_empty() => "gone",
+            () => "nobody",
+        }
+    }
+
+    fn learn(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::ProcessStarted { pid, program, .. } if program == GATEWAY_PROGRAM => {
+                self.alive.insert(*pid, "booting");
+            }
+            Fact::ProcessExited { pid, .. } => drop(self.alive.remove(pid)),
+            Fact::PowerLost { .. } => self.is_off = true,
+            Fact::PowerRestored => self.is_off = false,
+            Fact::Log { pid, record } => {
+                if let Some(phase) = phase_said(&record.name)
+                    && let Some(known) = self.alive.get_mut(pid)
+                {
+                    *known = phase;
+                }
+            }
+            Fact::SenderConnected => {
+                self.known.insert(event.source.clone());
+                self.connected.insert(event.source.clone());
+            }
+            Fact::SenderDisconnected { .. } => drop(self.connected.remove(&event.source)),
+            Fact::ProviderRequested { request, .. } => drop(self.answering.insert(*request)),
+            Fact::ProviderAnswered { request, .. } | Fact::ProviderStopped { request, .. } => {
+                self.answering.remove(request);
+            }
+            _ => self.learn_of_messages(&event.fact),
+        }
+    }
+
+    fn learn_of_messages(&mut self, fact: &Fact) {
+        match fact {
+            Fact::MessageSent { message, .. } => drop(self.unacknowledged.insert(message.clone())),
+            Fact::MessageAccepted { message } => {
+                if self.unacknowledged.remove(message) {
+                    self.waiting.insert(message.clone());
+                }
+            }
+            Fact::MessageRefused { message, .. }
+            | Fact::MessageUnacknowledged { message }
+            | Fact::MessageCancelled { message }
+            | Fact::ReplyReceived { message, .. }
+            | Fact::NoticeReceived { message: Some(message), .. } => {
+                self.unacknowledged.remove(message);
+                self.waiting.remove(message);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The word of a supervisor's kind.
+const fn kind_of(supervisor: &Supervisor) -> &'static str {
+    match supervisor {
+        Supervisor::Systemd(_) => "systemd",
+        Supervisor::Launchd(_) => "launchd",
+        Supervisor::TaskScheduler(_) => "task-scheduler",
+        Supervisor::Container(_) => "container",
+        Supervisor::None => "none",
+        Supervisor::Unsupported(_) => "unsupported",
+    }
+}
+
+/// The phase that begins when the gateway says this.
+fn phase_said(name: &str) -> Option<&'static str> {
+    match name {
+        "gateway.starting" | "generation.over" => Some("starting"),
+        "gateway.ready" => Some("serving"),
+        "drain.started" => Some("draining"),
+        "shutdown.started" => Some("closing"),
+        _ => None,
+    }
+}
+
+/// What befalls the gateway by this event, in the word of the fault that does it.
+fn happening(event: &Event) -> Option<&'static str> {
+    let known = |word: &str| HAPPENINGS.into_iter().find(|known| *known == word);
+    match &event.fact {
+        Fact::SignalDelivered { signal, .. } => known(&signal.to_string()),
+        Fact::ProcessExited { program, cause: DeathCause::Killed, .. } if program == GATEWAY_PROGRAM => Some("kill"),
+        Fact::ProcessFrozen { .. } => Some("freeze"),
+        Fact::PowerLost { .. } => Some("power-loss"),
+        Fact::LinkPartitioned { .. } => Some("partition"),
+        Fact::ClockJumped { .. } => Some("clock-jump"),
+        Fact::Disk { error: Some(_), .. } => Some("disk-fault"),
+        Fact::ConfigEdited { .. } => Some("write-config"),
+        Fact::RestartAsked { .. } => Some("ask-for-restart"),
+        Fact::MessageStopRequested { .. } | Fact::SubagentsStopRequested => Some("abort"),
+        Fact::ProcessStarted { program, .. } if program == TOOL_PROGRAM => Some("run-tool"),
+        Fact::ProcessStarted { program, .. } if program == "squatter" => Some("squat-lock"),
+        Fact::Ordered { order } => Some(match order {
+            OperatorOrder::Start => "service-start",
+            OperatorOrder::Stop => "service-stop",
+            OperatorOrder::Restart => "service-restart",
+            OperatorOrder::Reload => "reload-service",
+            OperatorOrder::StartByHand => "start-second-instance",
+        }),
+        Fact::Injected { what } => injected(&event.source, what),
+        _ => None,
+    }
+}
+
+/// The fault that says so of itself.
+fn injected(source: &Source, what: &str) -> Option<&'static str> {
+    if *source == Source::World {
+        return Some("crash-at");
+    }
+    let words = [
+        ("the port of whoever is killed", "port-lingers"),
+        ("was left behind", "leave-lock"),
+        (" is down", "platform-down"),
+        (" longer for everything", "platform-slow"),
+        ("takes no messages of bots", "platform-limits"),
+        ("cut the line", "platform-cuts-line"),
+        ("acknowledgements to ", "platform-acknowledges-late"),
+    ];
+    words.into_iter().find(|(part, _)| what.contains(part)).map(|(_, word)| word)
+}
