@@ -15,6 +15,7 @@ use super::shutdown;
 use crate::agents::notice::{NoticeCause, tell_of_wait, tell_within};
 use crate::env::Task;
 use crate::gateway::Gateway;
+use crate::messages::delivery;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::InterruptedWork;
@@ -77,9 +78,9 @@ pub(crate) async fn drain(
 /// What is left of the drain's budget and of the time to settle, `over`, is shared with it.
 async fn flush(gateway: &Gateway, requests: &mut Requests, over: Option<Instant>) -> Result<(), Forced> {
     let until = earlier(over, Some(Instant::now() + FLUSH)).expect("one is given");
-    let flushed = timeout_at(until, gateway.outbox.empty());
+    let flushed = timeout_at(until, delivery::all_carried(gateway));
     if requests.unless_forced(Phase::Draining, flushed).await?.is_err() {
-        let left = gateway.outbox.depth();
+        let left = delivery::left_to_carry(gateway);
         tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
     }
     Ok(())

@@ -355,6 +355,24 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         old_generation: OldGeneration::LeftRunning,
         ..Policies::default()
     }),
+    ("planted:delivery-at-start-only", || Policies {
+        delivery_retry: DeliveryRetry::AtStartOnly,
+        ..Policies::default()
+    }),
+    ("planted:delivery-without-evidence", || Policies {
+        delivery_repeats: DeliveryRepeats::Blind,
+        ..Policies::default()
+    }),
+    ("planted:delivery-refusals-tried-again", || Policies {
+        delivery_refusals: DeliveryRefusals::TriedAgain,
+        ..Policies::default()
+    }),
+    // An attempt that comes too early matters where it is the only one of a life.
+    ("planted:delivery-before-channels", || Policies {
+        delivery_readiness: DeliveryReadiness::Ignored,
+        delivery_retry: DeliveryRetry::AtStartOnly,
+        ..Policies::default()
+    }),
     ("planted:unreadable-store-is-empty", || Policies {
         unreadable_store: UnreadableStore::TreatAsEmpty,
         ..Policies::default()

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::platforms::Platform;
-use super::sends::Sends;
+use super::sends::{Sends, is_repeated_by};
 use super::sighting::Sightings;
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
@@ -229,7 +229,7 @@ impl Reply {
     fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
         match (self.via, other.via) {
             (Via::Platform { send: first }, Via::Platform { send: second }) => {
-                self.text == other.text && sends.unavoidable(first, second).is_some()
+                is_repeated_by(&self.text, &other.text) && sends.unavoidable(first, second).is_some()
             }
             _ => false,
         }
@@ -533,7 +533,7 @@ impl Tally {
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
         }
         if let Some(first) = self.replies.first() {
-            let same = |reply: &&Reply| reply.text.trim() == first.text.trim();
+            let same = |reply: &&Reply| is_repeated_by(first.text.trim(), reply.text.trim());
             if let Some(other) = self.replies.iter().find(|reply| !same(reply)) {
                 let (one, two) = (quoted(&first.text), quoted(&other.text));
                 return Some(format!("{sender} has two different replies to it: {one} and {two}."));

@@ -159,6 +159,12 @@ impl Sends {
     }
 }
 
+/// Whether `other` is the same text, or that with one more line, which may say that it comes again.
+pub(super) fn is_repeated_by(text: &str, other: &str) -> bool {
+    let added = other.strip_prefix(text);
+    added.is_some_and(|line| line.is_empty() || (line.starts_with('\n') && !line[1..].contains('\n')))
+}
+
 /// Ends the stretch that is open.
 fn close(stretches: Option<&mut Vec<(Duration, Option<Duration>)>>, at: Duration) {
     if let Some((_, ended)) = stretches.and_then(|stretches| stretches.last_mut()) {

@@ -85,3 +85,13 @@ fn a_platform_with_a_key_is_sent_the_key() {
         "it forgot after an hour"
     );
 }
+
+#[test]
+fn a_repeat_may_say_in_a_line_that_it_is_one() {
+    let check = |text, other, expected| assert_eq!(is_repeated_by(text, other), expected, "{other:?}");
+    check("Re: hi", "Re: hi", true);
+    check("Re: hi", "Re: hi\n(You may have got this before)", true);
+    check("Re: hi", "Re: hi there", false);
+    check("Re: hi", "Re: hi\nAnd\nmore", false);
+    check("Re: hi\n(You may have got this before)", "Re: hi", false);
+}
