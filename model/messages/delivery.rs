@@ -8,7 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::pending;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,11 +52,18 @@ impl Kind {
     }
 }
 
+/// A chat of an account.
+type Place = (Account, String);
+
 /// Who is at work.
 #[derive(Default)]
 pub(crate) struct Couriers {
     started_at: Cell<Option<Instant>>,
-    at_work: RefCell<BTreeSet<(Account, String)>>,
+    /// From then on nothing new is sent.
+    last_call: Cell<Option<Instant>>,
+    at_work: RefCell<BTreeSet<Place>>,
+    /// Chats whose platform did not take a text, or is not there.
+    resting: RefCell<BTreeSet<Place>>,
     /// Texts that this life tried to send and does not try again. In history only.
     put_off: RefCell<BTreeSet<String>>,
 }
@@ -115,18 +122,18 @@ fn is_too_old(gateway: &Gateway, pending: &Pending) -> bool {
     gateway.env.wall_clock().since(pending.at) > GIVEN_UP_AFTER
 }
 
-/// How many texts this life has to send, as far as it can.
-pub(crate) fn left_to_carry(gateway: &Gateway) -> usize {
-    gateway.outbox.depth(|account, id| is_carried(gateway, account, id))
-}
-
-/// Resolves when this life has nothing to send that it could.
-pub(crate) async fn all_carried(gateway: &Gateway) {
-    gateway.outbox.empty(|account, id| is_carried(gateway, account, id)).await;
-}
-
-fn is_carried(gateway: &Gateway, account: &Account, id: &str) -> bool {
-    gateway.channels.find(account).is_some() && !gateway.couriers.put_off.borrow().contains(id)
+/// Resolves when nothing is owed that could be sent now, or is being sent; from `within` on nothing else is sent. What
+/// waits for a platform is no reason to stay.
+pub(crate) async fn finish(gateway: &Gateway, within: Duration) {
+    gateway.couriers.last_call.set(Some(Instant::now() + within));
+    let is_on_its_way = |chat: &Chat, id: &str| {
+        let Couriers { resting, put_off, .. } = &gateway.couriers;
+        let place = (chat.account.clone(), chat.chat.clone());
+        gateway.channels.find(&chat.account).is_some()
+            && !resting.borrow().contains(&place)
+            && !put_off.borrow().contains(id)
+    };
+    gateway.outbox.empty(is_on_its_way).await;
 }
 
 fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
@@ -144,16 +151,16 @@ fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
 }
 
 /// Sends what is owed to one chat until nothing is.
-async fn carry(gateway: Rc<Gateway>, channel: Rc<dyn Channel>, place: (Account, String)) {
+async fn carry(gateway: Rc<Gateway>, channel: Rc<dyn Channel>, place: Place) {
     while let Some(next) = gateway.couriers.next(&gateway, &place) {
-        deliver(&gateway, &*channel, next).await;
+        deliver(&gateway, &*channel, &place, next).await;
     }
     gateway.couriers.at_work.borrow_mut().remove(&place);
 }
 
 impl Couriers {
     /// The oldest text that is owed to a chat.
-    fn next(&self, gateway: &Gateway, (account, chat): &(Account, String)) -> Option<Pending> {
+    fn next(&self, gateway: &Gateway, (account, chat): &Place) -> Option<Pending> {
         let pending = gateway.outbox.pending(account, Some(chat)).into_iter();
         match gateway.policies.delivery_retry {
             DeliveryRetry::Continuous => pending.into_iter().next(),
@@ -178,12 +185,16 @@ enum Next {
 }
 
 /// Sends one text until it is over; in history, once.
-async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, mut pending: Pending) {
+async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, place: &Place, mut pending: Pending) {
     let policies = &gateway.policies;
     let mut pause = FIRST_PAUSE;
     loop {
         if policies.delivery_readiness == DeliveryReadiness::Awaited {
-            channel.ready().await;
+            rest(gateway, place, channel.ready()).await;
+        }
+        if gateway.couriers.last_call.get().is_some_and(|last_call| last_call <= Instant::now()) {
+            // The next life sends it.
+            rest(gateway, place, std::future::pending()).await;
         }
         let next = attempt(gateway, channel, &mut pending, pause).await;
         match (next, policies.delivery_retry) {
@@ -192,7 +203,9 @@ async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, mut pending: Pend
                 return give_up(gateway, &pending, "it could not be sent in time").await;
             }
             // Whatever the platform asks for, not longer than the text is of use.
-            (Next::Again { after }, DeliveryRetry::Continuous) => sleep(after.min(GIVEN_UP_AFTER)).await,
+            (Next::Again { after }, DeliveryRetry::Continuous) => {
+                rest(gateway, place, sleep(after.min(GIVEN_UP_AFTER))).await;
+            }
             (Next::Again { .. }, DeliveryRetry::AtStartOnly) => {
                 gateway.couriers.put_off.borrow_mut().insert(pending.delivery.id);
                 return;
@@ -205,6 +218,14 @@ async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, mut pending: Pend
             false => LONGEST_PAUSE,
         });
     }
+}
+
+/// Waits for something that a chat's texts wait for.
+async fn rest(gateway: &Gateway, place: &Place, until: impl Future<Output = ()>) {
+    gateway.couriers.resting.borrow_mut().insert(place.clone());
+    gateway.outbox.look_again();
+    until.await;
+    gateway.couriers.resting.borrow_mut().remove(place);
 }
 
 /// Whether the platform still recognises every attempt to send a text, the first of which was not before it was owed.
@@ -294,7 +315,7 @@ async fn recorded(gateway: &Gateway, step: impl Fn() -> Result<(), StateError>) 
         tracing::warn!(name: "delivery.not-recorded", %error, "trying again");
         sleep(JOURNAL_PAUSE).await;
         if gateway.phase.get() >= Phase::Leaving {
-            pending().await
+            std::future::pending().await
         }
     }
 }

@@ -269,15 +269,20 @@ impl Outbox {
         owed
     }
 
-    /// How many texts are owed of those that count.
-    pub(crate) fn depth(&self, counts: impl Fn(&Account, &str) -> bool) -> usize {
+    /// How many texts are owed of those that count, by their chat and name.
+    pub(crate) fn depth(&self, counts: impl Fn(&Chat, &str) -> bool) -> usize {
         let entries = self.entries.borrow();
         let owed = entries.iter().filter_map(|(id, entry)| Some((id, entry.owed.as_ref()?)));
-        owed.filter(|(id, owed)| counts(&owed.chat.account, id)).count()
+        owed.filter(|(id, owed)| counts(&owed.chat, id)).count()
+    }
+
+    /// What counts may have changed.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Resolves when nothing is owed of what counts.
-    pub(crate) async fn empty(&self, counts: impl Fn(&Account, &str) -> bool) {
+    pub(crate) async fn empty(&self, counts: impl Fn(&Chat, &str) -> bool) {
         loop {
             let changed = self.changed.notified();
             if self.depth(&counts) == 0 {

@@ -73,6 +73,9 @@ fn an_answer_that_a_cut_link_held_back_was_never_read() {
     let held = || link(telegram(), 1_010, false).at(1_040).answers_send(1);
     assert!(!avoidable(held(), 20_000));
     assert!(avoidable(link(held(), 5_000, true), 20_000), "it came at last");
+    assert!(!avoidable(link(held(), 12_000, true), 300_000), "nobody waited for it any more");
+    let killed = link(held(), 12_000, true).at(250_000).dies(DeathCause::Killed).at(251_000).serves(215);
+    assert!(!avoidable(killed, 300_000), "nor did the next life know");
 }
 
 #[test]
