@@ -17,7 +17,7 @@ const BEGIN: &str = "<!-- generated: corpus -->";
 const END: &str = "<!-- end -->";
 
 /// Each reported defect that is reproduced, by the number of the report that says most about it.
-const DEFECTS: [(&str, &str); 25] = [
+const DEFECTS: [(&str, &str); 32] = [
     ("B-01", "38836"),
     ("B-06", "152696"),
     ("B-07", "143233"),
@@ -38,6 +38,13 @@ const DEFECTS: [(&str, &str); 25] = [
     ("B-47", "77783"),
     ("B-49", "88210"),
     ("B-50", "10310"),
+    ("B-51", "29106"),
+    ("B-52", "23777"),
+    ("B-54", "41195"),
+    ("B-56", "52844"),
+    ("B-57", "30802"),
+    ("B-59", "6917"),
+    ("B-62", "98112"),
     ("B-64", "60495"),
     ("B-65", "42640"),
     ("B-69", "33399"),
