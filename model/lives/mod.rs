@@ -24,6 +24,7 @@ use crate::policy::{Policies, profile};
 mod config_edits;
 mod conflict;
 mod cron;
+mod delivery;
 mod disk;
 mod endings;
 mod exec;

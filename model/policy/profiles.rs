@@ -381,6 +381,22 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         lock_sweep: LockSweep::TranscriptsOnly,
         ..Policies::default()
     }),
+    ("planted:answers-not-delivered", || Policies {
+        resumed_reply: ResumedReply::TranscriptOnly,
+        ..Policies::default()
+    }),
+    ("planted:told-at-every-start", || Policies {
+        interruption_notice: InterruptionNotice::AtEveryStart,
+        ..Policies::default()
+    }),
+    ("planted:everybody-is-told", || Policies {
+        interruption_notice: InterruptionNotice::EveryConversation,
+        ..Policies::default()
+    }),
+    ("planted:newest-text-first", || Policies {
+        delivery_order: DeliveryOrder::NewestFirst,
+        ..Policies::default()
+    }),
     ("planted:telegram-confirms-first", || Policies {
         telegram_confirmation: TelegramConfirmation::BeforeProcessing,
         ..Policies::default()
@@ -406,6 +422,24 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         feishu_close: FeishuClose::Forgotten,
         feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
         old_generation: OldGeneration::LeftRunning,
+        ..Policies::default()
+    }),
+    ("planted:delivery-at-start-only", || Policies {
+        delivery_retry: DeliveryRetry::AtStartOnly,
+        ..Policies::default()
+    }),
+    ("planted:delivery-without-evidence", || Policies {
+        delivery_repeats: DeliveryRepeats::Blind,
+        ..Policies::default()
+    }),
+    ("planted:delivery-refusals-tried-again", || Policies {
+        delivery_refusals: DeliveryRefusals::TriedAgain,
+        ..Policies::default()
+    }),
+    // An attempt that comes too early matters where it is the only one of a life.
+    ("planted:delivery-before-channels", || Policies {
+        delivery_readiness: DeliveryReadiness::Ignored,
+        delivery_retry: DeliveryRetry::AtStartOnly,
         ..Policies::default()
     }),
     ("planted:unreadable-store-is-empty", || Policies {

@@ -29,6 +29,7 @@ mod ordered;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod refusals_are_final;
 mod replies_in_order;
 mod requester_is_told;
 mod requests_share_a_restart;
@@ -94,6 +95,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(cancelled_is_never_resumed::CancelledIsNeverResumed),
         Box::new(one_notice_per_interruption::OneNoticePerInterruption),
         Box::new(no_ghost_connection::NoGhostConnection),
+        Box::new(refusals_are_final::RefusalsAreFinal),
         Box::new(one_instance_serves::OneInstanceServes),
         Box::new(only_the_stuck_are_ended::OnlyTheStuckAreEnded),
         Box::new(port_is_released::PortIsReleased),

@@ -16,6 +16,7 @@ pub const INVARIANTS: &[&str] = &[
     "cancelled-is-never-resumed",
     "one-notice-per-interruption",
     "no-ghost-connection",
+    "refusals-are-final",
     "one-instance-serves",
     "only-the-stuck-are-ended",
     "port-is-released",

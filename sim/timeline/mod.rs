@@ -6,6 +6,7 @@
 
 mod event;
 mod ledger;
+mod names;
 mod platforms;
 mod recorder;
 mod restarts;

@@ -7,7 +7,9 @@ use gateway::env::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{EVENTS, Scenario, Supervisor};
-use crate::timeline::{DeathCause, Event, Fact, GATEWAY_PROGRAM, MessageId, OperatorOrder, Source, TOOL_PROGRAM};
+use crate::timeline::{
+    DeathCause, Event, Fact, GATEWAY_PROGRAM, MessageId, OperatorOrder, Source, TOOL_PROGRAM,
+};
 
 /// What befell the gateway, and when in its life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,7 +65,8 @@ pub const HAPPENINGS: [&str; 29] = [
 ];
 
 /// The kinds of supervisors.
-pub const SUPERVISORS: [&str; 6] = ["systemd", "launchd", "task-scheduler", "container", "none", "unsupported"];
+pub const SUPERVISORS: [&str; 6] =
+    ["systemd", "launchd", "task-scheduler", "container", "none", "unsupported"];
 
 /// What some runs reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,7 +258,9 @@ fn happening(event: &Event) -> Option<&'static str> {
     let known = |word: &str| HAPPENINGS.into_iter().find(|known| *known == word);
     match &event.fact {
         Fact::SignalDelivered { signal, .. } => known(&signal.to_string()),
-        Fact::ProcessExited { program, cause: DeathCause::Killed, .. } if program == GATEWAY_PROGRAM => Some("kill"),
+        Fact::ProcessExited { program, cause: DeathCause::Killed, .. } if program == GATEWAY_PROGRAM => {
+            Some("kill")
+        }
         Fact::ProcessFrozen { .. } => Some("freeze"),
         Fact::PowerLost { .. } => Some("power-loss"),
         Fact::LinkPartitioned { .. } => Some("partition"),
