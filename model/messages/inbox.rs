@@ -231,7 +231,7 @@ impl Inbox {
     /// owed.
     pub(crate) fn settle(&self, run_ids: &[&str], how: Settlement) -> Result<(), StateError> {
         self.change_all(run_ids, |entry| (entry.stage, entry.text) = (Stage::Settled(how), None));
-        run_ids.iter().for_each(|run_id| drop(self.presumed.borrow_mut().remove(*run_id)));
+        self.presumed.borrow_mut().retain(|presumed| !run_ids.contains(&presumed.as_str()));
         let records = run_ids.iter().map(|run_id| Record::Settled { run_id: run_id.to_string(), how });
         self.owed.borrow_mut().extend(records);
         self.pay()
