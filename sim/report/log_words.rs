@@ -114,10 +114,9 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let (pid, is) = (record.field("by").unwrap_or("?"), record.field("is").unwrap_or("in the way"));
             words(format!("pid {pid} is in the way: {is}"))
         }
-        name if name.starts_with("hook.") => Some(hook_words(record)),
+        name if name.starts_with("hook.") => hook_words(record).map(Some),
         "start.standing-by" => words("stands by".to_string()),
         "start.taking-over" => words("takes over".to_string()),
-        // The signal is shown where it is sent.
         "predecessor.signalled" => None,
         "predecessor.stuck" => words(format!(
             "pid {} is stuck: silent for {}",
