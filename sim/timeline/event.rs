@@ -413,7 +413,7 @@ pub enum Fact {
     /// A disk operation of a process. `bytes` for writes and reads.
     Disk { pid: Pid, op: FsOp, path: String, bytes: u64, error: Option<String> },
     /// The state directory as found by an outside observer: after a process died, and at the end.
-    State(StateSeen),
+    State(Box<StateSeen>),
 
     // -- prober
     /// `/readyz` answered; `None`: no answer. `asked_at` is when the probe was sent.
