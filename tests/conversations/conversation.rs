@@ -126,7 +126,7 @@ fn death() -> impl Strategy<Value = Death> {
     let file = prop_oneof![Just("*"), Just("inbox.jsonl*"), Just("outbox.jsonl*"), Just("sessions/*.jsonl")];
     let death = prop_oneof![Just("kill"), Just("power-loss")];
     prop_oneof![
-        prop_oneof![Just("SIGTERM"), Just("SIGUSR1"), Just("SIGINT")].prop_map(Death::Signal),
+        3 => prop_oneof![Just("SIGTERM"), Just("SIGUSR1"), Just("SIGINT")].prop_map(Death::Signal),
         2 => Just(Death::Kill),
         1 => (1..40_000u32).prop_map(Death::Freeze),
         2 => (1..20_000u32).prop_map(Death::PowerLoss),
