@@ -18,8 +18,8 @@ use crate::{corpus, test};
 const EXPECTED_FATES: &str = "expected-fates";
 
 /// The oracles about channels that no defect breaks yet: no defect of a channel is planted.
-const ABOUT_CHANNELS: [&str; 4] =
-    ["replies-in-order", "cancelled-is-never-resumed", "one-notice-per-interruption", "no-ghost-connection"];
+const ABOUT_CHANNELS: [&str; 3] =
+    ["replies-in-order", "cancelled-is-never-resumed", "one-notice-per-interruption"];
 
 /// The oracles of lives and supervisors, each of which looks at something that no other does.
 const ABOUT_LIVES: [&str; 6] = [
