@@ -82,8 +82,8 @@ fn nothing_that_was_acknowledged_is_lost_to_sigkill() {
             spawn_local(talk(home.port(), number, book.clone()));
         }
         let written = Rc::new([const { RefCell::new(Vec::new()) }; 2]);
-        for index in 0..platforms.len() {
-            spawn_local(write(platforms[index].clone(), index, written.clone(), book.clone()));
+        for (index, platform) in platforms.iter().enumerate() {
+            spawn_local(write(platform.clone(), index, written.clone(), book.clone()));
         }
         let began = Instant::now();
         let mut before_ready = 0;

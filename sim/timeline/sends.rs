@@ -160,7 +160,7 @@ impl Sends {
 }
 
 /// Whether `other` is the same text, or that with one more line, which may say that it comes again.
-pub(super) fn is_repeated_by(text: &str, other: &str) -> bool {
+pub(crate) fn is_repeated_by(text: &str, other: &str) -> bool {
     let added = other.strip_prefix(text);
     added.is_some_and(|line| line.is_empty() || (line.starts_with('\n') && !line[1..].contains('\n')))
 }

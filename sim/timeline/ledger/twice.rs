@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Reply, Tally};
 use crate::timeline::Via;
-use crate::timeline::sends::{Sends, is_repeated_by};
+use crate::timeline::is_repeated_by;
+use crate::timeline::sends::Sends;
 use crate::timeline::words::{moment, quoted};
 
 /// What makes it right to ask the model twice about a message, or to say something twice.
