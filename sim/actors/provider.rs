@@ -528,7 +528,10 @@ mod tests {
     #[test]
     fn the_task_of_a_subagent_and_what_came_of_it_are_told_apart() {
         let subagent = SubagentId::named("ann#1/2").expect("a name");
-        assert_eq!(super::about(&["a part of it [ann#1/2] [takes 5ms]".to_string()]), About::Subagent(subagent.clone()));
+        assert_eq!(
+            super::about(&["a part of it [ann#1/2] [takes 5ms]".to_string()]),
+            About::Subagent(subagent.clone())
+        );
         let announced = |status: &str| {
             super::about(&[format!("[subagent:ab {status}] is over [ann#1/2] Re [ann#1/2]: yes")])
         };

@@ -36,7 +36,8 @@ fn try_explore(args: &ExploreArgs, run: Run<'_>, streams: &mut Streams<'_>) -> i
         Err(problems) => return Ok(Err(problems)),
     };
     let started = Instant::now();
-    let is_over = || interrupt::is_asked_for() || args.lasting.is_some_and(|lasting| started.elapsed() >= lasting);
+    let is_over =
+        || interrupt::is_asked_for() || args.lasting.is_some_and(|lasting| started.elapsed() >= lasting);
     let campaign = Campaign {
         profile: &args.profile,
         bases: &bases,
@@ -49,7 +50,8 @@ fn try_explore(args: &ExploreArgs, run: Run<'_>, streams: &mut Streams<'_>) -> i
         return list(&campaign, streams).map(|()| Ok(0));
     }
     let mut progress = Progress::begin(args.lasting.is_none().then_some(seeds.count));
-    let explored = explore::explore(run, &campaign, &mut |so_far| progress.show(so_far, started.elapsed(), streams));
+    let explored =
+        explore::explore(run, &campaign, &mut |so_far| progress.show(so_far, started.elapsed(), streams));
     progress.end();
     let names = args.paths.iter().map(|path| path.display().to_string()).collect();
     let mut findings = Findings::of(&explored, &args.profile, names, seeds, started.elapsed());
@@ -146,7 +148,8 @@ fn save(
         match save_one(run, args, &folder, &signature, failure) {
             Ok((before, after)) => {
                 found.shrunk_steps = Some(after);
-                let words = format!("{signature}: {before} steps became {after}, in {:.1} s", seconds(started));
+                let words =
+                    format!("{signature}: {before} steps became {after}, in {:.1} s", seconds(started));
                 writeln!(streams.err, "{words}")?;
             }
             Err(error) => {
@@ -205,7 +208,8 @@ fn merged(args: &MergeArgs) -> Result<Findings, Problem> {
     let help = "a file is what `gatesim explore --format json` printed.";
     let read = |path: &std::path::PathBuf| {
         let bytes = std::fs::read(path).map_err(|error| error.to_string());
-        let findings = bytes.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        let findings =
+            bytes.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
         findings.map_err(|error| Problem::new(format!("cannot use {}: {error}", path.display()), help))
     };
     let all = args.files.iter().map(read).collect::<Result<Vec<Findings>, _>>()?;

@@ -29,7 +29,9 @@ impl Progress {
             let bar = runs.map_or_else(ProgressBar::no_length, ProgressBar::new);
             bar.set_draw_target(ProgressDrawTarget::stderr());
             let template = if runs.is_some() { "{bar:20} {pos}/{len} {msg}" } else { "{pos} runs {msg}" };
-            bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+            bar.with_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            )
         });
         Self { bar, told_at: Duration::ZERO }
     }
@@ -75,7 +77,8 @@ pub(super) fn text(findings: &Findings) -> String {
             let _ = writeln!(text, "  known: {known} fails in the same way");
         }
         if let Some(bundle) = &found.bundle {
-            let steps = found.shrunk_steps.map(|steps| format!(", shrunk to {steps} steps")).unwrap_or_default();
+            let steps =
+                found.shrunk_steps.map(|steps| format!(", shrunk to {steps} steps")).unwrap_or_default();
             let _ = writeln!(text, "  saved in {bundle}{steps}");
         }
         text.push('\n');
@@ -102,9 +105,10 @@ pub(super) fn text(findings: &Findings) -> String {
     text
 }
 
-/// In how many runs what befell the gateway in which phase of its life, and the sums over the other two.
+/// In how many runs what befell the gateway in which phase of its life, a run once for each state of its clients then;
+/// and the sums over the other two.
 fn lifecycle(text: &mut String, coverage: &Coverage) {
-    let _ = write!(text, "{:26}", "in how many runs");
+    let _ = write!(text, "{:26}", "runs that reached it");
     for phase in PHASES {
         let _ = write!(text, "{phase:>9}");
     }
@@ -142,7 +146,10 @@ fn never(text: &mut String, coverage: &Coverage) {
     let (said, seen): (Vec<_>, Vec<_>) = never.into_iter().partition(|name| is_said(name));
     for (words, names) in [("never seen", seen), ("the gateway never said", said)] {
         if !names.is_empty() {
-            let listed = textwrap::fill(&names.join(", "), textwrap::Options::new(110).initial_indent("  ").subsequent_indent("  "));
+            let listed = textwrap::fill(
+                &names.join(", "),
+                textwrap::Options::new(110).initial_indent("  ").subsequent_indent("  "),
+            );
             let _ = writeln!(text, "{words}:\n{listed}\n");
         }
     }

@@ -14,7 +14,9 @@ pub(super) fn is_asked_for() -> bool {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
         thread::spawn(|| {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+                return;
+            };
             runtime.block_on(async {
                 if tokio::signal::ctrl_c().await.is_err() {
                     return;

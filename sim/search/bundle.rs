@@ -146,7 +146,9 @@ pub fn folder_of(signature: &Signature) -> String {
 pub fn is_of(folder: &Path, signature: &Signature) -> bool {
     let about = fs::read(folder.join(ABOUT)).ok();
     let about: Option<About> = about.and_then(|json| serde_json::from_slice(&json).ok());
-    about.is_some_and(|about| (about.invariant, about.place) == (signature.invariant.clone(), signature.place.clone()))
+    about.is_some_and(|about| {
+        (about.invariant, about.place) == (signature.invariant.clone(), signature.place.clone())
+    })
 }
 
 fn summary(result: &RunResult, signature: &Signature) -> String {

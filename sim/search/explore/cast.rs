@@ -32,8 +32,10 @@ impl Cast {
     pub(super) fn of(draft: &Draft) -> Self {
         let entries = |name: &str| draft.table().get(name).and_then(Value::as_table);
         let senders = entries("senders");
-        let channels = senders.into_iter().flat_map(Table::values).filter_map(|sender| sender.get("channel")?.as_str());
-        let mut platforms: Vec<_> = channels.filter(|channel| *channel != "webchat").map(String::from).collect();
+        let channels =
+            senders.into_iter().flat_map(Table::values).filter_map(|sender| sender.get("channel")?.as_str());
+        let mut platforms: Vec<_> =
+            channels.filter(|channel| *channel != "webchat").map(String::from).collect();
         platforms.sort();
         platforms.dedup();
         let supervisor = entries("gateway").and_then(|gateway| gateway.get("supervisor")?.as_table());
@@ -48,7 +50,8 @@ impl Cast {
             peers: entries("peers").and_then(|groups| groups.keys().next().cloned()),
             is_supervised: kind != "none",
             restarts_always: kind == "unsupported"
-                || matches!(&*kind, "systemd" | "launchd" | "container") && matches!(&*restart, "always" | "unless-stopped"),
+                || matches!(&*kind, "systemd" | "launchd" | "container")
+                    && matches!(&*restart, "always" | "unless-stopped"),
             can_be_asked: matches!(&*kind, "systemd" | "launchd" | "task-scheduler"),
             supervisor: kind,
         }
@@ -233,7 +236,10 @@ fn load(die: &Die, draft: &mut Draft, cast: &Cast, words: &mut Vec<String>) {
             messages += count;
             let mut step = Table::new();
             step.insert("at".into(), Value::from(die.instant(500, 30_000)));
-            step.extend(doing("send", &[("from", name.as_str().into()), ("text", (*die.pick(&TEXTS)).into())]));
+            step.extend(doing(
+                "send",
+                &[("from", name.as_str().into()), ("text", (*die.pick(&TEXTS)).into())],
+            ));
             if count > 1 {
                 step.insert("count".into(), Value::from(count));
                 step.insert("every".into(), Value::from(die.time(0, 10_000)));

@@ -31,13 +31,22 @@ pub(super) const FAULTS: &[Fault] = &[
         step: |_, die| Some(doing("power-loss", &[("off-for", die.time(1_000, 60_000).into())])),
     },
     Fault { word: "crash-at", step: |_, die| Some(crash(die)) },
-    Fault { word: "port-lingers", step: |_, die| Some(doing("port-lingers", &[("for", die.time(10, 10_000).into())])) },
+    Fault {
+        word: "port-lingers",
+        step: |_, die| Some(doing("port-lingers", &[("for", die.time(10, 10_000).into())])),
+    },
     Fault { word: "partition", step: |cast, die| Some(partition(cast, die)) },
     Fault { word: "disk-fault", step: |_, die| Some(disk_fault(die)) },
     Fault { word: "clock-jump", step: |_, die| Some(clock_jump(die)) },
-    Fault { word: "squat-lock", step: |_, die| Some(doing("squat-lock", &[("for", die.time(100, 60_000).into())])) },
+    Fault {
+        word: "squat-lock",
+        step: |_, die| Some(doing("squat-lock", &[("for", die.time(100, 60_000).into())])),
+    },
     Fault { word: "leave-lock", step: |_, die| Some(leave_lock(die)) },
-    Fault { word: "service-restart", step: |cast, _| cast.is_supervised.then(|| doing("service-restart", &[])) },
+    Fault {
+        word: "service-restart",
+        step: |cast, _| cast.is_supervised.then(|| doing("service-restart", &[])),
+    },
     Fault { word: "service-stop", step: |cast, _| cast.is_supervised.then(|| doing("service-stop", &[])) },
     Fault { word: "service-start", step: |cast, _| cast.is_supervised.then(|| doing("service-start", &[])) },
     Fault { word: "reload-service", step: |cast, _| cast.can_be_asked.then(|| doing("reload-service", &[])) },
@@ -51,7 +60,10 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "platform-limits", step: platform_limits },
     Fault { word: "platform-cuts-line", step: platform_cuts_line },
     Fault { word: "platform-acknowledges-late", step: platform_acknowledges_late },
-    Fault { word: "peers-reset", step: |cast, _| Some(doing("peers-reset", &[("peers", cast.peers.as_deref()?.into())])) },
+    Fault {
+        word: "peers-reset",
+        step: |cast, _| Some(doing("peers-reset", &[("peers", cast.peers.as_deref()?.into())])),
+    },
 ];
 
 /// A step without its moment.

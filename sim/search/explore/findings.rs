@@ -116,7 +116,13 @@ pub enum MergeError {
 
 impl Findings {
     /// What a campaign came to; nothing is known yet of the failures but how and how often.
-    pub fn of(explored: &Explored, profile: &str, scenarios: Vec<String>, seeds: SeedRange, wall: Duration) -> Self {
+    pub fn of(
+        explored: &Explored,
+        profile: &str,
+        scenarios: Vec<String>,
+        seeds: SeedRange,
+        wall: Duration,
+    ) -> Self {
         let failures = explored.failures.iter().map(|(signature, failure)| Found {
             invariant: signature.invariant.clone(),
             place: signature.place.clone(),
@@ -184,7 +190,8 @@ impl Findings {
         self.cells = coverage.cells.into_iter().map(|(cell, runs)| Reached { cell, runs }).collect();
         self.events = coverage.events;
         for found in other.failures {
-            let same = |known: &&mut Found| (&known.invariant, &known.place) == (&found.invariant, &found.place);
+            let same =
+                |known: &&mut Found| (&known.invariant, &known.place) == (&found.invariant, &found.place);
             match self.failures.iter_mut().find(same) {
                 // The first seed is the one whose words are kept.
                 Some(known) => {
@@ -197,7 +204,8 @@ impl Findings {
                 None => self.failures.push(found),
             }
         }
-        self.failures.sort_by(|one, other| (&one.invariant, &one.place).cmp(&(&other.invariant, &other.place)));
+        self.failures
+            .sort_by(|one, other| (&one.invariant, &one.place).cmp(&(&other.invariant, &other.place)));
     }
 }
 
@@ -225,8 +233,13 @@ mod tests {
     use super::*;
 
     fn findings(first: u64, count: u64, seed: u64) -> Findings {
-        let mut findings =
-            Findings::of(&Explored::default(), "hardened", Vec::new(), SeedRange { first, count }, Duration::ZERO);
+        let mut findings = Findings::of(
+            &Explored::default(),
+            "hardened",
+            Vec::new(),
+            SeedRange { first, count },
+            Duration::ZERO,
+        );
         let (invariant, place, drawn) = ("up-at-the-end".to_string(), None, format!("seed {seed}"));
         let (known, bundle, shrunk_steps) = (None, None, None);
         (findings.runs, findings.red) = (count, 2);
@@ -238,7 +251,10 @@ mod tests {
     fn shards_have_every_seed_once() {
         let all = SeedRange { first: 5, count: 10 };
         let shards: Vec<_> = (1..=3).map(|index| all.shard(index, 3)).collect();
-        assert_eq!(shards.iter().map(|shard| (shard.first, shard.count)).collect::<Vec<_>>(), [(5, 3), (8, 3), (11, 4)]);
+        assert_eq!(
+            shards.iter().map(|shard| (shard.first, shard.count)).collect::<Vec<_>>(),
+            [(5, 3), (8, 3), (11, 4)]
+        );
         assert!(!shards[0].overlaps(shards[1]) && shards[0].overlaps(all));
     }
 

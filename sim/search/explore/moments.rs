@@ -37,7 +37,11 @@ const AIMS: &[Aim] = &[
         needs_an_end: false,
     },
     Aim { phase: "draining", events: &["signal.received", "drain.started"], needs_an_end: true },
-    Aim { phase: "closing", events: &["drain.finished", "shutdown.started", "shutdown.step"], needs_an_end: true },
+    Aim {
+        phase: "closing",
+        events: &["drain.finished", "shutdown.started", "shutdown.step"],
+        needs_an_end: true,
+    },
     Aim { phase: "down", events: &["process.exited", "port.released"], needs_an_end: true },
 ];
 
@@ -50,7 +54,13 @@ pub(super) fn is_an_end(word: &str) -> bool {
 }
 
 /// A phase to aim at with `fault`, by what is rare.
-pub(super) fn aim(die: &Die, weights: &Weights, supervisor: &str, fault: &Fault, has_an_end: bool) -> &'static Aim {
+pub(super) fn aim(
+    die: &Die,
+    weights: &Weights,
+    supervisor: &str,
+    fault: &Fault,
+    has_an_end: bool,
+) -> &'static Aim {
     let choices: Vec<_> = AIMS
         .iter()
         .filter(|aim| has_an_end || !aim.needs_an_end)

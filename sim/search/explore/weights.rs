@@ -37,7 +37,8 @@ impl Weights {
 
     /// From [`RAREST`] down to 1, by how often it was reached, in units of `often`.
     fn weight(&self, is_it: impl Fn((&str, &str, &str)) -> bool, often: u64) -> u64 {
-        let matching = self.reached.iter().filter(|((phase, fault, supervisor), _)| is_it((phase, fault, supervisor)));
+        let matching =
+            self.reached.iter().filter(|((phase, fault, supervisor), _)| is_it((phase, fault, supervisor)));
         let times: u64 = matching.map(|(_, times)| times).sum();
         (RAREST >> (times / often + 1).ilog2().min(RAREST.ilog2())).max(1)
     }
