@@ -105,9 +105,10 @@ pub(super) fn text(findings: &Findings) -> String {
     text
 }
 
-/// In how many runs what befell the gateway in which phase of its life, and the sums over the other two.
+/// In how many runs what befell the gateway in which phase of its life, a run once for each state of its clients then;
+/// and the sums over the other two.
 fn lifecycle(text: &mut String, coverage: &Coverage) {
-    let _ = write!(text, "{:26}", "in how many runs");
+    let _ = write!(text, "{:26}", "runs that reached it");
     for phase in PHASES {
         let _ = write!(text, "{phase:>9}");
     }

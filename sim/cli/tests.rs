@@ -323,3 +323,66 @@ fn the_examples_of_the_documentation_run_as_they_say() {
         assert_eq!((run.status, run.err.as_str()), (0, ""), "{example}");
     }
 }
+
+/// `gatesim explore ARGS` with a stand-in for the simulator.
+fn explored(verdict: Verdict, args: &[&str]) -> Outcome {
+    gatesim_with(&came_to(verdict), &[&["explore", "--jobs", "2"], args].concat())
+}
+
+#[test]
+fn an_exploration_says_what_came_of_it_and_shards_add_up_to_the_whole() {
+    let whole = explored(Verdict::Pass, &["--seeds", "20", "--format", "json"]);
+    assert_eq!(whole.status, 0, "{}", whole.err);
+    let folder = folder(&[]);
+    let mut files = Vec::new();
+    for shard in ["1/3", "2/3", "3/3"] {
+        let part = explored(Verdict::Pass, &["--seeds", "20", "--shard", shard, "--format", "json"]);
+        let file = folder.path().join(shard.replace('/', "-"));
+        std::fs::write(&file, part.out).expect("can be written");
+        files.push(file.display().to_string());
+    }
+    let names: Vec<&str> = files.iter().map(String::as_str).collect();
+    let merged = gatesim(&[&["merge", "--format", "json"], &names[..]].concat());
+    assert_eq!(merged.status, 0, "{}", merged.err);
+    let (whole, merged) =
+        [whole, merged].map(|outcome| outcome.out.parse::<Value>().expect("is JSON")).into();
+    for key in ["runs", "green", "events", "never"] {
+        assert_eq!(whole[key], merged[key], "{key}");
+    }
+    let twice = gatesim(&["merge", names[0], names[0]]);
+    assert_eq!(twice.status, BAD_INPUT);
+    assert!(twice.err.contains("seeds from 1 on are in two of them"), "{}", twice.err);
+}
+
+#[test]
+fn an_exploration_in_which_something_fails_or_breaks_says_so_by_its_status() {
+    assert_eq!(explored(Verdict::Fail, &["--seeds", "3"]).status, 1);
+    assert_eq!(explored(Verdict::Inconclusive, &["--seeds", "3"]).status, 0);
+    assert_eq!(explored(Verdict::Error, &["--seeds", "3"]).status, BAD_INPUT);
+}
+
+#[test]
+fn what_each_seed_draws_can_be_listed_and_read() {
+    let listed = explored(Verdict::Pass, &["--seed", "7", "--seeds", "1", "--list"]);
+    assert!(listed.out.starts_with("# seed 7: "), "{}", listed.out);
+    Scenario::parse(Path::new("x.toml"), &listed.out).expect("is a scenario");
+}
+
+#[test]
+fn an_exploration_refuses_nonsense() {
+    let refused = |args: &[&str], because: &str| {
+        let outcome = explored(Verdict::Pass, args);
+        assert_eq!(outcome.status, BAD_INPUT, "{args:?}");
+        assert!(outcome.err.contains(because), "{args:?}: {}", outcome.err);
+    };
+    refused(&["--profile", "hardend"], "did you mean `hardened`?");
+    refused(&["--shard", "5/4"], "as in 1/4");
+    refused(&["--shard", "0/4"], "as in 1/4");
+    refused(&["--seeds", "2", "--shard", "1/4"], "there are no seeds for part 1 of 4");
+    refused(&["--seeds", "0"], "0 is not in 1..");
+    refused(&["--for", "soon"], "invalid value 'soon'");
+    refused(&["nowhere.toml"], "there is no such file");
+    let merged = gatesim(&["merge", "nowhere.json"]);
+    assert_eq!(merged.status, BAD_INPUT);
+    assert!(merged.err.contains("cannot use nowhere.json"), "{}", merged.err);
+}

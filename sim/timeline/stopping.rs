@@ -1,14 +1,15 @@
 //! Whether somebody stopped the service for good: from orders, signals and the process table.
 //!
-//! A stop is an order to the supervisor that it did not refuse, or a stop signal that a gateway handled. It is for good
-//! when no gateway started after it; and it is none when it was the first half of a restart.
+//! A stop is an order to the supervisor that it did not refuse, or a stop signal that a gateway obeyed. It is for good
+//! when no gateway started after it; and it is none when it was the first half of a restart. Where nobody supervises,
+//! whoever kills the gateway has stopped it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
-use super::{Event, Fact, GATEWAY_PROGRAM, OperatorOrder};
+use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, OperatorOrder};
 
 /// What has been seen of the service so far.
 #[derive(Default)]
@@ -16,6 +17,8 @@ pub(super) struct Stopping {
     living: BTreeSet<Pid>,
     /// Those that handled a stop signal.
     asked: BTreeSet<Pid>,
+    /// Somebody minds the service.
+    is_supervised: bool,
     last_order: Option<OperatorOrder>,
     /// The order before, until it is known that the last one was not refused.
     order_before: Option<OperatorOrder>,
@@ -34,20 +37,31 @@ impl Stopping {
                     (self.last_order, self.order_before) = (None, None);
                 }
             }
-            Fact::ProcessExited { pid, program, .. } if program == GATEWAY_PROGRAM => {
+            Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
                 self.living.remove(pid);
-                self.ended = Some((event.at, self.asked.remove(pid)));
+                let was_asked = self.asked.remove(pid) || self.is_stop(*cause);
+                self.ended = Some((event.at, was_asked));
             }
-            Fact::SignalDelivered { pid, signal: Signal::Terminate | Signal::Interrupt, handled: true }
-                if self.living.contains(pid) =>
+            Fact::SignalDelivered { pid, signal, handled: true }
+                if is_stop_signal(*signal) && self.living.contains(pid) =>
             {
                 self.asked.insert(*pid);
             }
+            Fact::ServiceStarting { .. } => self.is_supervised = true,
             Fact::Ordered { order } => self.order_before = self.last_order.replace(*order),
             Fact::ServiceOrderRefused { .. } if self.order_before.is_some() => {
                 self.last_order = self.order_before.take();
             }
             _ => {}
+        }
+    }
+
+    /// Whether an end like this is what somebody wanted, and nobody else will start it again.
+    fn is_stop(&self, cause: DeathCause) -> bool {
+        match cause {
+            DeathCause::Signal(signal) if is_stop_signal(signal) => true,
+            DeathCause::Signal(_) | DeathCause::Killed | DeathCause::PowerLoss => !self.is_supervised,
+            DeathCause::Exited(_) | DeathCause::Panicked => false,
         }
     }
 
@@ -61,4 +75,8 @@ impl Stopping {
         };
         is_wanted.then_some(at)
     }
+}
+
+fn is_stop_signal(signal: Signal) -> bool {
+    matches!(signal, Signal::Terminate | Signal::Interrupt | Signal::Quit)
 }

@@ -4,7 +4,7 @@
 //! words, and both carry the marks of the messages that they are about. A text that is none of these tells nothing.
 
 use crate::actors::REPLY_PREFIX;
-use crate::timeline::{Fact, MessageId, Via};
+use crate::timeline::{self, Fact, MessageId, Via};
 
 /// How a notice begins.
 const NOTICES: [&str; 2] = ["Your message", "The service"];
@@ -17,6 +17,13 @@ const STOPPED: &str = "Stopped";
 /// was sent as an answer to, if the bot says so.
 pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send: u32) -> Vec<Fact> {
     let via = Via::Platform { send };
+    let is_notice = NOTICES.into_iter().any(|notice| text.starts_with(notice));
+    // What came of a subagent is no answer to the message that wanted it, although it is sent as one.
+    if (is_notice || text.starts_with(REPLY_PREFIX))
+        && let Some(heard) = timeline::heard(sender, text, is_notice, via)
+    {
+        return vec![heard];
+    }
     let mut about = MessageId::marked_in(text);
     about.retain(|message| message.sender == sender);
     if about.is_empty() {
@@ -33,7 +40,7 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
         let reply = |message| Fact::ReplyReceived { message, text: text.clone(), via };
         return about.into_iter().map(reply).collect();
     }
-    if !NOTICES.into_iter().any(begins) || text.contains(WAITS) {
+    if !is_notice || text.contains(WAITS) {
         return Vec::new();
     }
     let notice = |message| Fact::NoticeReceived { message: Some(message), text: text.clone(), via };
@@ -66,6 +73,7 @@ mod tests {
             &["notice.received ann#1", "notice.received ann#2"],
         );
         check("Your message was not answered", &["notice.received -"]);
+        check("Re [ann#1/2]: the harbour", &["subagent.heard -"]);
         check("The service restarted before it answered [ann#1]", &["notice.received ann#1"]);
         check("Stopped: \"hello [ann#1]\"", &["message.cancelled ann#1"]);
         check("Your message \"hello [ann#1]\" waits: the disk is full. It is kept", &[]);

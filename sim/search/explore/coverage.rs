@@ -2,6 +2,7 @@
 //! which supervisor; and which events came to pass at all. A fold over timelines, which asks nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use gateway::env::Pid;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::scenario::{EVENTS, Scenario, Supervisor};
 use crate::timeline::{
     DeathCause, Event, Fact, GATEWAY_PROGRAM, MessageId, OperatorOrder, Source, TOOL_PROGRAM,
 };
+use crate::world::disk::Errno;
 
 /// What befell the gateway, and when in its life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -260,10 +262,12 @@ fn happening(event: &Event) -> Option<&'static str> {
             Some("kill")
         }
         Fact::ProcessFrozen { .. } => Some("freeze"),
-        Fact::PowerLost { .. } => Some("power-loss"),
+        Fact::ProcessExited { program, cause: DeathCause::PowerLoss, .. } if program == GATEWAY_PROGRAM => {
+            Some("power-loss")
+        }
         Fact::LinkPartitioned { .. } => Some("partition"),
         Fact::ClockJumped { .. } => Some("clock-jump"),
-        Fact::Disk { error: Some(_), .. } => Some("disk-fault"),
+        Fact::Disk { error: Some(error), .. } if is_trouble(error) => Some("disk-fault"),
         Fact::ConfigEdited { .. } => Some("write-config"),
         Fact::RestartAsked { .. } => Some("ask-for-restart"),
         Fact::MessageStopRequested { .. } | Fact::SubagentsStopRequested => Some("abort"),
@@ -281,6 +285,13 @@ fn happening(event: &Event) -> Option<&'static str> {
     }
 }
 
+/// Whether a disk in order would not have said so: it also refuses what is there already, or is not there.
+fn is_trouble(error: &str) -> bool {
+    let numbers = [Errno::Eio, Errno::Enospc, Errno::Eacces, Errno::Erofs, Errno::Ebusy];
+    let said = |errno| io::Error::from(errno).raw_os_error();
+    numbers.into_iter().filter_map(said).any(|number| error.ends_with(&format!("(os error {number})")))
+}
+
 /// The fault that says so of itself.
 fn injected(source: &Source, what: &str) -> Option<&'static str> {
     if *source == Source::World {
@@ -296,4 +307,43 @@ fn injected(source: &Source, what: &str) -> Option<&'static str> {
         ("acknowledgements to ", "platform-acknowledges-late"),
     ];
     words.into_iter().find(|(part, _)| what.contains(part)).map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::search::Draft;
+
+    const KILLED: &str = r#"
+name = "killed while it answers"
+[senders.ann]
+[[steps]]
+at = "1s"
+do = "send"
+from = "ann"
+text = "hello"
+[[steps]]
+on = "provider.requested"
+do = "kill"
+"#;
+
+    #[test]
+    fn a_kill_at_work_is_one_cell_and_what_the_gateway_says_is_counted() {
+        let draft = Draft::new(KILLED.parse().expect("is TOML"));
+        let scenario = draft.scenario(Path::new("x.toml")).expect("is a scenario");
+        let coverage = Coverage::of(&scenario, &crate::run(&scenario, "hardened", 1).timeline);
+        let cells: Vec<_> =
+            coverage.cells.keys().map(|cell| [&*cell.phase, &*cell.fault, &*cell.client]).collect();
+        assert_eq!(cells, [["working", "kill", "waiting"]]);
+        assert!(!coverage.never().contains(&"gateway.ready") && coverage.never().contains(&"store.damaged"));
+    }
+
+    #[test]
+    fn every_fault_that_can_be_drawn_is_one_that_a_timeline_shows() {
+        for fault in super::super::faults::FAULTS {
+            assert!(fault.word == "peers-reset" || HAPPENINGS.contains(&fault.word), "{}", fault.word);
+        }
+    }
 }

@@ -163,3 +163,80 @@ pub fn failing(failure: &Failure, profile: &str, signature: &Signature) -> Draft
     draft.expect_failure(profile, &signature.invariant);
     draft
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::shrink;
+
+    fn campaign(threads: usize, seeds: u64, profile: &str) -> Campaign<'_> {
+        Campaign {
+            profile,
+            bases: &[],
+            first_seed: 1,
+            seeds,
+            threads: NonZeroUsize::new(threads).expect("some"),
+            is_over: &|| false,
+        }
+    }
+
+    #[test]
+    fn what_is_explored_depends_on_the_seeds_alone() {
+        let explored = |threads| explore(&crate::run, &campaign(threads, 24, "hardened"), &mut |_| ());
+        let (one, four) = (explored(1), explored(4));
+        assert_eq!(one.runs, 24);
+        assert_eq!(
+            (one.verdicts, one.virtual_time, one.coverage),
+            (four.verdicts, four.virtual_time, four.coverage)
+        );
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_scenario_and_the_same_run() {
+        let campaign = campaign(1, 1, "hardened");
+        let hash = |seed| {
+            let scenario = campaign.draw(seed, &Weights::default()).draft.scenario(&path_of(seed));
+            crate::run(&scenario.expect("is one"), "hardened", seed).hash
+        };
+        assert_eq!(hash(5), hash(5));
+        assert_ne!(hash(5), hash(6));
+    }
+
+    #[test]
+    fn a_gateway_that_forgets_its_earlier_lives_is_found_out_and_shown_in_few_steps() {
+        const PROFILE: &str = "planted:recovery-skipped";
+        let explored = explore(&crate::run, &campaign(2, ROUND, PROFILE), &mut |_| ());
+        let dropped = explored.failures.iter().find(|(signature, _)| signature.invariant == "no-silent-drop");
+        let (signature, failure) = dropped.expect("some message is dropped");
+        let draft = failing(failure, PROFILE, signature);
+        let before = draft.steps().len();
+        let path = path_of(failure.seed);
+        let (seed, signature) = (failure.seed, signature.clone());
+        let task = shrink::Task {
+            draft,
+            path: &path,
+            profile: PROFILE,
+            seed,
+            signature,
+            most_runs: 300,
+            other_seeds: 0,
+        };
+        let after = shrink::shrink(&crate::run, task).draft.steps().len();
+        assert!(after <= 3 && after <= before, "{before} steps became {after}");
+    }
+
+    #[test]
+    fn what_somebody_wrote_is_varied_in_turn() {
+        let text = "name = \"one\"\n[senders.ann]\n[expect]\nfates = { \"ann#1\" = \"replied\" }\n";
+        let bases =
+            [text, &text.replace("one", "two")].map(|text| Draft::new(text.parse().expect("is TOML")));
+        let campaign = Campaign { bases: &bases, ..campaign(1, 2, "hardened") };
+        let lines: Vec<_> = (1..=40).map(|seed| campaign.draw(seed, &Weights::default())).collect();
+        assert!(lines[0].line.starts_with("seed 1: \"two\"") && lines[1].line.starts_with("seed 2: \"one\""));
+        assert!(lines.iter().any(|drawn| !drawn.draft.steps().is_empty()));
+        for drawn in lines {
+            drawn.draft.scenario(&path_of(1)).expect("is a scenario");
+            assert!(!drawn.draft.to_text().contains("fates"));
+        }
+    }
+}
