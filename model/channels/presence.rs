@@ -8,8 +8,8 @@ use std::future::{Future, pending};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::env::watch;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{Account, SendError, Sent};

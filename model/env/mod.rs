@@ -18,6 +18,7 @@ mod process;
 mod random;
 #[cfg(test)]
 pub(crate) mod test_env;
+pub mod watch;
 
 pub use clock::{Clock, WallTime};
 pub use command::{Command, CommandEnd, CommandOutput, KEPT_OUTPUT};

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use gateway::env::FsOp;
-use tokio::sync::watch;
+use gateway::env::watch;
 
 use super::disk::path_matches;
 

@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use gateway::env::watch;
 use gateway::env::{Listening, Liveness, Pid, StartTime, WallTime};
-use tokio::sync::watch;
 
 use super::command::ModelledProgram;
 use super::crash::CrashPoints;

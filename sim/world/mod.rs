@@ -14,8 +14,8 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
+use gateway::env::watch;
 use gateway::env::{Env, ExitCode, LocalBoxFuture, Pid, Signal, StartTime, WallTime};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use gateway::env::watch;
 use gateway::env::{FileStat, Fs, FsOp, KernelLock};
-use tokio::sync::watch;
 
 use super::{Errno, path_matches};
 
