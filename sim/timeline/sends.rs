@@ -2,7 +2,8 @@
 //!
 //! A fold over the events. A bot that does not know whether its message was taken has to send it again, where a platform
 //! has no key by which it would recognise it. The rule is tight: the process ended of no will of its own before it
-//! could have noted the answer, or the platform cut the line, or no answer had come in ten seconds.
+//! could have noted the answer, or the platform cut the line, or no answer had come in ten seconds, be it that the process
+//! stood still meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Sends {
     /// The same for processes that stand still.
     still: BTreeMap<Pid, Vec<(Duration, Option<Duration>)>>,
     signals: BTreeMap<Pid, u32>,
+    /// How processes ended, with the signals that they had been sent. What they sent may still be on its way.
+    dead: BTreeMap<Pid, (Duration, DeathCause, u32)>,
     failed_writes: BTreeMap<Pid, Vec<Duration>>,
 }
 
@@ -54,6 +57,7 @@ impl Sends {
             Fact::SendTaken { send, key, pid, .. } => {
                 let Source::Platform(platform) = event.source else { return };
                 let (key, pid) = (key.clone(), *pid);
+                let dead = pid.and_then(|pid| self.dead.get(&pid).copied());
                 let taken = Send {
                     platform,
                     key,
@@ -61,8 +65,8 @@ impl Sends {
                     taken_at: at,
                     answered_at: None,
                     cut_at: None,
-                    owner_died: None,
-                    signals: 0,
+                    owner_died: dead.map(|(died, cause, _)| (died, cause)),
+                    signals: dead.map_or(0, |(.., signals)| signals),
                 };
                 self.sends.insert(*send, taken);
             }
@@ -71,6 +75,8 @@ impl Sends {
             Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
                 self.died(*pid, at, *cause);
             }
+            // Ids are used again.
+            Fact::ProcessStarted { pid, .. } => drop(self.dead.remove(pid)),
             Fact::SignalDelivered { pid, .. } => *self.signals.entry(*pid).or_default() += 1,
             Fact::ProcessFrozen { pid } => self.still.entry(*pid).or_default().push((at, None)),
             Fact::ProcessThawed { pid } => close(self.still.get_mut(pid), at),
@@ -91,6 +97,7 @@ impl Sends {
 
     fn died(&mut self, pid: Pid, at: Duration, cause: DeathCause) {
         let signals = self.signals.remove(&pid).unwrap_or(0);
+        self.dead.insert(pid, (at, cause, signals));
         close(self.still.get_mut(&pid), at);
         for send in self.sends.values_mut().filter(|send| send.pid == Some(pid) && send.owner_died.is_none())
         {
@@ -124,11 +131,27 @@ impl Sends {
                 )
             });
         }
+        if self.was_overdue(one) && one.answered_at.is_none() {
+            return Some(format!(
+                "{} took the first at {taken}, from a gateway that had stood still and gave it up when it went on",
+                one.platform
+            ));
+        }
         let waited = two.taken_at.saturating_sub(one.taken_at) >= PATIENCE;
         let answered = one.answered_at.filter(|at| *at < two.taken_at);
         let held_back = answered.is_none_or(|at| self.was_cut_off(at, two.taken_at.min(one.given_up_at())));
         (waited && held_back).then(|| {
             format!("{} took the first at {taken}, and no answer had come in ten seconds", one.platform)
+        })
+    }
+
+    /// Whether the sender had just gone on after it stood still for longer than it waits for an answer: what is overdue
+    /// then happens at once.
+    fn was_overdue(&self, send: &Send) -> bool {
+        let still = send.pid.and_then(|pid| self.still.get(&pid)).into_iter().flatten();
+        let mut ended = still.filter_map(|(began, ended)| Some((*began, (*ended)?)));
+        ended.any(|(began, ended)| {
+            ended - began >= PATIENCE && (ended..=ended + NOTING).contains(&send.taken_at)
         })
     }
 

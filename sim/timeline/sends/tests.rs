@@ -44,6 +44,23 @@ fn a_death_before_the_answer_could_be_noted_excuses_and_a_later_one_does_not() {
 }
 
 #[test]
+fn what_is_taken_after_the_death_of_its_sender_was_on_its_way() {
+    let dead = Story::new().at(0).serves(214).at(990).dies(DeathCause::Killed);
+    let taken = dead.at(1_000).takes(Platform::Telegram, 1, None).at(2_000).serves(215);
+    assert!(!avoidable(taken, 3_000));
+}
+
+#[test]
+fn who_stood_still_gives_up_what_is_overdue() {
+    let went_on = |at| Story::new().at(0).serves(214).at(500).frozen().at(at).thawed();
+    let taken = |story: Story, at| story.at(at).takes(Platform::Telegram, 1, None);
+    assert!(!avoidable(taken(went_on(20_000), 20_040).loses_send(1, false), 21_000));
+    assert!(avoidable(taken(went_on(20_000), 20_501), 21_000), "it had the time to wait");
+    assert!(avoidable(taken(went_on(5_000), 5_040), 6_000), "nothing was overdue");
+    assert!(avoidable(taken(went_on(20_000), 20_040).answers_send(1), 21_000), "it had the answer");
+}
+
+#[test]
 fn who_ends_of_its_own_will_has_to_have_waited() {
     let exits =
         |story: Story, at| story.at(at).dies(DeathCause::Exited(ExitCode(0))).at(at + 1_000).serves(215);
