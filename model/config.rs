@@ -14,10 +14,12 @@ use crate::env::Fs;
 mod channels;
 mod hooks;
 mod messages;
+mod tools;
 
 pub use channels::{ChannelsConfig, FeishuAccount, FeishuConfig, TelegramAccount, TelegramConfig};
 pub use hooks::{Hook, HooksConfig};
 pub use messages::{MessagesConfig, QueueConfig, QueueMode};
+pub use tools::{ExecConfig, ToolsConfig};
 
 /// The settings of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -39,6 +41,9 @@ pub struct Config {
     /// What is done with messages before they are run.
     #[serde(default)]
     pub messages: MessagesConfig,
+    /// What the model may do on this machine.
+    #[serde(default)]
+    pub tools: ToolsConfig,
     /// The file that it was read from, and what stood there.
     #[serde(skip)]
     pub(crate) source: Option<(PathBuf, serde_json::Value)>,

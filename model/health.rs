@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::channels::Channel;
+use crate::channels::{Account, Channel};
 use crate::cron::Cron;
 use crate::env::Task;
 use crate::gateway::Gateway;
@@ -108,13 +108,21 @@ impl Gateway {
         })
     }
 
-    /// Each account: whether its platform answers, and how many texts it is owed.
+    /// Each account: whether its platform answers, and how many texts are owed through it. One that is not configured
+    /// any more is there as long as somebody waits for a text through it.
     fn channels_health(&self) -> Vec<Value> {
-        let health = |channel: &dyn Channel| {
+        let mut owed = self.outbox.owed();
+        let mut health_of = |channel: &dyn Channel| {
             let mut health = channel.health();
-            health["owed"] = json!(self.outbox.pending(channel.account(), None).len());
+            health["owed"] = json!(owed.remove(channel.account()).unwrap_or_default());
             health
         };
-        self.channels.iter().map(health).collect()
+        let mut accounts: Vec<Value> = self.channels.iter().map(&mut health_of).collect();
+        let gone = |(account, owed): (Account, usize)| {
+            let why = "it is not configured any more";
+            json!({"account": account.to_string(), "connected": false, "lastError": why, "owed": owed})
+        };
+        accounts.extend(owed.into_iter().map(gone));
+        accounts
     }
 }

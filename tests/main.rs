@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod command;
+mod conversations;
 mod corpus;
 mod corpus_table;
 mod determinism;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         oracles::tests(),
         corpus_table::tests(),
         schedules::tests(),
+        conversations::tests(),
         schema::tests(),
         command::tests(),
         tidy::tests(),

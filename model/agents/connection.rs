@@ -183,7 +183,7 @@ mod tests {
             let endpoint = Endpoint::parse("http://model:8080/v1").expect("is valid");
             let mut answered = true;
             for _ in 0..2 {
-                let question = Question { model: "m", messages: &[], tools: tools::offered() };
+                let question = Question { model: "m", messages: &[], tools: tools::offered(false) };
                 let answer = complete(&client.env, &endpoint, question, |_| {}).await;
                 answered &= answer.is_ok_and(|answer| answer.text == "yes");
                 sleep(pause).await;

@@ -2,6 +2,7 @@
 //! that it may start, and the notice when there is no reply.
 
 pub(crate) mod connection;
+mod exec;
 pub(crate) mod notice;
 mod prompt;
 pub(crate) mod provider;

@@ -57,6 +57,9 @@ pub(crate) enum TurnError {
     TimedOut(Duration),
     #[error("the model wanted tools {0} times and gave no answer")]
     TooManyRounds(u32),
+    /// What it waited for was ended together with the gateway.
+    #[error("the service ends")]
+    CutOff,
 }
 
 /// Settles messages of a conversation, at least one, with one notice: durably for the history, and live for whoever is

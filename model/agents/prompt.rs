@@ -118,7 +118,10 @@ mod tests {
     }
 
     fn calls(ids: &[&str], run_id: &str) -> TranscriptEntry {
-        let call = |id: &&str| ToolCall { id: (*id).into(), name: "exec".into(), arguments: "{}".into() };
+        let call = |id: &&str| {
+            let [id, name, arguments] = [*id, "exec", "{}"].map(str::to_string);
+            ToolCall { id, name, arguments }
+        };
         TranscriptEntry { calls: ids.iter().map(call).collect(), ..entry(Role::ToolCalls, "", run_id) }
     }
 

@@ -101,6 +101,10 @@ pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
             // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
             tracing::debug!(name: "message.forgotten", run = run_id, session = messages[0].session_key, %error, "no lock");
         }
+        Ok(Err(TurnError::CutOff)) => {
+            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
+            tell_within(&gateway, &messages, NoticeCause::Interrupted, seq.get(), patience).await;
+        }
         Ok(Err(error)) => tell(&gateway, &messages, NoticeCause::Failed(error), seq.get()).await,
         Err(Interruption::ByUser) => stopped_by_user(&gateway, &messages, seq.get()),
         // Nothing was done with it: it stays accepted, and the next life runs it.
@@ -220,11 +224,11 @@ async fn use_tools(
     transcript: &Transcript,
     text: &str,
     calls: &[ToolCall],
-) -> Result<Vec<TranscriptEntry>, StateError> {
+) -> Result<Vec<TranscriptEntry>, TurnError> {
     let now = gateway.env.wall_clock();
     let mut entries = vec![transcript.append_calls(text, calls.to_vec(), &message.run_id, now)?];
     for call in calls {
-        let result = tools::use_one(gateway, message, call).await;
+        let result = tools::use_one(gateway, message, call).await?;
         let now = gateway.env.wall_clock();
         entries.push(transcript.append_result(&call.id, &result, &message.run_id, now)?);
     }
@@ -346,8 +350,12 @@ async fn ask(
                 seq.set(seq.get() + 1);
             }
         };
-        let question =
-            Question { model: &gateway.config.model.name, messages: prompt, tools: tools::offered() };
+        let with_programs = gateway.config.tools.exec.enabled;
+        let question = Question {
+            model: &gateway.config.model.name,
+            messages: prompt,
+            tools: tools::offered(with_programs),
+        };
         match provider::complete(&gateway.env, &gateway.endpoint, question, on_delta).await {
             Err(error) if error.is_transient() && attempt < ATTEMPTS => {
                 tracing::info!(

@@ -8,27 +8,39 @@ use std::sync::LazyLock;
 
 use serde_json::value::RawValue;
 
-use super::subagents;
+use super::notice::TurnError;
+use super::{exec, subagents};
 use crate::gateway::Gateway;
 use crate::messages::inbox::Accepted;
 use crate::sessions::ToolCall;
 
 /// As the model's API wants them.
-static OFFERED: LazyLock<Box<RawValue>> = LazyLock::new(|| {
-    let tools = format!("[{}]", [subagents::OFFER].join(","));
-    RawValue::from_string(tools).expect("our own tools are JSON")
-});
+static OFFERED: LazyLock<Box<RawValue>> = LazyLock::new(|| list(&[subagents::OFFER]));
+static WITH_PROGRAMS: LazyLock<Box<RawValue>> = LazyLock::new(|| list(&[subagents::OFFER, exec::OFFER]));
 
-/// What the model is told of the tools.
-pub(super) fn offered() -> &'static RawValue {
-    &OFFERED
+fn list(tools: &[&str]) -> Box<RawValue> {
+    RawValue::from_string(format!("[{}]", tools.join(","))).expect("our own tools are JSON")
+}
+
+/// What the model is told of the tools; `with_programs`: it may have programs run.
+pub(super) fn offered(with_programs: bool) -> &'static RawValue {
+    if with_programs { &WITH_PROGRAMS } else { &OFFERED }
 }
 
 /// Does what the model wants done in the turn about `message`; returns what it is told of it.
-pub(super) async fn use_one(gateway: &Rc<Gateway>, message: &Accepted, call: &ToolCall) -> String {
+///
+/// Errors: the turn cannot go on.
+pub(super) async fn use_one(
+    gateway: &Rc<Gateway>,
+    message: &Accepted,
+    call: &ToolCall,
+) -> Result<String, TurnError> {
     tracing::info!(name: "tool.used", run = message.run_id, tool = call.name, "the model uses a tool");
-    match call.name.as_str() {
+    Ok(match call.name.as_str() {
         subagents::TOOL => subagents::spawn(gateway, message, &call.arguments).await,
+        exec::TOOL if gateway.config.tools.exec.enabled => {
+            exec::run(gateway, message, &call.arguments).await?
+        }
         unknown => format!("error: there is no tool called {unknown:?}"),
-    }
+    })
 }

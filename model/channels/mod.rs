@@ -150,8 +150,8 @@ pub(crate) enum SendError {
 pub(crate) trait Channel {
     fn account(&self) -> &Account;
 
-    /// Whether the platform recognises a text by its name and takes it once ([`Delivery::id`]).
-    fn recognises_repeats(&self) -> bool;
+    /// How long after an attempt the platform recognises a text by its name and takes it once ([`Delivery::id`]).
+    fn recognises_repeats_for(&self) -> Duration;
 
     /// Begins to take what arrives: each message goes to [`Gateway::accept`](crate::gateway::Gateway::accept), and is
     /// confirmed to the platform when that has made it durable.
@@ -167,7 +167,8 @@ pub(crate) trait Channel {
     /// Resolves when something can be sent.
     fn ready(&self) -> LocalBoxFuture<'_, ()>;
 
-    /// Sends one text, once. Dropping the future leaves it unknown whether it was sent.
+    /// Sends one text, once, and gives up by itself where no answer comes. Dropping the future leaves it unknown whether
+    /// it was sent.
     fn send<'a>(&'a self, delivery: &'a Delivery) -> LocalBoxFuture<'a, Result<Sent, SendError>>;
 
     /// Its name, whether its platform answers, and what was wrong last, as an answer to `health`.
@@ -207,10 +208,6 @@ impl Channels {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &dyn Channel> {
         self.0.values().map(|channel| &**channel)
-    }
-
-    pub(crate) fn accounts(&self) -> Vec<Account> {
-        self.0.keys().cloned().collect()
     }
 
     pub(crate) fn start(&self, gateway: &Rc<crate::gateway::Gateway>) {

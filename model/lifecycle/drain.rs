@@ -15,14 +15,17 @@ use super::shutdown;
 use crate::agents::notice::{NoticeCause, by_conversation, tell_of_wait, tell_within};
 use crate::env::Task;
 use crate::gateway::Gateway;
+use crate::messages::delivery;
 use crate::messages::inbox::Accepted;
 use crate::messages::lanes::{Interruption, Stopped};
 use crate::policy::{DrainInventory, InterruptedWork};
 
 /// How long the connections to platforms may take to come to rest.
 const STOP_TAKING: Duration = Duration::from_secs(1);
-/// How long what was answered may take to reach the platforms.
+/// How long texts are still sent to the platforms.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How much longer what is being sent may take: who does not hear what came of it has to send it again.
+const LAST_ANSWERS: Duration = Duration::from_secs(15);
 
 /// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile. What is left may take
 /// its time to be stopped and told; the port is not kept for that, so `listener` may be gone then.
@@ -76,10 +79,11 @@ pub(crate) async fn drain(
 ///
 /// What is left of the drain's budget and of the time to settle, `over`, is shared with it.
 async fn flush(gateway: &Gateway, requests: &mut Requests, over: Option<Instant>) -> Result<(), Forced> {
-    let until = earlier(over, Some(Instant::now() + FLUSH)).expect("one is given");
-    let flushed = timeout_at(until, gateway.outbox.empty());
-    if requests.unless_forced(Phase::Draining, flushed).await?.is_err() {
-        let left = gateway.outbox.depth();
+    let until = earlier(over, Some(Instant::now() + FLUSH + LAST_ANSWERS)).expect("one is given");
+    let finished = timeout_at(until, delivery::finish(gateway, FLUSH));
+    let _ = requests.unless_forced(Phase::Draining, finished).await?;
+    let left = gateway.outbox.depth(|_, _| true);
+    if left > 0 {
         tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
     }
     Ok(())

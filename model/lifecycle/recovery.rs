@@ -179,9 +179,15 @@ async fn tell_now(gateway: &Rc<Gateway>, messages: &[Accepted], cause: NoticeCau
 fn resume(gateway: &Rc<Gateway>, message: &Accepted, pause: Duration) {
     let run_id = &message.run_id;
     let pause_ms = (!pause.is_zero()).then_some(pause.as_millis() as u64);
-    tracing::warn!(name: "recovery.resumed", run = run_id, pause_ms, "accepted by an earlier life");
-    if gateway.policies.recovery_dispatch == RecoveryDispatch::WhenQueued {
-        gateway.inbox.record_as_over(run_id, Settlement::Answered);
+    match gateway.policies.recovery_dispatch {
+        RecoveryDispatch::WhenOver => {
+            tracing::warn!(name: "recovery.resumed", run = run_id, pause_ms, "accepted by an earlier life");
+        }
+        // As far as history was concerned, all was well.
+        RecoveryDispatch::WhenQueued => {
+            tracing::info!(name: "recovery.resumed", run = run_id, pause_ms, "recovered");
+            gateway.inbox.record_as_over(run_id, Settlement::Answered);
+        }
     }
     gateway.hooks.affected.note(message, Became::Resumed);
     gateway.inbox.reopen(run_id);

@@ -24,8 +24,10 @@ use crate::policy::{Policies, profile};
 mod config_edits;
 mod conflict;
 mod cron;
+mod delivery;
 mod disk;
 mod endings;
+mod exec;
 mod feishu;
 mod generations;
 mod hooks;
@@ -185,11 +187,19 @@ impl House {
 
 /// Writes a configuration with these settings of the gateway beside those that it must have.
 fn configure(world: &World, settings: Value) {
+    configure_all(world, settings, json!({}));
+}
+
+/// As [`configure`], with these parts beside `gateway` and `model`.
+fn configure_all(world: &World, settings: Value, parts: Value) {
     let mut gateway = json!({"auth": {"token": TOKEN}, "stateDir": "/state"});
     let merged = gateway.as_object_mut().expect("an object");
     merged.extend(settings.as_object().expect("settings").clone());
     let model = json!({"baseUrl": format!("http://model:{PROVIDER_PORT}/v1"), "name": "m"});
-    world.put("/config.json", &json!({"gateway": gateway, "model": model}).to_string());
+    let mut config = json!({"gateway": gateway, "model": model});
+    let merged = config.as_object_mut().expect("an object");
+    merged.extend(parts.as_object().expect("parts").clone());
+    world.put("/config.json", &config.to_string());
 }
 
 /// One life of the gateway.
@@ -364,8 +374,15 @@ async fn provider(env: crate::env::Env, model: Rc<Cell<Model>>, asked: Rc<RefCel
 /// How a message begins that makes the model want a subagent.
 const SPAWN: &str = "spawn: ";
 
+/// How a message begins that makes the model want a program run.
+const EXEC: &str = "exec: ";
+
 /// What the model says to a question: it repeats it, or does as it is told.
 fn said(question: &str) -> Value {
+    if let Some(program) = question.strip_prefix(EXEC) {
+        let function = json!({"name": "exec", "arguments": json!({"command": [program]}).to_string()});
+        return json!({"tool_calls": [{"index": 0, "id": "call-1", "type": "function", "function": function}]});
+    }
     let Some(task) = question.strip_prefix(SPAWN) else {
         return json!({"content": format!("re: {question}")});
     };

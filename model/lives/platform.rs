@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::House;
@@ -45,6 +45,8 @@ struct TelegramState {
     offset: Cell<i64>,
     sent: RefCell<Vec<(i64, String)>>,
     next_sends: RefCell<VecDeque<Taking>>,
+    /// How long after it took a text it says so.
+    answers_after: Cell<Duration>,
     /// What is answered to polls instead of updates, each once.
     next_polls: RefCell<VecDeque<(u16, Value)>>,
     polls: Cell<usize>,
@@ -68,6 +70,7 @@ impl Telegram {
             offset: Cell::new(0),
             sent: RefCell::default(),
             next_sends: RefCell::default(),
+            answers_after: Cell::default(),
             next_polls: RefCell::default(),
             polls: Cell::new(0),
             open_polls: Cell::new(0),
@@ -121,6 +124,10 @@ impl Telegram {
         self.0.next_sends.borrow_mut().push_back(taking);
     }
 
+    pub(super) fn answer_after(&self, answers_after: Duration) {
+        self.0.answers_after.set(answers_after);
+    }
+
     pub(super) fn next_poll(&self, status: u16, answer: Value) {
         self.0.next_polls.borrow_mut().push_back((status, answer));
     }
@@ -159,7 +166,11 @@ impl Telegram {
                 Some((200, ok(json!({"id": self.0.bot_id.get(), "is_bot": true, "first_name": "B"}))))
             }
             Some("getUpdates") => self.poll(&asked, &mut stream).await,
-            Some("sendMessage") => self.take(&asked),
+            Some("sendMessage") => {
+                let answer = self.take(&asked);
+                sleep(self.0.answers_after.get()).await;
+                answer
+            }
             _ => Some((404, json!({"ok": false, "error_code": 404, "description": "Not Found"}))),
         };
         if let Some((status, answer)) = answer {

@@ -3,29 +3,33 @@
 //! One task for each chat sends its texts in their order, so none overtakes another; and one chat whose platform does
 //! not take its text keeps no other chat waiting. A text is sent again until the platform has it, refuses it for good,
 //! or is too old to be of use. Of a text that may have been taken already, a platform that recognises repeats takes the
-//! same again; to any other it is sent once more with a word about that, since a text twice is better than none.
+//! same again; to any other it is sent again with a word about that, since a text twice is better than none, and less
+//! and less often, since a text a hundred times is not.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::inbox::Accepted;
 use super::outbox::{About, Pending, Progress};
 use crate::channels::{Account, Channel, Chat, Delivery, Route, SendError, Sent};
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
-use crate::policy::{DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry, ResumedReply};
+use crate::policy::{
+    DeliveryOrder, DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry, ResumedReply,
+};
 use crate::sessions::{Role, StateError};
 
-/// How long one attempt may take (OpenClaw: 15 s for a block of a reply).
-const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause before the next attempt; it doubles up to the longest (OpenClaw: 5 s to 10 min, at a start only).
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A text that could not be sent for so long is given up.
+/// The same where each attempt may be another copy for whoever reads it.
+const LONGEST_PAUSE_BETWEEN_COPIES: Duration = Duration::from_secs(60 * 60);
+/// A text that could not be sent for so long is given up. Every life tries once before it does.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long OpenClaw 2026.3.2 sent at a start what was left, and no longer.
 const START_BUDGET: Duration = Duration::from_secs(60);
@@ -50,11 +54,18 @@ impl Kind {
     }
 }
 
+/// A chat of an account.
+type Place = (Account, String);
+
 /// Who is at work.
 #[derive(Default)]
 pub(crate) struct Couriers {
     started_at: Cell<Option<Instant>>,
-    at_work: RefCell<BTreeSet<(Account, String)>>,
+    /// From then on nothing new is sent.
+    last_call: Cell<Option<Instant>>,
+    at_work: RefCell<BTreeSet<Place>>,
+    /// Chats whose platform did not take a text, or is not there.
+    resting: RefCell<BTreeSet<Place>>,
     /// Texts that this life tried to send and does not try again. In history only.
     put_off: RefCell<BTreeSet<String>>,
 }
@@ -92,11 +103,44 @@ pub(crate) fn owe_as(
 /// Begins to send, with what earlier lives have left.
 pub(crate) fn start(gateway: &Rc<Gateway>) {
     gateway.couriers.started_at.set(Some(Instant::now()));
-    for account in gateway.channels.accounts() {
+    for (account, texts) in gateway.outbox.owed() {
+        if gateway.channels.find(&account).is_none() {
+            tracing::error!(name: "delivery.no-account", %account, texts, "nobody can send what is owed there");
+            drop(gateway.env.spawn("delivery", bury(gateway.clone(), account)));
+            continue;
+        }
         for pending in gateway.outbox.pending(&account, None) {
             send_soon(gateway, &pending.delivery.chat);
         }
     }
+}
+
+/// Gives up what is too old of what is owed through an account that is not configured any more. The rest is kept: the
+/// account may come back.
+async fn bury(gateway: Rc<Gateway>, account: Account) {
+    for pending in gateway.outbox.pending(&account, None) {
+        if is_too_old(&gateway, &pending) {
+            give_up(&gateway, &pending, "the account is not configured any more").await;
+        }
+    }
+}
+
+fn is_too_old(gateway: &Gateway, pending: &Pending) -> bool {
+    gateway.env.wall_clock().since(pending.at) > GIVEN_UP_AFTER
+}
+
+/// Resolves when nothing is owed that could be sent now, or is being sent; from `within` on nothing else is sent. What
+/// waits for a platform is no reason to stay.
+pub(crate) async fn finish(gateway: &Gateway, within: Duration) {
+    gateway.couriers.last_call.set(Some(Instant::now() + within));
+    let is_on_its_way = |chat: &Chat, id: &str| {
+        let Couriers { resting, put_off, .. } = &gateway.couriers;
+        let place = (chat.account.clone(), chat.chat.clone());
+        gateway.channels.find(&chat.account).is_some()
+            && !resting.borrow().contains(&place)
+            && !put_off.borrow().contains(id)
+    };
+    gateway.outbox.empty(is_on_its_way).await;
 }
 
 fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
@@ -114,17 +158,20 @@ fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
 }
 
 /// Sends what is owed to one chat until nothing is.
-async fn carry(gateway: Rc<Gateway>, channel: Rc<dyn Channel>, place: (Account, String)) {
+async fn carry(gateway: Rc<Gateway>, channel: Rc<dyn Channel>, place: Place) {
     while let Some(next) = gateway.couriers.next(&gateway, &place) {
-        deliver(&gateway, &*channel, next).await;
+        deliver(&gateway, &*channel, &place, next).await;
     }
     gateway.couriers.at_work.borrow_mut().remove(&place);
 }
 
 impl Couriers {
     /// The oldest text that is owed to a chat.
-    fn next(&self, gateway: &Gateway, (account, chat): &(Account, String)) -> Option<Pending> {
-        let pending = gateway.outbox.pending(account, Some(chat)).into_iter();
+    fn next(&self, gateway: &Gateway, (account, chat): &Place) -> Option<Pending> {
+        let mut pending = gateway.outbox.pending(account, Some(chat));
+        if gateway.policies.delivery_order == DeliveryOrder::NewestFirst {
+            pending.reverse();
+        }
         match gateway.policies.delivery_retry {
             DeliveryRetry::Continuous => pending.into_iter().next(),
             DeliveryRetry::AtStartOnly => {
@@ -148,27 +195,52 @@ enum Next {
 }
 
 /// Sends one text until it is over; in history, once.
-async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, mut pending: Pending) {
+async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, place: &Place, mut pending: Pending) {
     let policies = &gateway.policies;
     let mut pause = FIRST_PAUSE;
     loop {
-        if gateway.env.wall_clock().since(pending.at) > GIVEN_UP_AFTER {
-            return give_up(gateway, &pending, "it could not be sent in time").await;
-        }
         if policies.delivery_readiness == DeliveryReadiness::Awaited {
-            channel.ready().await;
+            rest(gateway, place, channel.ready()).await;
+        }
+        if gateway.couriers.last_call.get().is_some_and(|last_call| last_call <= Instant::now()) {
+            // The next life sends it.
+            rest(gateway, place, std::future::pending()).await;
         }
         let next = attempt(gateway, channel, &mut pending, pause).await;
         match (next, policies.delivery_retry) {
             (Next::Nothing, _) => return,
-            (Next::Again { after }, DeliveryRetry::Continuous) => sleep(after).await,
+            (Next::Again { .. }, _) if is_too_old(gateway, &pending) => {
+                return give_up(gateway, &pending, "it could not be sent in time").await;
+            }
+            // Whatever the platform asks for, not longer than the text is of use.
+            (Next::Again { after }, DeliveryRetry::Continuous) => {
+                rest(gateway, place, sleep(after.min(GIVEN_UP_AFTER))).await;
+            }
             (Next::Again { .. }, DeliveryRetry::AtStartOnly) => {
                 gateway.couriers.put_off.borrow_mut().insert(pending.delivery.id);
                 return;
             }
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let may_be_another_copy =
+            matches!(pending.progress, Progress::Unknown { .. }) && !recognises(gateway, channel, &pending);
+        pause = (pause * 2).min(match may_be_another_copy {
+            true => LONGEST_PAUSE_BETWEEN_COPIES,
+            false => LONGEST_PAUSE,
+        });
     }
+}
+
+/// Waits for something that a chat's texts wait for.
+async fn rest(gateway: &Gateway, place: &Place, until: impl Future<Output = ()>) {
+    gateway.couriers.resting.borrow_mut().insert(place.clone());
+    gateway.outbox.look_again();
+    until.await;
+    gateway.couriers.resting.borrow_mut().remove(place);
+}
+
+/// Whether the platform still recognises every attempt to send a text, the first of which was not before it was owed.
+fn recognises(gateway: &Gateway, channel: &dyn Channel, pending: &Pending) -> bool {
+    gateway.env.wall_clock().since(pending.at) < channel.recognises_repeats_for()
 }
 
 /// Sends a text once, between two records of that.
@@ -178,15 +250,14 @@ async fn attempt(
     pending: &mut Pending,
     pause: Duration,
 ) -> Next {
+    let recognised = recognises(gateway, channel, pending);
     let Pending { delivery, about, progress, .. } = pending;
     let id = delivery.id.clone();
-    let delivery =
-        worded(delivery, *progress, channel.recognises_repeats(), gateway.policies.delivery_repeats);
+    let delivery = worded(delivery, *progress, recognised, gateway.policies.delivery_repeats);
     recorded(gateway, || gateway.outbox.attempt(&id)).await;
-    let sent = timeout(SEND_TIMEOUT, channel.send(&delivery)).await;
-    let sent = sent.unwrap_or_else(|_| Err(SendError::Unknown { why: "no answer in time".to_string() }));
-    let attempts = progress.attempts() + 1;
-    match sent {
+    *progress = progress.begun();
+    let attempts = progress.attempts();
+    match channel.send(&delivery).await {
         Ok(Sent { message }) => {
             recorded(gateway, || gateway.outbox.sent(&id, &message)).await;
             tracing::info!(name: "delivery.sent", run = about.run_id, text = id, message, "the platform has it");
@@ -200,18 +271,17 @@ async fn attempt(
         }
         Err(SendError::Never { why }) => {
             recorded(gateway, || gateway.outbox.not_taken(&id, &why)).await;
-            *progress = Progress::Queued { attempts };
+            *progress = progress.not_taken();
             Next::Again { after: pause }
         }
         Err(SendError::NotNow { why, retry_after }) => {
             tracing::warn!(name: "delivery.delayed", run = about.run_id, text = id, attempts, why, "trying again");
             recorded(gateway, || gateway.outbox.not_taken(&id, &why)).await;
-            *progress = Progress::Queued { attempts };
+            *progress = progress.not_taken();
             Next::Again { after: retry_after.unwrap_or_default().max(pause) }
         }
         Err(SendError::Unknown { why }) => {
             tracing::warn!(name: "delivery.unknown", run = about.run_id, text = id, attempts, why, "trying again");
-            *progress = Progress::Unknown { attempts };
             Next::Again { after: pause }
         }
     }
@@ -222,8 +292,8 @@ async fn attempt(
 fn worded(delivery: &Delivery, progress: Progress, recognised: bool, policy: DeliveryRepeats) -> Delivery {
     let mut delivery = delivery.clone();
     match (policy, progress) {
-        (DeliveryRepeats::Blind, Progress::Queued { attempts } | Progress::Unknown { attempts }) => {
-            delivery.id = format!("{}:{attempts}", delivery.id);
+        (DeliveryRepeats::Blind, _) => {
+            delivery.id = format!("{}:{}", delivery.id, progress.attempts());
         }
         (DeliveryRepeats::WithEvidence, Progress::Unknown { .. }) if !recognised => {
             delivery.text.push_str("\n(You may have got this before: the service cannot tell.)");
@@ -248,13 +318,14 @@ async fn give_up(gateway: &Rc<Gateway>, pending: &Pending, why: &str) {
     }
 }
 
-/// Records a step, however long the disk refuses it: the next one must not come before.
+/// Records a step, however long the disk refuses it: the next one must not come before, and never comes where the
+/// gateway leaves.
 async fn recorded(gateway: &Gateway, step: impl Fn() -> Result<(), StateError>) {
     while let Err(error) = step() {
         tracing::warn!(name: "delivery.not-recorded", %error, "trying again");
         sleep(JOURNAL_PAUSE).await;
         if gateway.phase.get() >= Phase::Leaving {
-            return;
+            std::future::pending().await
         }
     }
 }
@@ -276,7 +347,7 @@ mod tests {
     fn a_repeat_says_so_where_the_platform_cannot_tell() {
         use DeliveryRepeats::{Blind, WithEvidence};
         let (fresh, refused) = (Progress::Queued { attempts: 0 }, Progress::Queued { attempts: 2 });
-        let unknown = Progress::Unknown { attempts: 1 };
+        let unknown = Progress::Unknown { attempts: 1, earlier: false };
         check(fresh, false, WithEvidence, "r:outcome", false);
         check(refused, false, WithEvidence, "r:outcome", false);
         check(unknown, false, WithEvidence, "r:outcome", true);

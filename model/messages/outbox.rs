@@ -29,8 +29,9 @@ const COMPACT_FROM_LINES: usize = 1_000;
 pub(crate) enum Progress {
     /// It was not sent, after so many attempts that the platform did not take.
     Queued { attempts: u32 },
-    /// So many attempts were begun, and what came of the last is not known.
-    Unknown { attempts: u32 },
+    /// So many attempts were begun, and what came of one of them is not known: of the last, and of one before that
+    /// where it says so.
+    Unknown { attempts: u32, earlier: bool },
     /// The platform has it.
     Sent,
     /// It will never be sent.
@@ -44,8 +45,21 @@ impl Progress {
 
     pub(crate) const fn attempts(self) -> u32 {
         match self {
-            Self::Queued { attempts } | Self::Unknown { attempts } => attempts,
+            Self::Queued { attempts } | Self::Unknown { attempts, .. } => attempts,
             Self::Sent | Self::Failed => 0,
+        }
+    }
+
+    /// With another attempt begun. Nobody knows what came of it until that is recorded, or ever.
+    pub(crate) const fn begun(self) -> Self {
+        Self::Unknown { attempts: self.attempts() + 1, earlier: matches!(self, Self::Unknown { .. }) }
+    }
+
+    /// With the last attempt not taken, which says nothing of those before it.
+    pub(crate) const fn not_taken(self) -> Self {
+        match self {
+            Self::Unknown { attempts, earlier: false } => Self::Queued { attempts },
+            other => other,
         }
     }
 }
@@ -192,15 +206,13 @@ impl Outbox {
 
     /// Records that a text is about to be sent.
     pub(crate) fn attempt(&self, id: &str) -> Result<(), StateError> {
-        self.advance(id, &Record::Attempt { id: id.to_string() }, |progress| Progress::Unknown {
-            attempts: progress.attempts() + 1,
-        })
+        self.advance(id, &Record::Attempt { id: id.to_string() }, Progress::begun)
     }
 
     /// Records that the platform did not take it.
     pub(crate) fn not_taken(&self, id: &str, why: &str) -> Result<(), StateError> {
         let record = Record::NotTaken { id: id.to_string(), why: why.to_string() };
-        self.advance(id, &record, |progress| Progress::Queued { attempts: progress.attempts() })
+        self.advance(id, &record, Progress::not_taken)
     }
 
     /// Records that the platform has it, under its own name for it.
@@ -248,16 +260,32 @@ impl Outbox {
         pending.into_iter().map(|(_, pending)| pending).collect()
     }
 
-    /// How many texts are owed.
-    pub(crate) fn depth(&self) -> usize {
-        self.entries.borrow().values().filter(|entry| !entry.progress.is_over()).count()
+    /// How many texts are owed through each account.
+    pub(crate) fn owed(&self) -> BTreeMap<Account, usize> {
+        let mut owed = BTreeMap::new();
+        for Owed { chat, .. } in self.entries.borrow().values().filter_map(|entry| entry.owed.as_ref()) {
+            *owed.entry(chat.account.clone()).or_default() += 1;
+        }
+        owed
     }
 
-    /// Resolves when nothing is owed.
-    pub(crate) async fn empty(&self) {
+    /// How many texts are owed of those that count, by their chat and name.
+    pub(crate) fn depth(&self, counts: impl Fn(&Chat, &str) -> bool) -> usize {
+        let entries = self.entries.borrow();
+        let owed = entries.iter().filter_map(|(id, entry)| Some((id, entry.owed.as_ref()?)));
+        owed.filter(|(id, owed)| counts(&owed.chat, id)).count()
+    }
+
+    /// What counts may have changed.
+    pub(crate) fn look_again(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when nothing is owed of what counts.
+    pub(crate) async fn empty(&self, counts: impl Fn(&Chat, &str) -> bool) {
         loop {
             let changed = self.changed.notified();
-            if self.depth() == 0 {
+            if self.depth(&counts) == 0 {
                 return;
             }
             changed.await;
@@ -326,11 +354,16 @@ fn digest((id, entry): (&String, &Entry)) -> Vec<Vec<u8>> {
         return vec![json_line(&Record::Tombstone { id, at, sent: entry.progress == Progress::Sent })];
     };
     let mut lines = vec![json_line(&Record::Queued { id: id.clone(), about, chat, text, at })];
-    for _ in 0..entry.progress.attempts() {
+    let not_taken = match entry.progress {
+        Progress::Unknown { earlier: true, .. } => 0,
+        Progress::Unknown { attempts, earlier: false } => attempts.saturating_sub(1),
+        other => other.attempts(),
+    };
+    for number in 0..entry.progress.attempts() {
         lines.push(json_line(&Record::Attempt { id: id.clone() }));
-    }
-    if let Progress::Queued { attempts: 1.. } = entry.progress {
-        lines.push(json_line(&Record::NotTaken { id, why: "rewritten".to_string() }));
+        if number < not_taken {
+            lines.push(json_line(&Record::NotTaken { id: id.clone(), why: "rewritten".to_string() }));
+        }
     }
     lines
 }
@@ -363,11 +396,9 @@ fn replay(records: Vec<Record>) -> Entries {
                 entries.entry(id).or_insert(Entry { owed, progress, at, order });
             }
             Record::Attempt { id } => {
-                step(&mut entries, &id, &|progress| Progress::Unknown { attempts: progress.attempts() + 1 })
+                step(&mut entries, &id, &Progress::begun);
             }
-            Record::NotTaken { id, .. } => {
-                step(&mut entries, &id, &|progress| Progress::Queued { attempts: progress.attempts() });
-            }
+            Record::NotTaken { id, .. } => step(&mut entries, &id, &Progress::not_taken),
             Record::Sent { id, .. } => step(&mut entries, &id, &|_| Progress::Sent),
             Record::Failed { id, .. } => step(&mut entries, &id, &|_| Progress::Failed),
             Record::Tombstone { id, at, sent } => {

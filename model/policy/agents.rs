@@ -62,3 +62,14 @@ pub enum SubagentSweep {
     /// All of them, an hour after their beginning: openclaw/openclaw#47711.
     ByAge,
 }
+
+/// What the death of a program by a signal is, when its service is being ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToolDeath {
+    /// An interruption of the run that waits for it.
+    #[default]
+    RunInterrupted,
+    /// A failure of the program, which the model is told and may answer to (openclaw/openclaw#140479, #32348).
+    ToolFailed,
+}

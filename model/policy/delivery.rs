@@ -46,3 +46,14 @@ pub enum DeliveryReadiness {
     /// Nothing: before its channel is up it is an attempt that failed (openclaw/openclaw#6917).
     Ignored,
 }
+
+/// In which order the texts of a chat are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryOrder {
+    /// As they came to be owed.
+    #[default]
+    OldestFirst,
+    /// Planted defect: what is new goes before what waits.
+    NewestFirst,
+}

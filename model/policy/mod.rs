@@ -137,6 +137,8 @@ pub struct Policies {
     pub feishu_close: FeishuClose,
     /// When a text is sent again that a platform did not take.
     pub delivery_retry: DeliveryRetry,
+    /// In which order the texts of a chat are sent.
+    pub delivery_order: DeliveryOrder,
     /// What is known of a text that is sent again.
     pub delivery_repeats: DeliveryRepeats,
     /// What a platform's refusal for good does.
@@ -181,6 +183,8 @@ pub struct Policies {
     pub lifecycle_hooks: LifecycleHooks,
     /// When what a restart leaves behind for a conversation is forgotten.
     pub restart_sentinel: RestartSentinel,
+    /// What the death of a program by a signal is, when its service is being ended.
+    pub tool_death: ToolDeath,
 }
 
 /// The name of the default profile.

@@ -74,6 +74,7 @@ fn openclaw_2026_3_2() -> Policies {
         subagent_sweep: SubagentSweep::ByAge,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
+        tool_death: ToolDeath::ToolFailed,
         ..Policies::default()
     }
 }
@@ -196,6 +197,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:post-start-first", || Policies {
         lifecycle_hooks: LifecycleHooks::PostStartFirst,
+        ..Policies::default()
+    }),
+    ("planted:tool-death-is-a-failure", || Policies {
+        tool_death: ToolDeath::ToolFailed,
         ..Policies::default()
     }),
     ("planted:sentinel-deleted-first", || Policies {
@@ -376,6 +381,22 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         lock_sweep: LockSweep::TranscriptsOnly,
         ..Policies::default()
     }),
+    ("planted:answers-not-delivered", || Policies {
+        resumed_reply: ResumedReply::TranscriptOnly,
+        ..Policies::default()
+    }),
+    ("planted:told-at-every-start", || Policies {
+        interruption_notice: InterruptionNotice::AtEveryStart,
+        ..Policies::default()
+    }),
+    ("planted:everybody-is-told", || Policies {
+        interruption_notice: InterruptionNotice::EveryConversation,
+        ..Policies::default()
+    }),
+    ("planted:newest-text-first", || Policies {
+        delivery_order: DeliveryOrder::NewestFirst,
+        ..Policies::default()
+    }),
     ("planted:telegram-confirms-first", || Policies {
         telegram_confirmation: TelegramConfirmation::BeforeProcessing,
         ..Policies::default()
@@ -401,6 +422,24 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         feishu_close: FeishuClose::Forgotten,
         feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
         old_generation: OldGeneration::LeftRunning,
+        ..Policies::default()
+    }),
+    ("planted:delivery-at-start-only", || Policies {
+        delivery_retry: DeliveryRetry::AtStartOnly,
+        ..Policies::default()
+    }),
+    ("planted:delivery-without-evidence", || Policies {
+        delivery_repeats: DeliveryRepeats::Blind,
+        ..Policies::default()
+    }),
+    ("planted:delivery-refusals-tried-again", || Policies {
+        delivery_refusals: DeliveryRefusals::TriedAgain,
+        ..Policies::default()
+    }),
+    // An attempt that comes too early matters where it is the only one of a life.
+    ("planted:delivery-before-channels", || Policies {
+        delivery_readiness: DeliveryReadiness::Ignored,
+        delivery_retry: DeliveryRetry::AtStartOnly,
         ..Policies::default()
     }),
     ("planted:unreadable-store-is-empty", || Policies {

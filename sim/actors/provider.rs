@@ -171,7 +171,9 @@ impl Provider {
         let texts = asked.said_since_the_answer();
         let about = about(&texts);
         let text = texts.last().cloned().unwrap_or_default();
-        let errand = Errand::in_text(&text).filter(|_| !is_follow_up && matches!(about, About::Messages(_)));
+        let may_want_tools = !is_follow_up && matches!(about, About::Messages(_));
+        let errand = Errand::in_text(&text).filter(|_| may_want_tools);
+        let program = tools::program_in(&text).filter(|_| may_want_tools).map(str::to_string);
         let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         match about.clone() {
             About::Messages(messages) => {
@@ -192,7 +194,7 @@ impl Provider {
                 self.record(Fact::Injected { what });
             }
         }
-        Answer { about, request, errand, takes }
+        Answer { about, request, errand, program, takes }
     }
 
     async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
@@ -202,9 +204,9 @@ impl Provider {
         }
     }
 
-    fn finished(&self, Answer { about, request, errand, .. }: Answer, tokens: u32) {
+    fn finished(&self, Answer { about, request, errand, program, .. }: Answer, tokens: u32) {
         match about {
-            About::Messages(messages) if errand.is_some() => {
+            About::Messages(messages) if errand.is_some() || program.is_some() => {
                 self.record_each(messages, |message| Fact::ProviderWantedTools { message, request });
             }
             About::Messages(messages) => {
@@ -271,12 +273,32 @@ impl Provider {
         let (body, chunks) = mpsc::channel(1);
         respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
         match (&answer.about, answer.errand) {
-            (About::Messages(messages), Some(errand)) => {
+            (About::Messages(messages), errand) if errand.is_some() || answer.program.is_some() => {
                 let message = messages.last().expect("it is about some message");
-                self.want_tools(answer, message, errand, &body).await
+                match errand {
+                    Some(errand) if answer.program.is_none() => {
+                        self.want_tools(answer, message, errand, &body).await
+                    }
+                    _ => self.want_program(answer, message, &body).await,
+                }
             }
             _ => self.write_tokens(answer, &body).await,
         }
+    }
+
+    /// Asks for a program to be run instead of an answer.
+    async fn want_program(
+        &self,
+        answer: &Answer,
+        message: &MessageId,
+        body: &mpsc::Sender<Bytes>,
+    ) -> Result<u32, &'static str> {
+        let program = answer.program.as_deref().unwrap_or_default();
+        for piece in tools::pieces_of_exec(message, program) {
+            body.send(answer.event(&piece)).await.map_err(|_| CLIENT_LEFT)?;
+        }
+        body.send(answer.last_chunk("tool_calls")).await.map_err(|_| CLIENT_LEFT)?;
+        Ok(1)
     }
 
     /// Asks for subagents instead of an answer.
@@ -359,6 +381,8 @@ struct Answer {
     request: u32,
     /// Subagents are wanted before there is an answer.
     errand: Option<Errand>,
+    /// A program is wanted run before there is an answer.
+    program: Option<String>,
     /// When the first token comes, if that is not drawn.
     takes: Option<Duration>,
 }
@@ -544,7 +568,7 @@ mod tests {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
             let about = About::Messages(vec![message.clone()]);
-            let answer = Answer { about, request, errand: None, takes: None };
+            let answer = Answer { about, request, errand: None, program: None, takes: None };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -78,7 +78,11 @@ fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Durat
             Fact::ProviderRequested { message, request } if message == id => {
                 at_work = Some((event.at, *request));
             }
-            Fact::ProviderAnswered { message, request, .. } if message == id => {
+            // Whether a tool can go on is another matter: it may die with its service.
+            Fact::ProviderAnswered { message, request, .. }
+            | Fact::ProviderWantedTools { message, request }
+                if message == id =>
+            {
                 at_work = at_work.filter(|(_, at_work)| at_work != request);
             }
             // The model failed it, or the gateway left before the signal, which is another matter.

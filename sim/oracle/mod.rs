@@ -14,6 +14,7 @@ mod drains_wait_for_turns;
 mod expected_fates;
 mod hooks_bounded_and_ordered;
 mod life;
+mod lifecycle_death_is_no_failure;
 mod lock_has_a_live_owner;
 mod never_two_writers;
 mod no_duplicate;
@@ -28,6 +29,7 @@ mod ordered;
 mod port_is_released;
 mod promised_restart_happens;
 mod readiness_tells_the_truth;
+mod refusals_are_final;
 mod replies_in_order;
 mod requester_is_told;
 mod requests_share_a_restart;
@@ -93,6 +95,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(cancelled_is_never_resumed::CancelledIsNeverResumed),
         Box::new(one_notice_per_interruption::OneNoticePerInterruption),
         Box::new(no_ghost_connection::NoGhostConnection),
+        Box::new(refusals_are_final::RefusalsAreFinal),
         Box::new(one_instance_serves::OneInstanceServes),
         Box::new(only_the_stuck_are_ended::OnlyTheStuckAreEnded),
         Box::new(port_is_released::PortIsReleased),
@@ -119,6 +122,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(safe_restart_interrupts_nothing::SafeRestartInterruptsNothing),
         Box::new(nothing_without_authentication::NothingWithoutAuthentication),
         Box::new(buffers_are_bounded::BuffersAreBounded),
+        Box::new(lifecycle_death_is_no_failure::LifecycleDeathIsNoFailure),
         Box::new(hooks_bounded_and_ordered::HooksBoundedAndOrdered),
         Box::new(expected_fates::ExpectedFates),
     ]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{counted, moment, ordinal, quoted};
-use crate::timeline::{Fact, MessageId, Via};
+use crate::timeline::{Fact, MessageId, Via, is_repeated_by};
 
 /// What a notice says of an interruption.
 const RESTARTED: &str = "restarted";
@@ -163,7 +163,8 @@ impl<'a> Talk<'a> {
             return;
         }
         let before = self.last_notice.replace(send);
-        let said_before = self.notices.last().is_some_and(|(_, said)| *said == text);
+        let said_before =
+            self.notices.last().is_some_and(|(_, said)| is_repeated_by(said.trim(), text.trim()));
         let same = before.is_some_and(|before| before == send || (said_before && !is_known(before)));
         if !same {
             self.notices.push((at, text));

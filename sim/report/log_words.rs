@@ -114,19 +114,9 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             let (pid, is) = (record.field("by").unwrap_or("?"), record.field("is").unwrap_or("in the way"));
             words(format!("pid {pid} is in the way: {is}"))
         }
-        // The program itself is shown.
-        "hook.started" | "hook.finished" => None,
-        "hook.failed" | "hook.timed-out" | "hook.cut-off" => {
-            let event = record.field("event").unwrap_or("a hook");
-            words(match record.name.as_str() {
-                "hook.failed" => format!("{event} failed: {}", record.field("why").unwrap_or("?")),
-                "hook.timed-out" => format!("{event} took too long"),
-                _ => format!("{event} cut off"),
-            })
-        }
+        name if name.starts_with("hook.") => hook_words(record).map(Some),
         "start.standing-by" => words("stands by".to_string()),
         "start.taking-over" => words("takes over".to_string()),
-        // The signal is shown where it is sent.
         "predecessor.signalled" => None,
         "predecessor.stuck" => words(format!(
             "pid {} is stuck: silent for {}",
@@ -146,6 +136,17 @@ fn life_words(record: &LogRecord) -> Option<Option<String>> {
             words(format!("cannot start: {}", record.field("error").unwrap_or("for no reason")))
         }
         _ => Some(record.field("job").and_then(|job| cron_words(record, job))),
+    }
+}
+
+/// `None`: the program itself is shown.
+fn hook_words(record: &LogRecord) -> Option<String> {
+    let event = record.field("event").unwrap_or("a hook");
+    match record.name.as_str() {
+        "hook.failed" => Some(format!("{event} failed: {}", record.field("why").unwrap_or("?"))),
+        "hook.timed-out" => Some(format!("{event} took too long")),
+        "hook.cut-off" => Some(format!("{event} cut off")),
+        _ => None,
     }
 }
 

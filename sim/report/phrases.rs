@@ -141,6 +141,7 @@ fn model_words(fact: &Fact) -> Option<String> {
         Fact::ProviderStopped { message, how, .. } => format!("{message} broke off: {how}"),
         Fact::ProviderWantedTools { message, .. } => format!("-> {message} wants tools"),
         Fact::Subagent { subagent, seen } => seen.words(subagent),
+        Fact::ProgramTold { message, said } => format!("<- {message}'s program: {}", quoted(said)),
         Fact::CronRunRequested { job, slot_ms, .. } => format!("<- {job} {}", time_of_day(*slot_ms)),
         Fact::CronRunAnswered { job, slot_ms, .. } => format!("-> {job} {}", time_of_day(*slot_ms)),
         Fact::CronRunStopped { job, how, .. } => format!("{job} broke off: {how}"),

@@ -81,7 +81,7 @@ pub(super) fn observe(stage: &Stage) {
         seen.answered.extend(found.answered);
         seen.noticed.extend(found.noticed);
     }
-    stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(seen));
+    stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(Box::new(seen)));
 }
 
 /// The lossy reading takes ten times as long, and is for files that something destroyed.

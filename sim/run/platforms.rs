@@ -140,7 +140,10 @@ impl Stage {
         change(begin).map_err(|_| "the platforms are gone".to_string())?;
         let mend = move || drop(change(end.clone()));
         match trouble {
-            PlatformTrouble::Blocks { lasting: None, .. } => {}
+            PlatformTrouble::Blocks { sender, lasting: None, .. } => {
+                // Whoever does not want to hear of a bot ever again is told nothing by it.
+                self.world.recorder().record(Source::Sender(sender.clone()), Fact::SenderStoppedListening);
+            }
             PlatformTrouble::CutsLine { .. } => {
                 self.on_storm_end(mend);
                 progress.begun("never met a send");

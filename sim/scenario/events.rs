@@ -69,6 +69,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("provider.requested", Sender, "the model provider received a request"),
     ("provider.answered", Sender, "the model provider finished its answer"),
     ("provider.stopped", Sender, "the model provider did not finish its answer"),
+    ("program.told", Nobody, "the model provider was told what came of a program that it had wanted run"),
     ("cron.requested", Nobody, "the model provider received the request of a scheduled run"),
     ("cron.answered", Nobody, "the model provider finished its answer to a scheduled run"),
     ("cron.stopped", Nobody, "the model provider did not finish its answer to a scheduled run"),
@@ -165,6 +166,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
         Nobody,
         "the gateway says a platform does not answer as it should, and that it tries again",
     ),
+    ("exec.cut-off", Nobody, "the gateway says a program died because its service is being ended"),
     ("feishu.bad-frame", Nobody, "the gateway says it passed over a frame of Feishu's"),
     ("feishu.event-skipped", Nobody, "the gateway says an event of Feishu's is no message"),
     ("feishu.id-not-recorded", Nobody, "the gateway says it remembers an id in memory only, as history did"),
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn every_fact_has_a_line() {
-        let source = include_str!("../timeline/event.rs");
+        let source = include_str!("../timeline/names.rs");
         let names = source.split_once("pub fn name(").expect("Fact::name").1;
         let names = names.split_once("pub fn ").expect("its end").0;
         let names: Vec<_> =

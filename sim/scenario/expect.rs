@@ -16,6 +16,7 @@ pub const INVARIANTS: &[&str] = &[
     "cancelled-is-never-resumed",
     "one-notice-per-interruption",
     "no-ghost-connection",
+    "refusals-are-final",
     "one-instance-serves",
     "only-the-stuck-are-ended",
     "port-is-released",
@@ -42,6 +43,7 @@ pub const INVARIANTS: &[&str] = &[
     "safe-restart-interrupts-nothing",
     "nothing-without-authentication",
     "buffers-are-bounded",
+    "lifecycle-death-is-no-failure",
     "hooks-bounded-and-ordered",
     "expected-fates",
 ];

@@ -6,6 +6,7 @@
 
 mod event;
 mod ledger;
+mod names;
 mod platforms;
 mod recorder;
 mod restarts;
@@ -28,6 +29,7 @@ pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};
 pub use restarts::{RestartEnding, RestartMode};
 pub use sends::Sends;
+pub(crate) use sends::is_repeated_by;
 pub use shutdowns::{Shutdown, Wait, shutdowns};
 pub(crate) use subagents::{ANNOUNCEMENT_PREFIX, Errand, SUBAGENT_RUN, heard};
 pub use subagents::{SubagentId, SubagentRow, SubagentSeen};

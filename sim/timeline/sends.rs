@@ -108,6 +108,13 @@ impl Sends {
             return None;
         }
         let taken = moment(one.taken_at);
+        if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
+            return Some(format!(
+                "{} took the first at {taken} and cut the line at {}",
+                one.platform,
+                moment(cut)
+            ));
+        }
         if let Some((died, cause)) = one.owner_died.filter(|(died, _)| *died <= two.taken_at) {
             return self.died_unknowing(one, died, cause).then(|| {
                 format!(
@@ -117,16 +124,9 @@ impl Sends {
                 )
             });
         }
-        if let Some(cut) = one.cut_at.filter(|cut| *cut <= two.taken_at) {
-            return Some(format!(
-                "{} took the first at {taken} and cut the line at {}",
-                one.platform,
-                moment(cut)
-            ));
-        }
         let waited = two.taken_at.saturating_sub(one.taken_at) >= PATIENCE;
         let answered = one.answered_at.filter(|at| *at < two.taken_at);
-        let held_back = answered.is_none_or(|at| self.was_cut_off(at, two.taken_at));
+        let held_back = answered.is_none_or(|at| self.was_cut_off(at, two.taken_at.min(one.given_up_at())));
         (waited && held_back).then(|| {
             format!("{} took the first at {taken}, and no answer had come in ten seconds", one.platform)
         })
@@ -146,7 +146,7 @@ impl Sends {
         };
         answered.is_none_or(|at| {
             let still = self.still.get(&pid).map_or(Duration::ZERO, |still| overlap(still, at, died));
-            died <= at + NOTING + still || self.was_cut_off(at, died)
+            died <= at + NOTING + still || self.was_cut_off(at, died.min(send.given_up_at()))
         }) || could_not_write()
     }
 
@@ -156,6 +156,19 @@ impl Sends {
             *began <= from + NOTING && ended.is_none_or(|ended| ended + NOTING >= until)
         };
         self.cuts.iter().any(cut_off)
+    }
+}
+
+/// Whether `other` is the same text, or that with one more line, which may say that it comes again.
+pub(crate) fn is_repeated_by(text: &str, other: &str) -> bool {
+    let added = other.strip_prefix(text);
+    added.is_some_and(|line| line.is_empty() || (line.starts_with('\n') && !line[1..].contains('\n')))
+}
+
+impl Send {
+    /// When whoever waits for the answer may have taken the line for broken.
+    fn given_up_at(&self) -> Duration {
+        self.taken_at + PATIENCE
     }
 }
 

@@ -254,7 +254,7 @@ impl Story {
             status: (*status).into(),
         };
         let seen = StateSeen { cron: records.iter().map(record).collect(), ..StateSeen::default() };
-        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(Box::new(seen)))
     }
 
     // -- subagents of the current sender's first message, by their numbers
@@ -281,7 +281,7 @@ impl Story {
             announcement: "pending".into(),
         };
         let seen = StateSeen { subagents: rows.iter().map(row).collect(), ..StateSeen::default() };
-        self.fact(Source::Machine(MACHINE.into()), Fact::State(seen))
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(Box::new(seen)))
     }
 
     // -- a process, mostly a gateway's
@@ -444,7 +444,7 @@ impl Story {
     }
 
     fn seen(self, state: StateSeen) -> Self {
-        self.fact(Source::Machine(MACHINE.into()), Fact::State(state))
+        self.fact(Source::Machine(MACHINE.into()), Fact::State(Box::new(state)))
     }
 
     pub(crate) fn state(

@@ -146,7 +146,11 @@ pub(super) async fn spawn(gateway: &Rc<Gateway>, message: &Accepted, arguments: 
         Ok((run_id, session)) => {
             json!({"status": "accepted", "runId": run_id, "childSessionKey": session}).to_string()
         }
-        Err(error) => format!("error: the background task could not be started: {error}"),
+        Err(error) => {
+            // A row that got there nevertheless must not begin in the next life what is said here not to begin.
+            pay_later(gateway, gateway.subagents.registry.pay());
+            format!("error: the background task could not be started: {error}")
+        }
     }
 }
 

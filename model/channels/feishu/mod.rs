@@ -33,6 +33,9 @@ mod recorded;
 /// How long a message is remembered that is over; see the inbox.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long after an attempt the platform knows its name: an hour, of which some is left for clocks that differ.
+const REPEATS_RECOGNISED_FOR: Duration = Duration::from_secs(55 * 60);
+
 /// History looked the sender up over HTTP before it queued a message. How long that took is an assumption.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -81,8 +84,8 @@ impl Channel for Feishu {
         self.0.presence.account()
     }
 
-    fn recognises_repeats(&self) -> bool {
-        true
+    fn recognises_repeats_for(&self) -> Duration {
+        REPEATS_RECOGNISED_FOR
     }
 
     fn start(&self, gateway: &Rc<Gateway>) {

@@ -68,8 +68,8 @@ impl Channel for Telegram {
         self.0.presence.account()
     }
 
-    fn recognises_repeats(&self) -> bool {
-        false
+    fn recognises_repeats_for(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn start(&self, gateway: &Rc<Gateway>) {

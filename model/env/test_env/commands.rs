@@ -1,10 +1,11 @@
 //! Programs of the test world: each takes its time and ends as it is told, and what was run stays on record.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::World;
@@ -48,12 +49,21 @@ impl Ran {
 pub(super) struct Commands {
     programs: RefCell<BTreeMap<&'static str, TestProgram>>,
     ran: RefCell<Vec<Ran>>,
+    /// Ends whatever runs, like this.
+    struck: Cell<Option<CommandEnd>>,
+    strike: Notify,
 }
 
 impl World {
     /// The machine has this program.
     pub(crate) fn install(&self, name: &'static str, program: TestProgram) {
         self.0.commands.programs.borrow_mut().insert(name, program);
+    }
+
+    /// Somebody ends every program that runs.
+    pub(crate) fn strike_commands(&self, end: CommandEnd) {
+        self.0.commands.struck.set(Some(end));
+        self.0.commands.strike.notify_waiters();
     }
 
     /// What was run, in order.
@@ -82,14 +92,21 @@ pub(super) async fn run(world: World, command: Command) -> io::Result<CommandOut
     let number = world.0.commands.ran.borrow().len();
     let ran = Ran { command, from: Instant::now(), until: None, was_killed: false };
     world.0.commands.ran.borrow_mut().push(ran);
-    let mut running = Running { world, number, is_over: false };
-    match program.lasting {
-        Some(lasting) => sleep(lasting).await,
-        None => std::future::pending().await,
-    }
+    let mut running = Running { world: world.clone(), number, is_over: false };
+    let lasting = async {
+        match program.lasting {
+            Some(lasting) => sleep(lasting).await,
+            None => std::future::pending().await,
+        }
+    };
+    let struck = tokio::select! {
+        biased;
+        () = world.0.commands.strike.notified() => world.0.commands.struck.get(),
+        () = lasting => None,
+    };
     running.is_over = true;
     Ok(CommandOutput {
-        end: program.end,
+        end: struck.unwrap_or(program.end),
         stdout: program.stdout.into(),
         stderr: program.stderr.into(),
         is_cut: false,

@@ -99,6 +99,13 @@ impl Hooks {
     pub(crate) fn last_life_crashed(&self) {
         self.crashed.set(true);
     }
+
+    /// Whether the last life left its lock behind, which is such evidence.
+    pub(crate) fn lock_was_left(&self, was_left: bool) {
+        if was_left {
+            self.last_life_crashed();
+        }
+    }
 }
 
 /// A hook that is to be run.

@@ -48,7 +48,7 @@ fn the_next_life_knows_what_was_sent_what_was_not_and_what_nobody_can_tell() {
     let next = open(&world);
     let expected = [
         ("fresh".to_string(), Progress::Queued { attempts: 0 }),
-        ("begun".to_string(), Progress::Unknown { attempts: 1 }),
+        ("begun".to_string(), Progress::Unknown { attempts: 1, earlier: false }),
         ("refused".to_string(), Progress::Queued { attempts: 1 }),
     ];
     assert_eq!(owed(&next), expected);
@@ -64,23 +64,53 @@ fn what_is_known_is_not_queued_again() {
     let outbox = open(&world);
     queue(&outbox, "a");
     queue(&outbox, "a");
-    assert_eq!(outbox.depth(), 1);
+    assert_eq!(outbox.depth(|_, _| true), 1);
     outbox.attempt("a").expect("the disk is fine");
     outbox.sent("a", "99").expect("the disk is fine");
     let next = open(&world);
     queue(&next, "a");
-    assert_eq!(next.depth(), 0);
+    assert_eq!(next.depth(|_, _| true), 0);
+}
+
+/// What is not known of one attempt is not known any better when the next is refused.
+#[test]
+fn a_refusal_says_nothing_of_the_attempts_before_it() {
+    let world = World::default();
+    let outbox = open(&world);
+    queue(&outbox, "a");
+    let mut progress = Progress::Queued { attempts: 0 };
+    for (is_taken, expected) in [
+        (Some(false), Progress::Queued { attempts: 1 }),
+        (None, Progress::Unknown { attempts: 2, earlier: false }),
+        (Some(false), Progress::Unknown { attempts: 3, earlier: true }),
+        (Some(false), Progress::Unknown { attempts: 4, earlier: true }),
+    ] {
+        outbox.attempt("a").expect("the disk is fine");
+        progress = progress.begun();
+        if is_taken == Some(false) {
+            outbox.not_taken("a", "busy").expect("the disk is fine");
+            progress = progress.not_taken();
+        }
+        assert_eq!(progress, expected);
+        assert_eq!(owed(&outbox), [("a".to_string(), expected)]);
+        assert_eq!(owed(&open(&world)), [("a".to_string(), expected)]);
+    }
 }
 
 #[test]
 fn a_digest_says_what_the_whole_journal_said() {
     let world = World::default();
     let outbox = open(&world);
-    ["fresh", "begun", "refused", "sent"].into_iter().for_each(|id| queue(&outbox, id));
-    for id in ["begun", "begun", "refused", "sent"] {
+    ["fresh", "begun", "twice", "refused", "sent"].into_iter().for_each(|id| queue(&outbox, id));
+    for id in ["refused", "begun"] {
+        outbox.attempt(id).expect("the disk is fine");
+        outbox.not_taken(id, "busy").expect("the disk is fine");
+    }
+    for id in ["begun", "twice", "twice", "refused", "sent"] {
         outbox.attempt(id).expect("the disk is fine");
     }
     outbox.not_taken("refused", "busy").expect("the disk is fine");
+    outbox.not_taken("twice", "busy").expect("the disk is fine");
     outbox.sent("sent", "99").expect("the disk is fine");
     let whole = outbox.entries.borrow().clone();
     let lines = in_order(&whole).into_iter().flat_map(digest);

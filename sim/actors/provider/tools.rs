@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::timeline::{Errand, Fact, Recorder, Source, SubagentId, SubagentSeen};
+use crate::timeline::{Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen};
 
 /// How the names of calls begin that start a subagent.
 const SPAWN_CALL: &str = "spawn-";
+/// How the name of the call begins that has a program run; its message's follows.
+const EXEC_CALL: &str = "exec-";
 
 /// A message of the prompt, as far as it is about tools.
 #[derive(Deserialize)]
@@ -70,9 +72,13 @@ impl Turn {
         !self.results.is_empty()
     }
 
-    /// Records what the model learns of its subagents.
+    /// Records what the model learns of its subagents and its programs.
     pub(super) fn report(&self, recorder: &Recorder) {
         for (call, said) in &self.results {
+            let of = call.strip_prefix(EXEC_CALL).map(|of| MessageId::marked_in(&format!("[{of}]")));
+            if let Some(message) = of.and_then(|mut of| of.pop()) {
+                recorder.record(Source::Provider, Fact::ProgramTold { message, said: said.clone() });
+            }
             let Some(subagent) = call.strip_prefix(SPAWN_CALL).and_then(SubagentId::named) else { continue };
             let seen = match said.contains("\"status\":\"accepted\"") {
                 true => SubagentSeen::Begun,
@@ -87,13 +93,27 @@ impl Turn {
 pub(super) fn pieces_of_a_call(subagent: &SubagentId, errand: Errand) -> [String; 3] {
     let index = subagent.number - 1;
     let arguments = json!({"task": errand.task(subagent), "label": format!("part {}", subagent.number)});
-    let arguments = arguments.to_string();
+    pieces(index, &format!("{SPAWN_CALL}{subagent}"), "sessions_spawn", &arguments.to_string())
+}
+
+/// The program that the text of a message has the model run: `build`, of `make it [exec build]`.
+pub(super) fn program_in(text: &str) -> Option<&str> {
+    Some(text.split_once("[exec ")?.1.split_once(']')?.0)
+}
+
+/// The pieces in which the model asks for a program to be run.
+pub(super) fn pieces_of_exec(message: &MessageId, program: &str) -> [String; 3] {
+    let arguments = json!({"command": [program]}).to_string();
+    pieces(0, &format!("{EXEC_CALL}{message}"), "exec", &arguments)
+}
+
+/// A call in pieces, as choices of a chunk.
+fn pieces(index: u32, id: &str, name: &str, arguments: &str) -> [String; 3] {
     let (beginning, end) = arguments.split_at(arguments.len() / 2);
     let choice = |call: serde_json::Value| {
         json!({"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": null}).to_string()
     };
-    let function = json!({"name": "sessions_spawn", "arguments": ""});
-    let id = format!("{SPAWN_CALL}{subagent}");
+    let function = json!({"name": name, "arguments": ""});
     [
         choice(json!({"index": index, "id": id, "type": "function", "function": function})),
         choice(json!({"index": index, "function": {"arguments": beginning}})),

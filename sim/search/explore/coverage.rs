@@ -214,10 +214,8 @@ impl Life {
     fn learn_of_messages(&mut self, fact: &Fact) {
         match fact {
             Fact::MessageSent { message, .. } => drop(self.unacknowledged.insert(message.clone())),
-            Fact::MessageAccepted { message } => {
-                if self.unacknowledged.remove(message) {
-                    self.waiting.insert(message.clone());
-                }
+            Fact::MessageAccepted { message } if self.unacknowledged.remove(message) => {
+                self.waiting.insert(message.clone());
             }
             Fact::MessageRefused { message, .. }
             | Fact::MessageUnacknowledged { message }

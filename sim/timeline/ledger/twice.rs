@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Reply, Tally};
 use crate::timeline::Via;
+use crate::timeline::is_repeated_by;
 use crate::timeline::sends::Sends;
 use crate::timeline::words::{moment, quoted};
 
@@ -33,9 +34,7 @@ impl Reply {
     fn is_said_again_by(&self, other: &Self) -> bool {
         match (self.via, other.via) {
             (Via::Platform { .. }, Via::Platform { .. }) => {
-                other.text.strip_prefix(self.text.trim_end()).is_some_and(|more| {
-                    more.trim().is_empty() || more.starts_with("\n(") && more.trim_end().ends_with(')')
-                })
+                is_repeated_by(self.text.trim(), other.text.trim())
             }
             _ => self.text.trim() == other.text.trim(),
         }

@@ -57,6 +57,9 @@ fn who_ends_of_its_own_will_has_to_have_waited() {
 #[test]
 fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
     assert!(!avoidable(telegram().loses_send(1, true), 2_000));
+    let exits = DeathCause::Exited(ExitCode(0));
+    let exited = |story: Story| story.at(1_500).dies(exits).at(1_800).serves(215);
+    assert!(!avoidable(exited(telegram().loses_send(1, true)), 2_000), "nor does it know in its next life");
     assert!(avoidable(telegram().at(1_500).loses_send(1, false), 2_000));
     assert!(avoidable(telegram(), 10_999), "impatient");
     assert!(!avoidable(telegram(), 11_000));
@@ -73,6 +76,9 @@ fn an_answer_that_a_cut_link_held_back_was_never_read() {
     let held = || link(telegram(), 1_010, false).at(1_040).answers_send(1);
     assert!(!avoidable(held(), 20_000));
     assert!(avoidable(link(held(), 5_000, true), 20_000), "it came at last");
+    assert!(!avoidable(link(held(), 12_000, true), 300_000), "nobody waited for it any more");
+    let killed = link(held(), 12_000, true).at(250_000).dies(DeathCause::Killed).at(251_000).serves(215);
+    assert!(!avoidable(killed, 300_000), "nor did the next life know");
 }
 
 #[test]
@@ -84,4 +90,14 @@ fn a_platform_with_a_key_is_sent_the_key() {
         !avoidable_on(Platform::Feishu, feishu(Some("a")), 4_000_000, Some("a")),
         "it forgot after an hour"
     );
+}
+
+#[test]
+fn a_repeat_may_say_in_a_line_that_it_is_one() {
+    let check = |text, other, expected| assert_eq!(is_repeated_by(text, other), expected, "{other:?}");
+    check("Re: hi", "Re: hi", true);
+    check("Re: hi", "Re: hi\n(You may have got this before)", true);
+    check("Re: hi", "Re: hi there", false);
+    check("Re: hi", "Re: hi\nAnd\nmore", false);
+    check("Re: hi\n(You may have got this before)", "Re: hi", false);
 }

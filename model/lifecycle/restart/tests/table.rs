@@ -200,7 +200,9 @@ fn words(wait: Duration) -> String {
 fn of_history() -> String {
     let choices = |name| serde_json::to_value(restart_policy(name).expect("a listed set")).expect("JSON");
     let right = choices("hardened");
-    let versions: Vec<&str> = crate::policy::profile_names().skip(1).collect();
+    // Of some versions nothing is known about restarts.
+    let is_known = |name: &&str| crate::policy::restart_policy(name) != Some(RestartPolicy::default());
+    let versions: Vec<&str> = crate::policy::profile_names().filter(is_known).collect();
     let values: Vec<Value> = versions.iter().map(|name| choices(name)).collect();
     let head: Vec<&str> = ["Choice", "`hardened`"].into_iter().chain(versions).collect();
     let word = |value: &Value| format!("`{}`", value.as_str().unwrap_or_default());

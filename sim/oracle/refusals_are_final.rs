@@ -1,0 +1,82 @@
+//! What a platform refused for good is not sent to it again and again.
+//!
+//! A platform does not see which text it is that it refuses, so what counts is how many it refuses in one conversation:
+//! there cannot be more texts than a reply and a notice for each message, and once more for each life that may not know.
+
+use std::collections::BTreeMap;
+
+use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::words::moment;
+use crate::timeline::{Fact, Source};
+
+/// The platforms' words for a refusal that nothing will change.
+const FOR_GOOD: [&str; 2] = ["blocked by the user", "no such conversation"];
+/// How many texts there may be for one message.
+const TEXTS_OF_A_MESSAGE: usize = 2;
+
+/// A refusal for good is final.
+pub(super) struct RefusalsAreFinal;
+
+impl Oracle for RefusalsAreFinal {
+    fn invariant(&self) -> &'static str {
+        "refusals-are-final"
+    }
+
+    fn sentence(&self) -> &'static str {
+        "What a platform refused for good is not sent to it again and again."
+    }
+
+    fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
+        let mut refused: BTreeMap<(&str, &str), Vec<_>> = BTreeMap::new();
+        for event in run.events {
+            let (Source::Platform(_), Fact::SendRefused { account, to, why }) = (&event.source, &event.fact)
+            else {
+                continue;
+            };
+            if FOR_GOOD.contains(&why.as_str()) {
+                refused.entry((account, to)).or_default().push(event.at);
+            }
+        }
+        let allowed = TEXTS_OF_A_MESSAGE * run.ledger.entries().len() + run.lives.len();
+        let repeated = refused.into_iter().filter(|(_, times)| times.len() > allowed);
+        let violation = |((account, to), times): ((&str, &str), Vec<std::time::Duration>)| {
+            let (first, last) = (times[0], times[times.len() - 1]);
+            let explanation = format!(
+                "The platform refused what the bot {account} sent to {to} for good from {} to {}; there cannot have been \
+                 more than {allowed} texts.",
+                moment(first),
+                moment(last)
+            );
+            breach(self, format!("A refusal for good was not believed {} times", times.len()), explanation)
+        };
+        repeated.map(violation).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::complaints;
+    use crate::timeline::Platform;
+    use crate::timeline::story::Story;
+
+    fn refused(times: u64, why: &str) -> Story {
+        let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
+        let refuse = |story: Story, number: u64| {
+            let (account, to) = ("main".to_string(), "7".to_string());
+            let fact = Fact::SendRefused { account, to, why: why.to_string() };
+            story.at(2_000 + 1_000 * number).fact(Source::Platform(Platform::Telegram), fact)
+        };
+        (0..times).fold(story, refuse).at(90_000).ended()
+    }
+
+    #[test]
+    fn a_text_for_each_message_may_be_refused_and_not_the_same_for_ever() {
+        assert_eq!(complaints(&RefusalsAreFinal, refused(3, "blocked by the user")), [""; 0]);
+        assert_eq!(
+            complaints(&RefusalsAreFinal, refused(4, "blocked by the user")),
+            ["A refusal for good was not believed 4 times"]
+        );
+        assert_eq!(complaints(&RefusalsAreFinal, refused(40, "too many requests, again after 5 s")), [""; 0]);
+    }
+}
