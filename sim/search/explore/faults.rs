@@ -54,7 +54,10 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "run-tool", step: run_tool },
     Fault { word: "ask-for-restart", step: |_, die| Some(ask_for_restart(die)) },
     Fault { word: "write-config", step: |_, die| Some(write_config(die)) },
-    Fault { word: "abort", step: |cast, die| Some(doing("abort", &[("from", cast.somebody(die)?.into())])) },
+    Fault {
+        word: "abort",
+        step: |cast, die| Some(doing("abort", &[("from", cast.somebody_aborting(die)?.into())])),
+    },
     Fault { word: "platform-down", step: platform_down },
     Fault { word: "platform-slow", step: platform_slow },
     Fault { word: "platform-limits", step: platform_limits },
