@@ -85,18 +85,40 @@ pub(crate) async fn tell_within(
             false => end_subagent(gateway, message, &cause),
         }
     }
+    // What came of a subagent is said by itself: a notice about others has no room for it.
+    let mut others = Vec::new();
+    for message in messages {
+        match subagents::notice(gateway, &message, &cause) {
+            Some(notice) => settle(gateway, vec![message], notice, &cause, seq, patience).await,
+            None => others.push(message),
+        }
+    }
+    if !others.is_empty() {
+        let notice = notice(&others, &cause);
+        settle(gateway, others, notice, &cause, seq, patience).await;
+    }
+}
+
+/// Settles messages, at least one, with this notice.
+async fn settle(
+    gateway: &Rc<Gateway>,
+    messages: Vec<Accepted>,
+    notice: String,
+    cause: &NoticeCause,
+    seq: u64,
+    patience: Duration,
+) {
     let Some(lead) = messages.first() else { return };
-    let notice = subagents::notice(gateway, lead, &cause).unwrap_or_else(|| notice(&messages, &cause));
     match record(gateway, &messages, &notice, patience).await {
         Ok(outcome) => {
-            if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (&cause, &outcome) {
+            if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (cause, &outcome) {
                 messages.iter().for_each(|message| gateway.hooks.affected.note(message, Became::Told));
             }
             announce(gateway, &messages, &outcome, seq);
         }
         Err(error) => {
             tracing::error!(name: "message.notice-not-durable", run = lead.run_id, %error, "trying again");
-            note_interruption(gateway, &messages, &cause);
+            note_interruption(gateway, &messages, cause);
             // Nothing runs a message again that had started. One that had not may still get its reply, from this
             // life's successor; saying now that it will not could be a lie.
             let said = matches!(gateway.inbox.find_open(&lead.run_id), Some((_, Stage::Started)));

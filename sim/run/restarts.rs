@@ -91,6 +91,10 @@ impl Stage {
     }
 
     fn ask_for_restart(&self, mode: RestartMode, session_of: Option<&str>) -> Result<(), String> {
+        // Where nothing runs nobody asks.
+        if !self.world.has_power(GATEWAY_MACHINE) {
+            return Err(format!("{GATEWAY_MACHINE} has no power"));
+        }
         let recorder = self.world.recorder();
         let request = recorder.with_events(asked) + 1;
         recorder.record(Source::Operator, Fact::RestartAsked { request, mode });

@@ -388,6 +388,11 @@ impl World {
         self.process(pid).map(|process| process.task_names()).unwrap_or_default()
     }
 
+    /// Whether there is a machine of this name, and it has power.
+    pub fn has_power(&self, machine: &str) -> bool {
+        self.machine(machine).is_ok_and(|machine| machine.has_power())
+    }
+
     fn start(
         &self,
         machine: &str,

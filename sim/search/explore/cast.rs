@@ -13,6 +13,9 @@ use crate::search::Draft;
 pub(super) struct Cast {
     /// The senders' names.
     pub(super) senders: Vec<String>,
+    /// Those whose stop shows what became of everything they had asked for: on a platform the answer to a stop does not
+    /// tell of subagents.
+    pub(super) aborting: Vec<String>,
     /// The platforms on which somebody talks.
     pub(super) platforms: Vec<String>,
     /// A group of rude peers.
@@ -44,8 +47,19 @@ impl Cast {
         };
         let kind = word("kind", "systemd");
         let restart = word("restart", "always");
+        let names: Vec<String> = senders.into_iter().flat_map(Table::keys).cloned().collect();
+        let spawns = |name: &str| {
+            let of_it = |step: &&Value| step.get("from").and_then(Value::as_str) == Some(name);
+            draft.steps().iter().filter(of_it).any(|step| step.get("spawns").is_some())
+        };
+        let is_on_platform = |name: &str| {
+            senders
+                .and_then(|all| all.get(name)?.get("channel")?.as_str())
+                .is_some_and(|channel| channel != "webchat")
+        };
         Self {
-            senders: senders.into_iter().flat_map(Table::keys).cloned().collect(),
+            aborting: names.iter().filter(|name| !(is_on_platform(name) && spawns(name))).cloned().collect(),
+            senders: names,
             platforms,
             peers: entries("peers").and_then(|groups| groups.keys().next().cloned()),
             is_supervised: kind != "none",
@@ -59,8 +73,17 @@ impl Cast {
 
     /// One of the senders, if there is any.
     pub(super) fn somebody(&self, die: &Die) -> Option<&str> {
-        (!self.senders.is_empty()).then(|| die.pick(&self.senders).as_str())
+        one_of(&self.senders, die)
     }
+
+    /// One of those that may abort, if there is any.
+    pub(super) fn somebody_aborting(&self, die: &Die) -> Option<&str> {
+        one_of(&self.aborting, die)
+    }
+}
+
+fn one_of<'a>(names: &'a [String], die: &Die) -> Option<&'a str> {
+    (!names.is_empty()).then(|| die.pick(names).as_str())
 }
 
 const NAMES: [&str; 5] = ["ann", "bob", "cleo", "dan", "eve"];
@@ -74,9 +97,8 @@ pub(super) fn draw(dice: &Dice, weights: &Weights, draft: &mut Draft, words: &mu
     peers(&dice.of("peers"), draft, words);
     onlookers(&dice.of("onlookers"), draft, words);
     latencies(&dice.of("latencies"), draft, words);
-    let cast = Cast::of(draft);
-    load(&dice.of("load"), draft, &cast, words);
-    cast
+    load(&dice.of("load"), draft, &Cast::of(draft), words);
+    Cast::of(draft)
 }
 
 /// The section of this name, made where it is not there.

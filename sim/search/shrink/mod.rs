@@ -63,11 +63,16 @@ pub fn shrink(run: Run<'_>, task: Task<'_>) -> Shrunk {
         task,
     };
     passes::tidy(&mut shrinking.draft);
+    let whole = shrinking.draft.clone();
     shrinking.take_first(passes::shorter_settle);
-    shrinking.until_nothing_helps();
-    if !shrinking.is_used_up() {
-        anchors::anchor(&mut shrinking);
-        shrinking.take_first(passes::usual_settle);
+    shrinking.reduce();
+    if !shrinking.take_first(passes::usual_settle)
+        && !shrinking.take_if_it_fails(shrinking.with_settle_of(&whole))
+    {
+        // What is left only fails for want of time, which is another failure: once more, with all the time there was.
+        (shrinking.draft, shrinking.seed) = (whole, shrinking.task.seed);
+        shrinking.refused.clear();
+        shrinking.reduce();
     }
     let seeds_failing =
         (1..=SEEDS_TRIED).filter(|seed| shrinking.fails(&shrinking.draft.clone(), *seed)).count();
@@ -91,6 +96,23 @@ struct Shrinking<'a> {
 }
 
 impl Shrinking<'_> {
+    fn reduce(&mut self) {
+        self.until_nothing_helps();
+        if !self.is_used_up() {
+            anchors::anchor(self);
+        }
+    }
+
+    /// The draft with as much time to calm down as `other` has.
+    fn with_settle_of(&self, other: &Draft) -> Draft {
+        let mut draft = self.draft.clone();
+        match other.table().get(passes::SETTLE) {
+            Some(settle) => drop(draft.table_mut().insert(passes::SETTLE.into(), settle.clone())),
+            None => drop(draft.table_mut().remove(passes::SETTLE)),
+        }
+        draft
+    }
+
     fn until_nothing_helps(&mut self) {
         loop {
             let before = self.draft.clone();
@@ -103,13 +125,9 @@ impl Shrinking<'_> {
         }
     }
 
-    /// Takes the first of a pass's proposals that can be taken.
-    fn take_first(&mut self, pass: passes::Pass) {
-        for proposal in pass(&self.draft) {
-            if self.take_if_it_fails(proposal) {
-                return;
-            }
-        }
+    /// Takes the first of a pass's proposals that can be taken, if any can.
+    fn take_first(&mut self, pass: passes::Pass) -> bool {
+        pass(&self.draft).into_iter().any(|proposal| self.take_if_it_fails(proposal))
     }
 
     /// Takes what can be taken of all that a pass proposes. After a step it goes on from where it is: what was refused

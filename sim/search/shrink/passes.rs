@@ -25,7 +25,7 @@ pub(super) fn tidy(draft: &mut Draft) {
 }
 
 /// The key that says how long a world is looked at when the storm is over: most of what a run costs.
-const SETTLE: &str = "settle";
+pub(super) const SETTLE: &str = "settle";
 
 /// With less time to calm down, so that every run after this one costs less.
 pub(super) fn shorter_settle(draft: &Draft) -> Vec<Draft> {
