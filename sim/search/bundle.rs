@@ -208,25 +208,14 @@ fn replay_of(run: Run<'_>, folder: &Path, about: &About) -> Result<Replayed, Bun
 
 #[cfg(test)]
 mod tests {
+    use super::super::KILLED_MID_ANSWER;
     use super::*;
 
-    const FAILING: &str = r#"
-name = "killed while it answers"
-[senders.ann]
-[[steps]]
-at = "1s"
-do = "send"
-from = "ann"
-text = "hello"
-[[steps]]
-on = "provider.requested"
-do = "kill"
-"#;
     const PROFILE: &str = "planted:recovery-skipped";
 
     /// A bundle of a run that fails.
     fn bundle(folder: &Path) {
-        let draft = Draft::new(FAILING.parse().expect("is TOML"));
+        let draft = Draft::new(KILLED_MID_ANSWER.parse().expect("is TOML"));
         let scenario = draft.scenario(Path::new("x.toml")).expect("is a scenario");
         let result = crate::run(&scenario, PROFILE, 3);
         let signature = Signature::of(&result, &scenario).expect("it fails");

@@ -19,3 +19,18 @@ use crate::verdict::RunResult;
 
 /// Makes one run of a scenario under the named profile and a seed.
 pub type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);
+
+/// A message whose gateway is killed while the model works on it.
+#[cfg(test)]
+const KILLED_MID_ANSWER: &str = r#"
+name = "killed while it answers"
+[senders.ann]
+[[steps]]
+at = "1s"
+do = "send"
+from = "ann"
+text = "hello"
+[[steps]]
+on = "provider.requested"
+do = "kill"
+"#;

@@ -314,24 +314,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::search::Draft;
-
-    const KILLED: &str = r#"
-name = "killed while it answers"
-[senders.ann]
-[[steps]]
-at = "1s"
-do = "send"
-from = "ann"
-text = "hello"
-[[steps]]
-on = "provider.requested"
-do = "kill"
-"#;
+    use crate::search::{Draft, KILLED_MID_ANSWER};
 
     #[test]
     fn a_kill_at_work_is_one_cell_and_what_the_gateway_says_is_counted() {
-        let draft = Draft::new(KILLED.parse().expect("is TOML"));
+        let draft = Draft::new(KILLED_MID_ANSWER.parse().expect("is TOML"));
         let scenario = draft.scenario(Path::new("x.toml")).expect("is a scenario");
         let coverage = Coverage::of(&scenario, &crate::run(&scenario, "hardened", 1).timeline);
         let cells: Vec<_> =
