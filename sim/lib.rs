@@ -5,6 +5,7 @@
 
 pub mod actors;
 pub mod cli;
+pub mod determinism;
 pub mod oracle;
 pub mod report;
 mod run;
@@ -15,4 +16,4 @@ pub mod verdict;
 pub mod workers;
 pub mod world;
 
-pub use run::run;
+pub use run::{run, traced};

@@ -12,7 +12,7 @@ use gatesim::report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let parts = Parts { run: &gatesim::run, report: &report::of_runs };
+    let parts = Parts { run: &gatesim::run, traced: &gatesim::traced, report: &report::of_runs };
     let streams = Streams {
         out: &mut stdout().lock(),
         err: &mut stderr().lock(),

@@ -27,6 +27,7 @@ mod search_args;
 #[cfg(test)]
 mod tests;
 
+use crate::determinism::Trace;
 use crate::scenario::{self, Scenario};
 use crate::verdict::{RunResult, Summary};
 use crate::workers;
@@ -41,6 +42,8 @@ pub struct Parts<'a> {
     /// Makes one run of a scenario under the named profile and a seed. Must not panic, and must leave nothing
     /// behind that the next run could meet.
     pub run: &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync),
+    /// The same, with a trace of all that its world did.
+    pub traced: &'a (dyn Fn(&Scenario, &str, u64) -> (RunResult, Trace) + Sync),
     /// Shows results as text, ending with a line break. Timelines are there when they are asked for, and for
     /// runs that did not come out as expected.
     pub report: &'a dyn Fn(&[RunResult], ReportOptions) -> String,
@@ -163,7 +166,7 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
     let run = parts.run;
     let make = |planned: &PlannedRun| {
         let mut result = match args.check_determinism {
-            true => execute::twice(run, planned),
+            true => execute::twice(run, parts.traced, planned),
             false => execute::once(run, planned),
         };
         // A long campaign would otherwise keep every event of every run in memory. JSON has none of them.

@@ -23,9 +23,12 @@ fn gatesim_with(run: &(dyn Fn(&Scenario, &str, u64) -> RunResult + Sync), args: 
     let report = |results: &[RunResult], options: ReportOptions| {
         format!("{} runs, timeline {}\n", results.len(), options.timeline)
     };
+    let traced =
+        |scenario: &Scenario, profile: &str, seed: u64| (run(scenario, profile, seed), Trace::default());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let streams = Streams { out: &mut out, err: &mut err, out_color: false, err_color: false };
-    let status = main(["gatesim"].iter().chain(args), &Parts { run, report: &report }, streams);
+    let status =
+        main(["gatesim"].iter().chain(args), &Parts { run, traced: &traced, report: &report }, streams);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Outcome { status, out: text(out), err: text(err) }
 }
@@ -272,6 +275,9 @@ fn two_runs_that_differ_are_an_error_that_names_the_event() {
     for part in ["from event 1 on", "turn 0", "turn 1"] {
         assert!(note.contains(part), "{part} is missing in {note}");
     }
+    // The stand-in's worlds do nothing at all, so there is nothing to see in their traces.
+    let diagnosis = report["runs"][0]["notes"][1].as_str().expect("another one");
+    assert!(diagnosis.contains("all the same, step by step"), "{diagnosis}");
 }
 
 /// A reader who has left.
@@ -291,7 +297,8 @@ impl Write for Closed {
 fn a_closed_pipe_is_no_error_and_hides_none() {
     let folder = folder(&[("one.toml", "name = \"x\"")]);
     let run = came_to(Verdict::Fail);
-    let parts = Parts { run: &run, report: &|_, _| "a line\n".into() };
+    let traced = |_: &Scenario, _: &str, _: u64| unreachable!("nobody asks whether runs differ");
+    let parts = Parts { run: &run, traced: &traced, report: &|_, _| "a line\n".into() };
     for (args, status) in [(&["gatesim", "profiles"][..], 0), (&["gatesim", "run", text(folder.path())], 1)] {
         let mut err = Vec::new();
         let streams = Streams { out: &mut Closed, err: &mut err, out_color: false, err_color: false };

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::determinism::{self, Trace};
 use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{Scenario, Supervisor};
 use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Source};
@@ -36,6 +37,27 @@ use stage::Stage;
 pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
     let started = Instant::now();
     let played = isolation::on_fresh_thread(|| play(scenario, profile, seed));
+    came_to(played, scenario, profile, seed, started)
+}
+
+/// The same run, with a trace of every step of its world. What went wrong in the harness has an empty one.
+pub fn traced(scenario: &Scenario, profile: &str, seed: u64) -> (RunResult, Trace) {
+    let started = Instant::now();
+    let played = isolation::on_fresh_thread(|| determinism::recording(|| play(scenario, profile, seed)));
+    let (played, trace) = match played {
+        Ok((recording, trace)) => (Ok(recording), trace),
+        Err(why) => (Err(why), Trace::default()),
+    };
+    (came_to(played, scenario, profile, seed, started), trace)
+}
+
+fn came_to(
+    played: Result<std::io::Result<Recording>, String>,
+    scenario: &Scenario,
+    profile: &str,
+    seed: u64,
+    started: Instant,
+) -> RunResult {
     let recording = match played {
         Ok(Ok(recording)) => recording,
         Ok(Err(error)) => {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Event, Fact, Source};
+use crate::determinism::{Step, note};
 
 /// The running hash over all events of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ impl Recorder {
         let mut recording = self.0.borrow_mut();
         let event = Event { at: Instant::now() - recording.epoch, source, fact };
         recording.hash.add(&event);
+        note(|| Step::event(&event));
         let due = |watch: &mut Watch| {
             let hit = (watch.matches)(&event);
             watch.remaining -= u32::from(hit);

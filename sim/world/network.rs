@@ -24,6 +24,7 @@ use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
+use crate::determinism::{Step, note};
 
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -393,6 +394,11 @@ impl State {
         let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
         let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let Transport::Tcp(segment) = &packet.payload else { return };
+        note(|| Step::Packet {
+            from: SocketAddr::new(packet.src, segment.src_port),
+            to: SocketAddr::new(packet.dst, segment.dst_port),
+            bytes: segment.payload.len(),
+        });
         let (key, way_back) = self.flow_keys(&packet, segment);
         if !self.flows.contains_key(&key) {
             self.forget_old_flows(now_ms);

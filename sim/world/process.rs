@@ -28,6 +28,7 @@ use super::executable::{Executable, Family};
 use super::machine::Machine;
 use super::random::RandomStream;
 use super::slots::SlotId;
+use crate::determinism::{TaskName, polling};
 use crate::timeline::{DeathCause, Fact, Level, LogRecord, Source};
 
 /// One process life.
@@ -405,7 +406,8 @@ impl Process {
             return self.finish(task);
         }
         let Some(mut future) = task.future.borrow_mut().take() else { return Poll::Ready(()) };
-        let outcome = self.run(|| future.as_mut().poll(cx));
+        let name = || TaskName { pid: self.pid, name: task.name, number: task.number };
+        let outcome = polling(name, || self.run(|| future.as_mut().poll(cx)));
         *task.future.borrow_mut() = Some(future);
         match outcome {
             Ok(Poll::Pending) if !task.is_aborted.get() => {}

@@ -7,11 +7,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::determinism::{Step, note};
 
 /// All streams of one seed, made when they are first asked for.
 pub(crate) struct RandomStreams {
@@ -38,7 +41,10 @@ impl RandomStreams {
 
 /// A named stream of random numbers. Clones continue the same stream.
 #[derive(Clone, Debug)]
-pub struct RandomStream(Rc<RefCell<ChaCha8Rng>>);
+pub struct RandomStream {
+    label: Arc<str>,
+    generator: Rc<RefCell<ChaCha8Rng>>,
+}
 
 impl RandomStream {
     fn seeded(seed: u64, label: &str) -> Self {
@@ -50,12 +56,14 @@ impl RandomStream {
             );
             word.copy_from_slice(&hash.to_le_bytes());
         }
-        Self(Rc::new(RefCell::new(ChaCha8Rng::from_seed(key))))
+        Self { label: label.into(), generator: Rc::new(RefCell::new(ChaCha8Rng::from_seed(key))) }
     }
 
     /// The next number.
     pub fn next_u64(&self) -> u64 {
-        self.0.borrow_mut().next_u64()
+        let value = self.generator.borrow_mut().next_u64();
+        note(|| Step::Draw { stream: self.label.clone(), value });
+        value
     }
 
     /// A number below `bound`; zero, without a draw, when there is no choice.
@@ -76,7 +84,7 @@ impl RandomStream {
 
     /// Lends the generator itself, for code that takes a `rand_core` one.
     pub fn with<R>(&self, draw: impl FnOnce(&mut ChaCha8Rng) -> R) -> R {
-        draw(&mut self.0.borrow_mut())
+        draw(&mut self.generator.borrow_mut())
     }
 }
 
