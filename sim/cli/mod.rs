@@ -108,7 +108,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
-        Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             writeln!(streams.out, "{:#}", scenario::schema())?;
             Ok(0)

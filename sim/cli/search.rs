@@ -12,12 +12,12 @@ use serde_json::json;
 use super::args::Format;
 use super::input::{self, Problem};
 use super::search_args::{BisectArgs, OneScenario, ReplayArgs, ShrinkArgs, SweepArgs};
-use super::{BAD_INPUT, Streams, cells, plan, to_json};
+use super::{BAD_INPUT, Parts, Streams, cells, plan, to_json};
 use crate::scenario::Scenario;
 use crate::search::bisect::{self, Deciding};
 use crate::search::bundle::{self, Replayed};
 use crate::search::shrink::{self, SEEDS_TRIED};
-use crate::search::sweep::{self, Plan, Point, SweepError, Swept};
+use crate::search::sweep::{self, Place, Plan, Point, SweepError, Swept};
 use crate::search::{Draft, Run, Signature};
 use crate::verdict::{Expected, Verdict};
 use crate::workers;
@@ -265,12 +265,12 @@ fn bisected(deciding: &Deciding, args: &BisectArgs, runs: u64) -> String {
 }
 
 /// `gatesim sweep`.
-pub(super) fn sweep(args: &SweepArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
-    let outcome = try_sweep(args, run, streams);
+pub(super) fn sweep(args: &SweepArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Result<u8> {
+    let outcome = try_sweep(args, parts, streams);
     finish(outcome, streams)
 }
 
-fn try_sweep(args: &SweepArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io::Result<Outcome> {
+fn try_sweep(args: &SweepArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Result<Outcome> {
     let found = known(&[&args.profile]).and_then(|()| one(&args.scenario));
     let (scenario, draft) = match found {
         Ok(found) => found,
@@ -287,7 +287,7 @@ fn try_sweep(args: &SweepArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io::R
         threads: args.jobs.unwrap_or_else(workers::as_many_as_fit),
     };
     let started = Instant::now();
-    let swept = match sweep::sweep(run, &plan) {
+    let swept = match sweep::sweep(parts.run, parts.traced, &plan) {
         Ok(swept) => swept,
         Err(SweepError::Scenario(error)) => return Ok(Err(vec![error.into()])),
         Err(error @ SweepError::Baseline(_)) => {
@@ -326,10 +326,8 @@ fn failures(swept: &Swept) -> BTreeMap<&Signature, Vec<&Point>> {
 }
 
 fn moment_words(point: &Point) -> String {
-    let words = point.injected.iter().map(|(injection, moment)| {
-        let at = moment.at.as_secs_f64();
-        format!("{} after {} {} ({at:.3} s)", injection.word(), moment.event, moment.nth)
-    });
+    let words =
+        point.injected.iter().map(|(injection, moment)| format!("{} {}", injection.word(), moment.words()));
     words.collect::<Vec<_>>().join(", then ")
 }
 
@@ -376,8 +374,17 @@ fn swept_table(swept: &Swept, args: &SweepArgs, seconds: f64) -> String {
 fn swept_json(swept: &Swept) -> serde_json::Value {
     let point = |point: &Point| {
         let injected = point.injected.iter().map(|(injection, moment)| {
-            json!({"what": injection.word(), "on": moment.event, "nth": moment.nth,
-                   "at_ms": moment.at.as_millis() as u64})
+            let at_ms = moment.at.as_millis() as u64;
+            match &moment.place {
+                Place::Event { name, nth } => {
+                    json!({"what": injection.word(), "on": name, "nth": nth, "at_ms": at_ms})
+                }
+                Place::Packet => json!({"what": injection.word(), "at_ms": at_ms}),
+                Place::Disk { call, op, is_after } => {
+                    json!({"what": injection.word(), "operation": op.name(),
+                    "call": call, "moment": if *is_after { "after" } else { "before" }, "at_ms": at_ms})
+                }
+            }
         });
         let signature = point.signature.as_ref().map(ToString::to_string);
         json!({"injected": injected.collect::<Vec<_>>(), "verdict": point.verdict, "signature": signature})

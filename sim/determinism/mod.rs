@@ -11,7 +11,8 @@ mod trace;
 pub use divergence::Divergence;
 pub use trace::{Step, TaskName, Trace, TracedStep, note, polling, recording};
 
-use crate::timeline::Event;
+use crate::timeline::words::moment;
+use crate::timeline::{Event, Source};
 use crate::verdict::RunResult;
 
 /// How many pairs of traced runs are made to see a difference once more.
@@ -19,10 +20,15 @@ const ATTEMPTS: usize = 8;
 
 /// The first thing in which two runs differ that should be the same, as a sentence.
 pub fn difference(one: &RunResult, other: &RunResult) -> Option<String> {
-    if let Some((index, (one, other))) = first_difference(&one.timeline, &other.timeline) {
-        let (one, other) = (words(one), words(other));
+    if let Some(index) = first_difference(&one.timeline, &other.timeline) {
+        let (one, other) = (one.timeline.get(index), other.timeline.get(index));
         return Some(format!(
-            "two runs with one seed differ from event {index} on: {one} in one, {other} in the other"
+            "two runs with one seed differ from event {index} on: {}",
+            match (one, other) {
+                (Some(one), Some(other)) if called(one) == called(other) =>
+                    format!("{} is {:?} in one and {:?} in the other", called(one), one.fact, other.fact),
+                (one, other) => format!("in one comes {}, in the other {}", words(one), words(other)),
+            }
         ));
     }
     let same_end = one.hash == other.hash
@@ -45,8 +51,7 @@ pub fn diagnose(traced: &dyn Fn() -> (RunResult, Trace)) -> Vec<String> {
     for _ in 0..ATTEMPTS {
         let ((one, its_trace), (other, other_trace)) = (traced(), traced());
         if let Some(divergence) = Divergence::between(&its_trace, &other_trace) {
-            let event = first_difference(&one.timeline, &other.timeline).map(|(index, _)| index);
-            return divergence.sentences(event);
+            return divergence.sentences(first_difference(&one.timeline, &other.timeline));
         }
     }
     vec![format!(
@@ -56,19 +61,21 @@ pub fn diagnose(traced: &dyn Fn() -> (RunResult, Trace)) -> Vec<String> {
     )]
 }
 
-/// Where two sequences differ first, and what each has there.
-fn first_difference<'a, T: PartialEq>(
-    one: &'a [T],
-    other: &'a [T],
-) -> Option<(usize, (Option<&'a T>, Option<&'a T>))> {
-    (0..one.len().max(other.len()))
-        .map(|index| (index, (one.get(index), other.get(index))))
-        .find(|(_, (one, other))| one != other)
+/// Where two sequences differ first.
+fn first_difference<T: PartialEq>(one: &[T], other: &[T]) -> Option<usize> {
+    (0..one.len().max(other.len())).find(|index| one.get(*index) != other.get(*index))
 }
 
 fn words(event: Option<&Event>) -> String {
-    match event {
-        Some(event) => format!("`{event:?}`"),
-        None => "nothing".into(),
-    }
+    event.map_or_else(|| "nothing more".into(), called)
+}
+
+/// What kind of event it is, whose, and when.
+fn called(event: &Event) -> String {
+    let by = match &event.source {
+        Source::Process(pid) => format!(" of process {pid}"),
+        Source::Sender(name) | Source::Machine(name) | Source::Peers(name) => format!(" of {name}"),
+        _ => String::new(),
+    };
+    format!("`{}`{by} at {}", event.fact.name(), moment(event.at))
 }

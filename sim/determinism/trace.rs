@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::env::Pid;
+use gateway::env::{FsOp, Pid};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -57,6 +57,15 @@ pub enum Step {
         /// The number.
         value: u64,
     },
+    /// A disk operation is about to be made.
+    Disk {
+        /// By a process of this program.
+        program: String,
+        /// Which.
+        op: FsOp,
+        /// On this file; of a rename, the new name.
+        path: String,
+    },
     /// A packet left.
     Packet {
         /// From here.
@@ -80,6 +89,7 @@ impl fmt::Display for Step {
         match self {
             Self::Poll => f.write_str("is polled"),
             Self::Draw { stream, value } => write!(f, "draws {value:#x} from `{stream}`"),
+            Self::Disk { op, path, .. } => write!(f, "does {op} on {path}"),
             Self::Packet { from, to, bytes } => {
                 write!(f, "sends a packet of {bytes} bytes from {from} to {to}")
             }

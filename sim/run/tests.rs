@@ -8,7 +8,7 @@ use gateway::policy::HARDENED;
 use serde_json::Value;
 
 use super::stage::Stage;
-use super::{Verdict, run};
+use super::{Verdict, play, run};
 use crate::scenario::{LockFile, LockOwner, Scenario};
 use crate::timeline::{Event, Fact};
 use crate::verdict::RunResult;
@@ -54,6 +54,30 @@ fn exits_of_squatters(run: &RunResult) -> Vec<(Duration, String)> {
         _ => None,
     };
     run.timeline.iter().filter_map(exit).collect()
+}
+
+#[test]
+fn a_world_that_is_over_leaves_nothing_behind() {
+    let files = [
+        "lifecycle/restart-under-load",
+        "bugs/33149-keep-alive",
+        "bugs/38836-hooks",
+        "bugs/75115-two-starters-under-launchd",
+        "faults/conflict-healthy-other-task-scheduler",
+        "faults/every-rude-peer",
+        "faults/lock-squatter-killed",
+        "faults/platform-partition",
+        "faults/second-instance",
+        "faults/subagents-announced-once",
+    ];
+    for file in files {
+        let path = Path::new("scenarios").join(file).with_extension("toml");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        for scenario in Scenario::parse_all(&path, &text).expect("a good file").into_iter().take(3) {
+            play(&scenario, HARDENED, 1).expect("the world can be built");
+            assert!(World::is_newest_gone(), "{} keeps its world", scenario.called());
+        }
+    }
 }
 
 #[test]

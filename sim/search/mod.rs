@@ -14,11 +14,15 @@ pub mod sweep;
 pub use draft::Draft;
 pub use signature::Signature;
 
+use crate::determinism::Trace;
 use crate::scenario::Scenario;
 use crate::verdict::RunResult;
 
 /// Makes one run of a scenario under the named profile and a seed.
 pub type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);
+
+/// The same, with a trace of all that its world did.
+pub type Traced<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> (RunResult, Trace) + Sync);
 
 /// A message whose gateway is killed while the model works on it.
 #[cfg(test)]

@@ -17,6 +17,7 @@ use gateway::env::{
 use super::command;
 use super::crash::{CrashDeath, CrashMoment};
 use super::process::Process;
+use crate::determinism::{Step, note};
 use crate::timeline::{DeathCause, Fact, Source};
 
 /// The doors of `process`, bundled.
@@ -166,6 +167,7 @@ impl Doors {
             return Err(ended());
         }
         let path = paths.last().map_or(Cow::Borrowed(""), |path| in_text(path));
+        note(|| Step::Disk { program: process.program.clone(), op, path: path.to_string() });
         let crash = process.machine.crash_points.meet(&process.program, op, paths);
         if let Some((CrashMoment::Before, death)) = crash {
             return Err(self.crash(CrashMoment::Before, death, op, &path));

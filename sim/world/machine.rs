@@ -106,6 +106,12 @@ impl Machine {
         *self.service_manager.borrow_mut() = Some(manager);
     }
 
+    /// Lets go of everybody, at the end of the world.
+    pub(super) fn dissolve(&self) {
+        self.service_manager.take();
+        self.processes.take();
+    }
+
     /// Who minds the service that runs here.
     pub(super) fn service_manager(&self) -> Option<Rc<dyn ServiceManager>> {
         self.service_manager.borrow().clone()

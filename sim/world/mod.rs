@@ -76,6 +76,9 @@ struct Inner {
     is_over: Cell<bool>,
 }
 
+#[cfg(test)]
+thread_local!(static NEWEST: RefCell<std::rc::Weak<Inner>> = RefCell::default());
+
 /// The first machine's first process id, about what a small Linux host gives its services.
 const FIRST_PID: u32 = 200;
 
@@ -456,7 +459,7 @@ impl World {
     fn new(settings: WorldSettings) -> Self {
         let random = RandomStreams::new(settings.seed);
         let network = Network::enter(&settings, &random);
-        Self(Rc::new(Inner {
+        let world = Self(Rc::new(Inner {
             settings,
             epoch: Instant::now(),
             recorder: Recorder::new(),
@@ -468,7 +471,16 @@ impl World {
             families: Cell::new(0),
             accepted_from: Cell::new(None),
             is_over: Cell::new(false),
-        }))
+        }));
+        #[cfg(test)]
+        NEWEST.set(Rc::downgrade(&world.0));
+        world
+    }
+
+    /// Whether anything is left of the world that was made last on this thread.
+    #[cfg(test)]
+    pub(crate) fn is_newest_gone() -> bool {
+        NEWEST.with_borrow(|newest| newest.strong_count() == 0)
     }
 
     /// Ends every process, unrecorded, and removes the socket stack from the thread.
@@ -479,6 +491,13 @@ impl World {
                 machine.dismiss(process.pid);
                 process.vanish();
             }
+        }
+    }
+
+    /// Lets go of what holds this world and is held by it: a campaign makes worlds by the hundred thousand.
+    fn dissolve(self) {
+        for machine in self.0.machines.take() {
+            machine.dissolve();
         }
     }
 

@@ -29,10 +29,11 @@ pub(super) fn run<R>(settings: WorldSettings, body: impl AsyncFnOnce(World) -> R
             }))
         }));
         // Processes first, in order, while their sockets still have kernels to close in; then the world's own
-        // tasks; then the kernels.
+        // tasks; then the kernels, and then what machines and their supervisors know of each other.
         world.end();
         drop(tasks);
         world.network().close();
+        world.dissolve();
         outcome
     };
     outcome.unwrap_or_else(|panic| resume_unwind(panic))

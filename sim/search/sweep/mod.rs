@@ -1,8 +1,7 @@
 //! The sweep: bounded and exhaustive. Every moment of a baseline run is disturbed once, in a run of its own.
 //!
-//! A moment is an event of the baseline's storm: a step of the disk, a connection, something somebody saw, a word of the
-//! gateway. The disturbance comes right after it, which is right before the next one; so every gap between two events
-//! is tried. With pairs, the run that was disturbed once is the baseline of the second disturbance.
+//! What comes right after a moment comes right before the next one, so every gap between two of them is tried; see
+//! [`moments`] for what they are. With pairs, the run that was disturbed once is the baseline of the second disturbance.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -10,9 +9,14 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Draft, Run, Signature};
+mod moments;
+
+use moments::moments;
+pub use moments::{Moment, Place};
+
+use super::{Draft, Run, Signature, Traced};
 use crate::scenario::ScenarioError;
-use crate::timeline::{Event, Fact};
+use crate::timeline::GATEWAY_PROGRAM;
 use crate::verdict::{RunResult, Verdict};
 use crate::workers;
 
@@ -69,6 +73,13 @@ impl Injection {
     fn step(self, moment: &Moment) -> Table {
         let mut step = moment.anchor();
         let mut set = |key: &str, value: &str| drop(step.insert(key.into(), Value::from(value)));
+        if let Place::Disk { call, is_after, .. } = moment.place {
+            set("do", "crash-at");
+            set("moment", if is_after { "after" } else { "before" });
+            set("death", if self == Self::PowerLoss { "power-loss" } else { "kill" });
+            step.insert("from-call".into(), Value::from(i64::from(call)));
+            return step;
+        }
         match self {
             Self::Terminate | Self::Interrupt | Self::Restart => {
                 set("do", "signal");
@@ -84,27 +95,10 @@ impl Injection {
         }
         step
     }
-}
 
-/// A moment of a run: after so manyth event of this name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// The event's name.
-    pub event: String,
-    /// Which of them, from 1.
-    pub nth: u32,
-    /// When it was in the baseline.
-    pub at: Duration,
-}
-
-impl Moment {
-    fn anchor(&self) -> Table {
-        let mut anchor = Table::new();
-        anchor.insert("on".into(), Value::from(self.event.as_str()));
-        if self.nth > 1 {
-            anchor.insert("nth".into(), Value::from(i64::from(self.nth)));
-        }
-        anchor
+    /// Whether it can come there: only death reaches into what a program does at one go.
+    fn can_come(self, moment: &Moment) -> bool {
+        !moment.is_inside() || matches!(self, Self::Kill | Self::PowerLoss)
     }
 }
 
@@ -164,17 +158,18 @@ pub enum SweepError {
 }
 
 /// Disturbs every moment of the baseline.
-pub fn sweep(run: Run<'_>, plan: &Plan<'_>) -> Result<Swept, SweepError> {
+pub fn sweep(run: Run<'_>, traced: Traced<'_>, plan: &Plan<'_>) -> Result<Swept, SweepError> {
     let draft = undemanding(plan.draft, plan.profile);
     let scenario = draft.scenario(plan.path)?;
-    let baseline = run(&scenario, plan.profile, plan.seed);
+    let (baseline, trace) = traced(&scenario, plan.profile, plan.seed);
     if baseline.verdict != Verdict::Pass {
         return Err(SweepError::Baseline(why(&baseline)));
     }
-    let moments = moments(&baseline.timeline, scenario.storm_limit);
+    let moments = moments(&baseline.timeline, &trace, GATEWAY_PROGRAM, scenario.storm_limit);
     let mut tasks: Vec<Vec<(Injection, Moment)>> = Vec::new();
     for injection in plan.injections {
-        tasks.extend(moments.iter().map(|moment| vec![(*injection, moment.clone())]));
+        let reached = moments.iter().filter(|moment| injection.can_come(moment));
+        tasks.extend(reached.map(|moment| vec![(*injection, moment.clone())]));
     }
     let singles = tasks.len();
     let mut tasks = evenly(tasks, plan.most_runs);
@@ -182,7 +177,7 @@ pub fn sweep(run: Run<'_>, plan: &Plan<'_>) -> Result<Swept, SweepError> {
     let mut possible = singles;
     if let Some(within) = plan.pairs_within {
         let seconds =
-            workers::in_order(&tasks, plan.threads, &|first| second(run, plan, &draft, first, within));
+            workers::in_order(&tasks, plan.threads, &|first| second(traced, plan, &draft, first, within));
         let pairs: Vec<_> = seconds.into_iter().flatten().collect();
         possible += pairs.len();
         tasks = evenly(pairs, plan.most_runs.saturating_sub(points.len()));
@@ -193,24 +188,23 @@ pub fn sweep(run: Run<'_>, plan: &Plan<'_>) -> Result<Swept, SweepError> {
 
 /// The moments of the run that was disturbed once, after that and soon: each with each injection.
 fn second(
-    run: Run<'_>,
+    traced: Traced<'_>,
     plan: &Plan<'_>,
     draft: &Draft,
     first: &[(Injection, Moment)],
     within: Duration,
 ) -> Vec<Vec<(Injection, Moment)>> {
     let Ok(scenario) = disturbed(draft, first).scenario(plan.path) else { return Vec::new() };
-    let result = run(&scenario, plan.profile, plan.seed);
-    let Some((_, at)) = first.first() else { return Vec::new() };
-    let soon = moments(&result.timeline, scenario.storm_limit).into_iter().filter(|moment| {
-        moment.at >= at.at
-            && moment.at <= at.at + within
-            && (&moment.event, moment.nth) != (&at.event, at.nth)
-    });
-    let soon: Vec<Moment> = soon.collect();
+    let (result, trace) = traced(&scenario, plan.profile, plan.seed);
+    let Some((_, before)) = first.first() else { return Vec::new() };
+    let soon = |moment: &Moment| {
+        moment.at >= before.at && moment.at <= before.at + within && moment.place != before.place
+    };
+    let mut soon_after = moments(&result.timeline, &trace, GATEWAY_PROGRAM, scenario.storm_limit);
+    soon_after.retain(soon);
     let each = |injection: &Injection| {
-        let pair = |moment: &Moment| [first, &[(*injection, moment.clone())]].concat();
-        soon.iter().map(pair).collect::<Vec<_>>()
+        let reached = soon_after.iter().filter(|moment| injection.can_come(moment));
+        reached.map(|moment| [first, &[(*injection, moment.clone())]].concat()).collect::<Vec<_>>()
     };
     plan.injections.iter().flat_map(each).collect()
 }
@@ -254,25 +248,6 @@ pub(super) fn undemanding(draft: &Draft, profile: &str) -> Draft {
     draft
 }
 
-/// Every event of a run to which something can be anchored: what the world says about the run itself is none, and a step
-/// that waits for longer than `limit` never happens.
-fn moments(timeline: &[Event], limit: Duration) -> Vec<Moment> {
-    let mut counts: std::collections::BTreeMap<String, u32> = std::collections::BTreeMap::new();
-    let is_moment = |event: &&Event| {
-        event.at < limit && !matches!(event.fact, Fact::SettleBegan | Fact::RunEnded | Fact::State(_))
-    };
-    timeline
-        .iter()
-        .filter(is_moment)
-        .map(|event| {
-            let name = event.fact.name().to_string();
-            let nth = counts.entry(name.clone()).or_default();
-            *nth += 1;
-            Moment { event: name, nth: *nth, at: event.at }
-        })
-        .collect()
-}
-
 /// At most so many of `tasks`, spread evenly.
 fn evenly<T>(tasks: Vec<T>, most: usize) -> Vec<T> {
     let count = tasks.len();
@@ -291,6 +266,7 @@ fn why(result: &RunResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::{Event, Fact};
 
     const BASELINE: &str = r#"
 name = "one message"
@@ -314,7 +290,7 @@ text = "hello"
             most_runs: 60,
             threads: NonZeroUsize::MIN,
         };
-        sweep(&crate::run, &plan).expect("the baseline passes")
+        sweep(&crate::run, &crate::traced, &plan).expect("the baseline passes")
     }
 
     #[test]
@@ -326,6 +302,34 @@ text = "hello"
         let swept = sweep_of("planted:recovery-skipped", &[Injection::Kill]);
         let red = swept.points.iter().filter_map(|point| point.signature.as_ref());
         assert!(red.into_iter().any(|signature| signature.invariant == "no-silent-drop"));
+    }
+
+    #[test]
+    fn every_disk_operation_has_two_sides_and_a_death_that_hits_each() {
+        let draft = Draft::new(BASELINE.parse().expect("is TOML"));
+        let path = Path::new("one.toml");
+        let scenario = draft.scenario(path).expect("is one");
+        let (baseline, trace) = crate::traced(&scenario, "hardened", 1);
+        let all = moments(&baseline.timeline, &trace, GATEWAY_PROGRAM, scenario.storm_limit);
+        let inside: Vec<_> = all.into_iter().filter(Moment::is_inside).collect();
+        assert!(inside.len() > 40, "{}", inside.len());
+        // The last ones come when all is done and said; one more there is not.
+        let last = inside.last().expect("there are some").clone();
+        let Place::Disk { call, op, .. } = last.place else { unreachable!("it is inside") };
+        let one_more = Moment { place: Place::Disk { call: call + 1, op, is_after: false }, ..last.clone() };
+        let died_at = |moment: &Moment| {
+            let disturbed = disturbed(&draft, &[(Injection::Kill, moment.clone())]);
+            let run = crate::run(&disturbed.scenario(path).expect("is one"), "hardened", 1);
+            let is_death = |event: &&Event| {
+                let text = format!("{:?}", event.fact);
+                matches!(event.fact, Fact::Injected { .. }) && text.contains("SIGKILL")
+            };
+            run.timeline.iter().find(is_death).map(|event| event.at)
+        };
+        for moment in inside.iter().step_by(7).chain([&last]) {
+            assert_eq!(died_at(moment), Some(moment.at), "{}", moment.words());
+        }
+        assert_eq!(died_at(&one_more), None);
     }
 
     #[test]
