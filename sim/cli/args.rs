@@ -46,7 +46,8 @@ pub(super) enum Command {
     Merge(MergeArgs),
     /// Disturb every moment of a run, each in a run of its own
     ///
-    /// A moment is an event of the undisturbed run; the table says how many are green, and where the others are.
+    /// A moment is an event of the undisturbed run, an instant at which packets leave, or a side of a disk operation; the
+    /// table says how many are green, and where the others are.
     Sweep(SweepArgs),
     /// Make a failing scenario smaller, for as long as it fails in the same way
     ///
