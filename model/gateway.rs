@@ -177,7 +177,8 @@ async fn live(
 ) -> Result<Next, StartError> {
     let env = generation.env();
     let policies = &launch.policies;
-    let config = Config::load(env.fs(), &launch.config)?;
+    let config = Config::load(env.fs(), &launch.config)
+        .map_err(|error| StartError::of_config(env, &launch.config, error))?;
     let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
@@ -428,7 +429,7 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            outbox: Outbox::open(env.clone(), files.clone(), state_dir, !config.channels.is_empty())?,
+            outbox: Outbox::open(env.clone(), files.clone(), state_dir)?,
             couriers: Couriers::default(),
             channels: Channels::open(env, files, config, policies)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)

@@ -129,26 +129,22 @@ fn has_begun(gateway: &Gateway, run_id: &str) -> bool {
 /// Says live what could not be recorded; returns whether that was all of it. Nothing runs a message again that had
 /// started. One that had not may still get its reply, from this life's successor; saying now that it will not could be a
 /// lie.
-fn say_unrecorded(
-    gateway: &Rc<Gateway>,
-    unanswered: &[Unanswered],
-    words: Option<&str>,
-    why: &str,
-) -> bool {
+fn say_unrecorded(gateway: &Rc<Gateway>, unanswered: &[Unanswered], words: Option<&str>, why: &str) -> bool {
     let (begun, kept): (Vec<_>, Vec<_>) =
         unanswered.iter().cloned().partition(|it| has_begun(gateway, &it.message.run_id));
-    kept.iter().for_each(|it| tell_of_wait(gateway, &it.message, why, it.seq));
     if !begun.is_empty() {
         let notice = words.map_or_else(|| notice(&begun), str::to_string);
         let lead = begun[0].message.run_id.clone();
         announce(gateway, &End { lead, unanswered: begun, outcome: Outcome::Notice(notice) });
     }
+    kept.iter().for_each(|it| tell_of_wait(gateway, &it.message, why, it.seq));
     kept.is_empty()
 }
 
 /// Says live, as far as that can be said, how messages end that there was no time to record: the next life does.
 pub(crate) fn leave_untold(gateway: &Rc<Gateway>, unanswered: Vec<Unanswered>, why: &str) {
-    let is_ours = |it: &Unanswered| cron::is_run(&it.message.run_id) || subagents::is_ours(&it.message.run_id);
+    let is_ours =
+        |it: &Unanswered| cron::is_run(&it.message.run_id) || subagents::is_ours(&it.message.run_id);
     let unanswered: Vec<_> = unanswered.into_iter().filter(|it| !is_ours(it)).collect();
     say_unrecorded(gateway, &unanswered, None, why);
 }

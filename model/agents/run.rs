@@ -137,6 +137,9 @@ async fn say_status(gateway: &Gateway, session_key: &str, status: SessionStatus)
 fn stopped_by_user(gateway: &Gateway, messages: &[Accepted], seq: u64) {
     for message in messages {
         match gateway.inbox.stage_of(&message.run_id) {
+            // Whoever writes the settlement that is owed says so then.
+            Some(Stage::Settled(Settlement::Cancelled))
+                if !gateway.inbox.is_over_for_good(&message.run_id) => {}
             Some(Stage::Settled(Settlement::Cancelled)) => {
                 publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Aborted);
             }
