@@ -341,7 +341,13 @@ fn announce(gateway: &Gateway, End { unanswered, outcome, .. }: &End) {
         Outcome::Notice(notice) => {
             for Unanswered { message, seq, .. } in unanswered {
                 let (run, session) = (&message.run_id, &message.session_key);
-                tracing::warn!(name: "message.told", run, session, notice, "a message ends with a notice");
+                tracing::warn!(
+                    name: "message.told",
+                    run,
+                    session = session,
+                    notice,
+                    "a message ends with a notice"
+                );
                 publish(&gateway.peers, session, run, *seq, &ChatState::Error(notice));
             }
         }
