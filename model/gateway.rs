@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Launch;
 use crate::agents::subagents::{self, Subagents};
-use crate::agents::{notice::Waits, provider::Endpoint};
+use crate::agents::{notice::Waits, provider::Endpoint, untold::Untold};
 use crate::channels::Channels;
 use crate::config::Config;
 use crate::cron::{self, Cron};
@@ -53,6 +53,7 @@ pub(crate) struct Gateway {
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
     pub(crate) waits: Waits,
+    pub(crate) untold: Untold,
     pub(crate) cron: Option<Cron>,
     pub(crate) subagents: Subagents,
     pub(crate) process_wide: ProcessWide,
@@ -176,7 +177,8 @@ async fn live(
 ) -> Result<Next, StartError> {
     let env = generation.env();
     let policies = &launch.policies;
-    let config = Config::load(env.fs(), &launch.config)?;
+    let config = Config::load(env.fs(), &launch.config)
+        .map_err(|error| StartError::of_config(env, &launch.config, error))?;
     let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
@@ -427,7 +429,7 @@ impl Gateway {
             endpoint,
             phase: PhaseCell::new(),
             inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
-            outbox: Outbox::open(env.clone(), files.clone(), state_dir, !config.channels.is_empty())?,
+            outbox: Outbox::open(env.clone(), files.clone(), state_dir)?,
             couriers: Couriers::default(),
             channels: Channels::open(env, files, config, policies)?,
             sessions: SessionStore::unchecked(env.clone(), files.clone(), &sessions_dir, policies)
@@ -440,6 +442,7 @@ impl Gateway {
             ),
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
+            untold: Untold::default(),
             cron: Cron::open(env, files, config, policies)?,
             subagents: Subagents::open(env, files, config, policies)?,
             process_wide: process_wide.clone(),

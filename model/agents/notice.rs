@@ -13,15 +13,15 @@ use tokio::time::sleep;
 
 use super::provider::ProviderError;
 use super::subagents;
+use super::untold::Unanswered;
 use crate::channels::webchat::{ChatState, event, publish, publish_end};
 use crate::cron;
 use crate::env::WallTime;
 use crate::gateway::Gateway;
 use crate::lifecycle::hooks::Became;
 use crate::messages::delivery::{self, Kind};
-use crate::messages::gathering::MOST_IN_A_TURN;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError, TranscriptEntry};
+use crate::sessions::{LOCK_DEADLINE, Outcome, Recorded, Role, StateError, TranscriptEntry};
 
 /// How much of a message its notice quotes.
 const QUOTED_CHARS: usize = 80;
@@ -62,87 +62,91 @@ pub(crate) enum TurnError {
     CutOff,
 }
 
-/// Settles messages of a conversation, at least one, with one notice: durably for the history, and live for whoever is
+/// Settles the messages of a turn, at least one, with one notice: durably for the history, and live for whoever is
 /// connected. `seq` is the number of the next event of the first one's run.
 pub(crate) async fn tell(gateway: &Rc<Gateway>, messages: &[Accepted], cause: NoticeCause, seq: u64) {
-    tell_within(gateway, messages, cause, seq, LOCK_DEADLINE).await;
+    tell_all(gateway, Unanswered::of_turn(messages, cause, seq), LOCK_DEADLINE).await;
 }
 
-/// As [`tell`], waiting for the session store no longer than `patience`. Who cannot be told in time how the message
-/// ends hears that it is kept.
-pub(crate) async fn tell_within(
-    gateway: &Rc<Gateway>,
-    messages: &[Accepted],
-    cause: NoticeCause,
-    seq: u64,
-    patience: Duration,
-) {
-    let is_ours = |message: &Accepted| cron::is_run(&message.run_id) || subagents::is_work(&message.run_id);
-    let (ours, messages): (Vec<_>, Vec<_>) = messages.iter().cloned().partition(is_ours);
-    for message in &ours {
-        match cron::is_run(&message.run_id) {
-            true => end_scheduled(gateway, message, &cause, seq),
-            false => end_subagent(gateway, message, &cause),
-        }
-    }
-    // What came of a subagent is said by itself: a notice about others has no room for it.
+/// Settles messages of one conversation with one notice, waiting for the session store no longer than `patience`. Who
+/// cannot be told in time how the message ends hears that it is kept. Repeating it tells nobody twice.
+pub(crate) async fn tell_all(gateway: &Rc<Gateway>, unanswered: Vec<Unanswered>, patience: Duration) {
     let mut others = Vec::new();
-    for message in messages {
-        match subagents::notice(gateway, &message, &cause) {
-            Some(notice) => settle(gateway, vec![message], notice, &cause, seq, patience).await,
-            None => others.push(message),
+    for it in unanswered {
+        if cron::is_run(&it.message.run_id) {
+            end_scheduled(gateway, &it);
+        } else if subagents::is_work(&it.message.run_id) {
+            end_subagent(gateway, &it);
+        } else if let Some(notice) = subagents::notice(gateway, &it.message, &it.cause) {
+            // What came of a subagent is said by itself: a notice about others has no room for it.
+            settle(gateway, vec![it], Some(notice), patience).await;
+        } else {
+            others.push(it);
         }
     }
     if !others.is_empty() {
-        let notice = notice(&others, &cause);
-        settle(gateway, others, notice, &cause, seq, patience).await;
+        settle(gateway, others, None, patience).await;
     }
 }
 
-/// Settles messages, at least one, with this notice.
+/// Settles messages, at least one; with this notice, or with one that is made of them.
 async fn settle(
     gateway: &Rc<Gateway>,
-    messages: Vec<Accepted>,
-    notice: String,
-    cause: &NoticeCause,
-    seq: u64,
+    unanswered: Vec<Unanswered>,
+    words: Option<String>,
     patience: Duration,
 ) {
-    let Some(lead) = messages.first() else { return };
-    match record(gateway, &messages, &notice, patience).await {
-        Ok(outcome) => {
-            if let (NoticeCause::Interrupted, Outcome::Notice(_)) = (cause, &outcome) {
-                messages.iter().for_each(|message| gateway.hooks.affected.note(message, Became::Told));
-            }
-            announce(gateway, &messages, &outcome, seq);
-        }
+    match record(gateway, &unanswered, words.as_deref(), patience).await {
+        Ok(ends) => ends.iter().for_each(|end| announce(gateway, end)),
         Err(error) => {
-            tracing::error!(name: "message.notice-not-durable", run = lead.run_id, %error, "trying again");
-            note_interruption(gateway, &messages, cause);
-            // Nothing runs a message again that had started. One that had not may still get its reply, from this
-            // life's successor; saying now that it will not could be a lie.
-            let said = matches!(gateway.inbox.find_open(&lead.run_id), Some((_, Stage::Started)));
-            match said {
-                true => announce(gateway, &messages, &Outcome::Notice(notice.clone()), seq),
-                false => messages
-                    .iter()
-                    .for_each(|message| tell_of_wait(gateway, message, &error.to_string(), seq)),
-            }
-            let trying = keep_trying(gateway.clone(), messages, notice, seq + 1, said);
+            let run = &unanswered[0].message.run_id;
+            tracing::error!(name: "message.notice-not-durable", run, %error, "trying again");
+            note_interruption(gateway, &unanswered);
+            let said = say_unrecorded(gateway, &unanswered, words.as_deref(), &error.to_string());
+            let trying = keep_trying(gateway.clone(), unanswered, words, said);
             drop(gateway.env.spawn("notice", trying));
         }
     }
 }
 
 /// Until the notice can be recorded the journal says why there is no reply: by the end of this life, and by nobody's wish.
-fn note_interruption(gateway: &Gateway, messages: &[Accepted], cause: &NoticeCause) {
-    let has_begun =
-        |message: &&Accepted| matches!(gateway.inbox.find_open(&message.run_id), Some((_, Stage::Started)));
-    let begun: Vec<&str> = messages.iter().filter(has_begun).map(|message| message.run_id.as_str()).collect();
-    if matches!(cause, NoticeCause::Interrupted) && !begun.is_empty() {
+fn note_interruption(gateway: &Gateway, unanswered: &[Unanswered]) {
+    let interrupted = unanswered.iter().filter(|it| matches!(*it.cause, NoticeCause::Interrupted));
+    let begun: Vec<&str> = interrupted
+        .map(|it| it.message.run_id.as_str())
+        .filter(|run_id| has_begun(gateway, run_id))
+        .collect();
+    if !begun.is_empty() {
         // That it had begun stands there already, which is enough for the next life.
         let _ = gateway.inbox.interrupt(&begun, gateway.restarts.generation());
     }
+}
+
+fn has_begun(gateway: &Gateway, run_id: &str) -> bool {
+    matches!(gateway.inbox.find_open(run_id), Some((_, Stage::Started)))
+}
+
+/// Says live what could not be recorded; returns whether that was all of it. Nothing runs a message again that had
+/// started. One that had not may still get its reply, from this life's successor; saying now that it will not could be a
+/// lie.
+fn say_unrecorded(gateway: &Rc<Gateway>, unanswered: &[Unanswered], words: Option<&str>, why: &str) -> bool {
+    let (begun, kept): (Vec<_>, Vec<_>) =
+        unanswered.iter().cloned().partition(|it| has_begun(gateway, &it.message.run_id));
+    if !begun.is_empty() {
+        let notice = words.map_or_else(|| notice(&begun), str::to_string);
+        let lead = begun[0].message.run_id.clone();
+        announce(gateway, &End { lead, unanswered: begun, outcome: Outcome::Notice(notice) });
+    }
+    kept.iter().for_each(|it| tell_of_wait(gateway, &it.message, why, it.seq));
+    kept.is_empty()
+}
+
+/// Says live, as far as that can be said, how messages end that there was no time to record: the next life does.
+pub(crate) fn leave_untold(gateway: &Rc<Gateway>, unanswered: Vec<Unanswered>, why: &str) {
+    let is_ours =
+        |it: &Unanswered| cron::is_run(&it.message.run_id) || subagents::is_ours(&it.message.run_id);
+    let unanswered: Vec<_> = unanswered.into_iter().filter(|it| !is_ours(it)).collect();
+    say_unrecorded(gateway, &unanswered, None, why);
 }
 
 /// Tells a sender, over the live connection only, that its message waits. Nothing ends: it is kept, and answered when
@@ -207,22 +211,22 @@ impl Waits {
 }
 
 /// A scheduled run has no sender who could be told, or send it again: its job's journal is told.
-fn end_scheduled(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause, seq: u64) {
+fn end_scheduled(gateway: &Rc<Gateway>, Unanswered { message, cause, seq }: &Unanswered) {
     if let Some(reply) = recorded_reply(gateway, message) {
         gateway.settle(&[&message.run_id], Settlement::Answered);
-        return announce(gateway, std::slice::from_ref(message), &Outcome::Reply(reply), seq);
+        return publish_end(&gateway.peers, std::slice::from_ref(message), *seq, &ChatState::Final(&reply));
     }
     cron::ended_without_reply(gateway, &message.run_id, cause);
-    if matches!(cause, NoticeCause::Interrupted) {
+    if matches!(**cause, NoticeCause::Interrupted) {
         gateway.hooks.affected.note(message, Became::Interrupted);
     }
     gateway.settle(&[&message.run_id], Settlement::Told);
     let why = cause.to_string();
-    publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Error(&why));
+    publish(&gateway.peers, &message.session_key, &message.run_id, *seq, &ChatState::Error(&why));
 }
 
 /// Nor has a subagent's run: the books are told, and who asked for it hears from there.
-fn end_subagent(gateway: &Rc<Gateway>, message: &Accepted, cause: &NoticeCause) {
+fn end_subagent(gateway: &Rc<Gateway>, Unanswered { message, cause, .. }: &Unanswered) {
     if recorded_reply(gateway, message).is_some() {
         return gateway.settle(&[&message.run_id], Settlement::Answered);
     }
@@ -239,17 +243,23 @@ fn recorded_reply(gateway: &Gateway, message: &Accepted) -> Option<String> {
     }
 }
 
-async fn keep_trying(gateway: Rc<Gateway>, messages: Vec<Accepted>, notice: String, seq: u64, said: bool) {
+/// `said`: whoever is connected has heard it.
+async fn keep_trying(gateway: Rc<Gateway>, unanswered: Vec<Unanswered>, words: Option<String>, said: bool) {
     let mut delay = FIRST_RETRY_DELAY;
-    let run_id = messages[0].run_id.clone();
+    let run_id = unanswered[0].message.run_id.clone();
     loop {
         sleep(delay).await;
-        match record(&gateway, &messages, &notice, LOCK_DEADLINE).await {
-            Ok(outcome) if said => {
-                tracing::info!(name: "message.notice-durable", run = run_id, ?outcome, "recorded at last");
+        match record(&gateway, &unanswered, words.as_deref(), LOCK_DEADLINE).await {
+            Ok(ends) if said => {
+                let outcomes: Vec<_> = ends.iter().map(|end| &end.outcome).collect();
+                tracing::info!(name: "message.notice-durable", run = run_id, ?outcomes, "recorded at last");
                 return;
             }
-            Ok(outcome) => return announce(&gateway, &messages, &outcome, seq),
+            Ok(mut ends) => {
+                let was_said = ends.iter_mut().flat_map(|end| &mut end.unanswered);
+                was_said.for_each(|it| it.seq += 1);
+                return ends.iter().for_each(|end| announce(&gateway, end));
+            }
             Err(error) => {
                 tracing::debug!(name: "message.notice-refused", run = run_id, %error, "trying again");
                 delay = (delay * 2).min(LONGEST_RETRY_DELAY);
@@ -258,32 +268,56 @@ async fn keep_trying(gateway: Rc<Gateway>, messages: Vec<Accepted>, notice: Stri
     }
 }
 
-/// Makes the end of the messages durable and returns it: what the transcript says already, or the notice.
+/// How messages ended that ended together, in the name of one of them.
+struct End {
+    lead: String,
+    unanswered: Vec<Unanswered>,
+    outcome: Outcome,
+}
+
+/// Makes the ends of the messages durable and returns them: what the transcript says already, or one notice. Those that
+/// are over by now have ended otherwise.
 async fn record(
     gateway: &Rc<Gateway>,
-    messages: &[Accepted],
-    notice: &str,
+    unanswered: &[Unanswered],
+    words: Option<&str>,
     patience: Duration,
-) -> Result<Outcome, StateError> {
-    let lead = &messages[0];
-    let transcript = gateway.sessions.open_transcript(&lead.session_key, patience).await?;
-    let outcome = match transcript.recorded(&lead.run_id)? {
-        Some(recorded) => {
-            messages.iter().try_for_each(|message| gateway.conclude_recorded(message, &recorded))?;
-            return Ok(recorded.outcome);
+) -> Result<Vec<End>, StateError> {
+    let transcript = gateway.sessions.open_transcript(&unanswered[0].message.session_key, patience).await?;
+    let (mut ends, mut rest): (Vec<End>, Vec<Unanswered>) = Default::default();
+    for it in unanswered {
+        if gateway.inbox.find_open(&it.message.run_id).is_none() {
+            continue;
         }
-        None => {
-            let now = gateway.env.wall_clock();
-            let mut entries = unsaid(&transcript.entries()?, messages, now);
-            let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
-            entries.push(TranscriptEntry::new(Role::Notice, notice, &run_ids, now));
-            // The disk is waited for without letting go: once is enough, however many messages these are.
-            transcript.append_all(&entries)?;
-            Outcome::Notice(notice.to_string())
+        match transcript.recorded(&it.message.run_id)? {
+            Some(recorded) => {
+                gateway.conclude_recorded(&it.message, &recorded)?;
+                let Recorded { outcome, lead } = recorded;
+                match ends.iter_mut().find(|end| end.lead == lead) {
+                    Some(end) => end.unanswered.push(it.clone()),
+                    None => ends.push(End { lead, unanswered: vec![it.clone()], outcome }),
+                }
+            }
+            None => rest.push(it.clone()),
         }
-    };
-    gateway.conclude(messages, &outcome)?;
-    Ok(outcome)
+    }
+    if rest.is_empty() {
+        return Ok(ends);
+    }
+    let notice = words.map_or_else(|| notice(&rest), str::to_string);
+    let messages: Vec<Accepted> = rest.iter().map(|it| it.message.clone()).collect();
+    let now = gateway.env.wall_clock();
+    let mut entries = unsaid(&transcript.entries()?, &messages, now);
+    let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
+    entries.push(TranscriptEntry::new(Role::Notice, &notice, &run_ids, now));
+    // The disk is waited for without letting go: once is enough, however many messages these are.
+    transcript.append_all(&entries)?;
+    let (lead, outcome) = (messages[0].run_id.clone(), Outcome::Notice(notice));
+    gateway.conclude(&messages, &outcome)?;
+    let interrupted = rest.iter().filter(|it| matches!(*it.cause, NoticeCause::Interrupted));
+    interrupted.for_each(|it| gateway.hooks.affected.note(&it.message, Became::Told));
+    ends.push(End { lead, unanswered: rest, outcome });
+    Ok(ends)
 }
 
 /// The entries of those messages that do not stand in the transcript.
@@ -295,58 +329,54 @@ pub(super) fn unsaid(said: &[TranscriptEntry], messages: &[Accepted], now: WallT
     unsaid.map(|message| TranscriptEntry::new(Role::User, &message.text, &[&message.run_id], now)).collect()
 }
 
-fn announce(gateway: &Gateway, messages: &[Accepted], outcome: &Outcome, seq: u64) {
-    let state = match outcome {
+fn announce(gateway: &Gateway, End { unanswered, outcome, .. }: &End) {
+    let first = &unanswered[0];
+    match outcome {
         Outcome::Reply(reply) => {
-            tracing::info!(name: "run.finished", run = messages[0].run_id, "its reply was already recorded");
-            ChatState::Final(reply)
+            let run = &first.message.run_id;
+            tracing::info!(name: "run.finished", run, "its reply was already recorded");
+            let messages: Vec<Accepted> = unanswered.iter().map(|it| it.message.clone()).collect();
+            publish_end(&gateway.peers, &messages, first.seq, &ChatState::Final(reply));
         }
         Outcome::Notice(notice) => {
-            for message in messages {
+            for Unanswered { message, seq, .. } in unanswered {
+                let (run, session) = (&message.run_id, &message.session_key);
                 tracing::warn!(
                     name: "message.told",
-                    run = message.run_id,
-                    session = message.session_key,
+                    run,
+                    session = session,
                     notice,
                     "a message ends with a notice"
                 );
+                publish(&gateway.peers, session, run, *seq, &ChatState::Error(notice));
             }
-            ChatState::Error(notice)
-        }
-    };
-    publish_end(&gateway.peers, messages, seq, &state);
-}
-
-/// Messages by what one notice can be about: a conversation, and where it is read. In the order of the first of each.
-pub(crate) fn by_conversation(messages: impl IntoIterator<Item = Accepted>) -> Vec<Vec<Accepted>> {
-    let mut conversations: Vec<Vec<Accepted>> = Vec::new();
-    for message in messages {
-        let is_its = |others: &&mut Vec<Accepted>| {
-            others[0].session_key == message.session_key
-                && others[0].route.place() == message.route.place()
-                && others.len() < MOST_IN_A_TURN
-        };
-        match conversations.iter_mut().rev().find(is_its) {
-            Some(others) => others.push(message),
-            None => conversations.push(vec![message]),
         }
     }
-    conversations
 }
 
-/// What the sender reads: which messages, why, and what to do.
-fn notice(messages: &[Accepted], cause: &NoticeCause) -> String {
-    let first = quoted(&messages[0].text);
-    match &messages[1..] {
-        [] => format!("Your message {first} was not answered: {cause}. Please send it again."),
-        others => {
-            let others: Vec<String> = others.iter().map(|message| quoted(&message.text)).collect();
+/// What the sender reads: which messages, why, and what to do; for each reason that some have in common.
+fn notice(unanswered: &[Unanswered]) -> String {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for it in unanswered {
+        let (why, quoted) = (it.cause.to_string(), quoted(&it.message.text));
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, messages)) => messages.push(quoted),
+            None => reasons.push((why, vec![quoted])),
+        }
+    }
+    let sentences = reasons.iter().map(|(why, messages)| match &messages[..] {
+        [first, others @ ..] if !others.is_empty() => {
             let others = others.join(", ");
             format!(
-                "Your message {first} was not answered, nor what came with it ({others}): {cause}. Please send them again."
+                "Your message {first} was not answered, nor what came with it ({others}): {why}. Please send them again."
             )
         }
-    }
+        messages => {
+            let first = messages.concat();
+            format!("Your message {first} was not answered: {why}. Please send it again.")
+        }
+    });
+    sentences.collect::<Vec<_>>().join("\n")
 }
 
 /// What the sender of a message that waits reads.
@@ -367,28 +397,36 @@ mod tests {
     use super::*;
     use crate::channels::Route;
 
-    fn said(text: &str) -> Accepted {
+    fn said(text: &str, cause: NoticeCause) -> Unanswered {
         let (run_id, session_key) = ("r".to_string(), "s".to_string());
-        Accepted { run_id, session_key, text: text.to_string(), route: Route::Webchat }
+        let message = Accepted { run_id, session_key, text: text.to_string(), route: Route::Webchat };
+        Unanswered::new(message, cause)
     }
 
     #[test]
-    fn one_notice_names_all_that_it_is_about() {
+    fn one_notice_names_all_that_it_is_about_and_every_reason() {
+        use NoticeCause::{Interrupted, TooOld};
         assert_eq!(
-            notice(&[said("one"), said("two"), said("three")], &NoticeCause::Interrupted),
+            notice(&[said("one", Interrupted), said("two", Interrupted), said("three", Interrupted)]),
             "Your message \"one\" was not answered, nor what came with it (\"two\", \"three\"): the service restarted \
              before it was answered. Please send them again."
+        );
+        assert_eq!(
+            notice(&[said("one", Interrupted), said("two", TooOld)]),
+            "Your message \"one\" was not answered: the service restarted before it was answered. Please send it \
+             again.\nYour message \"two\" was not answered: the service was away for more than a day. Please send it \
+             again."
         );
     }
 
     #[test]
     fn a_notice_says_which_message_why_and_what_to_do() {
         assert_eq!(
-            notice(&[said("hello")], &NoticeCause::Interrupted),
+            notice(&[said("hello", NoticeCause::Interrupted)]),
             "Your message \"hello\" was not answered: the service restarted before it was answered. \
              Please send it again."
         );
-        let long = notice(&[said(&"x".repeat(100))], &NoticeCause::Interrupted);
+        let long = notice(&[said(&"x".repeat(100), NoticeCause::Interrupted)]);
         assert!(long.contains(&format!("\"{}...\"", "x".repeat(QUOTED_CHARS))), "{long}");
     }
 }

@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, tell_within, unsaid};
+use super::notice::{NoticeCause, TurnError, tell, tell_of_wait, unsaid};
 use super::prompt::{self, PromptMessage};
 use super::provider::{self, Answer, ProviderError, Question};
 use super::tools;
+use super::untold::Unanswered;
 use crate::channels::webchat::{ChatState, publish, publish_end};
 use crate::gateway::Gateway;
-use crate::lifecycle::budgets;
-use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
 use crate::policy::{self, LockFailure};
@@ -101,10 +100,8 @@ pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
             // openclaw/openclaw#77721: the message is gone, and this is all that is ever said about it.
             tracing::debug!(name: "message.forgotten", run = run_id, session = messages[0].session_key, %error, "no lock");
         }
-        Ok(Err(TurnError::CutOff)) => {
-            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
-            tell_within(&gateway, &messages, NoticeCause::Interrupted, seq.get(), patience).await;
-        }
+        // The drain tells, when it knows what else of the conversation the end interrupts.
+        Ok(Err(TurnError::CutOff)) => leave_untold(&gateway, &messages, seq.get()),
         Ok(Err(error)) => tell(&gateway, &messages, NoticeCause::Failed(error), seq.get()).await,
         Err(Interruption::ByUser) => stopped_by_user(&gateway, &messages, seq.get()),
         // Nothing was done with it: it stays accepted, and the next life runs it.
@@ -115,13 +112,16 @@ pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
             }
         }
         Err(Interruption::ByShutdown) => {
-            let patience = budgets::notice_patience(&gateway.config, Ending::Stop);
-            tell_within(&gateway, &messages, NoticeCause::Interrupted, seq.get(), patience).await;
+            leave_untold(&gateway, &messages, seq.get());
             // What history left behind: nothing wrote this any more (openclaw/openclaw#71263).
             return;
         }
     }
     say_status(&gateway, &messages[0].session_key, SessionStatus::Idle).await;
+}
+
+fn leave_untold(gateway: &Gateway, messages: &[Accepted], seq: u64) {
+    gateway.untold.leave(Unanswered::of_turn(messages, NoticeCause::Interrupted, seq));
 }
 
 /// Where the store's word counts, as in history: says what the conversation is doing.
@@ -137,6 +137,9 @@ async fn say_status(gateway: &Gateway, session_key: &str, status: SessionStatus)
 fn stopped_by_user(gateway: &Gateway, messages: &[Accepted], seq: u64) {
     for message in messages {
         match gateway.inbox.stage_of(&message.run_id) {
+            // Whoever writes the settlement that is owed says so then.
+            Some(Stage::Settled(Settlement::Cancelled))
+                if !gateway.inbox.is_over_for_good(&message.run_id) => {}
             Some(Stage::Settled(Settlement::Cancelled)) => {
                 publish(&gateway.peers, &message.session_key, &message.run_id, seq, &ChatState::Aborted);
             }

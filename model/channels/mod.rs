@@ -46,6 +46,14 @@ impl Route {
         matches!(self, Self::Webchat)
     }
 
+    /// The channel's name.
+    pub(crate) const fn channel(&self) -> &'static str {
+        match self {
+            Self::Webchat => "webchat",
+            Self::Platform(chat) => chat.account.platform.name(),
+        }
+    }
+
     /// Where the conversation of this name takes place. A platform's conversations are named for their chat, so this is
     /// the same for ever, whatever else is said in them.
     pub(crate) fn of_session(session_key: &str) -> Self {
@@ -58,11 +66,11 @@ impl Route {
         platform.map_or(Self::Webchat, Self::Platform)
     }
 
-    /// The same without the message that is answered: what can share a reply.
+    /// The same without the message that is answered, and when that was written: what can share a reply or a notice.
     pub(crate) fn place(&self) -> Self {
         match self {
             Self::Webchat => Self::Webchat,
-            Self::Platform(chat) => Self::Platform(Chat { message: None, ..chat.clone() }),
+            Self::Platform(chat) => Self::Platform(Chat { message: None, written_at: None, ..chat.clone() }),
         }
     }
 }
@@ -220,5 +228,21 @@ impl Channels {
 
     pub(crate) async fn close(&self) {
         futures_util::future::join_all(self.0.values().map(|channel| channel.close())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_a_chat_are_of_one_place_whenever_they_were_written() {
+        let written = |chat: &str, message: &str, at| {
+            let account = Account { platform: Platform::Feishu, name: "ops".into() };
+            let (chat, message) = (chat.to_string(), Some(message.to_string()));
+            Route::Platform(Chat { account, chat, message, written_at: Some(at) })
+        };
+        assert_eq!(written("oc_1", "om_1", 1).place(), written("oc_1", "om_2", 2).place());
+        assert_ne!(written("oc_1", "om_1", 1).place(), written("oc_2", "om_1", 1).place());
     }
 }

@@ -1,7 +1,7 @@
 //! The drain: admission is closed, and what was accepted gets the time it needs, up to a budget. Then what is
 //! left is interrupted, and every message that ends otherwise than with a reply is named.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use super::budgets;
 use super::phase::{Ending, Phase};
 use super::requests::{Change, Forced, Requests};
 use super::shutdown;
-use crate::agents::notice::{NoticeCause, by_conversation, tell_of_wait, tell_within};
+use crate::agents::notice::{NoticeCause, leave_untold, tell_all, tell_of_wait};
+use crate::agents::untold::{Unanswered, by_conversation};
+use crate::channels::Route;
 use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::messages::delivery;
@@ -58,17 +60,18 @@ pub(crate) async fn drain(
         took_ms = started.elapsed().as_millis() as u64,
         "the drain is over"
     );
-    match gateway.policies.interrupted_work {
-        InterruptedWork::TellSender => {
-            if !in_time {
-                if shutdown::frees_port_first(gateway.policies.peer_close) {
-                    shutdown::end_listener(listener).await;
-                }
-                interrupt(gateway, requests).await?;
-            }
-            name_what_is_left(gateway);
+    let tells = gateway.policies.interrupted_work == InterruptedWork::TellSender;
+    let stops = tells && !in_time;
+    let mut queued = Vec::new();
+    if stops {
+        if shutdown::frees_port_first(gateway.policies.peer_close) {
+            shutdown::end_listener(listener).await;
         }
-        InterruptedWork::Forget => {}
+        queued = interrupt(gateway);
+    }
+    tell(gateway, requests, queued, stops).await?;
+    if tells {
+        name_what_is_left(gateway);
     }
     let over = deadline.map(|deadline| deadline + budgets::settle(&gateway.config, self::asked(requests)));
     flush(gateway, requests, over).await
@@ -140,19 +143,29 @@ async fn reached(deadline: Option<Instant>) {
     }
 }
 
-/// Stops what the drain could not wait for. Runs settle themselves; what is still queued is left to a
-/// successor on a restart, and told on a stop, since nobody may come after.
-async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(), Forced> {
+/// Stops what the drain could not wait for, and returns what is queued. Runs leave what they were at work on to be told.
+fn interrupt(gateway: &Gateway) -> Vec<Accepted> {
     let stopped = gateway.lanes.stop_all(Interruption::ByShutdown);
     let queued = stopped.into_iter().filter_map(|stopped| match stopped {
         Stopped::Queued(run_id) => gateway.inbox.find_open(&run_id),
         Stopped::Running(_) => None,
     });
-    let mut untold: VecDeque<Vec<Accepted>> = by_conversation(queued.map(|(message, _)| message)).into();
+    queued.map(|(message, _)| message).collect()
+}
+
+/// Tells every conversation what the end interrupts of it: what was at work, and on a stop also what is `queued`, since
+/// nobody may come after. On a restart that is left to the successor.
+async fn tell(
+    gateway: &Rc<Gateway>,
+    requests: &mut Requests,
+    queued: Vec<Accepted>,
+    stopped: bool,
+) -> Result<(), Forced> {
+    let mut telling = Telling { queued, ..Telling::default() };
     loop {
         let ending = asked(requests);
         let limit = budgets::settle(&gateway.config, ending);
-        let settling = timeout(limit, settle(gateway, ending, &mut untold));
+        let settling = timeout(limit, telling.settle(gateway, ending, stopped));
         match requests.unless_changed(Phase::Draining, settling).await {
             Ok(Ok(())) => break,
             Ok(Err(_)) => {
@@ -165,25 +178,62 @@ async fn interrupt(gateway: &Rc<Gateway>, requests: &mut Requests) -> Result<(),
             Err(Change::Asked(_)) => {}
         }
     }
-    if asked(requests) == Ending::Stop {
-        for message in untold.into_iter().flatten() {
-            tell_of_wait(gateway, &message, "the service ended", 0);
-        }
-    }
+    telling.give_up(gateway, asked(requests));
     Ok(())
 }
 
-/// Waits for what was stopped, and tells of what was queued if nobody comes after.
-async fn settle(gateway: &Rc<Gateway>, ending: Ending, untold: &mut VecDeque<Vec<Accepted>>) {
-    let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
-    // The runs first: in each conversation they are older than what is queued.
-    gateway.lanes.idle().await;
-    while let Some(messages) = untold.front().filter(|_| ending == Ending::Stop) {
-        let patience = patience_ends.saturating_duration_since(Instant::now());
-        tell_within(gateway, messages, NoticeCause::Interrupted, 0, patience).await;
-        untold.pop_front();
-        // A disk is waited for without letting go: only between two messages can time run out, or a signal be heard.
-        yield_now().await;
+/// What is to be told at an end, and who was.
+#[derive(Default)]
+struct Telling {
+    queued: Vec<Accepted>,
+    untold: VecDeque<Vec<Unanswered>>,
+    told: BTreeSet<(String, Route)>,
+}
+
+impl Telling {
+    /// Waits for what was `stopped`, and tells. When that is cut short, what was not told is still here.
+    async fn settle(&mut self, gateway: &Rc<Gateway>, ending: Ending, stopped: bool) {
+        let patience_ends = Instant::now() + budgets::notice_patience(&gateway.config, ending);
+        if stopped {
+            gateway.lanes.idle().await;
+        }
+        self.gather(gateway, ending);
+        while let Some(conversation) = self.untold.front() {
+            let patience = patience_ends.saturating_duration_since(Instant::now());
+            let place = conversation[0].place();
+            tell_all(gateway, conversation.clone(), patience).await;
+            self.untold.pop_front();
+            self.told.insert(place);
+            // A disk is waited for without letting go: only between two messages can time run out, or a signal be heard.
+            yield_now().await;
+        }
+    }
+
+    /// What was at work comes first: in each conversation it is older than what is queued. Of a conversation that was
+    /// told already the rest is kept.
+    fn gather(&mut self, gateway: &Gateway, ending: Ending) {
+        let mut untold: Vec<Unanswered> = self.untold.drain(..).flatten().collect();
+        untold.extend(gateway.untold.take());
+        if ending == Ending::Stop {
+            let queued = self.queued.drain(..);
+            let queued = queued.map(|message| Unanswered::new(message, NoticeCause::Interrupted));
+            let (kept, more): (Vec<_>, Vec<_>) = queued.partition(|it| self.told.contains(&it.place()));
+            self.queued = kept.into_iter().map(|it| it.message).collect();
+            untold.extend(more);
+        }
+        self.untold = by_conversation(gateway.policies.interruption_notice, untold).into();
+    }
+
+    /// There is no time left: whoever is connected hears what the next life will do.
+    fn give_up(mut self, gateway: &Rc<Gateway>, ending: Ending) {
+        const WHY: &str = "the service ended";
+        self.gather(gateway, ending);
+        for conversation in self.untold {
+            leave_untold(gateway, conversation, WHY);
+        }
+        if ending == Ending::Stop {
+            self.queued.iter().for_each(|message| tell_of_wait(gateway, message, WHY, 0));
+        }
     }
 }
 

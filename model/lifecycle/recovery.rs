@@ -5,14 +5,14 @@
 //! already: its sender is told, once for the conversation. Nothing here waits for what it repairs: whoever cannot be
 //! told now is told when that works, and keeps nobody else waiting.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use crate::agents::notice::{NoticeCause, TurnError, by_conversation, tell_within};
+use crate::agents::notice::{NoticeCause, TurnError, tell_all};
+use crate::agents::untold::{Unanswered, by_conversation};
 use crate::channels::{Delivery, Route};
 use crate::gateway::Gateway;
 use crate::lifecycle::hooks::Became;
@@ -60,7 +60,7 @@ enum Verdict {
 }
 
 /// Why a message is told and not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Interrupted,
     TriedTooOften,
@@ -116,15 +116,13 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
         // What was stopped is not resumed, however far the stop came.
         stop::recover(gateway);
     }
-    let mut untold: BTreeMap<Why, Vec<Accepted>> = BTreeMap::new();
-    let (mut resumed, mut told) = (Vec::new(), 0);
+    let (mut resumed, mut untold) = (Vec::new(), Vec::new());
     for (message, stage) in gateway.inbox.in_order() {
         let recorded = match recorded(gateway, &message, stage) {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(name: "recovery.no-evidence", run = message.run_id, %error, "cannot tell its end");
-                told += 1;
-                tell_now(gateway, &[message], NoticeCause::Failed(TurnError::State(error))).await;
+                untold.push(Unanswered::new(message, NoticeCause::Failed(TurnError::State(error))));
                 continue;
             }
         };
@@ -140,24 +138,24 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
             (Verdict::Settle, Some(recorded)) => {
                 if let Err(error) = gateway.conclude_recorded(&message, &recorded) {
                     tracing::error!(name: "recovery.not-concluded", run = message.run_id, %error, "trying again");
-                    tell_now(gateway, &[message], NoticeCause::Interrupted).await;
+                    untold.push(Unanswered::new(message, NoticeCause::Interrupted));
                 }
             }
             (Verdict::Settle, None) => unreachable!("the transcript shows its end"),
             (Verdict::Resume(pause), _) => resumed.push((message, pause)),
             (Verdict::Tell(why), _) => {
                 gateway.hooks.last_life_crashed();
-                untold.entry(why).or_default().push(message);
+                untold.push(Unanswered::new(message, why.cause()));
             }
         }
         // A disk is waited for without letting go: only between two messages can a signal be heard.
         yield_now().await;
     }
-    for (why, messages) in untold {
-        told += messages.len();
-        for messages in by_conversation(messages) {
-            tell_now(gateway, &messages, why.cause()).await;
-        }
+    let told = untold.len();
+    for conversation in by_conversation(gateway.policies.interruption_notice, untold) {
+        // At once, if what that takes can be had at once; else as soon as it can.
+        tell_all(gateway, conversation, Duration::ZERO).await;
+        yield_now().await;
     }
     let count = resumed.len();
     for (message, pause) in resumed {
@@ -168,12 +166,6 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
     end_what_the_store_calls_running(gateway);
     gateway.inbox.forget_settled_texts();
     tracing::info!(name: "recovery.finished", resumed = count, told, "earlier lives are settled");
-}
-
-/// Tells of messages at once, if what that takes can be had at once; else as soon as it can.
-async fn tell_now(gateway: &Rc<Gateway>, messages: &[Accepted], cause: NoticeCause) {
-    tell_within(gateway, messages, cause, 0, Duration::ZERO).await;
-    yield_now().await;
 }
 
 fn resume(gateway: &Rc<Gateway>, message: &Accepted, pause: Duration) {
@@ -222,7 +214,7 @@ fn end_what_the_store_calls_running(gateway: &Rc<Gateway>) {
 /// Planted defects: who had been told is told again, or everybody is.
 fn tell_too_many(gateway: &Rc<Gateway>) {
     let meant = match gateway.policies.interruption_notice {
-        InterruptionNotice::Once => return,
+        InterruptionNotice::Once | InterruptionNotice::EachMessage => return,
         InterruptionNotice::AtEveryStart => Settlement::Told,
         InterruptionNotice::EveryConversation => Settlement::Answered,
     };

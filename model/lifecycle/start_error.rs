@@ -3,17 +3,22 @@
 //! Knows nothing of how a life begins.
 
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use super::conflict::Contention;
 use crate::config::ConfigError;
-use crate::env::ExitCode;
+use crate::env::{Env, ExitCode};
 use crate::sessions::{LockError, StateError};
 
 /// Why a life could not begin.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(ConfigError),
+    /// It may be half of what somebody is writing.
+    #[error("{0}; it was written a moment ago")]
+    Unsettled(ConfigError),
     #[error("{what}: {source}", what = match .source {
         LockError::Io { .. } => "cannot lock the state directory",
         _ => "another gateway uses this state directory",
@@ -25,7 +30,20 @@ pub(crate) enum StartError {
     Bind { source: io::Error, contention: Contention },
 }
 
+/// Who has not touched a file for so long has written it.
+const WRITTEN_AFTER: Duration = Duration::from_secs(2);
+
 impl StartError {
+    /// Why the configuration in `path` cannot be used. What is not even well-formed and was touched a moment ago may be
+    /// half of what somebody writes: the same moment that makes a successor begin is often the one of an edit.
+    pub(crate) fn of_config(env: &Env, path: &Path, error: ConfigError) -> Self {
+        let age = env.fs().stat(path).map(|stat| env.wall_clock().since(stat.modified));
+        match (&error, age) {
+            (ConfigError::Invalid { .. }, Ok(age)) if age < WRITTEN_AFTER => Self::Unsettled(error),
+            _ => Self::Config(error),
+        }
+    }
+
     /// Whether it is a trouble of the machine that may pass, rather than a conflict or something wrong: only against
     /// that helps to start again.
     pub(crate) fn may_pass(&self) -> bool {
@@ -37,7 +55,8 @@ impl StartError {
             Self::Locked { source, .. } => {
                 matches!(source, LockError::Io { .. } | LockError::Anonymous { .. } | LockError::Busy { .. })
             }
-            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_)) => true,
+            Self::State(StateError::Io { .. } | StateError::Unconfirmed { .. } | StateError::Lock(_))
+            | Self::Unsettled(_) => true,
             Self::Config(_) | Self::State(_) => false,
         }
     }
@@ -54,7 +73,8 @@ impl StartError {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        if self.may_pass() { ExitCode::FAILURE } else { ExitCode::CONFIG }
+        let is_wrong = !self.may_pass() || matches!(self, Self::Unsettled(_));
+        if is_wrong { ExitCode::CONFIG } else { ExitCode::FAILURE }
     }
 }
 

@@ -53,6 +53,28 @@ fn an_edit_restarts_the_gateway_and_one_that_is_taken_back_does_not() {
 }
 
 #[test]
+fn a_start_waits_for_who_is_writing_the_file_and_not_for_a_mistake() {
+    run(async {
+        let house = House::new();
+        let whole = house.world.text("/config.json");
+        house.world.put("/config.json", &whole[..whole.len() / 2]);
+        let starting = house.launch();
+        sleep(SECOND / 2).await;
+        house.world.put("/config.json", &whole);
+        sleep(SECOND * 2).await;
+        assert_eq!(starting.end(Signal::Terminate).await, ExitCode::CLEAN);
+        house.world.put("/config.json", &whole[..whole.len() / 2]);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(house.launch().ended().await, ExitCode::CONFIG);
+        assert!(begun.elapsed() < SECOND * 5, "{:?}", begun.elapsed());
+        sleep(SECOND * 10).await;
+        let begun = tokio::time::Instant::now();
+        assert_eq!(house.launch().ended().await, ExitCode::CONFIG);
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nobody was writing");
+    });
+}
+
+#[test]
 fn without_the_watch_an_edit_waits_for_the_next_start() {
     run(async {
         let house = House::new();

@@ -203,10 +203,17 @@ fn a_cancellation_that_could_not_be_recorded_still_holds() {
         client.accepted("first", "k1").await;
         client.accepted("second", "k2").await;
         sleep(Duration::from_millis(10)).await;
-        house.world.fail(FsOp::Append, "inbox.jsonl", 3, 5);
-        let aborted = client.request("chat.abort", json!({"sessionKey": "main", "runId": "k2"})).await;
-        assert_eq!(aborted["payload"]["runIds"], json!(["k2"]), "{aborted}");
+        house.world.fail(FsOp::Append, "inbox.jsonl", 4, 5);
+        let abort = json!({"sessionKey": "main", "runId": "k2"});
+        let refused = client.request("chat.abort", abort.clone()).await;
+        let (error, why) = (&refused["error"], refused["error"]["message"].as_str().unwrap_or_default());
+        assert!(error["retryable"] == true && why.contains("could not be recorded"), "{refused}");
+        let again = client.request("chat.abort", abort.clone()).await;
+        assert_eq!(again["ok"], false, "{again}");
+        // As soon as a crash would not bring it back.
         assert_eq!(client.ending("k2").await.0, "aborted");
+        let already = client.request("chat.abort", abort).await;
+        assert_eq!(already["payload"]["alreadyStopped"], json!(["k2"]), "{already}");
         sleep(Duration::from_secs(5)).await;
         life.killed().await;
 

@@ -267,6 +267,9 @@ async fn crash_after(op: FsOp, file: &'static str, passed: usize) {
     assert!(announced <= 1, "{place}");
     assert!(books(&house).iter().all(|row| row.starts_with("ended ok made")), "{place}");
     assert_eq!(announced, books(&house).len(), "{place}");
+    let store: Value = serde_json::from_str(&house.world.text(super::SESSIONS)).expect("JSON");
+    let conversations = store.to_string().matches("\"subagent:").count();
+    assert_eq!(conversations, books(&house).len(), "{place}: {store}");
     match (count("assistant: spawned"), count("notice: Your message \"spawn: count\"")) {
         (1, 0) => assert_eq!(announced, 1, "{place}"),
         (0, 1) => {}

@@ -245,6 +245,25 @@ impl Inbox {
         Ok(())
     }
 
+    /// Whether the journal says that the message is over, and not only this life.
+    pub(crate) fn is_over_for_good(&self, run_id: &str) -> bool {
+        let is_it =
+            |record: &Record| matches!(record, Record::Settled { run_id: owed, .. } if owed == run_id);
+        let is_settled = self.entries.borrow().get(run_id).is_some_and(Entry::is_settled);
+        is_settled && !self.presumed.borrow().contains(run_id) && !self.owed.borrow().iter().any(is_it)
+    }
+
+    /// Whether the message of `run_id` was accepted before `message`. One that is forgotten was.
+    pub(crate) fn is_before(&self, run_id: &str, message: &Accepted) -> bool {
+        let entries = self.entries.borrow();
+        let order = |run_id: &str| entries.get(run_id).map(|entry| entry.order);
+        order(run_id).is_none_or(|order| Self::limit(&entries, message).is_some_and(|limit| order < limit))
+    }
+
+    fn limit(entries: &Entries, message: &Accepted) -> Option<u64> {
+        entries.get(&message.run_id).map(|entry| entry.order)
+    }
+
     /// Forgets that a message has begun or ended, in memory only: it can be worked on again.
     pub(crate) fn reopen(&self, run_id: &str) {
         self.change_all(&[run_id], |entry| entry.stage = Stage::Accepted);
@@ -283,7 +302,7 @@ impl Inbox {
     /// The open messages of a message's conversation that were accepted before it, in that order.
     pub(crate) fn open_before(&self, message: &Accepted) -> Vec<Accepted> {
         let entries = self.entries.borrow();
-        let Some(limit) = entries.get(&message.run_id).map(|entry| entry.order) else { return Vec::new() };
+        let Some(limit) = Self::limit(&entries, message) else { return Vec::new() };
         let is_it = |entry: &Entry| {
             entry.session_key == message.session_key && entry.order < limit && !entry.is_settled()
         };
@@ -325,14 +344,15 @@ impl Inbox {
         self.entries.borrow().get(run_id).map(|entry| entry.session_key.clone())
     }
 
-    /// The conversation's latest messages that their sender stopped, newest last, at most `limit`.
+    /// The conversation's latest messages that their sender stopped, durably, newest last, at most `limit`.
     pub(crate) fn cancelled_in(&self, session_key: &str, limit: usize) -> Vec<String> {
         let entries = self.entries.borrow();
         let is_it = |(_, entry): &(&String, &Entry)| {
             entry.session_key == session_key && entry.stage == Stage::Settled(Settlement::Cancelled)
         };
-        let newest_first = in_order(&entries).into_iter().rev().filter(is_it).take(limit);
-        let mut run_ids: Vec<String> = newest_first.map(|(run_id, _)| run_id.clone()).collect();
+        let newest_first = in_order(&entries).into_iter().rev().filter(is_it);
+        let recorded = newest_first.filter(|(run_id, _)| self.is_over_for_good(run_id));
+        let mut run_ids: Vec<String> = recorded.take(limit).map(|(run_id, _)| run_id.clone()).collect();
         run_ids.reverse();
         run_ids
     }

@@ -5,7 +5,7 @@
 //! turn at work may take in what comes meanwhile. A lane knows order, patience and interruption, nothing of what a turn
 //! does: the work is a function given at start.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
@@ -101,6 +101,8 @@ pub(crate) struct Lanes {
     env: Env,
     gathering: Rc<Gathering>,
     book: Rc<LaneBook>,
+    /// Everything was stopped, and nothing begins any more.
+    is_over: Rc<Cell<bool>>,
 }
 
 impl Lanes {
@@ -111,7 +113,7 @@ impl Lanes {
             LaneState::Fresh => Rc::default(),
             LaneState::SurvivesRestart => of_process.clone(),
         };
-        Self { env, gathering: Rc::new(gathering), book }
+        Self { env, gathering: Rc::new(gathering), book, is_over: Rc::default() }
     }
 
     /// Queues a run in its conversation's lane of that number; `work` is called with each turn of that lane when its
@@ -121,6 +123,9 @@ impl Lanes {
         W: Fn(Turn) -> F + 'static,
         F: Future<Output = ()> + 'static,
     {
+        if self.is_over.get() {
+            return;
+        }
         let name = (session_key.to_string(), lane);
         let start_worker = {
             let mut lanes = self.book.lanes.borrow_mut();
@@ -232,8 +237,10 @@ impl Lanes {
         stopped
     }
 
-    /// Stops everything in every lane.
+    /// Stops everything in every lane. What comes after that waits where it is recorded, for the next life: whoever is
+    /// told of the end is told of it by now.
     pub(crate) fn stop_all(&self, why: Interruption) -> Vec<Stopped> {
+        self.is_over.set(true);
         let stopped =
             self.book.lanes.borrow_mut().values_mut().flat_map(|lane| lane.stop(None, why)).collect();
         self.book.changed.notify_waiters();

@@ -159,10 +159,10 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Reads the journal in `dir`; `is_used`: whether there is anybody to send to. Without, it is left alone.
-    pub(crate) fn open(env: Env, files: StateFiles, dir: &Path, is_used: bool) -> Result<Self, StateError> {
+    /// Reads the journal in `dir`, whoever is configured now: what is owed is kept for a while, and shown.
+    pub(crate) fn open(env: Env, files: StateFiles, dir: &Path) -> Result<Self, StateError> {
         let path = dir.join("outbox.jsonl");
-        let records: Vec<Record> = if is_used { files.read_records(&path)? } else { Vec::new() };
+        let records: Vec<Record> = files.read_records(&path)?;
         let (next_order, journal_lines) = (records.len() as u64, records.len());
         let outbox = Self {
             env,

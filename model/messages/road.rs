@@ -162,11 +162,25 @@ impl Gateway {
             tracing::error!(name: "message.settlement-not-durable", run = run_id, %error, "trying again");
         }
         let gateway = self.clone();
+        let stopped = run_ids.iter().filter(|_| how == Settlement::Cancelled);
+        let stopped: Vec<String> = stopped.map(ToString::to_string).collect();
         drop(self.env.spawn("settlements", async move {
             while gateway.inbox.pay().is_err() {
                 sleep(PAY_RETRY_DELAY).await;
             }
+            // Not before: a crash would have brought it back.
+            for run_id in &stopped {
+                let Some(session_key) = gateway.inbox.session_of(run_id) else { continue };
+                publish(&gateway.peers, &session_key, run_id, 0, &ChatState::Aborted);
+            }
         }));
+    }
+
+    /// Whether what was stopped is stopped for good. What the disk refuses is owed, and a crash before it is written would
+    /// bring it back.
+    pub(crate) fn confirm_stops(&self) -> Result<(), StateError> {
+        self.inbox.pay()?;
+        self.subagents.confirm()
     }
 
     /// Ends messages together, as their transcript says. Whoever has to be reached on a platform is owed that before they
@@ -217,7 +231,7 @@ impl Gateway {
                 UserStop::AsInterruption => self.stop_as_interrupted(&run_id),
             }
             // A run at work says so itself, as its last event.
-            if !was_running {
+            if !was_running && self.inbox.is_over_for_good(&run_id) {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
             }
             cancelled.push(run_id);

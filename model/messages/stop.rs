@@ -1,8 +1,8 @@
 //! A stop: what the sender of `/stop` on a platform wants, done once, whatever comes in between.
 //!
 //! The command is accepted like any message, so its intent is durable before anything is done: whatever of its
-//! conversation was accepted before it and is open is stopped by it. Then its answer is durable, which names what is
-//! stopped; then each of these is over; then the command is. A crash in between leaves the command open, and recovery
+//! conversation was accepted before it and is open is stopped by it, and the subagents that were asked for there. Then its
+//! answer is durable, which names what is stopped; then each of these is over; then the command is. A crash in between leaves the command open, and recovery
 //! does the same again before it resumes anything. (Webchat has a method for it, whose answer goes to who called.)
 
 use std::rc::Rc;
@@ -12,8 +12,9 @@ use tokio::time::sleep;
 
 use super::delivery::{Kind, owe};
 use super::inbox::{Accepted, Settlement};
-use super::lanes::{Interruption, Stopped};
+use super::lanes::Interruption;
 use crate::agents::notice::quoted;
+use crate::agents::subagents::{self, Background};
 use crate::channels::Route;
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
@@ -33,6 +34,7 @@ pub(crate) fn is_stop(message: &Accepted) -> bool {
 struct Stop {
     command: Accepted,
     stopped: Vec<Accepted>,
+    background: Vec<Background>,
 }
 
 /// Does what every command wants that an earlier life accepted and did not finish.
@@ -47,7 +49,11 @@ pub(crate) fn recover(gateway: &Rc<Gateway>) {
 
 /// Does what a command that was accepted wants.
 pub(crate) fn carry_out(gateway: &Rc<Gateway>, command: &Accepted) {
-    let stop = Stop { stopped: gateway.inbox.open_before(command), command: command.clone() };
+    let stop = Stop {
+        stopped: gateway.inbox.open_before(command),
+        background: subagents::asked_for_before(gateway, command),
+        command: command.clone(),
+    };
     end_work(gateway, &stop);
     let Err(error) = finish(gateway, &stop) else { return };
     tracing::error!(name: "message.stop-not-durable", run = command.run_id, %error, "trying again");
@@ -61,37 +67,38 @@ pub(crate) fn carry_out(gateway: &Rc<Gateway>, command: &Accepted) {
 
 /// Ends what is at work and what is queued. From now on nobody in this life takes it for open.
 fn end_work(gateway: &Rc<Gateway>, stop: &Stop) {
-    let session_key = &stop.command.session_key;
     for message in &stop.stopped {
         tracing::warn!(name: "message.cancelled", run = message.run_id, "stopped by its sender");
         gateway.inbox.presume_over(&message.run_id, Settlement::Cancelled);
     }
     gateway.inbox.presume_over(&stop.command.run_id, Settlement::Told);
-    for stopped in gateway.lanes.stop(session_key, None, Interruption::ByUser) {
-        // A run at work says so itself, as its last event.
-        if let Stopped::Queued(run_id) = stopped {
-            publish(&gateway.peers, session_key, &run_id, 0, &ChatState::Aborted);
-        }
-    }
+    gateway.lanes.stop(&stop.command.session_key, None, Interruption::ByUser);
+    subagents::hush(gateway, &stop.background);
 }
 
-/// Makes it durable: the answer before the ends, so that whoever finds one of these open finds all.
+/// Makes it durable: the answer before the ends, and the command's own end last, so that whoever finds one of these open
+/// finds all.
 fn finish(gateway: &Rc<Gateway>, stop: &Stop) -> Result<(), StateError> {
-    owe(gateway, &stop.command, Kind::Outcome, &words(&stop.stopped))?;
-    for message in &stop.stopped {
-        gateway.settle(&[&message.run_id], Settlement::Cancelled);
+    owe(gateway, &stop.command, Kind::Outcome, &words(stop))?;
+    for Accepted { run_id, session_key, .. } in &stop.stopped {
+        gateway.settle(&[run_id], Settlement::Cancelled);
+        if gateway.inbox.is_over_for_good(run_id) {
+            publish(&gateway.peers, session_key, run_id, 0, &ChatState::Aborted);
+        }
     }
+    subagents::end_stopped(gateway, &stop.background)?;
     gateway.settle(&[&stop.command.run_id], Settlement::Told);
     Ok(())
 }
 
 /// What the sender of the command reads.
-fn words(stopped: &[Accepted]) -> String {
-    match stopped {
+fn words(stop: &Stop) -> String {
+    let messages = stop.stopped.iter().filter(|message| !subagents::is_ours(&message.run_id));
+    let messages = messages.map(|message| quoted(&message.text));
+    let tasks = stop.background.iter().map(|task| format!("the background task {}", quoted(&task.task)));
+    let stopped: Vec<String> = messages.chain(tasks).collect();
+    match &stopped[..] {
         [] => "Nothing was running.".to_string(),
-        _ => {
-            let quotes: Vec<String> = stopped.iter().map(|message| quoted(&message.text)).collect();
-            format!("Stopped: {}", quotes.join(", "))
-        }
+        stopped => format!("Stopped: {}", stopped.join(", ")),
     }
 }

@@ -393,6 +393,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         interruption_notice: InterruptionNotice::EveryConversation,
         ..Policies::default()
     }),
+    ("planted:told-one-by-one", || Policies {
+        interruption_notice: InterruptionNotice::EachMessage,
+        ..Policies::default()
+    }),
     ("planted:newest-text-first", || Policies {
         delivery_order: DeliveryOrder::NewestFirst,
         ..Policies::default()

@@ -104,4 +104,6 @@ pub enum InterruptionNotice {
     AtEveryStart,
     /// Planted defect: every conversation, interrupted or not.
     EveryConversation,
+    /// Planted defect: a conversation once for each of its messages.
+    EachMessage,
 }

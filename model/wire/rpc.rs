@@ -193,6 +193,10 @@ fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> 
     // Who asks again, because the first answer got lost, learns what the first request did.
     let already = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
     let run_ids = gateway.cancel(&session_key, params.run_id.as_deref());
+    gateway.confirm_stops().map_err(|error| {
+        let why = format!("it is stopped, and that could not be recorded: {error}; ask again");
+        RpcError::unavailable(why, DISK_RETRY_MS)
+    })?;
     Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids, "alreadyStopped": already}))
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A stop is an order to the supervisor that it does not refuse; where nobody supervises, a stop signal to the only
 //! gateway there is. From then on no process of the service starts, whoever would start it, until the operator wants
-//! one again or the machine boots where a boot starts what had been stopped.
+//! one again or the machine boots where a boot starts what had been stopped. Where a restart had left nobody but the
+//! program that starts the successor, nobody could be told of the stop: what that program starts came before it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
@@ -11,6 +13,9 @@ use gateway::env::{Pid, Signal};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 use crate::timeline::{Event, Fact, OperatorOrder};
+
+/// The program that starts a successor where the service manager does not.
+const START_SCRIPT: &str = "start-script";
 
 /// Who was stopped stays down until somebody asks for a start.
 pub(super) struct StaysDownAfterAStop;
@@ -36,7 +41,7 @@ impl Oracle for StaysDownAfterAStop {
                     stop.take_if(|_| run.terms.boot_starts_what_was_stopped);
                 }
                 Fact::Ordered { order } if has_power && !is_refused(run.events, index) => {
-                    let is_stop = *order == OperatorOrder::Stop;
+                    let is_stop = *order == OperatorOrder::Stop && !is_left_to_a_script(run, index);
                     stop = is_stop.then(|| (event.at, "through its supervisor".to_string()));
                 }
                 Fact::SignalDelivered { pid, signal, handled: true }
@@ -69,6 +74,28 @@ impl Oracle for StaysDownAfterAStop {
 
 fn is_of_machine(run: &Evidence<'_>, event: &Event) -> bool {
     event.source == crate::timeline::Source::Machine(run.terms.machine.clone())
+}
+
+/// Whether nobody of the service lives but a program that a gateway left behind to start its successor.
+fn is_left_to_a_script(run: &Evidence<'_>, stop: usize) -> bool {
+    let mut living = BTreeSet::new();
+    let mut scripts = BTreeSet::new();
+    for event in &run.events[..stop] {
+        match &event.fact {
+            Fact::ProcessStarted { pid, program, .. } if *program == run.terms.program => {
+                living.insert(*pid);
+            }
+            Fact::ProcessStarted { pid, program, .. } if program == START_SCRIPT => {
+                scripts.insert(*pid);
+            }
+            Fact::ProcessExited { pid, .. } => {
+                living.remove(pid);
+                scripts.remove(pid);
+            }
+            _ => {}
+        }
+    }
+    living.is_empty() && !scripts.is_empty()
 }
 
 /// A manager refuses at once.
@@ -125,6 +152,20 @@ mod tests {
     fn a_successor_that_starts_before_the_stopped_one_has_ended_is_one_too_many() {
         let story = ordered(served(), OperatorOrder::Stop).gateway(215).starts().gateway(214).exits(0);
         assert_eq!(complaints(&StaysDownAfterAStop, story), AGAIN);
+    }
+
+    #[test]
+    fn what_a_program_starts_that_a_restart_left_alone_came_before_the_stop() {
+        let left = |alone: bool| {
+            let script = served().program(START_SCRIPT, 300).starts().gateway(214);
+            let script = if alone { script.exits(75) } else { script };
+            let stopped = ordered(script.at(1_500), OperatorOrder::Stop);
+            another(if alone { stopped } else { stopped.exits(75) })
+        };
+        assert_eq!(complaints(&StaysDownAfterAStop, left(true)), [""; 0]);
+        assert_eq!(complaints(&StaysDownAfterAStop, left(false)), AGAIN, "it was there to be told");
+        let done = served().program(START_SCRIPT, 300).starts().exits(0).gateway(214).exits(75);
+        assert_eq!(complaints(&StaysDownAfterAStop, another(ordered(done, OperatorOrder::Stop))), AGAIN);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::life::end_of;
 use super::subagents::{Heard, Subagent, Subagents};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, quoted};
-use crate::timeline::{SubagentId, Via};
+use crate::timeline::{Sends, SubagentId, Via, is_repeated_by};
 
 /// What was on its way to the model when a stop was confirmed, or a gateway died.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ impl Oracle for SubagentResultsOnce {
         let seen = Subagents::of(run);
         let of_one = |(id, subagent): (&&SubagentId, &Subagent)| {
             self.never_heard(run, &seen, id, subagent)
-                .or_else(|| self.heard_twice(id, subagent))
+                .or_else(|| self.heard_twice(run, id, subagent))
                 .or_else(|| self.done_twice(run, id, subagent))
                 .or_else(|| self.resumed_although_stopped(&seen, id, subagent))
         };
@@ -87,8 +87,8 @@ impl SubagentResultsOnce {
         ))
     }
 
-    fn heard_twice(&self, id: &SubagentId, subagent: &Subagent) -> Option<Violation> {
-        let (one, other) = twice(&subagent.heard)?;
+    fn heard_twice(&self, run: &Evidence<'_>, id: &SubagentId, subagent: &Subagent) -> Option<Violation> {
+        let (one, other) = twice(&subagent.heard, run.ledger.sends())?;
         Some(breach(
             self,
             format!("{} heard twice what came of {id}", id.message.sender),
@@ -145,9 +145,18 @@ impl SubagentResultsOnce {
     }
 }
 
-/// Two things that were heard and should have been one. The same words live and in the history are one.
-fn twice(heard: &[Heard]) -> Option<(&Heard, &Heard)> {
-    let (first, rest) = heard.split_first()?;
+/// Two things that were heard and should have been one. The same words live and in the history are one, and those that a
+/// platform took once more because nobody could know that it had them.
+fn twice<'a>(heard: &'a [Heard], sends: &Sends) -> Option<(&'a Heard, &'a Heard)> {
+    let had_to_come_again = |pair: &[Heard]| match (pair[0].via, pair[1].via) {
+        (Via::Platform { send: first }, Via::Platform { send: second }) => {
+            is_repeated_by(pair[0].text.trim(), pair[1].text.trim())
+                && sends.unavoidable(first, second).is_some()
+        }
+        _ => false,
+    };
+    let again = heard.windows(2).take_while(|pair| had_to_come_again(pair)).count();
+    let (first, rest) = heard.get(again..)?.split_first()?;
     rest.iter().find_map(|other| {
         let is_other = other.text.trim() != first.text.trim();
         let both_live = first.via == Via::Live && other.via == Via::Live;
@@ -161,8 +170,8 @@ fn twice(heard: &[Heard]) -> Option<(&Heard, &Heard)> {
 mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
-    use crate::timeline::SubagentSeen;
     use crate::timeline::story::Story;
+    use crate::timeline::{Platform, SubagentSeen};
 
     fn told(story: Story) -> Vec<String> {
         complaints(&SubagentResultsOnce, story)
@@ -191,6 +200,19 @@ mod tests {
             let again = heard(once().at(7_000), text, via).ended();
             assert_eq!(told(again), ["ann heard twice what came of ann#1/1"]);
         }
+    }
+
+    #[test]
+    fn what_a_platform_may_not_have_taken_is_heard_again() {
+        let taken = |story: Story, send| story.takes(Platform::Telegram, send, None);
+        let heard_by = |story: Story, text: &str, send| heard(story, text, Via::Platform { send });
+        let once = || heard_by(taken(done().at(6_000), 1), "yes", 1);
+        let again = |story: Story, text| heard_by(taken(story.at(7_000), 2), text, 2).at(9_000).ended();
+        let marked = "yes\n(You may have got this before.)";
+        assert_eq!(told(again(once().loses_send(1, true), marked)), [""; 0]);
+        let twice = ["ann heard twice what came of ann#1/1"];
+        assert_eq!(told(again(once().answers_send(1), marked)), twice, "its sender knew");
+        assert_eq!(told(again(once().loses_send(1, true), "no")), twice, "it says something else");
     }
 
     #[test]

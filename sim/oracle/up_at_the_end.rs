@@ -61,7 +61,7 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
 }
 
 /// Whether somebody wanted it to go down and to come up again, nothing else since, and no life began. What began at the
-/// very moment of the order came after it.
+/// very moment of the order came after it; a wish that is refused at once is none.
 fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
     let starts = |event: &Event| match &event.fact {
         Fact::ProcessStarted { machine, program, .. } => {
@@ -69,7 +69,13 @@ fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
         }
         _ => false,
     };
-    let last = run.events.iter().rposition(|event| matches!(event.fact, Fact::Ordered { .. }));
+    let is_refused = |index: usize| {
+        let next = run.events.get(index + 1).map(|event| &event.fact);
+        matches!(next, Some(Fact::ServiceOrderRefused { .. }))
+    };
+    let is_wish =
+        |index: &usize| matches!(run.events[*index].fact, Fact::Ordered { .. }) && !is_refused(*index);
+    let last = (0..run.events.len()).rev().find(is_wish);
     last.is_some_and(|index| {
         let wish = &run.events[index].fact;
         matches!(wish, Fact::Ordered { order: OperatorOrder::Restart | OperatorOrder::Reload })
@@ -184,6 +190,18 @@ mod tests {
         assert_eq!(complaints(&UpAtTheEnd, stopped.at(9_000).ended()), [""; 0]);
         let never_came = ordered().signal(Signal::Terminate).at(2_000).exits(0);
         assert_eq!(complaints(&UpAtTheEnd, never_came.at(9_000).ended()), DOWN);
+    }
+
+    #[test]
+    fn a_restart_that_is_refused_takes_back_no_stop() {
+        let order =
+            |story: Story, order| story.fact(crate::timeline::Source::Operator, Fact::Ordered { order });
+        let stopping = || order(served(), OperatorOrder::Stop).stopping(20_000).signal(Signal::Terminate);
+        let stopped = || stopping().at(2_000).exits(0).inactive("booted out").at(3_000);
+        let refusal = Fact::ServiceOrderRefused { order: "kickstart".into(), why: "not loaded".into() };
+        let refused = order(stopped(), OperatorOrder::Restart).supervisor(refusal);
+        assert_eq!(complaints(&UpAtTheEnd, refused.at(9_000).ended()), [""; 0]);
+        assert_eq!(complaints(&UpAtTheEnd, order(stopped(), OperatorOrder::Restart).at(9_000).ended()), DOWN);
     }
 
     #[test]

@@ -56,7 +56,10 @@ impl Sends {
         match &event.fact {
             Fact::SendTaken { send, key, pid, .. } => {
                 let Source::Platform(platform) = event.source else { return };
-                let (key, pid) = (key.clone(), *pid);
+                // On a connection that was opened by nobody who lives when it is accepted, it is the last word of who died.
+                let last_to_die =
+                    || self.dead.iter().max_by_key(|(_, (died, ..))| *died).map(|(pid, _)| *pid);
+                let (key, pid) = (key.clone(), pid.or_else(last_to_die));
                 let dead = pid.and_then(|pid| self.dead.get(&pid).copied());
                 let taken = Send {
                     platform,

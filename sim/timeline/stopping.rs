@@ -20,8 +20,8 @@ pub(super) struct Stopping {
     /// Somebody minds the service.
     is_supervised: bool,
     last_order: Option<OperatorOrder>,
-    /// The order before, until it is known that the last one was not refused.
-    order_before: Option<OperatorOrder>,
+    /// The order before, if there was one, until it is known that the last one was not refused.
+    order_before: Option<Option<OperatorOrder>>,
     /// When the last process ended, and whether it had been asked to.
     ended: Option<(Duration, bool)>,
 }
@@ -40,7 +40,9 @@ impl Stopping {
             Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
                 self.living.remove(pid);
                 let was_asked = self.asked.remove(pid) || self.is_stop(*cause);
-                self.ended = Some((event.at, was_asked));
+                // Who ends in the same instant goes down with it: a container is one thing.
+                let with_it = self.ended.is_some_and(|(at, was_asked)| was_asked && at == event.at);
+                self.ended = Some((event.at, was_asked || with_it));
             }
             Fact::SignalDelivered { pid, signal, handled: true }
                 if is_stop_signal(*signal) && self.living.contains(pid) =>
@@ -48,9 +50,11 @@ impl Stopping {
                 self.asked.insert(*pid);
             }
             Fact::ServiceStarting { .. } => self.is_supervised = true,
-            Fact::Ordered { order } => self.order_before = self.last_order.replace(*order),
-            Fact::ServiceOrderRefused { .. } if self.order_before.is_some() => {
-                self.last_order = self.order_before.take();
+            Fact::Ordered { order } => self.order_before = Some(self.last_order.replace(*order)),
+            Fact::ServiceOrderRefused { .. } => {
+                if let Some(before) = self.order_before.take() {
+                    self.last_order = before;
+                }
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ const QUOTED_TASK_CHARS: usize = 200;
 
 /// Announces what came of a subagent, unless that is done or on its way.
 pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
-    if entry.announcement != Announcement::Pending {
+    if entry.announcement != Announcement::Pending || gateway.subagents.is_hushed(entry) {
         return;
     }
     let message = message(gateway, entry);

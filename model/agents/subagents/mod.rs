@@ -22,7 +22,8 @@ use crate::channels::Route;
 use crate::config::Config;
 use crate::env::Env;
 use crate::gateway::Gateway;
-use crate::messages::inbox::{Accepted, Settlement};
+use crate::messages::inbox::{Accepted, Settlement, Stage};
+use crate::messages::lanes::Interruption;
 use crate::messages::{Receipt, SendRefused};
 use crate::policy::{Policies, SubagentSpawn};
 use crate::sessions::{self, LOCK_DEADLINE, StateError, StateFiles};
@@ -65,6 +66,8 @@ pub(crate) struct Subagents {
     is_sweeping: Cell<bool>,
     /// The subagents that somebody looks after who tries something again.
     tried_again: RefCell<BTreeSet<String>>,
+    /// The subagents that are being stopped, while the books do not say so yet: nothing begins for them.
+    hushed: RefCell<BTreeSet<String>>,
 }
 
 /// What a run of ours is.
@@ -112,11 +115,21 @@ impl Subagents {
             is_paying: Cell::new(false),
             is_sweeping: Cell::new(false),
             tried_again: RefCell::default(),
+            hushed: RefCell::default(),
         })
     }
 
     fn now_ms(&self) -> u64 {
         self.env.wall_clock().epoch_ms()
+    }
+
+    fn is_hushed(&self, entry: &Entry) -> bool {
+        self.hushed.borrow().contains(&entry.id)
+    }
+
+    /// Whether the books say on the disk what they say in memory; what is owed is written now.
+    pub(crate) fn confirm(&self) -> Result<(), StateError> {
+        self.registry.pay()
     }
 }
 
@@ -211,7 +224,7 @@ fn hand_over(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
         Err(SendRefused::NotAdmitting) => {}
         Err(SendRefused::NotDurable(_) | SendRefused::Busy) => {
             try_again(gateway, &entry.id, |gateway, run_id, entry| {
-                if entry.status == Status::Running {
+                if entry.status == Status::Running && !gateway.subagents.is_hushed(entry) {
                     hand_over(gateway, run_id, entry);
                 }
             })
@@ -372,6 +385,55 @@ pub(crate) fn cancel(gateway: &Rc<Gateway>, session_key: &str, run_id: Option<&s
         cancelled_runs.push(work);
     }
     cancelled_runs
+}
+
+/// A subagent that a user stops, by the run that works on it.
+pub(crate) struct Background {
+    run_id: String,
+    session_key: String,
+    /// What it was to do.
+    pub(crate) task: String,
+}
+
+/// The subagents of the command's conversation that were asked for before it and are not over, nor announced.
+pub(crate) fn asked_for_before(gateway: &Gateway, command: &Accepted) -> Vec<Background> {
+    let rows = gateway.subagents.registry.rows().into_iter().filter(|(_, entry)| {
+        let Requester { session_key, run_id, .. } = &entry.requester;
+        *session_key == command.session_key && !entry.is_over() && gateway.inbox.is_before(run_id, command)
+    });
+    rows.map(|(run_id, entry)| Background { run_id, session_key: entry.child_session_key, task: entry.task })
+        .collect()
+}
+
+/// Ends their runs. From now on nobody in this life works on them, nor begins to.
+pub(crate) fn hush(gateway: &Gateway, stopped: &[Background]) {
+    for Background { run_id, session_key, .. } in stopped {
+        tracing::warn!(name: "subagent.cancelled", child = run_id, "stopped by its sender");
+        if let Some(entry) = gateway.subagents.registry.of_run(run_id) {
+            gateway.subagents.hushed.borrow_mut().insert(entry.id);
+        }
+        if gateway.inbox.find_open(run_id).is_some() {
+            gateway.inbox.presume_over(run_id, Settlement::Cancelled);
+        }
+        gateway.lanes.stop(session_key, None, Interruption::ByUser);
+    }
+}
+
+/// Ends them for good. When this returns the books say so, durably.
+pub(crate) fn end_stopped(gateway: &Rc<Gateway>, stopped: &[Background]) -> Result<(), StateError> {
+    for Background { run_id, .. } in stopped {
+        if gateway.inbox.stage_of(run_id) == Some(Stage::Settled(Settlement::Cancelled)) {
+            gateway.settle(&[run_id], Settlement::Cancelled);
+        }
+        match gateway.subagents.registry.of_run(run_id) {
+            Some(entry) if entry.status != Status::Ended => end(gateway, run_id, cancelled()),
+            Some(entry) if !entry.is_over() => {
+                note_of(gateway, run_id, |entry| entry.announcement = Announcement::NotWanted);
+            }
+            _ => {}
+        }
+    }
+    gateway.subagents.confirm()
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ pub(crate) fn recover(gateway: &Rc<Gateway>) {
             policy => of_history(gateway, policy, &run_id, &entry),
         }
     }
+    sweeper::forget_unowned(gateway);
     sweeper::start(gateway);
 }
 
@@ -167,7 +168,8 @@ fn resume_later(gateway: &Rc<Gateway>, entry: &Entry) {
         sleep(delay).await;
         while let Some((run_id, entry)) = gateway.subagents.registry.of_subagent(&id) {
             // It may have been stopped meanwhile; and no end of a life begins anything new.
-            if entry.status != Status::Interrupted || gateway.phase.get() > Phase::Serving {
+            let is_wanted = entry.status == Status::Interrupted && !gateway.subagents.is_hushed(&entry);
+            if !is_wanted || gateway.phase.get() > Phase::Serving {
                 return;
             }
             match resume(&gateway, &run_id, &entry) {

@@ -3,14 +3,15 @@
 //! What is not announced stays, however old it is. Conversation first and row last, so that a crash in between leaves a
 //! row by which the rest is found.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Entry, pay_later};
+use super::{Entry, PREFIX, pay_later};
 use crate::gateway::Gateway;
-use crate::policy::SubagentSweep;
+use crate::policy::{SubagentSpawn, SubagentSweep};
 use crate::sessions::StateError;
 
 /// How long after its time a subagent is kept (OpenClaw: 60 min).
@@ -31,6 +32,36 @@ pub(super) fn start(gateway: &Rc<Gateway>) {
             sweep(&gateway).await;
         }
         gateway.subagents.is_sweeping.set(false);
+    }));
+}
+
+/// Deletes the conversations of subagents of earlier lives that no row knows: who died between the two had not started
+/// anything. Those that this life begins have other names.
+pub(super) fn forget_unowned(gateway: &Rc<Gateway>) {
+    if gateway.policies.subagent_spawn != SubagentSpawn::SessionFirst {
+        return;
+    }
+    let rows = gateway.subagents.registry.rows();
+    let owned: BTreeSet<&str> = rows.iter().map(|(_, entry)| entry.child_session_key.as_str()).collect();
+    // What cannot be read now is there for the next life, too.
+    let unowned = gateway.sessions.read(|sessions| {
+        let ours = sessions.keys().filter(|key| key.starts_with(PREFIX) && !owned.contains(key.as_str()));
+        ours.cloned().collect::<Vec<String>>()
+    });
+    let unowned = unowned.unwrap_or_default();
+    if unowned.is_empty() {
+        return;
+    }
+    let gateway = gateway.clone();
+    drop(gateway.env.clone().spawn("subagent sweeper", async move {
+        for session in unowned {
+            match forget_conversation(&gateway, &session).await {
+                Ok(()) => tracing::info!(name: "subagent.swept", session, "no row knows this conversation"),
+                Err(error) => {
+                    tracing::warn!(name: "subagent.not-swept", session, %error, "the next start tries again")
+                }
+            }
+        }
     }));
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::agents::subagents;
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Stage};
@@ -50,7 +51,7 @@ impl Noted {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Session {
     session_key: String,
-    /// Where its sender is; `null`: nowhere, it is a scheduled run's.
+    /// Where its sender is; `null`: nowhere, it is a scheduled run's or a subagent's.
     channel: Option<&'static str>,
     runs: Vec<Run>,
 }
@@ -119,17 +120,33 @@ fn by_session(runs: Vec<Noted>) -> Vec<Session> {
     sessions
 }
 
-/// Where the sender of a message is.
+/// Where the sender of a message is, as that was captured with the message.
 fn channel_of(message: &Accepted) -> Option<&'static str> {
-    (!cron::is_run(&message.run_id)).then_some("webchat")
+    let has_none = cron::is_run(&message.run_id) || subagents::is_work(&message.run_id);
+    (!has_none).then(|| message.route.channel())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channels::Route;
 
     fn noted(run_id: &str, session_key: &str, became: Became) -> Noted {
         Noted { run_id: run_id.into(), session_key: session_key.into(), channel: None, became }
+    }
+
+    #[test]
+    fn the_channel_is_the_one_that_the_message_came_by() {
+        let check = |run_id: &str, route: Route, expected| {
+            let (run_id, session_key) = (run_id.to_string(), "s".to_string());
+            let message = Accepted { run_id, session_key, text: "hi".into(), route };
+            assert_eq!(channel_of(&message), expected, "{message:?}");
+        };
+        check("a", Route::Webchat, Some("webchat"));
+        check("a", Route::of_session("feishu:ops:oc_1"), Some("feishu"));
+        check("subagent:a:announce", Route::of_session("telegram:main:5"), Some("telegram"));
+        check("subagent:a:1", Route::Webchat, None);
+        check("cron:daily:7:1", Route::Webchat, None);
     }
 
     #[test]

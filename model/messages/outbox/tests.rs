@@ -19,7 +19,7 @@ fn open(world: &World) -> Outbox {
     let env = world.process(1).env;
     let files = StateFiles::new(env.clone(), StateWrite::Durable);
     files.create_dir(Path::new("/state")).expect("the disk is fine");
-    Outbox::open(env, files, Path::new("/state"), true).expect("the journal can be read")
+    Outbox::open(env, files, Path::new("/state")).expect("the journal can be read")
 }
 
 fn queue(outbox: &Outbox, id: &str) {

@@ -4,7 +4,7 @@
 //! words, and both carry the marks of the messages that they are about. A text that is none of these tells nothing.
 
 use crate::actors::REPLY_PREFIX;
-use crate::timeline::{self, Fact, MessageId, Via};
+use crate::timeline::{self, Fact, MessageId, SubagentId, Via};
 
 /// How a notice begins.
 const NOTICES: [&str; 2] = ["Your message", "The service"];
@@ -34,7 +34,11 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
     let text = text.to_owned();
     let begins = |with: &str| text.starts_with(with);
     if begins(STOPPED) {
-        return about.into_iter().map(|message| Fact::MessageCancelled { message }).collect();
+        let mut subagents = SubagentId::marked_in(&text);
+        subagents.retain(|subagent| subagent.message.sender == sender);
+        let runs = u32::try_from(subagents.len()).unwrap_or(u32::MAX);
+        let stopped = (runs > 0).then_some(Fact::SubagentsCancelled { runs });
+        return about.into_iter().map(|message| Fact::MessageCancelled { message }).chain(stopped).collect();
     }
     if begins(REPLY_PREFIX) {
         let reply = |message| Fact::ReplyReceived { message, text: text.clone(), via };
@@ -77,6 +81,10 @@ mod tests {
         check("The service restarted before it answered [ann#1]", &["notice.received ann#1"]);
         check("Stopped: \"hello [ann#1]\"", &["message.cancelled ann#1"]);
         check("Your message \"hello [ann#1]\" waits: the disk is full. It is kept", &[]);
+        check(
+            "Stopped: \"[ann#1]\", the task \"[ann#1/1]\"",
+            &["message.cancelled ann#1", "subagents.cancelled -"],
+        );
         check("Nothing was running.", &[]);
         check("The service is back.", &[]);
         check("Re [bob#1]: sent to the wrong one", &[]);

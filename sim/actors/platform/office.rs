@@ -18,7 +18,7 @@ use super::mood::{Block, Mood, Outage, Trouble, draw};
 use super::server::Line;
 use super::{PlatformSettings, PlatformsSettings, Whose, heard};
 use crate::actors::webchat::SenderCommand;
-use crate::timeline::{Fact, MessageId, Platform, Recorder, Source};
+use crate::timeline::{Errand, Fact, MessageId, Platform, Recorder, Source};
 
 /// What a user writes to stop what runs in its conversation.
 const STOP: &str = "/stop";
@@ -44,6 +44,8 @@ pub(super) struct Office {
     /// By sender: how many messages it has written, and those that it waits for.
     counts: RefCell<BTreeMap<String, u32>>,
     waiting: RefCell<BTreeSet<MessageId>>,
+    /// The senders who want subagents.
+    commissioners: RefCell<BTreeSet<String>>,
     /// The messages by their numbers at the desk of their bot, also when they are not there any more.
     known: RefCell<BTreeMap<(String, u64), MessageId>>,
 }
@@ -97,6 +99,7 @@ impl Office {
             sends,
             counts: RefCell::default(),
             waiting: RefCell::default(),
+            commissioners: RefCell::default(),
             known: RefCell::default(),
         }
     }
@@ -157,6 +160,9 @@ impl Office {
         let (number, key) = self.put(user, Some(message.clone()), text.clone());
         self.known.borrow_mut().insert((user.account.clone(), number), message.clone());
         self.waiting.borrow_mut().insert(message.clone());
+        if Errand::in_text(&text).is_some() {
+            self.commissioners.borrow_mut().insert(user.sender.clone());
+        }
         self.record_of(&user.sender, Fact::MessageSent { message, text, key, attempt: 1 });
         number
     }
@@ -166,6 +172,9 @@ impl Office {
             self.waiting.borrow().iter().filter(|message| message.sender == user.sender).cloned().collect();
         for message in waiting {
             self.record_of(&user.sender, Fact::MessageStopRequested { message });
+        }
+        if self.commissioners.borrow().contains(&user.sender) {
+            self.record_of(&user.sender, Fact::SubagentsStopRequested);
         }
         self.put(user, None, STOP.to_owned()).0
     }
@@ -320,9 +329,13 @@ impl Office {
         self.record(Fact::SendTaken { account, send, key, pid, to, text: text.clone(), again });
         if let Some(user) = self.user_of_chat(&chat).filter(|_| !again) {
             for fact in heard::facts(&user.sender, &text, answered, send) {
-                match fact.message() {
-                    Some(message) => drop(self.waiting.borrow_mut().remove(message)),
-                    None => self.waiting.borrow_mut().retain(|message| message.sender != user.sender),
+                match (&fact, fact.message()) {
+                    (_, Some(message)) => drop(self.waiting.borrow_mut().remove(message)),
+                    (Fact::NoticeReceived { .. }, None) => {
+                        self.waiting.borrow_mut().retain(|message| message.sender != user.sender);
+                    }
+                    // What came of a subagent ends no message.
+                    _ => {}
                 }
                 self.record_of(&user.sender, fact);
             }

@@ -48,6 +48,22 @@ fn what_is_taken_after_the_death_of_its_sender_was_on_its_way() {
     let dead = Story::new().at(0).serves(214).at(990).dies(DeathCause::Killed);
     let taken = dead.at(1_000).takes(Platform::Telegram, 1, None).at(2_000).serves(215);
     assert!(!avoidable(taken, 3_000));
+    let by_nobody = |story: Story| {
+        let fact = Fact::SendTaken {
+            account: "main".into(),
+            send: 1,
+            key: None,
+            pid: None,
+            to: "ann".into(),
+            text: String::new(),
+            again: false,
+        };
+        story.at(1_000).fact(Source::Platform(Platform::Telegram), fact).at(2_000)
+    };
+    let dead = || Story::new().at(0).serves(214).at(990);
+    assert!(!avoidable(by_nobody(dead().dies(DeathCause::Killed)).serves(215), 3_000));
+    assert!(avoidable(by_nobody(dead().exits(0)).serves(215), 3_000), "it left before it had its answer");
+    assert!(avoidable(by_nobody(dead()), 3_000), "nobody died");
 }
 
 #[test]
