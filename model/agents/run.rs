@@ -22,6 +22,7 @@ use crate::lifecycle::budgets;
 use crate::lifecycle::phase::Ending;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
+use crate::messages::traces;
 use crate::policy::{self, LockFailure};
 use crate::sessions::{
     Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntry,
@@ -257,8 +258,9 @@ async fn conversation(
 ) -> Result<Transcript, TurnError> {
     let mut delay = FIRST_STORE_RETRY;
     wait.waits.set(true);
+    let trace = traces::of(gateway, &messages[0]);
     loop {
-        let error = match gateway.sessions.touch(&messages[0].session_key).await {
+        let error = match gateway.sessions.touch(&messages[0].session_key, &trace).await {
             Err(error) if will_pass(gateway, &error) => error,
             opened => {
                 wait.waits.set(false);

@@ -9,7 +9,7 @@ use super::delivery::{self, Kind};
 use super::gathering::Waiting;
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
-use super::stop;
+use super::{stop, traces};
 use crate::agents::{run, subagents};
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
@@ -221,6 +221,9 @@ impl Gateway {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
             }
             cancelled.push(run_id);
+        }
+        if !cancelled.is_empty() {
+            traces::note_stop(self, session_key);
         }
         cancelled.extend(subagents::cancel(self, session_key, run_id));
         cancelled

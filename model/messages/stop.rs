@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::delivery::{Kind, owe};
 use super::inbox::{Accepted, Settlement};
 use super::lanes::{Interruption, Stopped};
+use super::traces;
 use crate::agents::notice::quoted;
 use crate::channels::Route;
 use crate::channels::webchat::{ChatState, publish};
@@ -67,6 +68,9 @@ fn end_work(gateway: &Rc<Gateway>, stop: &Stop) {
         gateway.inbox.presume_over(&message.run_id, Settlement::Cancelled);
     }
     gateway.inbox.presume_over(&stop.command.run_id, Settlement::Told);
+    if !stop.stopped.is_empty() {
+        traces::note_stop(gateway, session_key);
+    }
     for stopped in gateway.lanes.stop(session_key, None, Interruption::ByUser) {
         // A run at work says so itself, as its last event.
         if let Stopped::Queued(run_id) = stopped {

@@ -12,8 +12,9 @@ pub enum SubagentRestore {
     ResumeOrTell,
     /// The run of the dead process is waited for, which nobody works on any more: openclaw/openclaw#47711, bugs 2 and 3.
     WaitForDeadRun,
-    /// They are resumed under a random name each time, and begin before the books know of it: when the answer to that is
-    /// late, they are resumed once more. OpenClaw 2026.5.3-1.
+    /// Those whose conversation is known to have been interrupted are resumed under a random name each time, and begin
+    /// before the books know of it: when the answer to that is late, they are resumed once more. For the others the dead
+    /// run is waited for. OpenClaw 2026.5.3-1 (openclaw/openclaw#47719).
     ResumeBeforeTracking,
     /// They are resumed, and the books stay with the run of the dead process.
     ResumeUntracked,

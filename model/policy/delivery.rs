@@ -57,3 +57,16 @@ pub enum DeliveryOrder {
     /// Planted defect: what is new goes before what waits.
     NewestFirst,
 }
+
+/// By what it is known where a word goes that answers no message: what came of a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeRoute {
+    /// By the conversation that was named when it was asked for.
+    #[default]
+    WhenAsked,
+    /// By the conversation's entry in the session store when it is delivered, as whoever had the last turn there left it;
+    /// a heartbeat leaves a place where nobody reads: OpenClaw 2026.2 and 2026.3 (openclaw/openclaw#34580, #18239,
+    /// #35300).
+    FromTheStore,
+}

@@ -145,12 +145,16 @@ pub struct Policies {
     pub delivery_refusals: DeliveryRefusals,
     /// What a text waits for before it is sent.
     pub delivery_readiness: DeliveryReadiness,
+    /// By what it is known where a word goes that answers no message.
+    pub notice_route: NoticeRoute,
     /// Where a message is kept that waits for its conversation to come free, or to be quiet.
     pub follow_ups: FollowUps,
     /// Which work a drain waits for.
     pub drain_inventory: DrainInventory,
     /// Where it stands that a conversation is at work.
     pub session_status: SessionStatus,
+    /// By what a start knows the turns that the end of an earlier life interrupted.
+    pub interruption_evidence: InterruptionEvidence,
     /// When a message that recovery takes up counts as recovered.
     pub recovery_dispatch: RecoveryDispatch,
     /// What is recorded of a run that its sender stopped.

@@ -61,6 +61,8 @@ fn openclaw_2026_3_2() -> Policies {
         delivery_retry: DeliveryRetry::AtStartOnly,
         delivery_repeats: DeliveryRepeats::Blind,
         delivery_readiness: DeliveryReadiness::Ignored,
+        notice_route: NoticeRoute::FromTheStore,
+        interruption_evidence: InterruptionEvidence::FlagOfUsers,
         telegram_confirmation: TelegramConfirmation::BeforeProcessing,
         feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
         feishu_memory: FeishuMemory::IdRecordedFirst,
@@ -101,9 +103,13 @@ fn openclaw_2026_3_2() -> Policies {
 /// - What does not parse is still an empty store (openclaw/openclaw#77783, seen with this version); a torn line is
 ///   still repaired in memory only (openclaw/openclaw#65060); the sweep still looks at `*.jsonl.lock` alone.
 ///
-/// Two of its ways have no choice of their own. It aborted embedded runs when a drain timed out, but their locks were
-/// seen to outlive them (openclaw/openclaw#77721, #86004, #86530), as those of runs left running do. And it resumed a
-/// main session whose lock it found stale, without delivery: nobody was told (openclaw/openclaw#127339).
+/// - A start looks for conversations that are called running and whose transcript's lock is stale, runs their last message
+///   again after 5 s, as often as it takes, and delivers the answer to nobody (`src/agents/main-session-restart-recovery.ts`,
+///   openclaw/openclaw#127339, #74864). A lock that was given back in good order leaves nothing to find: the conversation
+///   is called running, and takes no message (openclaw/openclaw#71263).
+///
+/// One of its ways has no choice of its own: it aborted embedded runs when a drain timed out, but their locks were seen to
+/// outlive them (openclaw/openclaw#77721, #86004, #86530), as those of runs left running do.
 fn openclaw_2026_5_3() -> Policies {
     Policies {
         drain_budget: DrainBudget::Configured,
@@ -122,6 +128,13 @@ fn openclaw_2026_5_3() -> Policies {
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
         feishu_close: FeishuClose::Joined,
+        notice_route: NoticeRoute::WhenAsked,
+        recovery: Recovery::ResumeOrTell,
+        interruption_evidence: InterruptionEvidence::FlagOrStaleLock,
+        session_status: SessionStatus::AsTheStoreSays,
+        begun_turn: BegunTurn::Replayed,
+        resume_limit: ResumeLimit::Unlimited,
+        resumed_reply: ResumedReply::TranscriptOnly,
         subagent_restore: SubagentRestore::ResumeBeforeTracking,
         restart_sentinel: RestartSentinel::FortyFiveTries,
         ..openclaw_2026_3_2()
@@ -209,6 +222,14 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:pre-stop-skipped", || Policies {
         lifecycle_hooks: LifecycleHooks::PreStopSkipped,
+        ..Policies::default()
+    }),
+    ("planted:users-flag-is-searched-for", || Policies {
+        interruption_evidence: InterruptionEvidence::FlagOfUsers,
+        ..Policies::default()
+    }),
+    ("planted:notices-follow-the-store", || Policies {
+        notice_route: NoticeRoute::FromTheStore,
         ..Policies::default()
     }),
     ("planted:recovery-skipped", || Policies { recovery: Recovery::Skip, ..Policies::default() }),

@@ -38,6 +38,22 @@ pub enum SessionStatus {
     AsTheStoreSays,
 }
 
+/// By what a start knows the turns that the end of an earlier life interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptionEvidence {
+    /// By the journal of messages, which says of each how far it came, whatever ended the life.
+    #[default]
+    Journal,
+    /// By `abortedLastRun` in the session store, which nothing sets but a user's stop: OpenClaw 2026.3.2, where nobody
+    /// looked for it. Who does, as openclaw/openclaw#38836 proposes, finds what was stopped and nothing else.
+    FlagOfUsers,
+    /// By the same flag, which a start sets, too, where the store calls a conversation running and the lock of its
+    /// transcript was left stale; a lock that was given back in good order leaves nothing to find: OpenClaw 2026.5.3-1
+    /// (openclaw/openclaw#47711 part B, #71263).
+    FlagOrStaleLock,
+}
+
 /// When a message that recovery takes up counts as recovered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

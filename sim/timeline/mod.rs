@@ -31,5 +31,6 @@ pub use restarts::{RestartEnding, RestartMode};
 pub use sends::Sends;
 pub(crate) use sends::is_repeated_by;
 pub use shutdowns::{Shutdown, Wait, shutdowns};
+pub(crate) use restarts::is_about_a_restart;
 pub(crate) use subagents::{ANNOUNCEMENT_PREFIX, Errand, SUBAGENT_RUN, heard};
 pub use subagents::{SubagentId, SubagentRow, SubagentSeen};

@@ -40,6 +40,9 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
         let reply = |message| Fact::ReplyReceived { message, text: text.clone(), via };
         return about.into_iter().map(reply).collect();
     }
+    if timeline::is_about_a_restart(&text) {
+        return vec![Fact::NoticeReceived { message: None, text, via }];
+    }
     if !is_notice || text.contains(WAITS) {
         return Vec::new();
     }
@@ -79,6 +82,7 @@ mod tests {
         check("Your message \"hello [ann#1]\" waits: the disk is full. It is kept", &[]);
         check("Nothing was running.", &[]);
         check("The service is back.", &[]);
+        check("restart r1: done, the gateway is up again", &["notice.received -"]);
         check("Re [bob#1]: sent to the wrong one", &[]);
     }
 
