@@ -20,7 +20,7 @@ use crate::lifecycle::hooks::Became;
 use crate::messages::inbox::Accepted;
 use crate::messages::traces;
 use crate::policy::{BegunTurn, FollowUps, InterruptionEvidence, Recovery, ResumedReply};
-use crate::sessions::{Role, SessionStatus, StateError};
+use crate::sessions::{Flagged, Role, SessionStatus, StateError};
 
 /// What a run is told that goes on with what an earlier one left.
 const GO_ON: &str = "The service restarted while you were at work on this. Go on where you were:";
@@ -53,26 +53,31 @@ pub(crate) fn is_flagged(gateway: &Gateway, session_key: &str) -> bool {
     }
 }
 
-/// Looks for conversations with the flag in a moment, and for nothing else.
+/// Sees in a moment to the conversations that have the flag now, and to nothing else.
 pub(super) fn look(gateway: &Rc<Gateway>) {
     gateway.inbox.forget_settled_texts();
-    tracing::info!(name: "recovery.finished", resumed = 0, told = 0, "the session store is searched in a moment");
-    if gateway.policies.recovery == Recovery::Skip {
+    let found = match gateway.policies.recovery {
+        Recovery::Skip => Vec::new(),
+        _ => gateway.sessions.flagged().unwrap_or_default(),
+    };
+    // A user's flag says nothing of whether anybody was at work; subagents and scheduled runs are seen to elsewhere.
+    let is_meant = |flagged: &Flagged| {
+        let key = &flagged.session_key;
+        (flagged.is_running || gateway.policies.interruption_evidence == InterruptionEvidence::FlagOfUsers)
+            && !subagents::is_ours(key)
+            && !cron::is_run(key)
+    };
+    let found: Vec<String> =
+        found.into_iter().filter(is_meant).map(|flagged| flagged.session_key).collect();
+    tracing::info!(name: "recovery.finished", flagged = found.len(), "the session store was searched");
+    if found.is_empty() {
         return;
     }
     let gateway = gateway.clone();
     drop(gateway.env.clone().spawn("flagged sessions", async move {
         sleep(FIRST_PAUSE).await;
-        for flagged in gateway.sessions.flagged().unwrap_or_default() {
-            // A user's flag says nothing of whether anybody was at work.
-            let is_meant = match gateway.policies.interruption_evidence {
-                InterruptionEvidence::FlagOrStaleLock => flagged.is_running,
-                InterruptionEvidence::FlagOfUsers | InterruptionEvidence::Journal => true,
-            };
-            // Subagents and scheduled runs are seen to elsewhere.
-            let key = flagged.session_key;
-            let is_ours = subagents::is_ours(&key) || cron::is_run(&key);
-            if is_meant && !is_ours && !gateway.lanes.is_busy(&key) {
+        for key in found {
+            if !gateway.lanes.is_busy(&key) && is_flagged(&gateway, &key) {
                 settle(&gateway, key).await;
             }
         }
@@ -86,6 +91,8 @@ async fn settle(gateway: &Rc<Gateway>, session_key: String) {
             resume(gateway, message);
         }
         Ok(Some(message)) => {
+            // Whatever the journal says of it: that was not asked.
+            gateway.inbox.reopen(&message.run_id);
             tell(gateway, &[message], NoticeCause::Interrupted, 0).await;
             unflag(gateway, session_key).await;
         }

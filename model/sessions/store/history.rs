@@ -40,7 +40,7 @@ pub(crate) struct ProcessWide {
     /// those behind a stuck lock failed one after the other.
     turn: Rc<Mutex<()>>,
     /// The store as era B remembers it. Other programs' changes are not in it.
-    remembered: Rc<RefCell<Option<Sessions>>>,
+    pub(super) remembered: Rc<RefCell<Option<Sessions>>>,
     /// The lanes of a process that did not begin with new ones: openclaw/openclaw#15177.
     pub(crate) lanes: Rc<LaneBook>,
 }

@@ -23,7 +23,7 @@ use crate::policy::{Policies, StoreLock, UnreadableStore};
 pub(crate) use copies::Mended;
 pub(crate) use history::ProcessWide;
 pub(crate) use status::SessionStatus;
-pub(crate) use traces::{DeliveryContext, Trace};
+pub(crate) use traces::{DeliveryContext, Flagged, Trace};
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(10);
