@@ -23,6 +23,9 @@ pub enum DrainInventory {
     Everything,
     /// Not for the turns of conversations: OpenClaw 2026.6.10 (openclaw/openclaw#118147).
     MissesTurns,
+    /// For the turns that are at work when it begins, and for nothing that comes after them: `getActiveTaskCount` of
+    /// OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#135880).
+    AtWorkAtItsBeginning,
 }
 
 /// Where it stands that a conversation is at work.
