@@ -33,7 +33,8 @@ use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
 use crate::policy::{
-    AdmissionFence, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
+    AdmissionFence, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode,
+    Successor,
 };
 use crate::sessions::{LockError, ProcessWide, SessionStore, StateError, StateFiles, sessions_dir};
 use crate::wire::{self, Bound, Peers};

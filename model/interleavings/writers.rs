@@ -73,7 +73,9 @@ impl Writer {
 
     async fn touch(&self, key: &str) -> Result<(), String> {
         match self {
-            Self::Store(store) => store.touch(key, &Trace::default()).await.map(drop).map_err(|error| error.to_string()),
+            Self::Store(store) => {
+                store.touch(key, &Trace::default()).await.map(drop).map_err(|error| error.to_string())
+            }
             Self::Naive(..) => Err("only the store has sessions".into()),
         }
     }

@@ -389,7 +389,10 @@ fn an_aborted_holder_and_the_end_of_a_life_leave_no_lock() {
         let world = World::default();
         let tool = Tool::new(&world, 7, StoreLock::Leased);
         let store = tool.store.clone();
-        let task = tool.process.env.spawn("change", async move { store.touch("a", &Trace::default()).await.map(drop) });
+        let task = tool
+            .process
+            .env
+            .spawn("change", async move { store.touch("a", &Trace::default()).await.map(drop) });
         // It has the lock and waits for its next turn.
         while world.text(STORE_LOCK).is_empty() {
             tokio::task::yield_now().await;

@@ -190,9 +190,8 @@ impl Couriers {
             pending.reverse();
         }
         if gateway.policies.delivery_repeats == DeliveryRepeats::Stranded {
-            let (stranded, sendable) = pending.into_iter().partition(|pending| is_unknown(pending));
-            pending = sendable;
-            let stranded: Vec<Pending> = stranded;
+            let stranded: Vec<Pending>;
+            (stranded, pending) = pending.into_iter().partition(is_unknown);
             self.put_off.borrow_mut().extend(stranded.into_iter().map(|pending| pending.delivery.id));
         }
         match gateway.policies.delivery_retry {

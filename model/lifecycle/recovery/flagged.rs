@@ -37,7 +37,7 @@ pub(crate) async fn mark(gateway: &Gateway, freed: &[PathBuf]) -> Result<(), Sta
         return Ok(());
     }
     for session in &interrupted {
-        tracing::warn!(name: "recovery.session-flagged", session, "its transcript's lock was left stale");
+        tracing::warn!(name: "recovery.session-flagged", session = %session, "its transcript's lock was left stale");
     }
     gateway.sessions.set_aborted_last_run(&interrupted, true).await
 }
@@ -67,8 +67,7 @@ pub(super) fn look(gateway: &Rc<Gateway>) {
             && !subagents::is_ours(key)
             && !cron::is_run(key)
     };
-    let found: Vec<String> =
-        found.into_iter().filter(is_meant).map(|flagged| flagged.session_key).collect();
+    let found: Vec<String> = found.into_iter().filter(is_meant).map(|flagged| flagged.session_key).collect();
     tracing::info!(name: "recovery.finished", flagged = found.len(), "the session store was searched");
     if found.is_empty() {
         return;
@@ -100,7 +99,9 @@ async fn settle(gateway: &Rc<Gateway>, session_key: String) {
             unflag(gateway, session_key).await;
         }
         // The next start tries again.
-        Err(error) => tracing::warn!(name: "recovery.no-evidence", session = session_key, %error, "left alone"),
+        Err(error) => {
+            tracing::warn!(name: "recovery.no-evidence", key = session_key, %error, "left alone")
+        }
     }
 }
 

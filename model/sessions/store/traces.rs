@@ -56,7 +56,11 @@ pub(crate) struct Flagged {
 
 impl SessionStore {
     /// Writes of conversations whether their last turn was stopped.
-    pub(crate) async fn set_aborted_last_run(&self, keys: &[String], stopped: bool) -> Result<(), StateError> {
+    pub(crate) async fn set_aborted_last_run(
+        &self,
+        keys: &[String],
+        stopped: bool,
+    ) -> Result<(), StateError> {
         let write = |sessions: &mut Sessions| {
             for key in keys {
                 if let Some(entry) = sessions.get_mut(key) {
