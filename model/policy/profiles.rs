@@ -58,6 +58,14 @@ fn openclaw_2026_3_2() -> Policies {
         unreadable_store: UnreadableStore::TreatAsEmpty,
         torn_line: TornLine::PassedOver,
         old_generation: OldGeneration::LeftRunning,
+        ..messages_of_2026_3_2()
+    }
+}
+
+/// What became of messages, jobs and subagents in era A: texts are sent again at a start only, what waits is in memory, and
+/// nobody looks for what an end interrupted.
+fn messages_of_2026_3_2() -> Policies {
+    Policies {
         delivery_retry: DeliveryRetry::AtStartOnly,
         delivery_repeats: DeliveryRepeats::Blind,
         delivery_attempts: DeliveryAttempts::Five,
