@@ -33,7 +33,8 @@ use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
 use crate::policy::{
-    ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode, Successor,
+    AdmissionFence, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode,
+    Successor,
 };
 use crate::sessions::{LockError, ProcessWide, SessionStore, StateError, StateFiles, sessions_dir};
 use crate::wire::{self, Bound, Peers};
@@ -454,7 +455,10 @@ impl Gateway {
 
     /// Whether messages are taken. A safe restart that waits may hold them off.
     pub(crate) fn admits_messages(&self) -> bool {
-        self.phase.admits_messages() && self.restarts.admits()
+        match self.policies.admission_fence {
+            AdmissionFence::NotTheDoor if self.phase.get() == Phase::Draining => true,
+            _ => self.phase.admits_messages() && self.restarts.admits(),
+        }
     }
 
     /// How long this process has been alive.

@@ -15,6 +15,7 @@ use crate::channels::{Account, Channel};
 use crate::cron::Cron;
 use crate::env::Task;
 use crate::gateway::Gateway;
+use crate::lifecycle::recovery::flagged;
 use crate::policy::{LockSweep, StoreLock};
 use crate::sessions::{Mended, Rules, StateError, directories, transcript_rules};
 use crate::wire::Which;
@@ -49,9 +50,9 @@ pub(crate) fn watch_locks(gateway: &Rc<Gateway>) -> Option<Task<()>> {
 impl Gateway {
     /// Puts the state in order before anybody uses it; the instance lock must be held.
     pub(crate) async fn put_in_order(&self) -> Result<(), StateError> {
-        self.sweep(&self.all_lock_dirs());
+        let freed = self.sweep(&self.all_lock_dirs());
         self.sessions.mend().await?;
-        Ok(())
+        flagged::mark(self, &freed).await
     }
 
     /// Frees every lock that nobody holds, restores the store when it cannot be read, and brings its last good copy

@@ -16,6 +16,9 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/corpus.md");
 const BEGIN: &str = "<!-- generated: corpus -->";
 const END: &str = "<!-- end -->";
 
+/// Of a defect that the list of numbers does not have.
+const NO_NUMBER: &str = "-";
+
 /// Each reported defect that is reproduced, by how the names of its scripts begin: with the number of the report that says
 /// most about it. The longest beginning says whose a script is.
 const DEFECTS: &[(&str, &str)] = &[
@@ -60,12 +63,21 @@ const DEFECTS: &[(&str, &str)] = &[
     ("B-61", "47711-tracked-on-a-dead-run"),
     ("B-61", "47711-swept-away"),
     ("B-61", "47711-answer-to-a-resume-is-late"),
+    ("B-61", "47711-search-finds-nothing"),
+    ("B-61", "47711-books-that-cannot-be-written"),
     ("B-62", "98112"),
     ("B-64", "60495"),
     ("B-65", "42640"),
+    ("B-67", "43683"),
     ("B-69", "33399"),
     ("B-71", "133647"),
     ("B-72", "138833"),
+    (NO_NUMBER, "139341"),
+    (NO_NUMBER, "15549"),
+    (NO_NUMBER, "15636"),
+    (NO_NUMBER, "31107"),
+    (NO_NUMBER, "80653"),
+    (NO_NUMBER, "90233"),
 ];
 
 pub(crate) fn tests() -> Vec<Trial> {

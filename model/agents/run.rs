@@ -21,6 +21,7 @@ use crate::channels::webchat::{ChatState, publish, publish_end};
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
+use crate::messages::traces;
 use crate::policy::{self, LockFailure};
 use crate::sessions::{
     Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntry,
@@ -260,8 +261,9 @@ async fn conversation(
 ) -> Result<Transcript, TurnError> {
     let mut delay = FIRST_STORE_RETRY;
     wait.waits.set(true);
+    let trace = traces::of(gateway, &messages[0]);
     loop {
-        let error = match gateway.sessions.touch(&messages[0].session_key).await {
+        let error = match gateway.sessions.touch(&messages[0].session_key, &trace).await {
             Err(error) if will_pass(gateway, &error) => error,
             opened => {
                 wait.waits.set(false);

@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::messages::SendRefused;
 use crate::messages::delivery::owe_as;
 use crate::messages::inbox::{Accepted, Known};
+use crate::policy::ArrivalMemory;
 
 /// The longest text that is taken, in bytes; as for webchat.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -51,6 +52,12 @@ impl Arrival {
     /// Takes it.
     pub(super) fn take(self, gateway: &Rc<Gateway>) -> Result<(), NotTaken> {
         let mut message = self.message();
+        if gateway.policies.arrival_memory == ArrivalMemory::AtArrival
+            && !gateway.process_wide.arrivals.is_new(&message.run_id)
+        {
+            tracing::debug!(name: "message.known", run = message.run_id, "it arrived before");
+            return Ok(());
+        }
         if let Some(why) = unfit(self.text.as_deref()) {
             return refuse(gateway, &message, &why);
         }

@@ -15,7 +15,7 @@ use super::promises::{COUNT, FOLDER, LOCK, NOTED, STORE};
 use super::schedule::{Life, Task};
 use crate::env::{Env, Liveness, Pid, StartTime};
 use crate::policy::{Policies, StoreLock};
-use crate::sessions::{SessionStore, Sessions, StateFiles};
+use crate::sessions::{SessionStore, Sessions, StateFiles, Trace};
 
 /// How long the last process may need, in spite of whatever the others left behind.
 const CLOSING_BOUND: Duration = Duration::from_secs(60);
@@ -73,7 +73,9 @@ impl Writer {
 
     async fn touch(&self, key: &str) -> Result<(), String> {
         match self {
-            Self::Store(store) => store.touch(key).await.map(drop).map_err(|error| error.to_string()),
+            Self::Store(store) => {
+                store.touch(key, &Trace::default()).await.map(drop).map_err(|error| error.to_string())
+            }
             Self::Naive(..) => Err("only the store has sessions".into()),
         }
     }

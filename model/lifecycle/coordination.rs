@@ -44,6 +44,8 @@ struct Inner {
     coordinator: RefCell<Option<Coordinator>>,
     gateway: RefCell<Weak<Gateway>>,
     changed: Notify,
+    /// The first generation of this process.
+    first: Cell<u64>,
     /// The present generation follows a restart.
     came_back: Cell<bool>,
     /// An order that nobody has taken yet.
@@ -80,6 +82,7 @@ impl Restarts {
             began: Instant::now(),
             coordinator: RefCell::default(),
             gateway: RefCell::default(),
+            first: Cell::default(),
             came_back: Cell::default(),
             changed: Notify::new(),
             order: Cell::default(),
@@ -121,7 +124,9 @@ impl Restarts {
                 inner.came_back.set(!ledger.open.is_empty());
                 inner.ordered_at_ms.set(ordered_at_ms);
                 let left = pause_left(gateway, policy, settings, ordered_at_ms);
-                Coordinator::new(policy, settings, ledger).after_pause(self.now(), left)
+                let first = Coordinator::new(policy, settings, ledger).after_pause(self.now(), left);
+                inner.first.set(first.generation().0);
+                first
             }
         };
         inner.coordinator.replace(Some(next));
@@ -157,6 +162,11 @@ impl Restarts {
     /// The number of the present generation.
     pub(crate) fn generation(&self) -> u64 {
         self.0.coordinator.borrow().as_ref().map_or(0, |coordinator| coordinator.generation().0)
+    }
+
+    /// Whether a generation is, or was, one of this process.
+    pub(crate) fn is_of_this_process(&self, generation: u64) -> bool {
+        generation >= self.0.first.get()
     }
 
     /// Whether this generation follows one that was asked to restart, and not by a signal from outside alone.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::budgets;
 use super::phase::{Ending, Phase};
@@ -26,6 +26,8 @@ use crate::policy::{DrainInventory, InterruptedWork};
 const STOP_TAKING: Duration = Duration::from_secs(1);
 /// How long texts are still sent to the platforms.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How often history looked whether the runs were over that it had counted.
+const LOOK: Duration = Duration::from_millis(50);
 /// How much longer what is being sent may take: who does not hear what came of it has to send it again.
 const LAST_ANSWERS: Duration = Duration::from_secs(15);
 
@@ -98,15 +100,17 @@ fn asked(requests: &Requests) -> Ending {
 
 /// Waits until nothing is left to do, or until the budget is used up (`false`).
 async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool, Forced> {
-    if gateway.policies.drain_inventory == DrainInventory::MissesTurns {
-        return Ok(true);
-    }
+    let counted = match gateway.policies.drain_inventory {
+        DrainInventory::Everything => None,
+        DrainInventory::MissesTurns => return Ok(true),
+        DrainInventory::AtWorkAtItsBeginning => Some(gateway.lanes.running()),
+    };
     let mut deadline = deadline(gateway, asked(requests));
     loop {
         let finished = async {
             tokio::select! {
                 biased;
-                () = gateway.lanes.idle() => Some(true),
+                () = over(gateway, counted.as_deref()) => Some(true),
                 () = reached(deadline) => Some(false),
                 () = gateway.restarts.hurried() => None,
             }
@@ -118,6 +122,14 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
             // Its budget counts from its own signal, and no longer than the one that runs already.
             Err(Change::Asked(ending)) => deadline = earlier(deadline, self::deadline(gateway, ending)),
         }
+    }
+}
+
+/// Resolves when the runs that count are over; all of them, or those that history `counted`.
+async fn over(gateway: &Gateway, counted: Option<&[String]>) {
+    let Some(counted) = counted else { return gateway.lanes.idle().await };
+    while gateway.lanes.running().iter().any(|run_id| counted.contains(run_id)) {
+        sleep(LOOK).await;
     }
 }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
+pub(crate) mod flagged;
+
 use crate::agents::notice::{NoticeCause, TurnError, tell_all};
 use crate::agents::untold::{Unanswered, by_conversation};
 use crate::channels::{Delivery, Route};
@@ -20,7 +22,8 @@ use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::outbox::About;
 use crate::messages::stop;
 use crate::policy::{
-    BegunTurn, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit, SessionStatus,
+    BegunTurn, InterruptionEvidence, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit,
+    SessionStatus,
 };
 use crate::sessions::{self, Outcome, Recorded, Role, StateError};
 
@@ -115,6 +118,9 @@ pub(crate) async fn recover(gateway: &Rc<Gateway>) {
     if gateway.policies.recovery != Recovery::Skip {
         // What was stopped is not resumed, however far the stop came.
         stop::recover(gateway);
+    }
+    if gateway.policies.interruption_evidence != InterruptionEvidence::Journal {
+        return flagged::look(gateway);
     }
     let (mut resumed, mut untold) = (Vec::new(), Vec::new());
     for (message, stage) in gateway.inbox.in_order() {

@@ -13,7 +13,7 @@ use super::{House, Model, SESSIONS, STORE_LOCK, TOKEN, run};
 use crate::env::test_env::{TestProcess, World};
 use crate::env::{FsOp, Signal};
 use crate::policy::{InstanceLock, Policies, StoreLock};
-use crate::sessions::{LOCK_DEADLINE, LockError, Rules, SessionStore, StateError, StateFiles};
+use crate::sessions::{LOCK_DEADLINE, LockError, Rules, SessionStore, StateError, StateFiles, Trace};
 
 const DIR: &str = "/state/agents/main/sessions";
 const INSTANCE_LOCK: &str = "/state/gateway.lock";
@@ -50,7 +50,7 @@ impl Tool {
         let (store, outcome) = (self.store.clone(), Outcome::default());
         let slot = outcome.clone();
         drop(self.process.env.spawn("add", async move {
-            let added = store.touch(key).await.map(drop);
+            let added = store.touch(key, &Trace::default()).await.map(drop);
             slot.replace(Some(added));
         }));
         outcome
@@ -389,7 +389,10 @@ fn an_aborted_holder_and_the_end_of_a_life_leave_no_lock() {
         let world = World::default();
         let tool = Tool::new(&world, 7, StoreLock::Leased);
         let store = tool.store.clone();
-        let task = tool.process.env.spawn("change", async move { store.touch("a").await.map(drop) });
+        let task = tool
+            .process
+            .env
+            .spawn("change", async move { store.touch("a", &Trace::default()).await.map(drop) });
         // It has the lock and waits for its next turn.
         while world.text(STORE_LOCK).is_empty() {
             tokio::task::yield_now().await;

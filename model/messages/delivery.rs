@@ -20,7 +20,8 @@ use crate::channels::{Account, Channel, Chat, Delivery, Route, SendError, Sent};
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
 use crate::policy::{
-    DeliveryOrder, DeliveryReadiness, DeliveryRefusals, DeliveryRepeats, DeliveryRetry, ResumedReply,
+    DeliveryAttempts, DeliveryOrder, DeliveryReadiness, DeliveryRecord, DeliveryRefusals, DeliveryRepeats,
+    DeliveryRetry, ResumedReply,
 };
 use crate::sessions::{Role, StateError};
 
@@ -33,6 +34,8 @@ const LONGEST_PAUSE_BETWEEN_COPIES: Duration = Duration::from_secs(60 * 60);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long OpenClaw 2026.3.2 sent at a start what was left, and no longer.
 const START_BUDGET: Duration = Duration::from_secs(60);
+/// How often history sent a text.
+const MOST_ATTEMPTS: u32 = 5;
 /// How long a step waits that the journal refuses to record.
 const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -95,9 +98,23 @@ pub(crate) fn owe_as(
     }
     let delivery = Delivery { id, chat: chat.clone(), text: text.to_string() };
     let about = About { run_id: message.run_id.clone(), session_key: message.session_key.clone() };
-    gateway.outbox.queue(delivery, about)?;
+    match (gateway.outbox.queue(delivery.clone(), about), gateway.policies.delivery_record) {
+        (Err(error), DeliveryRecord::FailureIgnored) => send_unprotected(gateway, delivery, &error),
+        (queued, _) => queued?,
+    }
     send_soon(gateway, chat);
     Ok(())
+}
+
+/// Sends what could not be written down, as history did: once, and that was all.
+fn send_unprotected(gateway: &Rc<Gateway>, delivery: Delivery, error: &StateError) {
+    tracing::debug!(name: "delivery.unprotected", text = delivery.id, %error, "it is sent all the same");
+    let Some(channel) = gateway.channels.find(&delivery.chat.account) else { return };
+    drop(gateway.env.spawn("unprotected delivery", async move {
+        if let Err(error) = channel.send(&delivery).await {
+            tracing::debug!(name: "delivery.lost", text = delivery.id, ?error, "nobody tries again");
+        }
+    }));
 }
 
 /// Begins to send, with what earlier lives have left.
@@ -172,6 +189,11 @@ impl Couriers {
         if gateway.policies.delivery_order == DeliveryOrder::NewestFirst {
             pending.reverse();
         }
+        if gateway.policies.delivery_repeats == DeliveryRepeats::Stranded {
+            let stranded: Vec<Pending>;
+            (stranded, pending) = pending.into_iter().partition(is_unknown);
+            self.put_off.borrow_mut().extend(stranded.into_iter().map(|pending| pending.delivery.id));
+        }
         match gateway.policies.delivery_retry {
             DeliveryRetry::Continuous => pending.into_iter().next(),
             DeliveryRetry::AtStartOnly => {
@@ -209,6 +231,17 @@ async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, place: &Place, mu
         let next = attempt(gateway, channel, &mut pending, pause).await;
         match (next, policies.delivery_retry) {
             (Next::Nothing, _) => return,
+            (Next::Again { .. }, _)
+                if policies.delivery_repeats == DeliveryRepeats::Stranded && is_unknown(&pending) =>
+            {
+                return;
+            }
+            (Next::Again { .. }, _)
+                if policies.delivery_attempts == DeliveryAttempts::Five
+                    && pending.progress.attempts() >= MOST_ATTEMPTS =>
+            {
+                return give_up(gateway, &pending, "it was tried five times").await;
+            }
             (Next::Again { .. }, _) if is_too_old(gateway, &pending) => {
                 return give_up(gateway, &pending, "it could not be sent in time").await;
             }
@@ -221,13 +254,17 @@ async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, place: &Place, mu
                 return;
             }
         }
-        let may_be_another_copy =
-            matches!(pending.progress, Progress::Unknown { .. }) && !recognises(gateway, channel, &pending);
+        let may_be_another_copy = is_unknown(&pending) && !recognises(gateway, channel, &pending);
         pause = (pause * 2).min(match may_be_another_copy {
             true => LONGEST_PAUSE_BETWEEN_COPIES,
             false => LONGEST_PAUSE,
         });
     }
+}
+
+/// Whether nobody can tell if the platform has it.
+const fn is_unknown(pending: &Pending) -> bool {
+    matches!(pending.progress, Progress::Unknown { .. })
 }
 
 /// Waits for something that a chat's texts wait for.

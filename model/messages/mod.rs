@@ -8,5 +8,6 @@ pub(crate) mod lanes;
 pub(crate) mod outbox;
 mod road;
 pub(crate) mod stop;
+pub(crate) mod traces;
 
 pub(crate) use road::{Receipt, SendRefused};

@@ -9,7 +9,7 @@ use super::delivery::{self, Kind};
 use super::gathering::Waiting;
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
-use super::stop;
+use super::{stop, traces};
 use crate::agents::{run, subagents};
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
@@ -94,7 +94,9 @@ impl Gateway {
             return Err(SendRefused::NotAdmitting);
         }
         let is_busy = self.lanes.is_busy(&message.session_key);
-        if !is_busy && self.store_says_running(&message.session_key) {
+        // It kept senders away, not the gateway's own runs.
+        let is_guarded = !is_busy && !subagents::is_ours(&message.run_id);
+        if is_guarded && self.store_says_running(&message.session_key) {
             return Err(SendRefused::Busy);
         }
         let waits = is_busy || !self.config.messages.queue.debounce().is_zero();
@@ -118,10 +120,12 @@ impl Gateway {
         Ok(Receipt::Started)
     }
 
-    /// Whether the session store says that the conversation is at work, where that counts.
+    /// Whether the session store says that the conversation is at work, where that counts. What a generation of this
+    /// process says is true: its run goes on.
     fn store_says_running(&self, session_key: &str) -> bool {
+        let said_by = || self.sessions.runs_by_word_of(session_key).ok().flatten();
         self.policies.session_status == SessionStatus::AsTheStoreSays
-            && self.sessions.is_running(session_key).unwrap_or(false)
+            && said_by().is_some_and(|generation| !self.restarts.is_of_this_process(generation))
     }
 
     /// In one breath with the end of admission, so that the drain counts whatever is accepted: what waits for quiet has
@@ -235,6 +239,9 @@ impl Gateway {
                 publish(&self.peers, session_key, &run_id, 0, &ChatState::Aborted);
             }
             cancelled.push(run_id);
+        }
+        if !cancelled.is_empty() {
+            traces::note_stop(self, session_key);
         }
         cancelled.extend(subagents::cancel(self, session_key, run_id));
         cancelled

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::delivery::{Kind, owe};
 use super::inbox::{Accepted, Settlement};
 use super::lanes::Interruption;
+use super::traces;
 use crate::agents::notice::quoted;
 use crate::agents::subagents::{self, Background};
 use crate::channels::Route;
@@ -72,6 +73,9 @@ fn end_work(gateway: &Rc<Gateway>, stop: &Stop) {
         gateway.inbox.presume_over(&message.run_id, Settlement::Cancelled);
     }
     gateway.inbox.presume_over(&stop.command.run_id, Settlement::Told);
+    if !stop.stopped.is_empty() {
+        traces::note_stop(gateway, &stop.command.session_key);
+    }
     gateway.lanes.stop(&stop.command.session_key, None, Interruption::ByUser);
     subagents::hush(gateway, &stop.background);
 }

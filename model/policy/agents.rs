@@ -12,8 +12,9 @@ pub enum SubagentRestore {
     ResumeOrTell,
     /// The run of the dead process is waited for, which nobody works on any more: openclaw/openclaw#47711, bugs 2 and 3.
     WaitForDeadRun,
-    /// They are resumed under a random name each time, and begin before the books know of it: when the answer to that is
-    /// late, they are resumed once more. OpenClaw 2026.5.3-1.
+    /// Those whose conversation is known to have been interrupted are resumed under a random name each time, and begin
+    /// before the books know of it: when the answer to that is late, they are resumed once more. For the others the dead
+    /// run is waited for. OpenClaw 2026.5.3-1 (openclaw/openclaw#47719).
     ResumeBeforeTracking,
     /// They are resumed, and the books stay with the run of the dead process.
     ResumeUntracked,
@@ -50,6 +51,20 @@ pub enum SubagentAnnouncement {
     Once,
     /// Under a new name at each attempt, and again by each life that does not find it recorded as made.
     NewNameEachTime,
+    /// Three times, a second or two apart; then nobody hears of it: OpenClaw 2026.3.2 (openclaw/openclaw#15549).
+    ThreeTries,
+}
+
+/// What becomes of a subagent that cannot be written into the books.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubagentRecord {
+    /// It does not begin, and the model is told.
+    #[default]
+    First,
+    /// It begins all the same, and who dies before the next change is written takes it along: OpenClaw 2026.3.2, which
+    /// passed over every error of `subagents/runs.json` (openclaw/openclaw#47711).
+    FailureIgnored,
 }
 
 /// Which subagents are swept away an hour after their time.

@@ -23,6 +23,33 @@ pub enum DeliveryRepeats {
     WithEvidence,
     /// Nothing: it is sent as if for the first time (openclaw/openclaw#29106).
     Blind,
+    /// That it may have been taken, so it is never sent again, and nobody is told: OpenClaw 2026.6 to 2026.9
+    /// (openclaw/openclaw#90233, #124517).
+    Stranded,
+}
+
+/// How often a text is sent that its platform does not take for now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryAttempts {
+    /// For a day.
+    #[default]
+    UntilTooOld,
+    /// Five times, whatever was wrong; then it is put aside, and whoever it is for hears nothing:
+    /// `src/infra/outbound/delivery-queue.ts` of OpenClaw 2026.3.2 (openclaw/openclaw#15636).
+    Five,
+}
+
+/// What becomes of a text that cannot be written down before it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeliveryRecord {
+    /// Its message is not over before it can.
+    #[default]
+    First,
+    /// It is sent once, unprotected, and whatever comes of that is all: `src/infra/outbound/deliver.ts` of OpenClaw
+    /// 2026.3.2 (openclaw/openclaw#15636).
+    FailureIgnored,
 }
 
 /// What a refusal for good does.
@@ -56,4 +83,17 @@ pub enum DeliveryOrder {
     OldestFirst,
     /// Planted defect: what is new goes before what waits.
     NewestFirst,
+}
+
+/// By what it is known where a word goes that answers no message: what came of a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeRoute {
+    /// By the conversation that was named when it was asked for.
+    #[default]
+    WhenAsked,
+    /// By the conversation's entry in the session store when it is delivered, as whoever had the last turn there left it;
+    /// a heartbeat leaves a place where nobody reads: OpenClaw 2026.2 and 2026.3 (openclaw/openclaw#34580, #18239,
+    /// #35300).
+    FromTheStore,
 }

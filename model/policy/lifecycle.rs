@@ -343,3 +343,15 @@ pub enum LaneState {
     /// waits for it. OpenClaw 2026.2.14 (openclaw/openclaw#15177).
     SurvivesRestart,
 }
+
+/// Who learns that the gateway takes no more messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdmissionFence {
+    /// Every part, at once.
+    #[default]
+    EveryDoor,
+    /// Not whoever takes messages, since the flag was there several times: OpenClaw 2026.3.2, whose bundler had copied the
+    /// module (openclaw/openclaw#41903, #43683). What comes during a drain is accepted, and nobody waits for it.
+    NotTheDoor,
+}

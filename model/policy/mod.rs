@@ -129,6 +129,12 @@ pub struct Policies {
     pub lane_state: LaneState,
     /// When Telegram's Bot API hears that a message was taken.
     pub telegram_confirmation: TelegramConfirmation,
+    /// What becomes of the poll of Telegram at an end.
+    pub telegram_close: TelegramClose,
+    /// Whose offset in Telegram's updates counts that an earlier life has kept.
+    pub telegram_offset: TelegramOffset,
+    /// When a platform's message is known, so that it is not taken again.
+    pub arrival_memory: ArrivalMemory,
     /// When an event of Feishu is acknowledged.
     pub feishu_acknowledgement: FeishuAcknowledgement,
     /// By what a message of Feishu is recognised that comes again.
@@ -141,16 +147,26 @@ pub struct Policies {
     pub delivery_order: DeliveryOrder,
     /// What is known of a text that is sent again.
     pub delivery_repeats: DeliveryRepeats,
+    /// How often a text is sent that its platform does not take for now.
+    pub delivery_attempts: DeliveryAttempts,
+    /// What becomes of a text that cannot be written down before it is sent.
+    pub delivery_record: DeliveryRecord,
     /// What a platform's refusal for good does.
     pub delivery_refusals: DeliveryRefusals,
     /// What a text waits for before it is sent.
     pub delivery_readiness: DeliveryReadiness,
+    /// By what it is known where a word goes that answers no message.
+    pub notice_route: NoticeRoute,
     /// Where a message is kept that waits for its conversation to come free, or to be quiet.
     pub follow_ups: FollowUps,
+    /// Who learns that the gateway takes no more messages.
+    pub admission_fence: AdmissionFence,
     /// Which work a drain waits for.
     pub drain_inventory: DrainInventory,
     /// Where it stands that a conversation is at work.
     pub session_status: SessionStatus,
+    /// By what a start knows the turns that the end of an earlier life interrupted.
+    pub interruption_evidence: InterruptionEvidence,
     /// When a message that recovery takes up counts as recovered.
     pub recovery_dispatch: RecoveryDispatch,
     /// What is recorded of a run that its sender stopped.
@@ -177,6 +193,8 @@ pub struct Policies {
     pub subagent_without_session: SubagentWithoutSession,
     /// How the result of a subagent is announced.
     pub subagent_announcement: SubagentAnnouncement,
+    /// What becomes of a subagent that cannot be written into the books.
+    pub subagent_record: SubagentRecord,
     /// Which subagents are swept away an hour after their time.
     pub subagent_sweep: SubagentSweep,
     /// What becomes of the hooks that the configuration names.

@@ -58,10 +58,27 @@ fn openclaw_2026_3_2() -> Policies {
         unreadable_store: UnreadableStore::TreatAsEmpty,
         torn_line: TornLine::PassedOver,
         old_generation: OldGeneration::LeftRunning,
+        ..messages_of_2026_3_2()
+    }
+}
+
+/// What became of messages, jobs and subagents in era A: texts are sent again at a start only, what waits is in memory, and
+/// nobody looks for what an end interrupted.
+fn messages_of_2026_3_2() -> Policies {
+    Policies {
         delivery_retry: DeliveryRetry::AtStartOnly,
         delivery_repeats: DeliveryRepeats::Blind,
+        delivery_attempts: DeliveryAttempts::Five,
+        delivery_record: DeliveryRecord::FailureIgnored,
         delivery_readiness: DeliveryReadiness::Ignored,
+        follow_ups: FollowUps::InMemory,
+        admission_fence: AdmissionFence::NotTheDoor,
+        drain_inventory: DrainInventory::AtWorkAtItsBeginning,
+        arrival_memory: ArrivalMemory::AtArrival,
+        notice_route: NoticeRoute::FromTheStore,
+        interruption_evidence: InterruptionEvidence::FlagOfUsers,
         telegram_confirmation: TelegramConfirmation::BeforeProcessing,
+        telegram_close: TelegramClose::Forgotten,
         feishu_acknowledgement: FeishuAcknowledgement::AtReceipt,
         feishu_memory: FeishuMemory::IdRecordedFirst,
         feishu_close: FeishuClose::Forgotten,
@@ -71,6 +88,8 @@ fn openclaw_2026_3_2() -> Policies {
         subagent_restore: SubagentRestore::WaitForDeadRun,
         subagent_spawn: SubagentSpawn::RowFirst,
         subagent_without_session: SubagentWithoutSession::Pruned,
+        subagent_record: SubagentRecord::FailureIgnored,
+        subagent_announcement: SubagentAnnouncement::ThreeTries,
         subagent_sweep: SubagentSweep::ByAge,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
@@ -101,9 +120,13 @@ fn openclaw_2026_3_2() -> Policies {
 /// - What does not parse is still an empty store (openclaw/openclaw#77783, seen with this version); a torn line is
 ///   still repaired in memory only (openclaw/openclaw#65060); the sweep still looks at `*.jsonl.lock` alone.
 ///
-/// Two of its ways have no choice of their own. It aborted embedded runs when a drain timed out, but their locks were
-/// seen to outlive them (openclaw/openclaw#77721, #86004, #86530), as those of runs left running do. And it resumed a
-/// main session whose lock it found stale, without delivery: nobody was told (openclaw/openclaw#127339).
+/// - A start looks for conversations that are called running and whose transcript's lock is stale, runs their last message
+///   again after 5 s, as often as it takes, and delivers the answer to nobody (`src/agents/main-session-restart-recovery.ts`,
+///   openclaw/openclaw#127339, #74864). A lock that was given back in good order leaves nothing to find: the conversation
+///   is called running, and takes no message (openclaw/openclaw#71263).
+///
+/// One of its ways has no choice of its own: it aborted embedded runs when a drain timed out, but their locks were seen to
+/// outlive them (openclaw/openclaw#77721, #86004, #86530), as those of runs left running do.
 fn openclaw_2026_5_3() -> Policies {
     Policies {
         drain_budget: DrainBudget::Configured,
@@ -122,6 +145,15 @@ fn openclaw_2026_5_3() -> Policies {
         restart_deferral_limit: DeferralLimit::Configured,
         restart_task_records: TaskRecords::QueuedToo,
         feishu_close: FeishuClose::Joined,
+        telegram_close: TelegramClose::Joined,
+        admission_fence: AdmissionFence::EveryDoor,
+        notice_route: NoticeRoute::WhenAsked,
+        recovery: Recovery::ResumeOrTell,
+        interruption_evidence: InterruptionEvidence::FlagOrStaleLock,
+        session_status: SessionStatus::AsTheStoreSays,
+        begun_turn: BegunTurn::Replayed,
+        resume_limit: ResumeLimit::Unlimited,
+        resumed_reply: ResumedReply::TranscriptOnly,
         subagent_restore: SubagentRestore::ResumeBeforeTracking,
         restart_sentinel: RestartSentinel::FortyFiveTries,
         ..openclaw_2026_3_2()
@@ -164,11 +196,12 @@ fn openclaw_2026_9_3() -> Policies {
 }
 
 /// What is known of one version between eras B and C, and nothing else: what waits is kept in memory
-/// (openclaw/openclaw#51620), a conversation's status is believed (openclaw/openclaw#71263), a user's stop is an
+/// (openclaw/openclaw#51620), no drain waits for the turns of conversations (openclaw/openclaw#118147), a conversation's status is believed (openclaw/openclaw#71263), a user's stop is an
 /// interruption like any other (openclaw/openclaw#120315), and what was interrupted is run again, as often as it takes
 /// (openclaw/openclaw#96230).
 fn openclaw_2026_6_10() -> Policies {
     Policies {
+        drain_inventory: DrainInventory::MissesTurns,
         follow_ups: FollowUps::InMemory,
         session_status: SessionStatus::AsTheStoreSays,
         user_stop: UserStop::AsInterruption,
@@ -178,11 +211,16 @@ fn openclaw_2026_6_10() -> Policies {
     }
 }
 
-/// What is known of one version of era C, and nothing else: as 2026.6.10, but recovery has a budget; what it hands over
+/// What is known of one version of era C, and nothing else: as 2026.6.10, but recovery has a budget, and a drain waits for all there is; a text that may
+/// have been sent is never sent again (openclaw/openclaw#90233); a message that could not be taken is known all the same when
+/// it comes again (openclaw/openclaw#139341); what recovery hands over
 /// counts as recovered (openclaw/openclaw#128827), and its answers go to the transcript only
 /// (openclaw/openclaw#127339).
 fn openclaw_2026_8_2() -> Policies {
     Policies {
+        drain_inventory: DrainInventory::Everything,
+        delivery_repeats: DeliveryRepeats::Stranded,
+        arrival_memory: ArrivalMemory::AtArrival,
         recovery_dispatch: RecoveryDispatch::WhenQueued,
         resumed_reply: ResumedReply::TranscriptOnly,
         resume_limit: ResumeLimit::ThreeTimes,
@@ -209,6 +247,14 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:pre-stop-skipped", || Policies {
         lifecycle_hooks: LifecycleHooks::PreStopSkipped,
+        ..Policies::default()
+    }),
+    ("planted:users-flag-is-searched-for", || Policies {
+        interruption_evidence: InterruptionEvidence::FlagOfUsers,
+        ..Policies::default()
+    }),
+    ("planted:notices-follow-the-store", || Policies {
+        notice_route: NoticeRoute::FromTheStore,
         ..Policies::default()
     }),
     ("planted:recovery-skipped", || Policies { recovery: Recovery::Skip, ..Policies::default() }),
@@ -472,6 +518,40 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     ("planted:resumed-without-limit", || Policies {
         begun_turn: BegunTurn::Replayed,
         resume_limit: ResumeLimit::Unlimited,
+        ..Policies::default()
+    }),
+    ("planted:stranded-texts", || Policies {
+        delivery_repeats: DeliveryRepeats::Stranded,
+        ..Policies::default()
+    }),
+    ("planted:texts-given-up-after-five", || Policies {
+        delivery_attempts: DeliveryAttempts::Five,
+        ..Policies::default()
+    }),
+    ("planted:texts-sent-unrecorded", || Policies {
+        delivery_record: DeliveryRecord::FailureIgnored,
+        ..Policies::default()
+    }),
+    ("planted:arrivals-known-at-once", || Policies {
+        arrival_memory: ArrivalMemory::AtArrival,
+        ..Policies::default()
+    }),
+    // As with Feishu's connection below.
+    ("planted:telegram-ghost-poll", || Policies {
+        telegram_close: TelegramClose::Forgotten,
+        old_generation: OldGeneration::LeftRunning,
+        ..Policies::default()
+    }),
+    ("planted:telegram-offset-of-any-bot", || Policies {
+        telegram_offset: TelegramOffset::OfAnyBot,
+        ..Policies::default()
+    }),
+    ("planted:subagents-unrecorded", || Policies {
+        subagent_record: SubagentRecord::FailureIgnored,
+        ..Policies::default()
+    }),
+    ("planted:announced-three-times", || Policies {
+        subagent_announcement: SubagentAnnouncement::ThreeTries,
         ..Policies::default()
     }),
 ];

@@ -23,6 +23,9 @@ pub enum DrainInventory {
     Everything,
     /// Not for the turns of conversations: OpenClaw 2026.6.10 (openclaw/openclaw#118147).
     MissesTurns,
+    /// For the turns that are at work when it begins, and for nothing that comes after them: `getActiveTaskCount` of
+    /// OpenClaw 2026.3.2 and 2026.5.3-1 (openclaw/openclaw#135880).
+    AtWorkAtItsBeginning,
 }
 
 /// Where it stands that a conversation is at work.
@@ -36,6 +39,22 @@ pub enum SessionStatus {
     /// In the session store, as `running`, whoever wrote that; a conversation at which nobody works but that says so
     /// takes no message: OpenClaw 2026.4 to 2026.8 (openclaw/openclaw#71263, #92712, #137355).
     AsTheStoreSays,
+}
+
+/// By what a start knows the turns that the end of an earlier life interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptionEvidence {
+    /// By the journal of messages, which says of each how far it came, whatever ended the life.
+    #[default]
+    Journal,
+    /// By `abortedLastRun` in the session store, which nothing sets but a user's stop: OpenClaw 2026.3.2, where nobody
+    /// looked for it. Who does, as openclaw/openclaw#38836 proposes, finds what was stopped and nothing else.
+    FlagOfUsers,
+    /// By the same flag, which a start sets, too, where the store calls a conversation running and the lock of its
+    /// transcript was left stale; a lock that was given back in good order leaves nothing to find: OpenClaw 2026.5.3-1
+    /// (openclaw/openclaw#47711 part B, #71263).
+    FlagOrStaleLock,
 }
 
 /// When a message that recovery takes up counts as recovered.

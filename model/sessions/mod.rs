@@ -15,7 +15,10 @@ pub(crate) use files::{StateError, StateFiles, json_line};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
-pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore};
+pub(crate) use store::{
+    DeliveryContext, Flagged, LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore,
+    Trace,
+};
 pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;

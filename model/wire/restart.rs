@@ -80,6 +80,11 @@ pub(super) fn status(gateway: &Gateway, client: &Client, params: Params<'_>) -> 
     Ok(gateway.restarts.status())
 }
 
+/// Whether a restart is asked for from a conversation, as the model's own tool does it.
+pub(super) fn is_of_a_tool(params: Params<'_>) -> bool {
+    params.read::<RequestParams>("").is_ok_and(|params| params.session_key.is_some())
+}
+
 /// Asks for a restart.
 pub(super) fn request(gateway: &Gateway, client: &Client, params: Params<'_>) -> Result<Value, RpcError> {
     const METHOD: &str = "gateway.restart.request";

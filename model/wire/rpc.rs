@@ -102,7 +102,10 @@ fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -
             Ok(cron::list(gateway))
         }
         "gateway.restart.preflight" if answers => restart::preflight(gateway, &client, params),
-        "gateway.restart.request" if answers => restart::request(gateway, &client, params),
+        // The tool of the model asks by it, which history had before it had the method.
+        "gateway.restart.request" if answers || restart::is_of_a_tool(params) => {
+            restart::request(gateway, &client, params)
+        }
         "gateway.restart.status" if answers => restart::status(gateway, &client, params),
         "connect" => Err(RpcError::invalid("already connected")),
         other => Err(RpcError::invalid(format!("{UNKNOWN_METHOD} {other:?}"))),

@@ -4,9 +4,14 @@
 //! end of a run, long after the last message, nothing of it may say so without a message that is open. Where the service
 //! is down it is for the next start to put right.
 
+use std::time::Duration;
+
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::moment;
-use crate::timeline::{Event, Fact};
+use crate::timeline::{Entry, Event, Fact, Fate};
+
+/// A turn may take ten minutes, and wait before it begins.
+const LONGEST_WORK: Duration = Duration::from_secs(15 * 60);
 
 /// No conversation counts as at work for ever.
 pub(super) struct SessionsComeToRest;
@@ -27,7 +32,10 @@ impl Oracle for SessionsComeToRest {
         });
         let is_up = run.lives.last().is_some_and(|life| life.ended.is_none());
         let Some((at, state)) = seen.filter(|_| is_up) else { return Vec::new() };
-        let is_open = run.ledger.entries().iter().any(|entry| entry.open_at(at));
+        // What is dropped is open for ever, and nobody works on it for so long.
+        let is_old = |entry: &Entry| at.saturating_sub(entry.sent_at()) > LONGEST_WORK;
+        let is_at_work = |entry: &Entry| entry.open_at(at) && !(entry.fate == Fate::Dropped && is_old(entry));
+        let is_open = run.ledger.entries().iter().any(is_at_work);
         let stuck = state.running.iter().filter(|_| !is_open);
         stuck
             .map(|session| {
@@ -55,6 +63,8 @@ mod tests {
         let over = served().at(2_000).replied(1, "Hi").at(9_000).running(&["main"]);
         assert_eq!(complaints(&SessionsComeToRest, over), ["the session main runs for ever"]);
         assert_eq!(complaints(&SessionsComeToRest, served().at(9_000).running(&["main"])), [""; 0]);
+        let dropped = served().at(1_000_000).running(&["main"]);
+        assert_eq!(complaints(&SessionsComeToRest, dropped), ["the session main runs for ever"]);
         let down = served().at(2_000).replied(1, "Hi").exits(0).running(&["main"]);
         assert_eq!(complaints(&SessionsComeToRest, down), [""; 0], "it is for the next start");
     }

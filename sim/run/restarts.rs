@@ -16,7 +16,6 @@ use tokio::time::sleep;
 use super::stage::{CLIENTS_MACHINE, GATEWAY_MACHINE, Stage};
 use crate::actors::asker::{self, Question};
 use crate::actors::console::{self, ConsoleSettings, Waited};
-use crate::actors::webchat;
 use crate::scenario::{ConfigEdit, GatewaySetup, NewContents, RestartAsk, Scenario, Verb};
 use crate::timeline::{Event, Fact, RestartMode, Source, TOOL_PROGRAM};
 use crate::world::World;
@@ -135,7 +134,7 @@ impl Stage {
         let fact = Fact::RestartAskedFrom { request, sender: sender.to_string(), note: note.clone() };
         self.world.recorder().record(Source::Operator, fact);
         let (port, token) = self.address.clone();
-        Question { port, token, session_key: webchat::session_key(sender), note, mode }
+        Question { port, token, session_key: self.session_of(sender).to_string(), note, mode }
     }
 
     /// Edits the configuration file; `half_first` is how long its first half stands there alone.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::platforms::Platform;
+use super::restarts::is_about_a_restart;
 use super::sends::Sends;
 use super::sighting::Sightings;
 use super::stopping::Stopping;
@@ -290,8 +291,12 @@ impl<'a> Fold<'a> {
         self.tallies[index].attempts.push(Attempt { number: attempt, sent_at: at, outcome: None });
     }
 
-    /// A notice to a whole conversation settles all of it that was accepted before and is still open.
+    /// A notice to a whole conversation settles all of it that was accepted before and is still open. What came of a
+    /// restart says nothing of messages.
     fn told_all(&mut self, at: Duration, sender: &str, text: &str) {
+        if is_about_a_restart(text) {
+            return;
+        }
         for tally in &mut self.tallies {
             if tally.message.sender == sender && tally.is_open() {
                 tally.told = Some((at, text.to_string()));

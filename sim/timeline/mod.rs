@@ -27,6 +27,7 @@ pub use event::{
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};
+pub(crate) use restarts::is_about_a_restart;
 pub use restarts::{RestartEnding, RestartMode};
 pub use sends::Sends;
 pub(crate) use sends::is_repeated_by;

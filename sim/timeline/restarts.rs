@@ -6,6 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
+/// Whether a text tells what came of a restart, as whoever asked for it from a conversation reads it there. It says
+/// nothing of messages.
+pub(crate) fn is_about_a_restart(text: &str) -> bool {
+    text.starts_with("restart ")
+}
+
 use super::words::span;
 
 /// How urgently a restart is asked for.

@@ -12,6 +12,8 @@ use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::{Receipt, SendRefused};
 use crate::policy::SubagentAnnouncement;
 
+/// How often history tried to announce a result.
+const MOST_TRIES: u32 = 3;
 /// How much of a task is quoted.
 const QUOTED_TASK_CHARS: usize = 200;
 
@@ -50,12 +52,27 @@ pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
         Ok(Receipt::Over(how)) => settled(gateway, &entry.id, how),
         // The next life finds the row.
         Err(SendRefused::NotAdmitting) => {}
+        Err(SendRefused::NotDurable(_) | SendRefused::Busy) if is_given_up(gateway, &entry.id) => {
+            tracing::debug!(name: "subagent.announcement-lost", child = run_id, "nobody hears of it");
+            note_of(gateway, run_id, |entry| entry.announcement = Announcement::NotWanted);
+        }
         Err(SendRefused::NotDurable(_) | SendRefused::Busy) => try_again(gateway, &entry.id, make),
         Err(SendRefused::KeyReused) => {
             tracing::error!(name: "subagent.not-announced", child = run_id, "its name was used for another one");
             settled(gateway, &entry.id, Settlement::Told);
         }
     }
+}
+
+/// Whether history had tried often enough to announce what came of a subagent; it has, once more.
+fn is_given_up(gateway: &Gateway, id: &str) -> bool {
+    if gateway.policies.subagent_announcement != SubagentAnnouncement::ThreeTries {
+        return false;
+    }
+    let mut tries = gateway.subagents.announcing.borrow_mut();
+    let tries = tries.entry(id.to_string()).or_default();
+    *tries += 1;
+    *tries >= MOST_TRIES
 }
 
 /// The announcement of a subagent is over.
@@ -74,7 +91,7 @@ pub(super) fn settled(gateway: &Rc<Gateway>, id: &str, how: Settlement) {
 /// The turn in which whoever asked is told, on the road that its own message came by.
 fn message(gateway: &Gateway, entry: &Entry) -> Accepted {
     let name = match gateway.policies.subagent_announcement {
-        SubagentAnnouncement::Once => "announce".to_string(),
+        SubagentAnnouncement::Once | SubagentAnnouncement::ThreeTries => "announce".to_string(),
         SubagentAnnouncement::NewNameEachTime => {
             format!("announce-{}", gateway.env.random_id("subagent-announcement"))
         }

@@ -9,7 +9,7 @@
 //! leaves in between, `recovery` judges from what stands there.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::Interruption;
 use crate::messages::{Receipt, SendRefused};
-use crate::policy::{Policies, SubagentSpawn};
+use crate::policy::{Policies, SubagentRecord, SubagentSpawn};
 use crate::sessions::{self, LOCK_DEADLINE, StateError, StateFiles};
 
 mod announce;
@@ -68,6 +68,8 @@ pub(crate) struct Subagents {
     tried_again: RefCell<BTreeSet<String>>,
     /// The subagents that are being stopped, while the books do not say so yet: nothing begins for them.
     hushed: RefCell<BTreeSet<String>>,
+    /// How often it was tried to announce what came of which subagent; in history only.
+    announcing: RefCell<BTreeMap<String, u32>>,
 }
 
 /// What a run of ours is.
@@ -116,6 +118,7 @@ impl Subagents {
             is_sweeping: Cell::new(false),
             tried_again: RefCell::default(),
             hushed: RefCell::default(),
+            announcing: RefCell::default(),
         })
     }
 
@@ -196,7 +199,15 @@ async fn bring_about(
         announcement: Announcement::Pending,
         resumed_at: Vec::new(),
     };
-    subagents.registry.change(|rows| drop(rows.insert(run_id.clone(), entry.clone())))?;
+    match subagents.policies.subagent_record {
+        SubagentRecord::First => {
+            subagents.registry.change(|rows| drop(rows.insert(run_id.clone(), entry.clone())))?;
+        }
+        // Whatever comes of it.
+        SubagentRecord::FailureIgnored => {
+            let _ = subagents.registry.note(|rows| drop(rows.insert(run_id.clone(), entry.clone())));
+        }
+    }
     tracing::info!(
         name: "subagent.spawned",
         run = message.run_id,

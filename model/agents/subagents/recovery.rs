@@ -16,6 +16,7 @@ use super::{
 };
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
+use crate::lifecycle::recovery::flagged;
 use crate::messages::inbox::{Settlement, Stage};
 use crate::policy::{SubagentRestore, SubagentWithoutSession};
 use crate::sessions;
@@ -236,9 +237,13 @@ fn of_history(gateway: &Rc<Gateway>, policy: SubagentRestore, run_id: &str, entr
         SubagentRestore::WaitForDeadRun => {}
         SubagentRestore::ResumeBeforeTracking | SubagentRestore::ResumeUntracked => {
             let (gateway, id, old) = (gateway.clone(), entry.id.clone(), run_id.to_string());
+            let child = entry.child_session_key.clone();
             drop(gateway.env.clone().spawn("subagent to resume", async move {
                 sleep(RESUME_DELAY).await;
-                resume_like_history(&gateway, policy, &id, &old).await;
+                // Without the flag its run is waited for, for as long as it takes.
+                if flagged::is_flagged(&gateway, &child) {
+                    resume_like_history(&gateway, policy, &id, &old).await;
+                }
             }));
         }
     }

@@ -20,7 +20,7 @@ use super::{Account, Channel, Chat, Delivery, Platform, SendError, Sent};
 use crate::config::TelegramAccount;
 use crate::env::{Env, LocalBoxFuture};
 use crate::gateway::Gateway;
-use crate::policy::{Policies, TelegramConfirmation};
+use crate::policy::{Policies, TelegramClose, TelegramConfirmation};
 use crate::sessions::{StateError, StateFiles};
 
 mod api;
@@ -41,6 +41,7 @@ struct Bot {
     offset: OffsetFile,
     presence: Rc<Presence>,
     confirmation: TelegramConfirmation,
+    close: TelegramClose,
 }
 
 impl Telegram {
@@ -56,9 +57,10 @@ impl Telegram {
         Ok(Self(Rc::new(Bot {
             env: env.clone(),
             api: Api::new(env.clone(), account),
-            offset: OffsetFile::new(env.clone(), files.clone(), state_dir, name)?,
+            offset: OffsetFile::new(env.clone(), files.clone(), state_dir, name, policies.telegram_offset)?,
             presence,
             confirmation: policies.telegram_confirmation,
+            close: policies.telegram_close,
         })))
     }
 }
@@ -84,11 +86,21 @@ impl Channel for Telegram {
     }
 
     fn stop_taking(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.0.presence.stop_taking())
+        Box::pin(async {
+            match self.0.close {
+                TelegramClose::Joined => self.0.presence.stop_taking().await,
+                TelegramClose::Forgotten => {}
+            }
+        })
     }
 
     fn close(&self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.0.presence.close())
+        Box::pin(async {
+            match self.0.close {
+                TelegramClose::Joined => self.0.presence.close().await,
+                TelegramClose::Forgotten => {}
+            }
+        })
     }
 
     fn ready(&self) -> LocalBoxFuture<'_, ()> {

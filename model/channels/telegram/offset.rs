@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::env::{Env, WallTime};
+use crate::policy::TelegramOffset;
 use crate::sessions::{StateError, StateFiles};
 
 /// The form of the file.
@@ -21,6 +22,7 @@ pub(super) struct OffsetFile {
     env: Env,
     files: StateFiles,
     path: PathBuf,
+    policy: TelegramOffset,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,10 +41,11 @@ impl OffsetFile {
         files: StateFiles,
         state_dir: &Path,
         account: &str,
+        policy: TelegramOffset,
     ) -> Result<Self, StateError> {
         let dir = state_dir.join("telegram");
         files.create_dir(&dir)?;
-        Ok(Self { env, files, path: dir.join(format!("update-offset-{account}.json")) })
+        Ok(Self { env, files, path: dir.join(format!("update-offset-{account}.json")), policy })
     }
 
     /// The last update that was taken from this bot. Nothing is lost without it: the platform gives again what was not
@@ -53,7 +56,9 @@ impl OffsetFile {
         let why = match serde_json::from_slice::<Kept>(&bytes) {
             Err(_) => "it cannot be read",
             Ok(kept) if kept.version != VERSION => "its version is another",
-            Ok(kept) if kept.bot_id != bot_id => "it is another bot's",
+            Ok(kept) if kept.bot_id != bot_id && self.policy == TelegramOffset::OfThisBot => {
+                "it is another bot's"
+            }
             Ok(kept) if now.since(WallTime::from_epoch_ms(kept.at)) > OLD => "it is too old",
             Ok(kept) => return Ok(Some(kept.last_update_id)),
         };

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Restarts;
-use crate::channels::Route;
 use crate::channels::webchat::{ChatState, publish};
 use crate::gateway::Gateway;
 use crate::lifecycle::restart::{Ending, Outcome};
 use crate::messages::delivery::{self, Kind};
 use crate::messages::inbox::Accepted;
+use crate::messages::traces;
 use crate::policy::RestartSentinel;
 use crate::sessions::{LOCK_DEADLINE, Role, StateError};
 use crate::wire;
@@ -55,7 +55,7 @@ pub(super) fn announce(gateway: &Gateway, outcome: &Outcome) {
 
 /// Writes into the conversation of whoever asked what came of it, however long that takes; whoever follows it hears it at
 /// once, and whoever talks there on a platform is owed it. That is the conversation named in the request, whatever has
-/// happened to it since.
+/// happened to it since (but see [`NoticeRoute`](crate::policy::NoticeRoute)).
 pub(super) async fn record_notice(restarts: Restarts, gateway: Rc<Gateway>, outcome: Outcome) {
     let request = outcome.of.request;
     let Some(notice) = outcome.of.notice.clone() else { return };
@@ -88,7 +88,7 @@ async fn tell(gateway: &Rc<Gateway>, run_id: &str, session_key: &str, words: &st
         run_id: run_id.to_string(),
         session_key: session_key.to_string(),
         text: String::new(),
-        route: Route::of_session(session_key),
+        route: traces::route(gateway, session_key)?,
     };
     delivery::owe(gateway, &message, Kind::Outcome, words)?;
     if is_new {

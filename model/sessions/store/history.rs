@@ -5,11 +5,12 @@
 //! belonged to a module, not to a server.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{SessionStore, Sessions};
 use crate::env::Env;
@@ -32,6 +33,9 @@ const RULES: Rules = Rules {
 /// mode, the rename. How long that took is an assumption; nothing depends on it but when a signal comes "during" it.
 const WRITE_TIME: Duration = Duration::from_millis(25);
 
+/// How long an arrival is remembered.
+const ARRIVALS_REMEMBERED: Duration = Duration::from_secs(20 * 60);
+
 /// What a process of history keeps for as long as it lives, whatever is restarted in it.
 #[derive(Clone)]
 pub(crate) struct ProcessWide {
@@ -40,7 +44,9 @@ pub(crate) struct ProcessWide {
     /// those behind a stuck lock failed one after the other.
     turn: Rc<Mutex<()>>,
     /// The store as era B remembers it. Other programs' changes are not in it.
-    remembered: Rc<RefCell<Option<Sessions>>>,
+    pub(super) remembered: Rc<RefCell<Option<Sessions>>>,
+    /// What has arrived from platforms.
+    pub(crate) arrivals: Arrivals,
     /// The lanes of a process that did not begin with new ones: openclaw/openclaw#15177.
     pub(crate) lanes: Rc<LaneBook>,
 }
@@ -52,7 +58,24 @@ impl ProcessWide {
             locks: HeldLocks::new(env.clone()),
             turn: Rc::default(),
             remembered: Rc::default(),
+            arrivals: Arrivals::default(),
             lanes: Rc::default(),
+        }
+    }
+}
+
+/// The messages that have arrived from platforms, whatever became of them.
+#[derive(Clone, Default)]
+pub(crate) struct Arrivals(Rc<RefCell<BTreeMap<String, Instant>>>);
+
+impl Arrivals {
+    /// Whether this is the first of that name for a while. It is known from now on.
+    pub(crate) fn is_new(&self, name: &str) -> bool {
+        let mut known = self.0.borrow_mut();
+        known.retain(|_, at| at.elapsed() < ARRIVALS_REMEMBERED);
+        match known.contains_key(name) {
+            true => false,
+            false => known.insert(name.to_string(), Instant::now()).is_none(),
         }
     }
 }

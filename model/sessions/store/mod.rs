@@ -15,6 +15,7 @@ mod copies;
 mod history;
 mod leased;
 mod status;
+mod traces;
 
 use super::{StateError, StateFiles, Transcript};
 use crate::env::Env;
@@ -22,6 +23,7 @@ use crate::policy::{Policies, StoreLock, UnreadableStore};
 pub(crate) use copies::Mended;
 pub(crate) use history::ProcessWide;
 pub(crate) use status::SessionStatus;
+pub(crate) use traces::{DeliveryContext, Flagged, Trace};
 
 /// How long a store change waits for the lock (OpenClaw 2026.3.2: 10 s).
 pub(crate) const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,6 +46,12 @@ pub(crate) struct SessionEntry {
     /// The generation that wrote the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) generation: Option<u64>,
+    /// Its last turn was stopped, as history wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) aborted_last_run: bool,
+    /// Where its last turn came from, as history wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delivery_context: Option<DeliveryContext>,
     /// Fields of other versions and programs, kept as they are.
     #[serde(flatten)]
     pub(crate) other: BTreeMap<String, serde_json::Value>,
@@ -51,7 +59,16 @@ pub(crate) struct SessionEntry {
 
 impl SessionEntry {
     fn new(session_id: String, session_file: String, updated_at: u64) -> Self {
-        Self { session_id, session_file, updated_at, status: None, generation: None, other: BTreeMap::new() }
+        Self {
+            session_id,
+            session_file,
+            updated_at,
+            status: None,
+            generation: None,
+            aborted_last_run: false,
+            delivery_context: None,
+            other: BTreeMap::new(),
+        }
     }
 }
 
@@ -146,30 +163,32 @@ impl SessionStore {
                 }
                 Ok(transcript)
             }
-            None => self.create_or_touch(key, patience).await,
+            None => self.create_or_touch(key, patience, &Trace::default()).await,
         }
     }
 
     /// The transcript of a session that is used now. A new session is durable when this returns. Of one that exists
     /// only `updatedAt` changes, which nothing depends on: it is left behind while it is recent, and while the store
-    /// cannot be changed at once, so that a conversation goes on whatever holds the store.
-    pub(crate) async fn touch(&self, key: &str) -> Result<Transcript, StateError> {
+    /// cannot be changed at once, so that a conversation goes on whatever holds the store. `trace` is what history left
+    /// there besides.
+    pub(crate) async fn touch(&self, key: &str, trace: &Trace) -> Result<Transcript, StateError> {
         if self.is_of_history() {
             // History changed the store at every turn.
-            return self.create_or_touch(key, LOCK_DEADLINE).await;
+            return self.create_or_touch(key, LOCK_DEADLINE, trace).await;
         }
         let now_ms = self.env.wall_clock().epoch_ms();
         let found = self.read(|sessions| {
             let entry = sessions.get(key)?;
-            Some((self.transcript(key, entry), now_ms.abs_diff(entry.updated_at) < TOUCH_INTERVAL_MS))
+            let is_recent = now_ms.abs_diff(entry.updated_at) < TOUCH_INTERVAL_MS;
+            Some((self.transcript(key, entry), is_recent && trace.stands_in(entry)))
         })?;
         if found.is_some() {
             self.confirm()?;
         }
         match found {
-            None => self.create_or_touch(key, LOCK_DEADLINE).await,
+            None => self.create_or_touch(key, LOCK_DEADLINE, trace).await,
             Some((transcript, true)) => Ok(transcript),
-            Some((transcript, false)) => match self.create_or_touch(key, Duration::ZERO).await {
+            Some((transcript, false)) => match self.create_or_touch(key, Duration::ZERO, trace).await {
                 Ok(touched) => Ok(touched),
                 Err(error) => {
                     tracing::info!(name: "session.not-touched", session = key, %error, "going on without");
@@ -183,7 +202,12 @@ impl SessionStore {
         matches!(self.policy, StoreLock::Unfenced | StoreLock::InProcess)
     }
 
-    async fn create_or_touch(&self, key: &str, deadline: Duration) -> Result<Transcript, StateError> {
+    async fn create_or_touch(
+        &self,
+        key: &str,
+        deadline: Duration,
+        trace: &Trace,
+    ) -> Result<Transcript, StateError> {
         let now_ms = self.env.wall_clock().epoch_ms();
         let touch = |sessions: &mut Sessions| {
             let entry = sessions.entry(key.to_string()).or_insert_with(|| {
@@ -192,6 +216,7 @@ impl SessionStore {
                 SessionEntry::new(session_id, session_file, now_ms)
             });
             entry.updated_at = now_ms;
+            trace.leave_in(entry);
             self.transcript(key, entry)
         };
         self.change_within(deadline, touch).await

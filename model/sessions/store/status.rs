@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SessionStore;
+use super::{SessionStore, Sessions};
 use crate::sessions::StateError;
 
 /// What a conversation is doing, by the word of the store.
@@ -22,10 +22,17 @@ pub(crate) enum SessionStatus {
 }
 
 impl SessionStore {
-    /// Whether the store says that somebody works there.
-    pub(crate) fn is_running(&self, key: &str) -> Result<bool, StateError> {
-        let is_running = Some(SessionStatus::Running);
-        self.read(|sessions| sessions.get(key).is_some_and(|entry| entry.status == is_running))
+    /// The generation that says of a conversation that somebody works there, if one does; era B asked the store that it
+    /// remembered.
+    pub(crate) fn runs_by_word_of(&self, key: &str) -> Result<Option<u64>, StateError> {
+        let of = |sessions: &Sessions| {
+            let entry = sessions.get(key).filter(|entry| entry.status == Some(SessionStatus::Running))?;
+            Some(entry.generation.unwrap_or_default())
+        };
+        match &*self.process_wide.remembered.borrow() {
+            Some(sessions) => Ok(of(sessions)),
+            None => self.read(of),
+        }
     }
 
     /// The conversations of which the store says that somebody works there.
@@ -44,7 +51,7 @@ impl SessionStore {
         status: SessionStatus,
         generation: u64,
     ) -> Result<(), StateError> {
-        let write = |sessions: &mut super::Sessions| {
+        let write = |sessions: &mut Sessions| {
             for key in keys {
                 if let Some(entry) = sessions.get_mut(key) {
                     (entry.status, entry.generation) = (Some(status.clone()), Some(generation));

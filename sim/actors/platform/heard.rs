@@ -44,6 +44,9 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
         let reply = |message| Fact::ReplyReceived { message, text: text.clone(), via };
         return about.into_iter().map(reply).collect();
     }
+    if timeline::is_about_a_restart(&text) {
+        return vec![Fact::NoticeReceived { message: None, text, via }];
+    }
     if !is_notice || text.contains(WAITS) {
         return Vec::new();
     }
@@ -87,6 +90,7 @@ mod tests {
         );
         check("Nothing was running.", &[]);
         check("The service is back.", &[]);
+        check("restart r1: done, the gateway is up again", &["notice.received -"]);
         check("Re [bob#1]: sent to the wrong one", &[]);
     }
 

@@ -13,7 +13,7 @@ use super::history::Transcript;
 use super::{SenderKind, session_key};
 use crate::actors::backoff;
 use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
-use crate::timeline::{Errand, Fact, MessageId, SUBAGENT_RUN, Via};
+use crate::timeline::{Errand, Fact, MessageId, SUBAGENT_RUN, Via, is_about_a_restart};
 
 /// A request without a response for so long counts as a break.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -503,7 +503,7 @@ impl Conversation {
             message.standing = Standing::Settled;
             message.id.clone()
         });
-        if message.is_none() {
+        if message.is_none() && !is_about_a_restart(text) {
             for message in &mut self.messages {
                 if matches!(message.standing, Standing::Open(_)) {
                     message.standing = Standing::Settled;
