@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 use crate::messages::SendRefused;
 use crate::messages::delivery::owe_as;
 use crate::messages::inbox::{Accepted, Known};
+use crate::policy::DrainInventory;
 
 /// The longest text that is taken, in bytes; as for webchat.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -55,7 +56,12 @@ impl Arrival {
             return refuse(gateway, &message, &why);
         }
         loop {
-            match gateway.accept(&message, None) {
+            // Who was not told of a drain goes on, as history did.
+            let accepted = match gateway.policies.drain_inventory {
+                DrainInventory::MissesChannels => gateway.accept_follow_up(&message),
+                DrainInventory::Everything | DrainInventory::MissesTurns => gateway.accept(&message, None),
+            };
+            match accepted {
                 Ok(_) => return Ok(()),
                 Err(SendRefused::NotAdmitting | SendRefused::NotDurable(_) | SendRefused::Busy) => {
                     return Err(NotTaken);

@@ -13,6 +13,7 @@ use super::phase::{Ending, Phase};
 use super::requests::{Change, Forced, Requests};
 use super::shutdown;
 use crate::agents::notice::{NoticeCause, by_conversation, tell_of_wait, tell_within};
+use crate::channels::Route;
 use crate::env::Task;
 use crate::gateway::Gateway;
 use crate::messages::delivery;
@@ -45,10 +46,8 @@ pub(crate) async fn drain(
         budget_ms = budget.map(|budget| budget.as_millis() as u64),
         "finishing accepted work"
     );
-    // What has not been taken by now waits at its platform, which keeps it.
-    let stopping = timeout(STOP_TAKING, gateway.channels.stop_taking());
-    if requests.unless_forced(Phase::Draining, stopping).await?.is_err() {
-        tracing::warn!(name: "drain.channels-busy", "a platform's connection does not come to rest");
+    if gateway.policies.drain_inventory != DrainInventory::MissesChannels {
+        stop_taking(gateway, requests).await?;
     }
     let in_time = finish_work(gateway, requests).await?;
     tracing::info!(
@@ -72,6 +71,15 @@ pub(crate) async fn drain(
     }
     let over = deadline.map(|deadline| deadline + budgets::settle(&gateway.config, self::asked(requests)));
     flush(gateway, requests, over).await
+}
+
+/// What has not been taken by now waits at its platform, which keeps it.
+async fn stop_taking(gateway: &Gateway, requests: &mut Requests) -> Result<(), Forced> {
+    let stopping = timeout(STOP_TAKING, gateway.channels.stop_taking());
+    if requests.unless_forced(Phase::Draining, stopping).await?.is_err() {
+        tracing::warn!(name: "drain.channels-busy", "a platform's connection does not come to rest");
+    }
+    Ok(())
 }
 
 /// Waits a moment for what is owed to senders on platforms. It is durable, and the next life goes on with it; but whoever
@@ -103,7 +111,7 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
         let finished = async {
             tokio::select! {
                 biased;
-                () = gateway.lanes.idle() => Some(true),
+                () = idle(gateway) => Some(true),
                 () = reached(deadline) => Some(false),
                 () = gateway.restarts.hurried() => None,
             }
@@ -115,6 +123,16 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
             // Its budget counts from its own signal, and no longer than the one that runs already.
             Err(Change::Asked(ending)) => deadline = earlier(deadline, self::deadline(gateway, ending)),
         }
+    }
+}
+
+/// Resolves when no work is left that counts.
+async fn idle(gateway: &Gateway) {
+    match gateway.policies.drain_inventory {
+        DrainInventory::MissesChannels => {
+            gateway.lanes.idle_but(|session| !Route::of_session(session).is_webchat()).await;
+        }
+        DrainInventory::Everything | DrainInventory::MissesTurns => gateway.lanes.idle().await,
     }
 }
 

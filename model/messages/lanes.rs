@@ -91,6 +91,8 @@ pub(crate) struct Turn {
 pub(crate) struct LaneBook {
     lanes: RefCell<BTreeMap<LaneName, Lane>>,
     idle: Notify,
+    /// A lane has ceased to exist.
+    one_less: Notify,
     /// Something was queued, or whoever waits has to look again.
     changed: Notify,
 }
@@ -152,6 +154,7 @@ impl Lanes {
                     if lanes.is_empty() {
                         self.book.idle.notify_waiters();
                     }
+                    self.book.one_less.notify_waiters();
                     return None;
                 }
                 match self.gathering.due(lane.queue.make_contiguous()) {
@@ -263,6 +266,17 @@ impl Lanes {
                 return;
             }
             became_idle.await;
+        }
+    }
+
+    /// Resolves when no run is queued or at work but those of conversations that do not count.
+    pub(crate) async fn idle_but(&self, does_not_count: impl Fn(&str) -> bool) {
+        loop {
+            let one_less = self.book.one_less.notified();
+            if self.book.lanes.borrow().keys().all(|(session, _)| does_not_count(session)) {
+                return;
+            }
+            one_less.await;
         }
     }
 }

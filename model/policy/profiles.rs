@@ -451,6 +451,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         drain_inventory: DrainInventory::MissesTurns,
         ..Policies::default()
     }),
+    ("planted:channels-miss-the-drain", || Policies {
+        drain_inventory: DrainInventory::MissesChannels,
+        ..Policies::default()
+    }),
     ("planted:session-status-left-running", || Policies {
         session_status: SessionStatus::AsTheStoreSays,
         ..Policies::default()

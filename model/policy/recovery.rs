@@ -23,6 +23,9 @@ pub enum DrainInventory {
     Everything,
     /// Not for the turns of conversations: OpenClaw 2026.6.10 (openclaw/openclaw#118147).
     MissesTurns,
+    /// Not for what the channels of platforms bring, which go on taking messages since nobody tells them of the drain: a
+    /// second copy of the queue and of its flag (openclaw/openclaw#41903, #43683).
+    MissesChannels,
 }
 
 /// Where it stands that a conversation is at work.
