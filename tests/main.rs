@@ -12,6 +12,7 @@ mod conversations;
 mod corpus;
 mod corpus_table;
 mod determinism;
+mod events;
 mod log_promise;
 mod oracles;
 mod scenarios;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         timelines::tests(),
         log_promise::tests(),
         determinism::tests(),
+        events::tests(),
         oracles::tests(),
         corpus_table::tests(),
         schedules::tests(),

@@ -13,26 +13,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use gateway::env::{Env, Stream, WallTime};
+use gateway::env::{AbortHandle, Env, Stream};
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+mod mood;
+mod question;
 mod tools;
 
+pub use self::mood::{Mood, Outage};
+use self::question::{About, Asked, about};
 use super::REPLY_PREFIX;
-use super::frames::{string_at, text_of};
-use crate::timeline::{
-    ANNOUNCEMENT_PREFIX, Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen,
-};
+use crate::timeline::{Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen};
 
 /// The port that the provider listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -67,6 +66,8 @@ pub struct ProviderSettings {
     pub behaviour: Behaviour,
     /// So many requests fail before the behaviour applies.
     pub fail_first: u32,
+    /// What is wrong with it at present.
+    pub mood: Mood,
 }
 
 impl Default for ProviderSettings {
@@ -78,6 +79,7 @@ impl Default for ProviderSettings {
             token_interval: Duration::from_millis(20),
             behaviour: Behaviour::Answers,
             fail_first: 0,
+            mood: Mood::default(),
         }
     }
 }
@@ -95,20 +97,26 @@ pub enum Behaviour {
 
 /// Serves for as long as its process lives.
 pub async fn run(env: Env, recorder: Recorder, settings: ProviderSettings) {
-    let mut listener = loop {
-        match env.net().listen(settings.port).await {
-            Ok(listener) => break listener,
-            Err(_) => sleep(LISTEN_RETRY).await,
-        }
-    };
     let provider = Rc::new(Provider { env, recorder, settings, requests: Cell::new(0) });
+    let mood = &provider.settings.mood;
     loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                provider.env.spawn("provider connection", Rc::clone(&provider).serve(stream));
+        mood.listens(true).await;
+        let Ok(mut listener) = provider.env.net().listen(provider.settings.port).await else {
+            sleep(LISTEN_RETRY).await;
+            continue;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = mood.listens(false) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(stream) => {
+                        provider.env.spawn("provider connection", Rc::clone(&provider).serve(stream));
+                    }
+                    // A connection that ended before it was accepted.
+                    Err(_) => sleep(Duration::from_millis(1)).await,
+                }
             }
-            // A connection that ended before it was accepted.
-            Err(_) => sleep(Duration::from_millis(1)).await,
         }
     }
 }
@@ -124,17 +132,22 @@ struct Provider {
 
 impl Provider {
     async fn serve(self: Rc<Self>, stream: Stream) {
+        let line = stream.abort_handle();
         let service = service_fn(|request| {
-            let provider = Rc::clone(&self);
-            async move { Ok::<_, Infallible>(provider.respond(request).await) }
+            let (provider, line) = (Rc::clone(&self), line.clone());
+            async move { Ok::<_, Infallible>(provider.respond(request, line).await) }
         });
         let mut server = http1::Builder::new();
         server.auto_date_header(false).header_read_timeout(None);
         // How a connection ended is recorded by the task that writes the answer.
-        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        tokio::select! {
+            biased;
+            () = self.settings.mood.listens(false) => line.abort(),
+            _ = server.serve_connection(TokioIo::new(stream), service) => {}
+        }
     }
 
-    async fn respond(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn respond(self: Rc<Self>, request: Request<Incoming>, line: AbortHandle) -> Response<Body> {
         if request.method() != Method::POST || request.uri().path() != "/v1/chat/completions" {
             return error(StatusCode::NOT_FOUND, "there is only POST /v1/chat/completions");
         }
@@ -157,7 +170,7 @@ impl Provider {
         turn.report(&self.recorder);
         let answer = self.begin(&asked, turn.is_follow_up());
         let (respond, response) = oneshot::channel();
-        self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond));
+        self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond, line));
         match response.await {
             Ok(response) => response,
             Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was given up"),
@@ -197,9 +210,17 @@ impl Provider {
         Answer { about, request, errand, program, takes }
     }
 
-    async fn answer(self: Rc<Self>, answer: Answer, respond: oneshot::Sender<Response<Body>>) {
-        match self.write(&answer, respond).await {
+    async fn answer(
+        self: Rc<Self>,
+        answer: Answer,
+        respond: oneshot::Sender<Response<Body>>,
+        line: AbortHandle,
+    ) {
+        match self.write(&answer, respond, &line).await {
             Ok(tokens) => self.finished(answer, tokens),
+            Err(CLIENT_LEFT) if self.settings.mood.outage() == Some(Outage::Refuses) => {
+                self.stopped(answer, "went down");
+            }
             Err(how) => self.stopped(answer, how),
         }
     }
@@ -250,23 +271,31 @@ impl Provider {
         &self,
         answer: &Answer,
         mut respond: oneshot::Sender<Response<Body>>,
+        line: &AbortHandle,
     ) -> Result<u32, &'static str> {
+        let mood = &self.settings.mood;
         let fails = answer.request <= self.settings.fail_first || self.settings.behaviour == Behaviour::Fails;
+        let refusal = mood
+            .refusal()
+            .or_else(|| fails.then_some((StatusCode::INTERNAL_SERVER_ERROR, "failed with 500")));
+        let hangs =
+            mood.outage() == Some(Outage::Hangs) || (!fails && self.settings.behaviour == Behaviour::Hangs);
         let thinking = async {
-            if !fails && self.settings.behaviour == Behaviour::Hangs {
+            if hangs {
                 std::future::pending::<()>().await;
             }
-            sleep(answer.takes.unwrap_or_else(|| self.draw_first_token())).await;
+            sleep(answer.takes.unwrap_or_else(|| self.draw_first_token()) + mood.slow()).await;
         };
-        tokio::select! {
-            biased;
-            () = respond.closed() => return Err(CLIENT_LEFT),
-            () = thinking => {}
+        if mood.refusal().is_none() {
+            tokio::select! {
+                biased;
+                () = respond.closed() => return Err(CLIENT_LEFT),
+                () = thinking => {}
+            }
         }
-        if fails {
-            let response = error(StatusCode::INTERNAL_SERVER_ERROR, "the model is not well");
-            return match respond.send(response) {
-                Ok(()) => Err("failed with 500"),
+        if let Some((status, how)) = refusal {
+            return match respond.send(error(status, "the model is not well")) {
+                Ok(()) => Err(how),
                 Err(_) => Err(CLIENT_LEFT),
             };
         }
@@ -282,7 +311,7 @@ impl Provider {
                     _ => self.want_program(answer, message, &body).await,
                 }
             }
-            _ => self.write_tokens(answer, &body).await,
+            _ => self.write_tokens(answer, &body, line).await,
         }
     }
 
@@ -320,9 +349,18 @@ impl Provider {
         Ok(errand.spawns)
     }
 
-    async fn write_tokens(&self, answer: &Answer, body: &mpsc::Sender<Bytes>) -> Result<u32, &'static str> {
+    async fn write_tokens(
+        &self,
+        answer: &Answer,
+        body: &mpsc::Sender<Bytes>,
+        line: &AbortHandle,
+    ) -> Result<u32, &'static str> {
         let tokens = self.settings.tokens.max(1);
         for token in 0..tokens {
+            if token == tokens / 2 && self.settings.mood.outage() == Some(Outage::CutsLine) {
+                line.abort();
+                return Err("cut the line");
+            }
             if token > 0 {
                 tokio::select! {
                     biased;
@@ -352,26 +390,6 @@ impl Provider {
     fn record(&self, fact: Fact) {
         self.recorder.record(Source::Provider, fact);
     }
-}
-
-/// What a request is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum About {
-    /// The messages that are to be answered together, at least one.
-    Messages(Vec<MessageId>),
-    /// A run that the gateway schedules itself, by its job and its time in milliseconds of the wall clock.
-    Scheduled {
-        job: String,
-        slot_ms: u64,
-    },
-    /// The task of a subagent.
-    Subagent(SubagentId),
-    /// What came of a subagent, and whether that is a result.
-    Announcement {
-        of: SubagentId,
-        is_done: bool,
-    },
-    Nothing,
 }
 
 /// One answer in the making.
@@ -425,58 +443,6 @@ impl Answer {
         Bytes::from(format!(
             "data: {{\"id\":\"chatcmpl-{id}\",\"object\":\"chat.completion.chunk\",\"choices\":[{choice}]}}\n\n"
         ))
-    }
-}
-
-/// The job and the time of a scheduled run, whose message begins with them: `[cron:report 2026-03-02T00:05:00.000Z]`.
-fn scheduled(text: &str) -> Option<(String, u64)> {
-    let (job, slot) = text.strip_prefix("[cron:")?.split_once(']')?.0.split_once(' ')?;
-    Some((job.to_owned(), WallTime::parse(slot)?.epoch_ms()))
-}
-
-/// A request, with the messages of the prompt as text: only the last ones are looked at.
-#[derive(Deserialize)]
-struct Asked<'a> {
-    stream: Option<bool>,
-    #[serde(borrow, default)]
-    messages: Vec<&'a RawValue>,
-}
-
-impl Asked<'_> {
-    /// What the user said since the last answer, in that order. A model that wanted tools has not answered yet.
-    fn said_since_the_answer(&self) -> Vec<String> {
-        let said =
-            self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
-        let is_answer =
-            |said: &Value| string_at(said, "role") == Some("assistant") && said.get("tool_calls").is_none();
-        let open = said.skip_while(is_answer).take_while(|said| !is_answer(said));
-        let mut texts: Vec<String> =
-            open.filter(|said| string_at(said, "role") == Some("user")).map(|said| text_of(&said)).collect();
-        texts.reverse();
-        texts
-    }
-}
-
-/// What a request is about: what the last user message says at its beginning, or the marks in all that are not answered.
-fn about(texts: &[String]) -> About {
-    let last = texts.last().map(String::as_str).unwrap_or_default();
-    if let Some((job, slot_ms)) = scheduled(last) {
-        return About::Scheduled { job, slot_ms };
-    }
-    let subagent = SubagentId::marked_in(last).into_iter().next();
-    // What stands before it in a line is quoted.
-    let lines = texts.iter().flat_map(|text| text.lines());
-    let mut marked: Vec<MessageId> = lines.filter_map(|line| MessageId::marked_in(line).pop()).collect();
-    marked.sort();
-    marked.dedup();
-    match (subagent, last.strip_prefix(ANNOUNCEMENT_PREFIX)) {
-        (Some(of), Some(said)) => {
-            let is_done = said.split_once(']').is_some_and(|(head, _)| head.ends_with(" done"));
-            About::Announcement { of, is_done }
-        }
-        (Some(subagent), None) => About::Subagent(subagent),
-        (None, _) if marked.is_empty() => About::Nothing,
-        (None, _) => About::Messages(marked),
     }
 }
 

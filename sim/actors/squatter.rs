@@ -1,16 +1,16 @@
-//! A lock squatter: a foreign program that takes a lock file of the gateway's, keeps it, and gives it back.
+//! A squatter: a foreign program that takes a lock file of the gateway's, or its port, keeps it, and gives it back.
 //!
-//! It follows the lock protocol of OpenClaw 2026.3.2 (exclusive creation, then a payload with pid, creation time and
+//! With lock files it follows the lock protocol of OpenClaw 2026.3.2 (exclusive creation, then a payload with pid, creation time and
 //! start time; no lease and no owner id), and is tidier in one thing: it removes only what is still its own.
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gateway::env::Env;
+use gateway::env::{Env, Listener};
 use serde_json::json;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The program's name in the process table.
 pub const PROGRAM: &str = "squatter";
@@ -49,6 +49,45 @@ pub async fn run(
         } => {}
     }
     give_back(&env, &settings);
+}
+
+/// Listens on a port, says so through `took`, and gives it back after its time or when `let_go` resolves. It accepts
+/// every connection, takes what comes and never says a word. Returns without one when it cannot have the port.
+pub async fn listen(
+    env: Env,
+    port: u16,
+    patience: Duration,
+    lasting: Duration,
+    took: oneshot::Sender<()>,
+    let_go: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        biased;
+        () = let_go => {}
+        () = async {
+            if let Some(mut listener) = port_within(&env, port, patience).await {
+                // Nobody may be listening: fine.
+                let _ = took.send(());
+                let mut callers = Vec::new();
+                let ends = Instant::now() + lasting;
+                while let Ok(accepted) = timeout_at(ends, listener.accept()).await {
+                    callers.extend(accepted);
+                }
+            }
+        } => {}
+    }
+}
+
+/// Tries until it has the port; `None` when it has lost patience.
+async fn port_within(env: &Env, port: u16, patience: Duration) -> Option<Box<dyn Listener>> {
+    let began = Instant::now();
+    loop {
+        match env.net().listen(port).await {
+            Ok(listener) => return Some(listener),
+            Err(_) if began.elapsed() + RETRY > patience => return None,
+            Err(_) => sleep(RETRY).await,
+        }
+    }
 }
 
 /// Tries until it has the lock; `false` when it has lost patience. Whatever the disk refuses may work next time:

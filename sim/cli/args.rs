@@ -61,10 +61,21 @@ pub(super) enum Command {
     Bisect(BisectArgs),
     /// Print the JSON Schema of scenario files
     Schema,
+    /// List the events that a step can wait for
+    ///
+    /// What stands in brackets says by what `of` and `path` can narrow them down.
+    Events(EventsArgs),
     /// List the profiles, real ones first, then planted defects
     ///
     /// Below each name stands what it chooses differently from `hardened`, the gateway as it should be.
     Profiles,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EventsArgs {
+    /// Only those in whose name or meaning all of these words occur
+    #[arg(value_name = "WORD")]
+    pub(super) words: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -28,7 +28,7 @@ mod search_args;
 mod tests;
 
 use crate::determinism::Trace;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, About, EVENTS, Scenario};
 use crate::verdict::{RunResult, Summary};
 use crate::workers;
 use args::{Command, CommandLine, Format, RunArgs};
@@ -110,7 +110,11 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts, streams),
         Ok(CommandLine { command: Command::Schema }) => {
-            writeln!(streams.out, "{:#}", scenario::schema())?;
+            write!(streams.out, "{}", scenario::schema_text())?;
+            Ok(0)
+        }
+        Ok(CommandLine { command: Command::Events(args) }) => {
+            events(&args.words, streams.out)?;
             Ok(0)
         }
         Ok(CommandLine { command: Command::Profiles }) => {
@@ -131,6 +135,22 @@ fn dispatch<A: Into<OsString> + Clone>(
 }
 
 /// Every profile, and below it what it chooses differently from the default.
+fn events(words: &[String], out: &mut dyn Write) -> io::Result<()> {
+    for (name, about, meaning) in EVENTS {
+        let has = |word: &String| name.contains(word.as_str()) || meaning.contains(word.as_str());
+        if words.iter().all(has) {
+            let narrowed = match about {
+                _ if name.starts_with("disk.") => " [path]",
+                About::Sender => " [of a sender]",
+                About::Peers => " [of a group of peers]",
+                About::Nobody => "",
+            };
+            writeln!(out, "{name}{narrowed}: {meaning}")?;
+        }
+    }
+    Ok(())
+}
+
 fn profiles(out: &mut dyn Write) -> io::Result<()> {
     for name in policy::profile_names().chain(policy::planted_names()) {
         writeln!(out, "{name}")?;

@@ -323,7 +323,7 @@ fn examples(markdown: &str) -> Vec<&str> {
 fn the_examples_of_the_documentation_run_as_they_say() {
     let documents =
         [include_str!("../../README.md"), include_str!("../../docs/scenario-language.md")].map(examples);
-    assert_eq!(documents.each_ref().map(Vec::len), [1, 6]);
+    assert_eq!(documents.each_ref().map(Vec::len), [1, 7]);
     for example in documents.into_iter().flatten() {
         let folder = folder(&[("example.toml", example)]);
         let run = gatesim_with(&crate::run, &["run", text(folder.path()), "--seeds", "5"]);

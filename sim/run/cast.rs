@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::stage::{CLIENTS_MACHINE, PROVIDER_MACHINE, PROVIDER_PORT};
 use crate::actors::intruder::{self, IntruderSettings};
 use crate::actors::prober::{self, ProberSettings};
-use crate::actors::provider::{self, ProviderSettings};
+use crate::actors::provider::{self, Mood, ProviderSettings};
 use crate::actors::webchat::{self, SenderCommand, WebchatSettings};
 use crate::scenario::{Channel, Scenario, SenderSetup};
 use crate::timeline::{Fact, Recorder};
@@ -22,9 +22,12 @@ use crate::world::World;
 pub(super) type Senders = IndexMap<String, mpsc::UnboundedSender<SenderCommand>>;
 
 /// Brings everybody in.
-pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<Senders> {
+///
+/// The senders' ears, and what the script can do to the provider.
+pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<(Senders, Mood)> {
     let recorder = world.recorder().clone();
     let settings = provider_settings(scenario);
+    let mood = settings.mood.clone();
     world.start_actor(PROVIDER_MACHINE, "provider", move |env| {
         Box::pin(async move {
             provider::run(env, recorder, settings).await;
@@ -51,7 +54,7 @@ pub(super) fn enter(world: &World, scenario: &Scenario) -> io::Result<Senders> {
             })
         })?;
     }
-    Ok(senders)
+    Ok((senders, mood))
 }
 
 /// How long onlookers stay after the storm: long enough to see the gateway up again, and not all of the calm.
@@ -107,6 +110,7 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         token_interval: setup.token_interval,
         behaviour: setup.behaviour,
         fail_first: setup.fail_first,
+        mood: Mood::default(),
     }
 }
 

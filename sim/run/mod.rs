@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::determinism::{self, Trace};
 use crate::oracle::{self, CronTerm, Evidence, Terms};
-use crate::scenario::{Scenario, Supervisor};
-use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Source};
+use crate::scenario::{Scenario, Step, Supervisor, When, is_quiet};
+use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Level, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
 mod cast;
 mod hooks;
 mod isolation;
+mod near_misses;
 mod observer;
 mod peers;
 mod platforms;
@@ -28,7 +29,7 @@ mod tests;
 mod tools;
 mod trouble;
 
-use script::{Script, Storm};
+use script::{Cast, Script, Storm};
 use stage::Stage;
 
 /// Runs a scenario under a profile with a seed, on a fresh thread: no thread-local state outlives a run.
@@ -81,15 +82,16 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
         latency: scenario.network.latency.min..=scenario.network.latency.max,
         disk_sync: scenario.disk.sync.min..=scenario.disk.sync.max,
         process_slots: process_slots(scenario),
+        log_level: log_level(scenario),
         ..WorldSettings::seeded(seed)
     };
     World::run(settings, async |world| {
         let stage = Stage::build(&world, scenario, profile)?;
         observer::watch(&stage);
-        let mut senders = cast::enter(&world, scenario)?;
+        let (mut senders, provider) = cast::enter(&world, scenario)?;
         let platforms = platforms::enter(&world, scenario, &mut senders)?;
         let groups = peers::enter(&world, scenario)?;
-        let script = Script::begin(&stage, scenario, senders, groups, platforms);
+        let script = Script::begin(&stage, scenario, Cast { senders, provider, groups, platforms });
         let storm = script.storm(scenario.storm_limit).await;
         stage.end_faults();
         world.recorder().record(Source::World, Fact::SettleBegan);
@@ -99,6 +101,12 @@ fn play(scenario: &Scenario, profile: &str, seed: u64) -> std::io::Result<Record
         let hash = world.recorder().hash();
         Ok(Recording { events: world.recorder().take_events(), hash, storm })
     })
+}
+
+/// What the gateway only whispers is kept when a step waits for it.
+fn log_level(scenario: &Scenario) -> Level {
+    let waits_for_quiet = |step: &Step| matches!(&step.when, When::On(anchor) if is_quiet(&anchor.event));
+    if scenario.steps.iter().any(waits_for_quiet) { Level::Debug } else { Level::Info }
 }
 
 /// Provider, senders, prober, intruder, whom the steps bring, the gateway and a second instance, and room for lives

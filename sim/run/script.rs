@@ -10,9 +10,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::cast::Senders;
+use super::near_misses;
 use super::peers::{self, Groups};
 use super::platforms::{self, Platforms};
 use super::stage::Stage;
+use crate::actors::provider::Mood;
 use crate::actors::rude::PeersCommand;
 use crate::actors::webchat::SenderCommand;
 use crate::scenario::{Anchor, Crash, DiskTrouble, DurationRange, Hold, Scenario, Step, Verb, When};
@@ -21,8 +23,17 @@ use crate::timeline::{Errand, Event, Fact, Source};
 use crate::world::World;
 use crate::world::disk::path_matches;
 
+/// Whom a script can tell what to do, beside the gateway.
+pub(super) struct Cast {
+    pub(super) senders: Senders,
+    pub(super) provider: Mood,
+    pub(super) groups: Groups,
+    pub(super) platforms: Option<Platforms>,
+}
+
 /// A script that is being played.
 pub(super) struct Script {
+    world: World,
     began: Instant,
     steps: Vec<Armed>,
     told_to_send: Rc<RefCell<BTreeMap<String, u32>>>,
@@ -66,9 +77,9 @@ impl Progress {
 
 /// A step on its way.
 struct Armed {
-    what: String,
-    /// When it is to be done, in words.
-    moment: String,
+    step: Step,
+    /// What a platform calls the conversation that its events are to be of.
+    chat: Option<String>,
     played: Rc<RefCell<Played>>,
     task: JoinHandle<()>,
 }
@@ -81,19 +92,13 @@ enum Moment {
 
 impl Script {
     /// Arms every step. Anchors count the events of the world from its beginning.
-    pub(super) fn begin(
-        stage: &Stage,
-        scenario: &Scenario,
-        senders: Senders,
-        groups: Groups,
-        platforms: Option<Platforms>,
-    ) -> Self {
+    pub(super) fn begin(stage: &Stage, scenario: &Scenario, cast: Cast) -> Self {
+        let Cast { senders, provider, groups, platforms } = cast;
         let began = Instant::now();
         let told_to_send = Rc::<RefCell<BTreeMap<String, u32>>>::default();
         let groups = Rc::new(groups);
         let chats = Rc::new(platforms::chats(scenario));
         let steps = scenario.steps.iter().map(|step| {
-            let moment_in_words = moment_words(&step.when);
             let moment = moment(&stage.world, began, &step.when, &chats);
             let drawn = draw_numbers(&stage.world, &step.verb);
             let played = Rc::new(RefCell::new(Played::Waiting));
@@ -102,6 +107,7 @@ impl Script {
                 sender: sender_of(&step.verb).and_then(|name| senders.get(name)).cloned(),
                 groups: groups.clone(),
                 platforms: platforms.clone(),
+                provider: provider.clone(),
                 port: scenario.gateway.port,
                 verb: step.verb.clone(),
                 drawn,
@@ -118,9 +124,9 @@ impl Script {
                     }
                 }
             });
-            Armed { what: describe(step), moment: moment_in_words, played, task }
+            Armed { step: step.clone(), chat: chat_of(&step.when, &chats), played, task }
         });
-        Self { began, steps: steps.collect(), told_to_send }
+        Self { world: stage.world.clone(), began, steps: steps.collect(), told_to_send }
     }
 
     /// Plays until every step is done, or until the limit; says which steps never happened and what the senders
@@ -128,23 +134,52 @@ impl Script {
     pub(super) async fn storm(self, limit: Duration) -> Storm {
         let deadline = self.began + limit;
         let mut unplayed = Vec::new();
-        for Armed { what, moment, played, mut task } in self.steps {
-            if timeout_at(deadline, &mut task).await.is_err() && *played.borrow() == Played::Waiting {
+        for Armed { step, chat, played, mut task } in self.steps {
+            let in_time = timeout_at(deadline, &mut task).await.is_ok();
+            if !in_time && *played.borrow() == Played::Waiting {
                 // Its moment may yet come, while the world calms down; nothing is done to the gateway then.
                 task.abort();
-                let limit = humantime::format_duration(limit);
-                unplayed.push(format!(
-                    "{what} never happened: its moment, {moment}, did not come within {limit}"
-                ));
+            }
+            if step.is_repeat {
                 continue;
             }
+            let what = describe(&step);
             match &*played.borrow() {
+                Played::Waiting if in_time => {}
+                Played::Waiting => {
+                    let (moment, limit) = (moment_words(&step.when), humantime::format_duration(limit));
+                    let near =
+                        self.world.recorder().with_events(|events| near_miss(events, &step, chat.as_deref()));
+                    unplayed.push(format!(
+                        "{what} never happened: its moment, {moment}, did not come within {limit}{near}"
+                    ));
+                }
                 Played::Failed(why) => unplayed.push(format!("{what} could not be done: {why}")),
-                Played::Begun(without) => unplayed.push(format!("{what} {without}")),
-                Played::Waiting | Played::Done => {}
+                Played::Begun(without) => {
+                    let near =
+                        self.world.recorder().with_events(|events| near_misses::of_calls(events, &step.verb));
+                    let near = near.map_or_else(String::new, |near| format!("; {near}"));
+                    unplayed.push(format!("{what} {without}{near}"));
+                }
+                Played::Done => {}
             }
         }
         Storm { unplayed, told_to_send: self.told_to_send.take() }
+    }
+}
+
+/// What came close to the moment of a step, in words that follow others.
+fn near_miss(events: &[Event], step: &Step, chat: Option<&str>) -> String {
+    match &step.when {
+        When::At(_) => String::new(),
+        When::On(anchor) => format!("; {}", near_misses::of_anchor(events, anchor, chat)),
+    }
+}
+
+fn chat_of(when: &When, chats: &BTreeMap<String, String>) -> Option<String> {
+    match when {
+        When::At(_) => None,
+        When::On(anchor) => anchor.of.as_ref().and_then(|of| chats.get(of)).cloned(),
     }
 }
 
@@ -203,7 +238,7 @@ fn nth_event(world: &World, nth: u32, matches: impl Fn(&Event) -> bool + 'static
 
 /// Whether an event is a sender's or a group's, or about one of its messages. Log records name its session, which ends with
 /// its name, or with what its platform calls their conversation, its `chat`.
-fn is_of(event: &Event, sender: &str, chat: Option<&str>) -> bool {
+pub(super) fn is_of(event: &Event, sender: &str, chat: Option<&str>) -> bool {
     let is_source = matches!(&event.source, Source::Sender(name) | Source::Peers(name) if name == sender);
     let is_session = match &event.fact {
         Fact::Log { record, .. } => {
@@ -216,7 +251,7 @@ fn is_of(event: &Event, sender: &str, chat: Option<&str>) -> bool {
 }
 
 /// Whether an event is an operation on a file that matches a pattern.
-fn is_on(event: &Event, pattern: &str) -> bool {
+pub(super) fn is_on(event: &Event, pattern: &str) -> bool {
     matches!(&event.fact, Fact::Disk { path, .. } if path_matches(pattern, path))
 }
 
@@ -239,7 +274,11 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
         Verb::Freeze { lasting, .. }
         | Verb::PortLingers { lasting }
         | Verb::Partition { lasting, .. }
+        | Verb::Suspend { lasting }
+        | Verb::NameUnknown { lasting, .. }
+        | Verb::SquatPort { lasting, .. }
         | Verb::PowerLoss { off_for: lasting } => Some(lasting),
+        Verb::ProviderTrouble(trouble) => Some(trouble.lasting()),
         Verb::DiskFault(trouble) => trouble.lasting.as_ref(),
         Verb::CrashAt(crash) => Some(&crash.off_for),
         Verb::ClockJump { by, .. } => Some(by),
@@ -254,6 +293,7 @@ fn draw_numbers(world: &World, verb: &Verb) -> Drawn {
     };
     let patience = match verb {
         Verb::SquatLock(squat) => Some(&squat.patience),
+        Verb::SquatPort { patience, .. } => Some(patience),
         _ => None,
     };
     let drawn = |range: Option<&DurationRange>| range.map_or(Duration::ZERO, |range| draw(world, range));
@@ -301,6 +341,7 @@ struct Player {
     sender: Option<mpsc::UnboundedSender<SenderCommand>>,
     groups: Rc<Groups>,
     platforms: Option<Platforms>,
+    provider: Mood,
     port: u16,
     verb: Verb,
     drawn: Drawn,
@@ -327,6 +368,8 @@ impl Player {
             Verb::PortLingers { .. } => stage.linger_ports(lasting),
             Verb::PowerLoss { .. } => stage.power_loss(lasting).await,
             Verb::Partition { between: (a, b), .. } => stage.partition(*a, *b, lasting).await,
+            Verb::Suspend { .. } => stage.suspend(lasting).await,
+            Verb::NameUnknown { machine, .. } => stage.hide_name(*machine, lasting).await,
             Verb::ServiceStop => stage.service_stop(),
             Verb::ServiceStart => stage.service_start(),
             Verb::ServiceRestart => stage.service_restart(),
@@ -342,6 +385,8 @@ impl Player {
             Verb::CrashAt(crash) => stage.crash_at(crash, from_call, lasting, progress).await,
             Verb::ClockJump { direction, .. } => stage.clock_jump(lasting, *direction),
             Verb::SquatLock(squat) => stage.squat_lock(&squat.lock, patience, lasting, progress).await,
+            Verb::SquatPort { .. } => stage.squat_port(port, patience, lasting, progress).await,
+            Verb::ProviderTrouble(trouble) => stage.trouble_provider(&self.provider, trouble, lasting).await,
             Verb::LeaveLock(left) => stage.leave_lock(&left.lock, left.owner, lasting, port),
             Verb::PlatformTrouble(trouble) => {
                 let platforms = self.platforms.as_ref();

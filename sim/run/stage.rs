@@ -292,7 +292,7 @@ impl Stage {
     }
 }
 
-const fn machine_name(machine: Machine) -> &'static str {
+pub(super) const fn machine_name(machine: Machine) -> &'static str {
     match machine {
         Machine::Gateway => GATEWAY_MACHINE,
         Machine::Clients => CLIENTS_MACHINE,

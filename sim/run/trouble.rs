@@ -9,16 +9,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use gateway::env::watch;
-use gateway::env::{ExitCode, Fs, Pid, StartTime, WallTime};
+use gateway::env::{Env, ExitCode, Fs, LocalBoxFuture, Pid, StartTime, WallTime};
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::script::Progress;
-use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage};
+use super::stage::{GATEWAY_MACHINE, STATE_DIR, Stage, machine_name};
+use crate::actors::provider::Mood;
 use crate::actors::squatter::{self, SquatterSettings};
 use crate::scenario::{
-    Choice, Crash, CrashDeath, CrashMoment, Direction, DiskTrouble, LockFile, LockOwner, Scenario, Verb,
+    Choice, Crash, CrashDeath, CrashMoment, Direction, DiskTrouble, LockFile, LockOwner, Machine,
+    ProviderTrouble, Scenario, Verb,
 };
 use crate::timeline::GATEWAY_PROGRAM;
 use crate::world::disk::DiskFault;
@@ -31,11 +33,14 @@ const SESSIONS_DIR: &str = "agents/main/sessions";
 /// A process that is gone by now was started so many clock ticks before its successor in the process table.
 const TICKS_BEFORE: u64 = 5_000;
 
+/// Resolves when a squatter has to give back what it has.
+type LetGo = LocalBoxFuture<'static, ()>;
+
 /// How many processes the steps bring into the world, beside the gateway's.
 pub(super) fn processes(scenario: &Scenario) -> usize {
     let brings_one = |verb: &Verb| match verb {
-        Verb::SquatLock(_) => true,
-        Verb::LeaveLock(left) => left.owner == LockOwner::Reused,
+        Verb::SquatLock(_) | Verb::SquatPort { .. } => true,
+        Verb::LeaveLock(left) => matches!(left.owner, LockOwner::Reused | LockOwner::ReusedUndated),
         _ => false,
     };
     scenario.steps.iter().filter(|step| brings_one(&step.verb)).count()
@@ -147,13 +152,38 @@ impl Stage {
     ) -> Result<(), String> {
         progress.begun("never had its lock");
         let settings = SquatterSettings { path: self.path_of(lock)?, patience, lasting };
+        self.squat(progress, move |env, took, let_go| Box::pin(squatter::run(env, settings, took, let_go)))
+            .await
+    }
+
+    /// Starts a process that listens on the gateway's port, and waits for its end.
+    pub(super) async fn squat_port(
+        &self,
+        port: u16,
+        patience: Duration,
+        lasting: Duration,
+        progress: &Progress,
+    ) -> Result<(), String> {
+        progress.begun("never had its port");
+        self.squat(progress, move |env, took, let_go| {
+            Box::pin(squatter::listen(env, port, patience, lasting, took, let_go))
+        })
+        .await
+    }
+
+    /// Starts a squatter and waits for its end.
+    async fn squat(
+        &self,
+        progress: &Progress,
+        work: impl FnOnce(Env, oneshot::Sender<()>, LetGo) -> LocalBoxFuture<'static, ()> + 'static,
+    ) -> Result<(), String> {
         let (took, has_it) = oneshot::channel();
         let (hold, mut held) = watch::channel(());
-        let main = move |env| -> gateway::env::LocalBoxFuture<'static, ExitCode> {
+        let main = move |env| -> LocalBoxFuture<'static, ExitCode> {
             Box::pin(async move {
                 // Nothing is ever sent: it is the end of the sender that counts.
-                let let_go = async move { while held.changed().await.is_ok() {} };
-                squatter::run(env, settings, took, let_go).await;
+                let let_go = Box::pin(async move { while held.changed().await.is_ok() {} });
+                work(env, took, let_go).await;
                 ExitCode::CLEAN
             })
         };
@@ -166,6 +196,57 @@ impl Stage {
         }
         exit.await.map_err(|error| error.to_string())?;
         end();
+        Ok(())
+    }
+
+    /// The model provider does not behave as it should for a while.
+    pub(super) async fn trouble_provider(
+        &self,
+        provider: &Mood,
+        trouble: &ProviderTrouble,
+        lasting: Duration,
+    ) -> Result<(), String> {
+        self.inject(trouble.label());
+        let mood = provider.clone();
+        let mend: Rc<dyn Fn()> = match trouble {
+            ProviderTrouble::Down { how, .. } => {
+                provider.set_outage(Some(*how));
+                Rc::new(move || mood.set_outage(None))
+            }
+            ProviderTrouble::Slow { by, .. } => {
+                provider.set_slow(*by);
+                Rc::new(move || mood.set_slow(Duration::ZERO))
+            }
+        };
+        let at_the_end = mend.clone();
+        self.on_storm_end(move || at_the_end());
+        sleep(lasting).await;
+        mend();
+        Ok(())
+    }
+
+    /// A machine's name cannot be looked up for a while.
+    pub(super) async fn hide_name(&self, machine: Machine, lasting: Duration) -> Result<(), String> {
+        let name = machine_name(machine);
+        self.inject(format!("the name `{name}` cannot be looked up"));
+        self.world.set_unknown(name, true).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        let show = move || drop(world.set_unknown(name, false));
+        self.on_storm_end(show.clone());
+        sleep(lasting).await;
+        show();
+        Ok(())
+    }
+
+    /// The gateway's machine sleeps for a while.
+    pub(super) async fn suspend(&self, lasting: Duration) -> Result<(), String> {
+        self.inject("the gateway's machine falls asleep");
+        self.world.suspend(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
+        let world = self.world.clone();
+        let wake = move || drop(world.wake(GATEWAY_MACHINE));
+        self.on_storm_end(wake.clone());
+        sleep(lasting).await;
+        wake();
         Ok(())
     }
 
@@ -191,6 +272,7 @@ impl Stage {
                 let (pid, start) = self.bystander()?;
                 payload(pid, StartTime(start.0.saturating_sub(TICKS_BEFORE)))
             }
+            LockOwner::ReusedUndated => squatter::payload(self.bystander()?.0.0, None, &made.to_string()),
             LockOwner::Gateway => {
                 let pid = self.gateway_pid(port).ok_or("there was no gateway process at that moment")?;
                 payload(pid, self.world.start_time_of(pid).map_err(|error| error.to_string())?)

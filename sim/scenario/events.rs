@@ -1,10 +1,10 @@
 //! The names of events that a step can wait for with `on`, with one line of meaning each.
 //!
-//! The list serves hints and the published schema. It is not a fence: the gateway may log names that are not
-//! here, and an anchor that never fires makes a run inconclusive by itself. Only a name that looks like a slip
-//! of the pen for a known one is refused.
+//! The list is complete, which tests see to: every fact and every record in the gateway's source stands here, and
+//! nothing else does. So a name that is not here is refused, with what was probably meant.
 
 use super::error::nearest_within;
+use super::other_words;
 
 /// Whom events of a name belong to, so that a step can wait for those of one of them with `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +152,8 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("state.seen", Nobody, "an outside observer looked at the state folder"),
     ("ready.seen", Nobody, "the prober asked /readyz"),
     ("intruder.answered", Nobody, "an unauthenticated request was answered"),
-    ("run.settling", Nobody, "the storm is over: faults end, links heal"),
-    ("run.ended", Nobody, "the run is over"),
+    ("run.settling", Nobody, "the storm is over: faults end, links heal; no step can wait for it"),
+    ("run.ended", Nobody, "the run is over; no step can wait for it"),
     ("fault.injected", Nobody, "the world injected a fault"),
     ("cron.started", Nobody, "the gateway says a scheduled run begins"),
     ("cron.finished", Nobody, "the gateway says a scheduled run is done"),
@@ -360,19 +360,50 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ),
 ];
 
-/// Whether a step may wait for `name`. The error holds the known name it comes close to, if it does.
-pub(super) fn check(name: &str) -> Result<(), Option<&'static str>> {
-    if EVENTS.iter().any(|(known, ..)| *known == name) {
+/// Whether a step may wait for `name`: some event has it. The error says what was probably meant.
+pub(super) fn check(name: &str) -> Result<(), NotAnEvent> {
+    let names = || EVENTS.iter().map(|(known, ..)| *known);
+    if names().any(|known| known == name) {
         return Ok(());
     }
-    let is_word = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    };
-    let is_dotted = name.contains('.') && name.split('.').all(is_word);
-    match nearest_within(2, name, EVENTS.iter().map(|(known, ..)| *known)) {
-        None if is_dotted => Ok(()),
-        close => Err(close),
+    if let Some(means) = other_words::for_event(name) {
+        return Err(NotAnEvent { close: Some(means), family: Vec::new() });
     }
+    let close = nearest_within(2, name, names());
+    let first_word = name.split('.').next().unwrap_or_default();
+    let is_kin = |known: &&str| known.split('.').next() == Some(first_word);
+    Err(NotAnEvent { close, family: names().filter(is_kin).collect() })
+}
+
+/// A name that no event has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotAnEvent {
+    /// The known name that was probably meant.
+    pub(super) close: Option<&'static str>,
+    /// Known names that begin with the same word.
+    pub(super) family: Vec<&'static str>,
+}
+
+/// What the gateway says at the level of debugging only. Runs keep that when a step waits for it.
+const QUIET: &[&str] = &[
+    "feishu.event-skipped",
+    "message.forgotten",
+    "message.notice-refused",
+    "peer.upgrade-failed",
+    "recovery.status-not-written",
+    "restart.notice-lost",
+    "shutdown.step",
+    "telegram.update-skipped",
+];
+
+/// Whether events called `name` are kept only by runs that have a step waiting for one.
+pub fn is_quiet(name: &str) -> bool {
+    QUIET.contains(&name)
+}
+
+/// Whether events called `name` come when no step is done any more.
+pub(super) fn is_too_late(name: &str) -> bool {
+    matches!(name, "run.settling" | "run.ended")
 }
 
 /// Whose events called `name` `of` can count. Names that are not known are log records without a sender.
@@ -405,8 +436,16 @@ mod tests {
         }
     }
 
-    /// The names of log records in the gateway's source, with whether the record names the session.
-    fn logged() -> Vec<(String, bool)> {
+    /// A log record in the gateway's source.
+    #[derive(Debug)]
+    struct Logged {
+        name: String,
+        names_session: bool,
+        is_quiet: bool,
+    }
+
+    /// The log records in the gateway's source.
+    fn logged() -> Vec<Logged> {
         let mut found = Vec::new();
         let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("model")];
         while let Some(folder) = folders.pop() {
@@ -416,10 +455,14 @@ mod tests {
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let source = std::fs::read_to_string(path).expect("text");
+                    let mut before = "";
                     for record in source.split("!(") {
+                        let is_quiet = before.ends_with("debug") || before.ends_with("trace");
+                        before = record;
                         let Some(record) = record.trim_start().strip_prefix("name: \"") else { continue };
                         let (name, rest) = record.split_once('"').expect("its end");
-                        found.push((name.to_string(), arguments(rest).contains("session = ")));
+                        let names_session = arguments(rest).contains("session = ");
+                        found.push(Logged { name: name.to_string(), names_session, is_quiet });
                     }
                 }
             }
@@ -441,14 +484,23 @@ mod tests {
     fn every_log_record_has_a_line_that_knows_whether_it_names_a_sender() {
         let logged = logged();
         assert!(logged.len() > 30, "the source is read wrongly: {logged:?}");
-        for (name, _) in &logged {
+        for Logged { name, .. } in &logged {
             assert!(EVENTS.iter().any(|(known, ..)| known == name), "{name} is not in EVENTS");
         }
         for (name, about, _) in EVENTS.iter().filter(|(.., meaning)| meaning.starts_with(SAID)) {
-            let mut records = logged.iter().filter(|(logged, _)| logged == name).peekable();
+            let mut records = logged.iter().filter(|logged| logged.name == *name).peekable();
             assert!(records.peek().is_some(), "nobody logs {name}");
-            assert_eq!(*about == Sender, records.any(|(_, names_session)| *names_session), "{name}");
+            assert_eq!(*about == Sender, records.any(|logged| logged.names_session), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_logged_quietly_is_known_to_be() {
+        let names = |quiet: bool| -> BTreeSet<String> {
+            logged().into_iter().filter(|logged| logged.is_quiet == quiet).map(|logged| logged.name).collect()
+        };
+        let quiet: Vec<_> = names(true).difference(&names(false)).cloned().collect();
+        assert_eq!(quiet, QUIET);
     }
 
     #[test]
@@ -458,13 +510,29 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_refused_and_other_dotted_names_are_not() {
+    fn what_no_event_is_called_is_refused_and_says_what_was_meant() {
+        let close = |name: &str| check(name).expect_err(name).close;
         assert_eq!(check("run.started"), Ok(()));
-        assert_eq!(check("run.start"), Err(Some("run.started")));
-        assert_eq!(check("reply.recieved"), Err(Some("reply.received")));
-        assert_eq!(check("cron.fired"), Ok(()));
-        assert_eq!(check("soon"), Err(None));
-        assert_eq!(check("cron."), Err(None));
-        assert_eq!(check("Cron.Fired"), Err(None));
+        assert_eq!(close("run.start"), Some("run.started"));
+        assert_eq!(close("reply.recieved"), Some("reply.received"));
+        assert_eq!(close("gateway.started"), Some("gateway.ready"));
+        let fired = check("cron.fired").expect_err("no such event");
+        assert_eq!(fired.close, None);
+        assert!(fired.family.contains(&"cron.requested"), "{fired:?}");
+        assert_eq!(check("soon"), Err(NotAnEvent { close: None, family: vec![] }));
+    }
+
+    #[test]
+    fn what_is_seen_from_outside_is_a_fact_or_said_by_a_start_script() {
+        let names = include_str!("../timeline/names.rs");
+        let subagents = include_str!("../timeline/subagents.rs");
+        for (name, ..) in EVENTS.iter().filter(|(.., meaning)| !meaning.starts_with(SAID)) {
+            let quoted = format!("\"{name}\"");
+            let is_fact = names.contains(&quoted) || subagents.contains(&quoted);
+            assert!(
+                is_fact || logged().iter().any(|logged| logged.name == *name),
+                "nothing is called {name}"
+            );
+        }
     }
 }

@@ -13,7 +13,10 @@ use super::platforms_keys::{
 use super::programs::PROGRAM;
 use super::restart_keys::{ASK_FOR_RESTART, REVERT_CONFIG, WRITE_CONFIG};
 use super::subagent_keys::{CHILD_TAKES, SPAWNS};
-use super::trouble_keys::{CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, PROCESS, SQUAT_LOCK};
+use super::trouble_keys::{
+    CLOCK_JUMP, CRASH_AT, DISK_FAULT, LEAVE_LOCK, NAME_UNKNOWN, PROCESS, PROVIDER_DOWN, PROVIDER_SLOW,
+    SQUAT_LOCK, SQUAT_PORT, SUSPEND,
+};
 use super::{Channel, Choice, Machine, ProviderBehaviour, SenderKind};
 use gateway::config::OnInterruption;
 
@@ -111,7 +114,9 @@ impl Shape {
             Self::Event => r#""run.started""#.into(),
             Self::Sender => r#""ann""#.into(),
             Self::Peers => r#""tabs""#.into(),
-            Self::Table(_) | Self::Named(_) | Self::Supervisor | Self::Policies => "{ ... }".into(),
+            Self::Supervisor => r#"{ kind = "systemd" }"#.into(),
+            Self::Policies => r#"{ stop-drain = "skip" }"#.into(),
+            Self::Table(_) | Self::Named(_) => "{ ... }".into(),
             Self::Settings => r#"{ "gateway.drainBudgetMs" = 1000 }"#.into(),
             Self::Steps => "[{ ... }]".into(),
             Self::Outcomes => r#"{ hardened = "pass" }"#.into(),
@@ -131,6 +136,9 @@ use Need::{Default, Optional, Required};
 
 /// The most messages that a scenario may send, all steps together.
 pub(super) const MOST_MESSAGES: u64 = 10_000;
+
+/// The most often that one step may be done.
+const MOST_TIMES: u64 = 100;
 
 /// The most command-line tools that a scenario may start, all steps together: each is a process.
 pub(super) const MOST_TOOLS: u64 = 100;
@@ -383,6 +391,13 @@ pub(super) const STEP: &[Key] = &[
         "With `on = \"disk. ...\"`: only files that match this [pattern](#files-and-patterns) count",
     ),
     key("after", Shape::Range, Default("0s"), "With `on`: so long after the event"),
+    key(
+        "times",
+        Shape::Whole(1, MOST_TIMES),
+        Default("1"),
+        "With `on`: how often it is done at most: at that event, and at those like it that follow. Once is enough for the \
+         run to be evidence; the storm lasts until all are done, or until `storm-limit`",
+    ),
     key("do", Shape::Choice(verbs), Required, "What is done"),
 ];
 
@@ -451,6 +466,8 @@ pub(super) const VERBS: &[VerbKeys] = &[
         ],
         "Two machines cannot reach each other for a while; packets wait, and arrive in order when the link heals",
     ),
+    SUSPEND,
+    NAME_UNKNOWN,
     verb("service-stop", &[], "The supervisor is asked to stop the gateway: SIGTERM, and it stays down"),
     verb("service-start", &[], "The supervisor is asked to start the gateway"),
     verb("service-restart", &[], "The supervisor is asked to restart the gateway: SIGTERM, then a start"),
@@ -498,7 +515,10 @@ pub(super) const VERBS: &[VerbKeys] = &[
     CRASH_AT,
     CLOCK_JUMP,
     SQUAT_LOCK,
+    SQUAT_PORT,
     LEAVE_LOCK,
+    PROVIDER_DOWN,
+    PROVIDER_SLOW,
     PEERS_ARRIVE,
     PEERS_LEAVE,
     PEERS_RESET,

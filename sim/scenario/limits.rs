@@ -64,9 +64,13 @@ pub(super) fn programs(file: &Table<'_>, programs: &IndexMap<String, ProgramSetu
     at_most(MOST_PROGRAMS, programs.len(), "programs", file)
 }
 
-/// The steps are not too many, and neither is what they send.
+/// The steps are not too many, each counted as often as it is done.
+pub(super) fn number_of_steps(file: &Table<'_>, found: usize) -> Read<()> {
+    at_most(MOST_STEPS, found, "steps", file)
+}
+
+/// What the steps send and start is not too much.
 pub(super) fn steps(file: &Table<'_>, steps: &[Step], provider: &ProviderSetup) -> Read<()> {
-    at_most(MOST_STEPS, steps.len(), "steps", file)?;
     let (mut messages, mut answers, mut bytes, mut tools) = (0, 0, 0, 0);
     for step in steps {
         match &step.verb {

@@ -18,6 +18,7 @@ mod expect;
 mod keys;
 mod limits;
 mod matrix;
+mod other_words;
 mod peers;
 mod peers_keys;
 mod placeholders;
@@ -54,13 +55,13 @@ mod written;
 pub use cell::{Cell, CellChoice};
 pub use duration::DurationRange;
 pub use error::{ScenarioError, nearest};
-pub use events::{About, EVENTS};
+pub use events::{About, EVENTS, is_quiet};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
 pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
 pub use programs::{ProgramEnd, ProgramSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
-pub use schema::schema;
+pub use schema::{schema, schema_text};
 pub use setup::{
     Channel, Choice, CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderBehaviour,
     ProviderSetup, SenderKind, SenderSetup, differences,
@@ -72,7 +73,7 @@ pub use supervisor::{
 };
 pub use trouble::{
     CountRange, Crash, CrashDeath, CrashMoment, Direction, DiskCalls, DiskTrouble, LeftLock, LockFile,
-    LockOwner, Squat, Target,
+    LockOwner, ProviderOutage, ProviderTrouble, Squat, Target,
 };
 pub use written::{file_keys, is_named};
 

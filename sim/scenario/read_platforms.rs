@@ -64,11 +64,18 @@ pub(super) fn there(
     world: &World<'_>,
     between: (Machine, Machine),
 ) -> Read<(Machine, Machine)> {
+    is_there(table, "between", world, between.0)?;
+    is_there(table, "between", world, between.1)?;
+    Ok(between)
+}
+
+/// The machine that `key` of the step `table` names, if it is there.
+pub(super) fn is_there(table: &Table<'_>, key: &str, world: &World<'_>, machine: Machine) -> Read<Machine> {
     let is_there = world.senders.values().any(|setup| setup.channel.platform().is_some());
-    if is_there || (between.0 != Machine::Platforms && between.1 != Machine::Platforms) {
-        return Ok(between);
+    if is_there || machine != Machine::Platforms {
+        return Ok(machine);
     }
-    Err(Problem::at(table.span_of("between"), "there is no machine `platforms` in this scenario")
+    Err(Problem::at(table.span_of(key), "there is no machine `platforms` in this scenario")
         .label("nobody talks on a platform")
         .help("give a sender `channel = \"telegram\"` or `channel = \"feishu\"`."))
 }

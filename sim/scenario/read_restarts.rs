@@ -83,6 +83,11 @@ pub(super) fn settings(value: &Spanned<DeValue<'_>>, key: &str) -> Read<Map<Stri
                 .label("a path is names with dots in between")
                 .help("write it in quotes, as in `\"gateway.drainBudgetMs\"`."));
         }
+        if value.get_ref().is_table() && !path.get_ref().contains('.') {
+            return Err(Problem::at(path.span(), format!("this would replace all of `{path}`"))
+                .label("settings that are not named here would be gone")
+                .help(format!("name single settings by their paths, in quotes: `\"{path}. ...\" = ...`.")));
+        }
         settings.insert(path.get_ref().to_string(), to_json(value.get_ref()));
     }
     if settings.is_empty() {

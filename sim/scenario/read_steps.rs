@@ -22,7 +22,7 @@ use super::table::{
 };
 use super::{
     About, Anchor, Choice, GatewaySetup, Machine, PeersSetup, RestartAsk, SenderSetup, Step, Supervisor,
-    Target, Verb, When, events, limits,
+    Target, Verb, When, events, limits, other_words,
 };
 
 /// What steps may refer to.
@@ -42,10 +42,17 @@ pub(super) fn steps(file: &Table<'_>, world: &World<'_>) -> Read<Vec<Step>> {
         return Err(wrong_type("steps", value.get_ref(), value.span(), "a list of steps", "[]")
             .help("begin each step with a line `[[steps]]`, in double brackets."));
     };
-    steps.iter().map(|value| step(value, world)).collect()
+    let mut all = Vec::new();
+    for value in steps {
+        all.extend(step(value, world)?);
+        // Whoever says more than that with `times` meant something else.
+        limits::number_of_steps(file, all.len())?;
+    }
+    Ok(all)
 }
 
-fn step(value: &Spanned<DeValue<'_>>, world: &World<'_>) -> Read<Step> {
+/// The step as often as it is done.
+fn step(value: &Spanned<DeValue<'_>>, world: &World<'_>) -> Read<Vec<Step>> {
     let entries = entries(value, "steps")?;
     let verb_keys = verb_keys(value, entries)?;
     let table = Table::open("this step", value.span(), entries, STEP.iter().chain(verb_keys.keys))?;
@@ -53,7 +60,9 @@ fn step(value: &Spanned<DeValue<'_>>, world: &World<'_>) -> Read<Step> {
     let verb = verb(&table, verb_keys.word, world)?;
     let label = table.optional("name", some_text)?.unwrap_or_else(|| label(&verb, verb_keys.word));
     let line = 1 + world.source[..value.span().start].matches('\n').count();
-    Ok(Step { label, when, verb, line })
+    let first = Step { label, when, verb, line, is_repeat: false };
+    let times: u32 = table.get("times", whole)?;
+    Ok((0..times).map(|further| first.again(further)).collect())
 }
 
 /// Finds the verb first, since it decides which keys the step may have.
@@ -84,9 +93,12 @@ fn verb_keys(value: &Spanned<DeValue<'_>>, entries: &DeTable<'_>) -> Read<&'stat
         ));
     };
     let Some(verb_keys) = VERBS.iter().find(|verb| verb.word == word) else {
-        return Err(Problem::at(value_of_do.span(), format!("unknown verb `{word}`"))
-            .label("nobody knows how to do this")
-            .choices(word, keys::verb_words()));
+        let problem = Problem::at(value_of_do.span(), format!("unknown verb `{word}`"))
+            .label("nobody knows how to do this");
+        return Err(match other_words::for_verb(word) {
+            Some(help) => problem.help(help),
+            None => problem.choices(word, keys::verb_words()),
+        });
     };
     let is_known = |name: &str| STEP.iter().chain(verb_keys.keys).any(|key| key.name == name);
     for (name, _) in in_file_order(entries) {
@@ -124,7 +136,7 @@ fn when(table: &Table<'_>, world: &World<'_>) -> Read<When> {
             .label("when?")
             .help("add `at = \"5s\"`, or an event to wait for, as in `on = \"run.started\"`.")),
         (Some(_), None) => {
-            for name in ["nth", "of", "path", "after"] {
+            for name in ["nth", "of", "path", "after", "times"] {
                 if let Some(span) = table.span_of_key(name) {
                     return Err(Problem::at(span, format!("`{name}` has no meaning in a step with `at`"))
                         .label("this goes with `on`")
@@ -176,20 +188,24 @@ fn anchor(table: &Table<'_>, world: &World<'_>) -> Read<Anchor> {
 
 fn event(input: &Input<'_>) -> Read<String> {
     let name = text(input)?;
-    match events::check(&name) {
-        Ok(()) => Ok(name),
-        Err(close) => {
-            let problem = Problem::at(input.span.clone(), format!("unknown event `{name}`"));
-            Err(match close {
-                Some(close) => problem
-                    .label("no event has this name")
-                    .help(format!("did you mean `{close}`? `--timeline` shows the events of a run.")),
-                None => problem
-                    .label("an event's name has small words with a dot in between")
-                    .help("as in `run.started` or `message.accepted`."),
-            })
-        }
+    if events::is_too_late(&name) {
+        return Err(Problem::at(input.span.clone(), format!("nothing is done any more at `{name}`"))
+            .label("by then the last step is over")
+            .help("wait for something that happens before, or use `at`; `settle` says how long the run goes on."));
     }
+    let Err(events::NotAnEvent { close, family }) = events::check(&name) else { return Ok(name) };
+    let problem = Problem::at(input.span.clone(), format!("unknown event `{name}`"));
+    Err(match (close, &family[..]) {
+        (Some(close), _) => problem
+            .label("no event has this name")
+            .help(format!("did you mean `{close}`? `--timeline` shows the events of a run.")),
+        (None, []) => problem
+            .label("no event has this name, and none begins like it")
+            .help("as in `run.started` or `message.accepted`; `gatesim events` lists all of them."),
+        (None, family) => problem
+            .label("no event has this name")
+            .help(format!("those that begin like it are {}.", super::error::list(family.iter().copied()))),
+    })
 }
 
 fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Verb> {
@@ -267,6 +283,8 @@ fn label(verb: &Verb, word: &str) -> String {
         }
         Verb::ClockJump { direction, .. } => format!("clock jumps {}", direction.word()),
         Verb::PlatformTrouble(trouble) => trouble.label(),
+        Verb::ProviderTrouble(trouble) => trouble.label(),
+        Verb::NameUnknown { machine, .. } => format!("the name of {} is unknown", machine.word()),
         Verb::PeersArrive { peers } => format!("{peers} arrive"),
         Verb::PeersLeave { peers } => format!("{peers} leave"),
         Verb::PeersReset { peers } => format!("{peers} reset"),

@@ -19,7 +19,8 @@ pub(super) fn supervisor<'t>(gateway: &Table<'t>) -> Read<(Table<'t>, Supervisor
         let supervisor = of_kind(kind, &table)?;
         return Ok((table, supervisor));
     };
-    let entries = entries(value, "supervisor")?;
+    let entries = entries(value, "supervisor")
+        .map_err(|problem| problem.help("write it as in `supervisor = { kind = \"systemd\" }`."))?;
     let kind = match entries.get("kind") {
         Some(kind) => {
             choice(&Input { value: kind.get_ref(), span: kind.span(), key: &supervisor_keys::KIND })?

@@ -8,9 +8,10 @@ use gateway::env::FsOp;
 
 use super::Verb;
 use super::error::{Problem, Read};
+use super::read_platforms;
 use super::read_steps::{World, sender};
-use super::table::{Input, Table, choice, range, some_range, some_text, whole, whole_range};
-use super::trouble::{Crash, CrashDeath, DiskCalls, DiskTrouble, LeftLock, LockFile, Squat};
+use super::table::{Input, Table, choice, duration, range, some_range, some_text, whole, whole_range};
+use super::trouble::{Crash, CrashDeath, DiskCalls, DiskTrouble, LeftLock, LockFile, ProviderTrouble, Squat};
 
 /// Reads the step `table`, whose verb is `word`; `None` when that is no verb of this kind.
 pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Option<Verb>> {
@@ -24,6 +25,22 @@ pub(super) fn verb(table: &Table<'_>, word: &str, world: &World<'_>) -> Read<Opt
             lock: lock_file(table, world)?,
             lasting: table.get("for", range)?,
             patience: table.get("patience", range)?,
+        }),
+        "squat-port" => {
+            Verb::SquatPort { lasting: table.get("for", range)?, patience: table.get("patience", range)? }
+        }
+        "suspend" => Verb::Suspend { lasting: table.get("for", some_range)? },
+        "name-unknown" => Verb::NameUnknown {
+            machine: read_platforms::is_there(table, "machine", world, table.get("machine", choice)?)?,
+            lasting: table.get("for", some_range)?,
+        },
+        "provider-down" => Verb::ProviderTrouble(ProviderTrouble::Down {
+            how: table.get("how", choice)?,
+            lasting: table.get("for", some_range)?,
+        }),
+        "provider-slow" => Verb::ProviderTrouble(ProviderTrouble::Slow {
+            by: table.get("by", duration)?,
+            lasting: table.get("for", some_range)?,
         }),
         "leave-lock" => Verb::LeaveLock(LeftLock {
             lock: lock_file(table, world)?,

@@ -18,7 +18,8 @@ use super::setup::{Channel, Choice, ProviderBehaviour, SenderKind, policy_names}
 use super::supervisor::{ContainerRestartWhen, KillWhom, RestartWhen, SupervisorKind, UnitRestart};
 use super::supervisor_keys::{KIND, KINDS};
 use super::{
-    About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, Target, events, expect, policies,
+    About, CrashDeath, CrashMoment, EVENTS, FATES, LockOwner, Machine, ProviderOutage, Target, events,
+    expect, policies,
 };
 use crate::actors::platform::{Block, Outage};
 use crate::oracle;
@@ -103,6 +104,7 @@ fn table(name: &str) -> String {
         "kill-modes" => of_words("kill-mode", &KillWhom::meanings()),
         "restarts" => of_words("restart", &RestartWhen::meanings()),
         "unit-restarts" => of_words("restart", &UnitRestart::meanings()),
+        "provider-outages" => of_words("how", &ProviderOutage::meanings()),
         "behaviours" => of_words("behaviour", &ProviderBehaviour::meanings()),
         "channels" => of_words("channel", &Channel::meanings()),
         "sender-kinds" => of_words("kind", &SenderKind::meanings()),

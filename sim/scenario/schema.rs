@@ -1,6 +1,9 @@
 //! The JSON Schema of scenario files, made from the same list of keys that the reader obeys.
 //!
-//! Editors use it to complete and to check. It is published as `docs/scenario.schema.json`.
+//! Editors use it to complete and to check. It is published as `docs/scenario.schema.json`. What stands in many places,
+//! such as the keys that every step has, stands once, among the definitions.
+
+use std::collections::BTreeMap;
 
 use gateway::policy;
 use serde_json::{Map, Value, json};
@@ -12,14 +15,104 @@ use super::{Choice, EVENTS, FATES, policies};
 /// The JSON Schema (draft 7, which editors of TOML understand) of scenario files.
 pub fn schema() -> Value {
     let mut schema = table(FILE);
+    let mut definitions = Map::from_iter([
+        (PLACEHOLDER.to_string(), placeholder()),
+        ("outcome".to_string(), outcome()),
+        ("fate".to_string(), or_placeholder(json!({ "enum": FATES }))),
+    ]);
+    define_what_recurs(&mut schema, &mut definitions);
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema["title"] = json!("gatesim scenario");
-    schema["definitions"] = json!({ "placeholder": {
+    schema["definitions"] = Value::Object(definitions);
+    schema
+}
+
+const PLACEHOLDER: &str = "placeholder";
+
+fn placeholder() -> Value {
+    json!({
         "description": "In a file with a matrix: the value of an axis, as in ${signal}",
         "type": "string",
         "pattern": "\\$\\{[^}]+\\}",
-    } });
-    schema
+    })
+}
+
+fn defined(name: &str) -> Value {
+    json!({ "$ref": format!("#/definitions/{name}") })
+}
+
+/// What is shorter than this is better read where it stands.
+const WORTH_A_DEFINITION: usize = 80;
+
+/// Moves what several tables say of a key to the definitions, under the key's name.
+fn define_what_recurs(schema: &mut Value, definitions: &mut Map<String, Value>) {
+    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    each_property(schema, &mut |name, property| {
+        *places.entry((name.to_string(), property.to_string())).or_default() += 1;
+    });
+    let mut names: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (place, times) in places {
+        if times > 1 && place.1.len() > WORTH_A_DEFINITION {
+            let taken =
+                |name: &str| names.values().any(|taken| taken == name) || definitions.contains_key(name);
+            let free = (1..).map(|n| if n == 1 { place.0.clone() } else { format!("{}-{n}", place.0) });
+            let name = free.into_iter().find(|name| !taken(name)).unwrap_or_default();
+            names.insert(place, name);
+        }
+    }
+    each_property(schema, &mut |name, property| {
+        if let Some(definition) = names.get(&(name.to_string(), property.to_string())) {
+            definitions.insert(definition.clone(), std::mem::replace(property, defined(definition)));
+        }
+    });
+}
+
+/// Shows `look` what is said of each key of each table, innermost first.
+fn each_property(schema: &mut Value, look: &mut impl FnMut(&str, &mut Value)) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| each_property(item, look)),
+        Value::Object(words) => {
+            for (word, says) in words.iter_mut() {
+                match says {
+                    Value::Object(properties) if word == "properties" => {
+                        for (name, property) in properties.iter_mut() {
+                            each_property(property, look);
+                            look(name, property);
+                        }
+                    }
+                    _ => each_property(says, look),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The schema as it is published: what fits on a line stands on one.
+pub fn schema_text() -> String {
+    written(&schema(), 0) + "\n"
+}
+
+/// So wide is a line, at most, on which a whole table or list stands.
+const WIDEST: usize = 110;
+
+fn written(value: &Value, depth: usize) -> String {
+    let (begin, items, end) = match value {
+        Value::Object(words) => {
+            let item =
+                |(word, says): (&String, &Value)| format!("{}: {}", json!(word), written(says, depth + 1));
+            ('{', words.iter().map(item).collect::<Vec<_>>(), '}')
+        }
+        Value::Array(items) => ('[', items.iter().map(|item| written(item, depth + 1)).collect(), ']'),
+        plain => return plain.to_string(),
+    };
+    let pad = "  ".repeat(depth);
+    let inside = if begin == '{' && !items.is_empty() { " " } else { "" };
+    let on_one_line = format!("{begin}{inside}{}{inside}{end}", items.join(", "));
+    match on_one_line.len() + pad.len() <= WIDEST && !on_one_line.contains('\n') && depth > 0 {
+        true => on_one_line,
+        false => format!("{begin}\n{pad}  {}\n{pad}{end}", items.join(&format!(",\n{pad}  "))),
+    }
 }
 
 /// `value`, or a placeholder in its place.
@@ -28,7 +121,7 @@ fn or_placeholder(mut value: Value) -> Value {
     if value["type"] == "string" && value.get("pattern").is_none() {
         return value;
     }
-    let placeholder = json!({ "$ref": "#/definitions/placeholder" });
+    let placeholder = defined(PLACEHOLDER);
     match value.get_mut("anyOf").and_then(Value::as_array_mut) {
         Some(alternatives) => alternatives.push(placeholder),
         None => value = json!({ "anyOf": [value, placeholder] }),
@@ -119,10 +212,10 @@ fn shape(shape: &Shape) -> Value {
         Shape::Cells => json!({ "type": "array", "items": table(CELLS) }),
         Shape::Fates => json!({
             "type": "object",
-            "additionalProperties": or_placeholder(json!({ "anyOf": [
-                { "enum": FATES },
-                { "type": "array", "items": or_placeholder(json!({ "enum": FATES })), "minItems": 1 },
-            ] })),
+            "additionalProperties": { "anyOf": [
+                defined("fate"),
+                { "type": "array", "items": defined("fate"), "minItems": 1 },
+            ] },
         }),
     }
 }
@@ -140,16 +233,15 @@ fn of_the_matrix(key: &str) -> Value {
     json!({
         "title": "as the matrix says",
         "type": "object",
-        "properties": { key: { "$ref": "#/definitions/placeholder" } },
+        "properties": { key: defined(PLACEHOLDER) },
         "required": [key],
     })
 }
 
-/// Known events are offered with their meaning; any other dotted name is valid.
+/// Events are offered with their meaning.
 fn event() -> Value {
     let known = EVENTS.iter().map(|(name, _, meaning)| json!({ "const": name, "description": meaning }));
-    let other = json!({ "type": "string", "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)+$" });
-    json!({ "anyOf": known.chain([other]).collect::<Vec<_>>() })
+    json!({ "anyOf": known.collect::<Vec<_>>() })
 }
 
 fn step(verb: &VerbKeys) -> Value {
@@ -158,7 +250,8 @@ fn step(verb: &VerbKeys) -> Value {
     step["description"] = json!(verb.doc);
     step["properties"]["do"] = json!({ "const": verb.word });
     step["oneOf"] = json!([{ "required": ["at"] }, { "required": ["on"] }]);
-    step["dependencies"] = json!({ "nth": ["on"], "of": ["on"], "path": ["on"], "after": ["on"] });
+    step["dependencies"] =
+        json!({ "nth": ["on"], "of": ["on"], "path": ["on"], "after": ["on"], "times": ["on"] });
     step
 }
 
@@ -190,12 +283,15 @@ fn policies() -> Value {
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
+fn outcome() -> Value {
+    let outcome = "^(pass|inconclusive|fail: *[a-z-]+( *, *[a-z-]+)*)$";
+    or_placeholder(json!({ "type": "string", "pattern": outcome }))
+}
+
 fn outcomes() -> Value {
-    let outcome =
-        json!({ "type": "string", "pattern": "^(pass|inconclusive|fail: *[a-z-]+( *, *[a-z-]+)*)$" });
     let properties: Map<_, _> = policy::profile_names()
         .chain(policy::planted_names())
-        .map(|profile| (profile.to_string(), or_placeholder(outcome.clone())))
+        .map(|profile| (profile.to_string(), defined("outcome")))
         .collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false, "minProperties": 1 })
 }
@@ -207,6 +303,32 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_up_to_date() {
-        kept_up_to_date("docs/scenario.schema.json", |_| format!("{:#}\n", schema()));
+        kept_up_to_date("docs/scenario.schema.json", |_| schema_text());
+    }
+
+    #[test]
+    fn what_fits_on_a_line_stands_on_one() {
+        let value = json!({ "a": [1, 2], "b": { "c": "x".repeat(200) } });
+        let long = "x".repeat(200);
+        assert_eq!(
+            written(&value, 0),
+            format!("{{\n  \"a\": [1, 2],\n  \"b\": {{\n    \"c\": \"{long}\"\n  }}\n}}")
+        );
+        let text = schema_text();
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), schema());
+    }
+
+    #[test]
+    fn every_definition_is_used_and_every_reference_defined() {
+        let schema = schema();
+        let text = schema.to_string();
+        let definitions = schema["definitions"].as_object().expect("a table");
+        for name in definitions.keys() {
+            assert!(text.contains(&format!("#/definitions/{name}\"")), "nobody needs {name}");
+        }
+        for rest in text.split("#/definitions/").skip(1) {
+            let name = rest.split('"').next().unwrap_or_default();
+            assert!(definitions.contains_key(name), "nobody defines {name}");
+        }
     }
 }

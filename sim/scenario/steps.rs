@@ -8,8 +8,8 @@ use std::time::Duration;
 use gateway::env::Signal;
 
 use super::{
-    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, PlatformTrouble, RestartAsk,
-    Squat, Target,
+    Choice, ConfigEdit, Crash, Direction, DiskTrouble, DurationRange, LeftLock, PlatformTrouble,
+    ProviderTrouble, RestartAsk, Squat, Target,
 };
 
 /// One entry of the script.
@@ -23,6 +23,19 @@ pub struct Step {
     pub verb: Verb,
     /// The line of its `[[steps]]` in the file, from 1.
     pub line: usize,
+    /// It is one of several times, and not the first: the run is evidence without it.
+    pub is_repeat: bool,
+}
+
+impl Step {
+    /// The same at a later event of its kind, so many further on.
+    pub(super) fn again(&self, further: u32) -> Self {
+        let mut again = Self { is_repeat: further > 0, ..self.clone() };
+        if let When::On(anchor) = &mut again.when {
+            anchor.nth = anchor.nth.saturating_add(further);
+        }
+        again
+    }
 }
 
 /// When a step is done.
@@ -108,6 +121,18 @@ pub enum Verb {
         /// For so long.
         lasting: DurationRange,
     },
+    /// The gateway's machine sleeps for a while.
+    Suspend {
+        /// For so long.
+        lasting: DurationRange,
+    },
+    /// The name of a machine cannot be looked up for a while.
+    NameUnknown {
+        /// Whose.
+        machine: Machine,
+        /// For so long.
+        lasting: DurationRange,
+    },
     /// The operator asks the supervisor to stop the service.
     ServiceStop,
     /// The operator asks the supervisor to start the service.
@@ -153,8 +178,17 @@ pub enum Verb {
     },
     /// Somebody takes a lock of the gateway's and keeps it.
     SquatLock(Squat),
+    /// Somebody listens on the gateway's port.
+    SquatPort {
+        /// Kept for so long.
+        lasting: DurationRange,
+        /// How long the squatter tries to get it.
+        patience: DurationRange,
+    },
     /// A lock is there that nobody holds.
     LeaveLock(LeftLock),
+    /// The model provider does not behave as it should.
+    ProviderTrouble(ProviderTrouble),
     /// A chat platform does not behave as it should.
     PlatformTrouble(PlatformTrouble),
     /// Rude peers are let in.

@@ -76,6 +76,11 @@ const BAD_TABLES: &[(&str, &str)] = &[
         "word of another supervisor",
         "[gateway]\nsupervisor = { kind = \"systemd\", restart = \"unless-stopped\" }",
     ),
+    ("a supervisor that is a word", "[gateway]\nsupervisor = \"launchd\""),
+    (
+        "settings that replace a section",
+        "[gateway]\nsettings = { gateway = { reload = { mode = \"hot\" } } }",
+    ),
     ("exit status out of bounds", "[gateway.supervisor]\nprevent-restart-on = [78, 300]"),
     ("unknown policy", "[gateway.policies]\nstop-drian = \"skip\""),
     ("unknown value of a policy", "[gateway]\npolicies = { stop-drain = \"skipp\" }"),
@@ -123,6 +128,9 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ("after the storm", "at = \"1s..11m\"\ndo = \"kill\""),
     ("misspelt event", "on = \"run.start\"\ndo = \"kill\""),
     ("not an event's name", "on = \"soon\"\ndo = \"kill\""),
+    ("an event by another name", "on = \"gateway.started\"\ndo = \"kill\""),
+    ("an event that nobody has, of a family", "on = \"cron.fired\"\ndo = \"kill\""),
+    ("an event after the last step", "on = \"run.ended\"\ndo = \"kill\""),
     ("zeroth event", "on = \"run.started\"\nnth = 0\ndo = \"kill\""),
     ("event without a sender", "on = \"process.started\"\nof = \"ann\"\ndo = \"kill\""),
     ("too long after", "on = \"run.started\"\nafter = \"11m\"\ndo = \"kill\""),
@@ -132,6 +140,13 @@ const BAD_STEPS: &[(&str, &str)] = &[
     ("no verb", "at = \"1s\""),
     ("verb of the wrong type", "at = \"1s\"\ndo = [\"kill\"]"),
     ("unknown verb", "at = \"1s\"\ndo = \"power-los\""),
+    ("a verb by another name", "at = \"1s\"\ndo = \"restart\""),
+    ("a signal as a verb", "at = \"1s\"\ndo = \"SIGTERM\""),
+    ("times without an event", "at = \"1s\"\ntimes = 3\ndo = \"kill\""),
+    (
+        "a fault of nobody's machine",
+        "at = \"1s\"\ndo = \"name-unknown\"\nmachine = \"platforms\"\nfor = \"1s\"",
+    ),
     ("unknown key in a step", "at = \"1s\"\ndo = \"signal\"\nsignl = \"SIGTERM\""),
     ("key of another verb", "at = \"1s\"\ndo = \"kill\"\nsignal = \"SIGTERM\""),
     ("from as a filter", "on = \"run.started\"\nfrom = \"ann\"\ndo = \"kill\""),
@@ -314,6 +329,7 @@ fates = { "ann#2" = ["replied", "told"] }
         path: None,
         after: DurationRange::exactly(Duration::from_millis(5)),
     };
+    assert!(!stop.is_repeat);
     assert_eq!(stop.when, When::On(anchor));
 
     let profiles: Vec<_> = scenario.expect.outcomes.keys().collect();

@@ -3,10 +3,13 @@
 //! The words are those of the file format; what they come to in the world is the business of the run. Operations
 //! and errors go by the names that the doors and the disk give them.
 
+use std::time::Duration;
+
 use gateway::env::FsOp;
 use rand_chacha::rand_core::Rng;
 
 use super::{Choice, DurationRange};
+pub use crate::actors::provider::Outage as ProviderOutage;
 use crate::world::disk::Errno;
 
 /// Calls of the filesystem that a step is about.
@@ -70,6 +73,54 @@ pub struct Crash {
     pub death: CrashDeath,
     /// After a power loss: off for so long.
     pub off_for: DurationRange,
+}
+
+/// What a step does to the model provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderTrouble {
+    /// It is not there for a while.
+    Down {
+        /// How.
+        how: ProviderOutage,
+        /// For so long.
+        lasting: DurationRange,
+    },
+    /// It takes longer to begin its answers.
+    Slow {
+        /// So much longer.
+        by: Duration,
+        /// For so long.
+        lasting: DurationRange,
+    },
+}
+
+impl ProviderTrouble {
+    /// How long it lasts.
+    pub const fn lasting(&self) -> &DurationRange {
+        match self {
+            Self::Down { lasting, .. } | Self::Slow { lasting, .. } => lasting,
+        }
+    }
+
+    /// In a few words.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Down { how, .. } => format!("the model provider is down: {}", how.word()),
+            Self::Slow { by, .. } => {
+                format!("the model provider is {} slower", humantime::format_duration(*by))
+            }
+        }
+    }
+}
+
+impl Choice for ProviderOutage {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("refuses", Self::Refuses, "it listens no more, and all its connections are reset"),
+        ("fails", Self::Fails, "it answers every request with status 503 at once"),
+        ("limits", Self::Limits, "it answers every request with status 429 at once: too many requests"),
+        ("hangs", Self::Hangs, "it takes requests and never says a word to those that came meanwhile"),
+        ("cuts-line", Self::CutsLine, "it begins its answers, and resets the line in the middle of each"),
+    ];
 }
 
 /// Whether the operation at which a process dies has its effect.
@@ -158,6 +209,8 @@ pub enum LockOwner {
     Dead,
     /// A process whose id somebody else has by now.
     Reused,
+    /// The same, in a file that does not say when its owner was started.
+    ReusedUndated,
     /// The gateway that runs now, which does not hold it.
     Gateway,
     /// Nobody: the file is empty.
@@ -170,6 +223,11 @@ impl Choice for LockOwner {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("dead", Self::Dead, "a process that is gone; nobody has its id"),
         ("reused", Self::Reused, "a process that is gone; another one has its id, with another start time"),
+        (
+            "reused-undated",
+            Self::ReusedUndated,
+            "the same, in a file that says nothing of its owner's start, as where a process cannot know",
+        ),
         ("gateway", Self::Gateway, "the gateway that runs at that moment, which does not hold this lock"),
         ("nobody", Self::Nobody, "the file is empty: a crash between creating it and writing it"),
         ("garbage", Self::Garbage, "the file holds text that says nothing"),
@@ -201,7 +259,7 @@ impl Choice for Target {
             Self::OtherGateway,
             "the youngest gateway that is not the service's main process, such as one that was started by hand",
         ),
-        ("squatter", Self::Squatter, "the youngest process that `squat-lock` started"),
+        ("squatter", Self::Squatter, "the youngest process that `squat-lock` or `squat-port` started"),
         ("tool", Self::Tool, "the youngest command-line tool"),
     ];
 }

@@ -3,9 +3,11 @@
 use gateway::env::FsOp;
 
 use super::Choice;
+use super::Machine;
 use super::keys::Need::{Default, Optional, Required};
 use super::keys::{Key, Need, Shape, VerbKeys, key, verb};
 use super::trouble::{CrashDeath, CrashMoment, Direction, LockOwner, Target};
+use crate::actors::provider::Outage as ProviderOutage;
 use crate::world::disk::Errno;
 
 /// The most calls or bytes that a key can count.
@@ -110,6 +112,57 @@ pub(super) const SQUAT_LOCK: VerbKeys = verb(
     "A foreign process of the gateway's machine takes a lock file, in the way of OpenClaw 2026.3.2 (exclusive \
      creation, then pid, time and start time; no lease), keeps it and gives it back. The end of the storm makes \
      it give back at once",
+);
+
+pub(super) const SQUAT_PORT: VerbKeys = verb(
+    "squat-port",
+    &[
+        key("for", Shape::Range, Required, "How long the squatter keeps it"),
+        key("patience", Shape::Range, Default("1m"), "How long it tries to get it, every 50 ms"),
+    ],
+    "A foreign process of the gateway's machine listens on the gateway's port, takes every connection and never says a \
+     word. It tries until the port is free, so let it come before the gateway's start, or when that is down. The end of \
+     the storm makes it give back at once",
+);
+
+pub(super) const SUSPEND: VerbKeys = verb(
+    "suspend",
+    &[key("for", Shape::Range, Required, "How long it sleeps")],
+    "The gateway's machine sleeps, as a laptop does whose lid is closed: none of its processes runs, and no packet reaches \
+     it or leaves it. When it wakes up, whatever is overdue happens at once, and its clock is right. Its supervisor \
+     counts on meanwhile; what it starts then waits",
+);
+
+pub(super) const NAME_UNKNOWN: VerbKeys = verb(
+    "name-unknown",
+    &[
+        key("machine", Shape::Choice(Machine::meanings), Required, "Whose name"),
+        key("for", Shape::Range, Required, "How long"),
+    ],
+    "The name of a machine cannot be looked up for a while: no name server answers. Connections that are there stay",
+);
+
+pub(super) const PROVIDER_DOWN: VerbKeys = verb(
+    "provider-down",
+    &[
+        key(
+            "how",
+            Shape::Choice(ProviderOutage::meanings),
+            Default("refuses"),
+            "In which way it is not there",
+        ),
+        key("for", Shape::Range, Required, "How long"),
+    ],
+    "The model provider is not there for a while",
+);
+
+pub(super) const PROVIDER_SLOW: VerbKeys = verb(
+    "provider-slow",
+    &[
+        key("by", Shape::Duration, Required, "How much longer each first token takes"),
+        key("for", Shape::Range, Required, "How long it is slow"),
+    ],
+    "The model provider takes longer to begin its answers: to requests that come meanwhile",
 );
 
 pub(super) const LEAVE_LOCK: VerbKeys = verb(

@@ -45,6 +45,10 @@ pub(super) struct Machine {
     programs: RefCell<BTreeMap<String, ModelledProgram>>,
     /// How long the ports of a process that is killed stay taken.
     port_linger: Cell<Duration>,
+    /// Nobody can look its name up.
+    is_unknown: Cell<bool>,
+    /// Nothing runs on it, and whatever is started waits.
+    is_asleep: Cell<bool>,
 }
 
 /// The process ids of a machine: `space` of them from `first` on, handed out in turn.
@@ -99,7 +103,26 @@ impl Machine {
             service_manager: RefCell::default(),
             programs: RefCell::default(),
             port_linger: Cell::default(),
+            is_unknown: Cell::default(),
+            is_asleep: Cell::default(),
         }
+    }
+
+    pub(super) fn set_unknown(&self, is_unknown: bool) {
+        self.is_unknown.set(is_unknown);
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.is_unknown.get()
+    }
+
+    /// Whether that changed anything.
+    pub(super) fn set_asleep(&self, is_asleep: bool) -> bool {
+        self.is_asleep.replace(is_asleep) != is_asleep
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.is_asleep.get()
     }
 
     pub(super) fn install_manager(&self, manager: Rc<dyn ServiceManager>) {

@@ -24,6 +24,7 @@ use crate::timeline::{DeathCause, Fact, Recorder, Source};
 pub mod disk;
 pub mod supervisor;
 
+mod absence;
 mod command;
 mod crash;
 mod current;
@@ -430,6 +431,9 @@ impl World {
         let process = Process::new(birth);
         machine.admit(&process);
         process.record(fact);
+        if machine.is_asleep() {
+            process.freeze();
+        }
         let life = process.clone();
         process.spawn(
             "main",

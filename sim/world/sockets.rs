@@ -103,7 +103,14 @@ impl Process {
         let named = self.world.machines().into_iter().find(|machine| {
             machine.name == host || host.parse().is_ok_and(|address: Ipv4Addr| address == machine.address())
         });
-        named.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no machine is called {host}")))
+        match named {
+            // As `getaddrinfo` says it when no name server answers.
+            Some(machine) if machine.is_unknown() && machine.name == host => Err(io::Error::other(
+                "failed to lookup address information: Temporary failure in name resolution",
+            )),
+            Some(machine) => Ok(machine),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("no machine is called {host}"))),
+        }
     }
 
     /// Wraps a connected socket; the peer is shown as `port` of `peer`'s address.
