@@ -58,6 +58,7 @@ pub use events::{About, EVENTS};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
 pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
+pub use policies::meaning_of;
 pub use programs::{ProgramEnd, ProgramSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::schema;
