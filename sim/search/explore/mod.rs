@@ -15,8 +15,11 @@ mod dice;
 mod faults;
 mod findings;
 mod moments;
+mod people;
 mod pursuit;
+mod setup;
 mod swarm;
+mod themes;
 mod weights;
 
 pub use coverage::Coverage;
