@@ -406,14 +406,14 @@ fn without_times(outcome: &Outcome) -> Value {
 #[test]
 fn defects_are_found_and_shown_in_the_same_order_however_many_are_looked_for_at_a_time() {
     let names = ["restart-exits-with-config-error", "planted:lock-never-stale", "recovery-skipped"];
-    let with = |jobs: &str| {
-        hunted(&[&names[..], &["--seeds", "64", "--jobs", jobs, "--format", "json"]].concat())
-    };
+    let with =
+        |jobs: &str| hunted(&[&names[..], &["--seeds", "64", "--jobs", jobs, "--format", "json"]].concat());
     let (one, three) = (with("1"), with("3"));
     let table = without_times(&one);
     assert_eq!(table, without_times(&three));
     assert_eq!((one.status, &table["found"]), (0, &3.into()), "{}", one.out);
-    let order: Vec<_> = table["results"].as_array().expect("is a list").iter().map(|one| &one["area"]).collect();
+    let order: Vec<_> =
+        table["results"].as_array().expect("is a list").iter().map(|one| &one["area"]).collect();
     assert_eq!(order, ["locks", "recovery", "supervisor"]);
     for hunted in table["results"].as_array().expect("is a list") {
         let shrunk = hunted["found"]["shrunk"].as_str().expect("is text");

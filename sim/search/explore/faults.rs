@@ -74,7 +74,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "disk-fault", themes: &[Store, Restarts, Supervision], trouble: disk_fault },
     Fault { word: "clock-jump", themes: &[], trouble: |_, die| one(clock_jump(die)) },
     Fault { word: "squat-lock", themes: &[Store], trouble: |_, die| one(squat(die)) },
-    Fault { word: "leave-lock", themes: &[Store], trouble: leave_lock },
+    Fault { word: "leave-lock", themes: &[Store, Store], trouble: leave_lock },
     Fault {
         word: "service-restart",
         themes: &[Peers, Jobs, Queues, Programs],
@@ -95,7 +95,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "run-tool", themes: &[Store], trouble: run_tool },
     Fault { word: "hold-tool", themes: &[Store, Store], trouble: tool_held_up },
     Fault { word: "ask-for-restart", themes: &[Restarts, Restarts], trouble: ask_for_restart },
-    Fault { word: "write-config", themes: &[Restarts], trouble: |_, die| Some(write_config(die)) },
+    Fault { word: "write-config", themes: &[Restarts, Restarts], trouble: |_, die| Some(write_config(die)) },
     Fault {
         word: "abort",
         themes: &[Queues, Subagents],
@@ -103,12 +103,16 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault { word: "corrupt-state", themes: &[Store], trouble: spoil_store },
     Fault { word: "task-records", themes: &[Restarts], trouble: |_, die| Some(task_records(die)) },
-    Fault { word: "platform-down", themes: &[Platforms], trouble: platforms::down },
+    Fault { word: "platform-down", themes: &[Platforms, Platforms], trouble: platforms::down },
     Fault { word: "platform-slow", themes: &[Platforms], trouble: platforms::slow },
     Fault { word: "platform-limits", themes: &[Platforms], trouble: platforms::limits },
     Fault { word: "platform-blocks", themes: &[Platforms], trouble: platforms::blocks },
     Fault { word: "platform-cuts-line", themes: &[Platforms], trouble: platforms::cuts_line },
-    Fault { word: "platform-acknowledges-late", themes: &[Platforms], trouble: platforms::acknowledges_late },
+    Fault {
+        word: "platform-acknowledges-late",
+        themes: &[Platforms, Platforms],
+        trouble: platforms::acknowledges_late,
+    },
     Fault {
         word: "peers-reset",
         themes: &[Peers],

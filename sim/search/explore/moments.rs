@@ -57,7 +57,10 @@ impl Aim {
             Self::Starting => {
                 vec![("gateway.starting", lives), ("port.bound", lives), ("gateway.ready", lives)]
             }
-            Self::Working => working(cast, past),
+            Self::Working => working(cast),
+            Self::Draining if past.asks => {
+                vec![("restart.ordered", 1), ("signal.received", ends), ("drain.started", ends)]
+            }
             Self::Draining => vec![("signal.received", ends), ("drain.started", ends)],
             Self::Closing => {
                 vec![("drain.finished", ends), ("shutdown.started", ends), ("shutdown.finished", ends)]
@@ -67,8 +70,37 @@ impl Aim {
     }
 }
 
-/// The events of work, of all parts that this world has.
-fn working(cast: &Cast, past: &Past) -> Vec<(&'static str, u64)> {
+/// The events of what only some worlds have.
+fn special(cast: &Cast, past: &Past) -> Vec<(&'static str, u64)> {
+    let mut events = Vec::new();
+    if !cast.on_platforms.is_empty() {
+        events.extend([("update.handed-out", 2), ("message.accepted", 2), ("send.taken", 2)]);
+    }
+    if cast.has_jobs {
+        events.extend([("cron.requested", 3), ("cron.answered", 3), ("cron.started", 2)]);
+    }
+    if cast.has_subagents {
+        events.extend([
+            ("subagent.requested", 2),
+            ("subagent.answered", 1),
+            ("announcement.requested", 2),
+            ("announcement.answered", 1),
+        ]);
+    }
+    if cast.has_programs {
+        events.push(("command.began", 1));
+    }
+    if past.asks {
+        events.extend([("restart.ordered", 1), ("restart.requested", 1)]);
+    }
+    if past.aborts {
+        events.push(("message.stop-requested", 1));
+    }
+    events
+}
+
+/// The events of work that every world has.
+fn working(cast: &Cast) -> Vec<(&'static str, u64)> {
     let messages = cast.messages;
     let mut events = vec![("disk.append", 20), ("disk.sync-file", 20), ("disk.rename", 3)];
     if messages > 0 {
@@ -81,34 +113,6 @@ fn working(cast: &Cast, past: &Past) -> Vec<(&'static str, u64)> {
         for event in ["provider.answered", "reply.received"] {
             events.push((event, messages.div_ceil(3)));
         }
-    }
-    if !cast.on_platforms.is_empty() {
-        events.extend([("update.handed-out", 2), ("update.handed-out", 1), ("send.taken", 2)]);
-    }
-    if cast.has_jobs {
-        events.extend([
-            ("cron.requested", 3),
-            ("cron.requested", 2),
-            ("cron.answered", 3),
-            ("cron.started", 2),
-        ]);
-    }
-    if cast.has_subagents {
-        events.extend([
-            ("subagent.requested", 2),
-            ("subagent.answered", 1),
-            ("announcement.requested", 1),
-            ("announcement.answered", 1),
-        ]);
-    }
-    if cast.has_programs {
-        events.push(("command.began", 1));
-    }
-    if past.asks {
-        events.extend([("restart.ordered", 1), ("restart.requested", 1)]);
-    }
-    if past.aborts {
-        events.push(("message.stop-requested", 1));
     }
     events
 }
@@ -179,9 +183,15 @@ impl Moment {
             })
             .collect();
         let aim = die.weighted(&choices).unwrap_or(Aim::Instant);
-        let events = aim.events(cast, past);
+        let special = if aim == Aim::Working && die.chance(50) { special(cast, past) } else { Vec::new() };
+        let events = if special.is_empty() { aim.events(cast, past) } else { special };
         if events.is_empty() {
-            let last = if die.chance(70) { 60_000 } else { 240_000 };
+            // What waits for its prey is best there before.
+            let last = match () {
+                () if word == "crash-at" && die.chance(60) => 15_000,
+                () if die.chance(70) => 60_000,
+                () => 240_000,
+            };
             return (aim, Self::At(die.between(200, last)));
         }
         let (event, most) = *die.pick(&events);

@@ -188,7 +188,8 @@ fn load(
     let spawning = themes.chance(die, Theme::Subagents, 100, 5);
     let many = if themes.has(Theme::Queues) { 6 } else { 3 };
     for name in cast.senders.iter().filter(|name| *name != NEWCOMER) {
-        let begins = if die.chance(75) { die.between(500, 12_000) } else { die.between(12_000, 120_000) };
+        let last = if pace == Pace::Long { 300_000 } else { 120_000 };
+        let begins = if die.chance(70) { die.between(500, 12_000) } else { die.between(12_000, last) };
         let mut instants = vec![begins];
         // Whoever comes back later finds out what has become of a gateway.
         if pace == Pace::Quick && die.chance(70) {

@@ -62,8 +62,8 @@ fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, 
         // Without, a run that failed is not tried again.
         "task-scheduler" => {
             set("restart-count", 10.into());
-            if is_special || die.chance(30) {
-                set("lingers", die.time(500, 10_000).into());
+            if is_special || die.chance(50) {
+                set("lingers", die.instant(1_000, 8_000).into());
             }
         }
         "container" => set("stop-timeout", (*die.pick(&["10s", "30s", "60s"])).into()),
@@ -73,7 +73,7 @@ fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, 
     words.push(kind.to_string());
     let mut policies = Table::new();
     // What an operator may choose as well.
-    if themes.chance(die, Theme::Supervision, 25, 8) {
+    if die.chance(if is_special || themes.has(Theme::Restarts) { 25 } else { 8 }) {
         policies.insert("restart-mode".into(), "in-process".into());
         words.push("restarts in place".into());
     } else if kind == "unsupported" && die.chance(30) {
@@ -136,8 +136,8 @@ fn latencies(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<Stri
         section(draft, "network").insert("latency".into(), Value::from(latency));
         words.push(format!("network {latency}"));
     }
-    if themes.chance(die, Theme::Store, 60, 20) {
-        let sync = *die.pick(&["0ms", "5ms..20ms", "20ms..200ms"]);
+    if themes.chance(die, Theme::Store, 85, 15) {
+        let sync = *die.pick(&["0ms", "5ms..20ms", "20ms..200ms", "20ms..200ms"]);
         section(draft, "disk").insert("sync".into(), Value::from(sync));
         words.push(format!("disk {sync}"));
     }
@@ -148,9 +148,9 @@ fn provider(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<Strin
     let mut pace = Pace::Quick;
     if themes.chance(die, Theme::Peers, 35, 2) {
         pace = Pace::Wordy;
-        setup.insert("tokens".into(), Value::from(die.between(800, 1_500) as i64));
+        setup.insert("tokens".into(), Value::from(die.between(800, 1_200) as i64));
         setup.insert("token-interval".into(), Value::from(*die.pick(&["10ms", "20ms"])));
-        section(draft, "gateway").insert("max-buffered".into(), Value::from(262_144));
+        section(draft, "gateway").insert("max-buffered".into(), Value::from(65_536));
         words.push("long answers".into());
     } else if themes.chance(die, Theme::Restarts, 50, 8) {
         pace = Pace::Long;

@@ -10,10 +10,11 @@ pub(super) fn stop_for_long(cast: &Cast, die: &Die) -> Option<Trouble> {
     if !cast.is_supervised {
         return None;
     }
-    let down = match die.between(0, 9) {
-        0..=3 => die.between(100, 20_000),
-        4..=8 => die.between(20_000, 400_000),
-        _ => die.between(62, 80) * 60_000,
+    let for_hours = if cast.has_subagents { 30 } else { 5 };
+    let down = match () {
+        () if die.chance(for_hours) => die.between(62, 80) * 60_000,
+        () if die.chance(40) => die.between(100, 20_000),
+        () => die.between(20_000, 400_000),
     };
     Some(vec![(0, doing("service-stop", &[])), (down, doing("service-start", &[]))])
 }
@@ -65,7 +66,7 @@ pub(super) fn tool_held_up(cast: &Cast, die: &Die) -> Option<Trouble> {
         false => doing("kill", &[]),
     };
     hold.insert("process".into(), "tool".into());
-    let mut trouble = vec![(0, tool), (die.between(50, 400), hold)];
+    let mut trouble = vec![(0, tool), (die.between(100, 600), hold)];
     trouble.extend(newcomer(cast).map(|step| (die.between(1_000, 100_000), step)));
     Some(trouble)
 }

@@ -17,7 +17,7 @@ fn about(cast: &Cast, die: &Die, verb: &str, entries: &[(&str, Value)]) -> Optio
 
 pub(super) fn down(cast: &Cast, die: &Die) -> Option<Trouble> {
     let how = *die.pick(&["refuses", "fails"]);
-    about(cast, die, "platform-down", &[("how", how.into()), ("for", die.time(100, 120_000).into())])
+    about(cast, die, "platform-down", &[("how", how.into()), ("for", lasting(die).into())])
 }
 
 pub(super) fn slow(cast: &Cast, die: &Die) -> Option<Trouble> {
@@ -26,7 +26,12 @@ pub(super) fn slow(cast: &Cast, die: &Die) -> Option<Trouble> {
 }
 
 pub(super) fn limits(cast: &Cast, die: &Die) -> Option<Trouble> {
-    about(cast, die, "platform-limits", &[("for", die.time(1_000, 60_000).into())])
+    about(cast, die, "platform-limits", &[("for", lasting(die).into())])
+}
+
+/// A moment, or long enough for a conversation.
+fn lasting(die: &Die) -> String {
+    if die.chance(50) { die.time(100, 120_000) } else { die.instant(10_000, 90_000) }
 }
 
 /// For good: what a bot cannot know is whether a user comes back.
