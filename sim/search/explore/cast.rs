@@ -19,6 +19,10 @@ pub(super) struct Cast {
     pub(super) on_platforms: Vec<String>,
     /// Who has not said anything yet.
     pub(super) newcomer: Option<String>,
+    /// How many milliseconds a process takes to begin its work, if that is certain.
+    pub(super) startup: Option<u64>,
+    /// Whatever is made durable takes so many milliseconds at most.
+    pub(super) sync: u64,
     /// How many messages the steps send.
     pub(super) messages: u64,
     /// Some of them make the model ask for subagents.
@@ -35,6 +39,8 @@ pub(super) struct Cast {
     pub(super) supervisor: String,
     /// Somebody starts again what ends.
     pub(super) is_supervised: bool,
+    /// Somebody starts again what died.
+    pub(super) is_revived: bool,
     /// However it ends.
     pub(super) restarts_always: bool,
     /// A program can ask the supervisor for a stop and a start.
@@ -77,7 +83,14 @@ impl Cast {
             draft.steps().iter().filter(is_one)
         };
         let count = |step: &Value| step.get("count").and_then(Value::as_integer).unwrap_or(1).unsigned_abs();
+        let time = |section: &str, key: &str| {
+            let words = entries(section)?.get(key)?.as_str()?;
+            let last = words.rsplit("..").next()?;
+            Some((words == last, humantime::parse_duration(last).ok()?.as_millis() as u64))
+        };
         Self {
+            startup: time("gateway", "startup").and_then(|(is_certain, ms)| is_certain.then_some(ms)),
+            sync: time("disk", "sync").map_or(2, |(_, ms)| ms),
             on_webchat: names.iter().filter(is_on_webchat).cloned().collect(),
             on_platforms: names.iter().filter(|name| is_on_platform(name)).cloned().collect(),
             newcomer: names.iter().find(|name| *name == NEWCOMER).cloned(),
@@ -90,6 +103,14 @@ impl Cast {
             platforms,
             peers: entries("peers").into_iter().flat_map(Table::keys).cloned().collect(),
             is_supervised: kind != "none",
+            is_revived: match &*kind {
+                "none" => false,
+                "task-scheduler" => {
+                    let count = supervisor.and_then(|table| table.get("restart-count")?.as_integer());
+                    count.is_some_and(|count| count > 0)
+                }
+                _ => true,
+            },
             restarts_always: kind == "unsupported"
                 || matches!(&*kind, "systemd" | "launchd" | "container")
                     && matches!(&*restart, "always" | "unless-stopped"),

@@ -26,7 +26,7 @@ pub(super) struct Fault {
     pub(super) trouble: fn(&Cast, &Die) -> Option<Trouble>,
 }
 
-/// Steps that belong together, without their moment: each comes so many milliseconds after it.
+/// Steps that belong together, without their moment: each comes so many milliseconds after it, if it has none of its own.
 pub(super) type Trouble = Vec<(u64, Table)>;
 
 /// Every kind.
@@ -62,7 +62,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         word: "crash-at",
-        themes: &[Crashes, Platforms, Store, Jobs],
+        themes: &[Crashes, Crashes, Platforms, Platforms, Store, Jobs],
         trouble: |cast, die| one(crash(cast, die)),
     },
     Fault {
@@ -74,7 +74,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "disk-fault", themes: &[Store, Restarts, Supervision], trouble: disk_fault },
     Fault { word: "clock-jump", themes: &[], trouble: |_, die| one(clock_jump(die)) },
     Fault { word: "squat-lock", themes: &[Store], trouble: |_, die| one(squat(die)) },
-    Fault { word: "leave-lock", themes: &[Store, Store], trouble: leave_lock },
+    Fault { word: "leave-lock", themes: &[Store, Store, Store], trouble: leave_lock },
     Fault {
         word: "service-restart",
         themes: &[Peers, Jobs, Queues, Programs],
@@ -88,7 +88,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         word: "reload-service",
-        themes: &[Supervision],
+        themes: &[Supervision, Supervision],
         trouble: |cast, _| cast.can_be_asked.then(|| one(doing("reload-service", &[])))?,
     },
     Fault { word: "start-second-instance", themes: &[Conflicts, Conflicts], trouble: second_instance },
@@ -135,6 +135,17 @@ pub(super) fn doing(verb: &str, entries: &[(&str, Value)]) -> Table {
     step
 }
 
+/// A step with a moment of its own.
+fn anchored(event: &str, nth: u64, step: Table) -> Table {
+    let mut anchored = Table::new();
+    anchored.insert("on".into(), Value::from(event));
+    if nth > 1 {
+        anchored.insert("nth".into(), Value::from(nth as i64));
+    }
+    anchored.extend(step);
+    anchored
+}
+
 fn signal(name: &str) -> Table {
     doing("signal", &[("signal", name.into())])
 }
@@ -166,7 +177,7 @@ fn run_tool(cast: &Cast, die: &Die) -> Option<Trouble> {
 
 /// Whoever asks for a restart may ask again, or ask from a conversation, with something in the way of the answer.
 fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
-    if die.chance(25)
+    if die.chance(35)
         && let Some(sender) = one_of(&cast.on_webchat, die)
     {
         let ask = doing("ask-for-restart", &[("session-of", sender.into())]);
@@ -176,10 +187,10 @@ fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
                 ("error", "ENOSPC".into()),
                 ("operation", "append".into()),
                 ("file", "sessions/*.jsonl".into()),
-                ("for", die.time(20_000, 90_000).into()),
+                ("for", die.instant(20_000, 90_000).into()),
             ],
         );
-        return Some(if die.chance(50) {
+        return Some(if die.chance(70) {
             vec![(0, full), (die.between(0, 2_000), ask)]
         } else {
             vec![(0, ask)]
@@ -191,6 +202,11 @@ fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
         step.insert("wait".into(), Value::from(die.time(1_000, 60_000)));
     }
     let mut trouble = vec![(0, step.clone())];
+    // It stands still just when it is told to go.
+    if die.chance(20) {
+        let freeze = doing("freeze", &[("for", die.instant(1_000, 20_000).into())]);
+        trouble.push((0, anchored("restart.ordered", 1, freeze)));
+    }
     if die.chance(50) {
         step.insert("count".into(), Value::from(die.between(1, 3) as i64));
         step.insert("every".into(), Value::from(die.time(500, 60_000)));

@@ -145,7 +145,7 @@ impl Past {
 const ENDS: [&str; 4] = ["SIGTERM", "SIGUSR1", "service-restart", "ask-for-restart"];
 
 /// The words of a gateway's sudden ends.
-fn is_death(word: &str) -> bool {
+pub(super) fn is_death(word: &str) -> bool {
     matches!(word, "kill" | "power-loss" | "crash-at" | "SIGQUIT" | "SIGHUP" | "disk-fault")
 }
 
@@ -232,6 +232,9 @@ impl Moment {
     /// The steps of a trouble that begins at this moment.
     pub(super) fn steps(&self, trouble: Trouble) -> impl Iterator<Item = Table> {
         trouble.into_iter().map(|(offset, step)| {
+            if step.contains_key("on") {
+                return step;
+            }
             let mut timed = self.later(offset).words();
             timed.extend(step);
             timed

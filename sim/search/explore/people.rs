@@ -121,7 +121,7 @@ fn jobs(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<String>) 
     let count = if themes.has(Theme::Jobs) { die.between(1, 8) } else { u64::from(die.chance(10)) };
     let names = ["report", "digest", "backup", "sweep", "index", "review", "poll", "tidy"];
     for name in names.into_iter().take(count as usize) {
-        let mut job = table_of(&[("every", (*die.pick(&["1m", "2m", "5m"])).into())]);
+        let mut job = table_of(&[("every", (*die.pick(&["1m", "1m", "2m", "5m"])).into())]);
         if die.chance(30) {
             job.insert("on-interruption".into(), Value::from("skip"));
         }
@@ -134,10 +134,10 @@ fn jobs(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<String>) 
 
 /// A program that the model may run. `true`: there is one.
 fn programs(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<String>) -> bool {
-    if !themes.chance(die, Theme::Programs, 50, 3) {
+    if !themes.chance(die, Theme::Programs, 65, 3) {
         return false;
     }
-    let takes = table_of(&[("takes", die.time(1_000, 60_000).into())]);
+    let takes = table_of(&[("takes", die.instant(2_000, 60_000).into())]);
     section(draft, "programs").insert("build".into(), Value::Table(takes));
     setting(draft, "tools.exec.enabled", true.into());
     words.push("a program to run".into());
@@ -186,20 +186,22 @@ fn load(
     let mut steps = Vec::new();
     let mut messages = 0;
     let spawning = themes.chance(die, Theme::Subagents, 100, 5);
-    let many = if themes.has(Theme::Queues) { 6 } else { 3 };
+    let many = if themes.has(Theme::Queues) || themes.has(Theme::Platforms) { 6 } else { 3 };
     for name in cast.senders.iter().filter(|name| *name != NEWCOMER) {
         let last = if pace == Pace::Long { 300_000 } else { 120_000 };
         let begins = if die.chance(70) { die.between(500, 12_000) } else { die.between(12_000, last) };
         let mut instants = vec![begins];
         // Whoever comes back later finds out what has become of a gateway.
-        if pace == Pace::Quick && die.chance(70) {
-            instants.push(die.between(20_000, 240_000));
+        match pace {
+            Pace::Quick if die.chance(70) => instants.push(die.between(20_000, 240_000)),
+            Pace::Long if die.chance(50) => instants.push(die.between(60_000, 400_000)),
+            _ => {}
         }
         for at in instants {
             let count = if pace == Pace::Quick { die.between(1, die.between(1, many)) as i64 } else { 1 };
             messages += count;
             let mut text = (*die.pick(&TEXTS)).to_string();
-            if runs_programs && die.chance(50) {
+            if runs_programs && die.chance(70) {
                 text.push_str(" [exec build]");
             }
             let mut step = Table::new();
@@ -211,7 +213,7 @@ fn load(
             }
             if spawning && die.chance(60) {
                 step.insert("spawns".into(), Value::from(die.between(1, 2) as i64));
-                step.insert("child-takes".into(), Value::from(die.time(1_000, 120_000)));
+                step.insert("child-takes".into(), Value::from(die.instant(1_000, 120_000)));
             }
             steps.push(Value::Table(step));
         }

@@ -46,7 +46,7 @@ fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, 
             set("restart", (*die.pick(&["always", "on-failure"])).into());
             set("stop-timeout", (*die.pick(&["10s", "30s", "90s"])).into());
             set("restart-delay", (*die.pick(&["100ms", "1s", "5s"])).into());
-            if themes.chance(die, Theme::Programs, 50, 10) {
+            if themes.chance(die, Theme::Programs, 70, 10) {
                 set("kill-mode", "control-group".into());
             }
             if themes.chance(die, Theme::Supervision, 60, 15) {
@@ -61,7 +61,7 @@ fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, 
         }
         // Without, a run that failed is not tried again.
         "task-scheduler" => {
-            set("restart-count", 10.into());
+            set("restart-count", (*die.pick(&[0, 10])).into());
             if is_special || die.chance(50) {
                 set("lingers", die.instant(1_000, 8_000).into());
             }
@@ -96,17 +96,20 @@ fn gateway(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<String
         }
         words.push(format!("{mode} mode"));
     }
-    if themes.chance(die, Theme::Restarts, 60, 10) {
+    if themes.chance(die, Theme::Restarts, 85, 10) {
         settings.insert("gateway.reload.mode".into(), "restart".into());
     }
     let gateway = section(draft, "gateway");
     if die.chance(40) {
         gateway.insert("drain-budget".into(), Value::from(die.time(1_000, 120_000)));
     }
-    if themes.chance(die, Theme::Restarts, 70, 20) {
-        gateway.insert("deferral-limit".into(), Value::from(die.time(1_000, 120_000)));
+    if themes.chance(die, Theme::Restarts, 65, 20) {
+        let limit = if die.chance(50) { die.time(1_000, 120_000) } else { die.instant(15_000, 150_000) };
+        gateway.insert("deferral-limit".into(), Value::from(limit));
     }
-    if themes.chance(die, Theme::Conflicts, 40, 15) {
+    if themes.has(Theme::Store) {
+        gateway.insert("startup".into(), Value::from("100ms"));
+    } else if themes.chance(die, Theme::Conflicts, 40, 15) {
         gateway.insert("startup".into(), Value::from(die.time(10, 5_000)));
     }
     if !settings.is_empty() {

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::cast::Cast;
 use super::dice::{Dice, Die};
-use super::faults::{FAULTS, Fault};
+use super::faults::{FAULTS, Fault, doing};
 use super::moments::{self, Moment, Past};
 use super::themes::Themes;
 use super::weights::Weights;
@@ -23,7 +23,7 @@ pub struct Drawn {
 }
 
 /// So many troubles at most.
-const MOST_TROUBLES: u64 = 7;
+const MOST_TROUBLES: u64 = 9;
 /// So many deaths at most: a supervisor may give up on who ends more often.
 const MOST_DEATHS: u64 = 8;
 
@@ -76,9 +76,10 @@ fn trouble(
         past.note(word);
     }
     let mut last: Option<Moment> = None;
-    for _ in 0..die.between(1, MOST_TROUBLES) {
+    for _ in 0..die.between(2, MOST_TROUBLES) {
         let Some(fault) = die.weighted(&choices) else { break };
-        let Some(trouble) = (fault.trouble)(cast, &die) else { continue };
+        let Some(mut trouble) = (fault.trouble)(cast, &die) else { continue };
+        trouble.extend(revival(cast, &die, fault.word));
         if past.deaths >= MOST_DEATHS {
             break;
         }
@@ -112,6 +113,16 @@ fn trouble(
             table.entry("storm-limit").or_insert_with(|| limit.into());
         }
     }
+}
+
+/// Where nobody else does, whoever keeps the gateway starts again what ended, most of the time.
+fn revival(cast: &Cast, die: &Die, word: &str) -> Option<(u64, Table)> {
+    let stays_down = match cast.is_supervised {
+        true => !cast.is_revived && moments::is_death(word),
+        false => moments::is_death(word) || matches!(word, "SIGTERM" | "SIGINT"),
+    };
+    let verb = if cast.is_supervised { "service-start" } else { "start-second-instance" };
+    (stays_down && die.chance(80)).then(|| (die.between(1_000, 60_000), doing(verb, &[])))
 }
 
 /// This seed's own subset, and its own proportions.

@@ -25,7 +25,10 @@ fn files(cast: &Cast) -> Vec<&'static str> {
 }
 
 pub(super) fn crash(cast: &Cast, die: &Die) -> Table {
-    let file = *die.pick(&files(cast));
+    let all = files(cast);
+    // What only some worlds have, or what all have.
+    let special = &all[FILES.len()..];
+    let file = *die.pick(if special.is_empty() || die.chance(50) { &FILES } else { special });
     let most = if file == "*" { 30 } else { 4 };
     let mut step = doing("crash-at", &[("from-call", (die.between(1, most) as i64).into())]);
     if file != "*" {
@@ -107,7 +110,10 @@ pub(super) fn newcomer(cast: &Cast) -> Option<Table> {
 
 /// What others wrote down of background tasks: some wait, and may wait for ever.
 pub(super) fn task_records(die: &Die) -> Trouble {
-    let records = r#"[{"taskId": "t-1", "status": "queued", "generation": 1}, {"taskId": "t-2", "status": "queued", "generation": 1}]"#;
+    let record = |generation: u64| {
+        format!(r#"{{"taskId": "t-{generation}", "status": "queued", "generation": {generation}}}"#)
+    };
+    let records = format!("[{}]", (1..=5).map(record).collect::<Vec<_>>().join(", "));
     let ask = doing("ask-for-restart", &[("mode", (*die.pick(&["safe", "plain"])).into())]);
     vec![
         (0, doing("corrupt-state", &[("file", "tasks.json".into()), ("text", records.into())])),

@@ -66,7 +66,8 @@ pub(super) fn tool_held_up(cast: &Cast, die: &Die) -> Option<Trouble> {
         false => doing("kill", &[]),
     };
     hold.insert("process".into(), "tool".into());
-    let mut trouble = vec![(0, tool), (die.between(100, 600), hold)];
+    let begins = cast.startup.unwrap_or(100);
+    let mut trouble = vec![(0, tool), (begins + die.between(1, 2 + 2 * cast.sync), hold)];
     trouble.extend(newcomer(cast).map(|step| (die.between(1_000, 100_000), step)));
     Some(trouble)
 }

@@ -46,6 +46,6 @@ pub(super) fn cuts_line(cast: &Cast, die: &Die) -> Option<Trouble> {
 }
 
 pub(super) fn acknowledges_late(cast: &Cast, die: &Die) -> Option<Trouble> {
-    let entries = [("by", die.time(1_000, 120_000).into()), ("for", die.time(10_000, 500_000).into())];
+    let entries = [("by", die.instant(5_000, 150_000).into()), ("for", die.instant(20_000, 400_000).into())];
     about(cast, die, "platform-acknowledges-late", &entries)
 }
