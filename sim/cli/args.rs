@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::defects_args::DefectsArgs;
 use super::explore_args::{ExploreArgs, MergeArgs};
 use super::search_args::{BisectArgs, ReplayArgs, ShrinkArgs, SweepArgs};
 
@@ -16,6 +17,7 @@ Examples:
   gatesim run FILE --profile openclaw-2026.3.2   what a gateway of that version makes of it
   gatesim run FILE --cell signal=SIGTERM         some cells of a file with a matrix
   gatesim explore --for 60s                      scenarios that nobody wrote, until one fails
+  gatesim defects                                how soon each planted defect is found
   gatesim sweep FILE                             a kill, a signal, a power loss at every moment of it
   gatesim shrink FILE                            the smallest scenario that fails like this one
   gatesim bisect FILE --from openclaw-2026.3.2   the policy that makes it red
@@ -44,6 +46,11 @@ pub(super) enum Command {
     Explore(ExploreArgs),
     /// Add up what the parts of an exploration came to
     Merge(MergeArgs),
+    /// Explore each planted defect on its own, and say which are found
+    ///
+    /// A defect is found when a run fails that does not fail on the hardened gateway. Exit status: 0 all are found,
+    /// 1 some are not, 3 bad input.
+    Defects(DefectsArgs),
     /// Disturb every moment of a run, each in a run of its own
     ///
     /// A moment is an event of the undisturbed run, an instant at which packets leave, or a side of a disk operation; the

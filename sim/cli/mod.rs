@@ -15,6 +15,9 @@ use serde::Serialize;
 
 mod args;
 mod cells;
+mod defects;
+mod defects_args;
+mod defects_report;
 mod execute;
 mod explore;
 mod explore_args;
@@ -108,6 +111,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
+        Ok(CommandLine { command: Command::Defects(args) }) => defects::defects(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Sweep(args) }) => search::sweep(&args, parts, streams),
         Ok(CommandLine { command: Command::Schema }) => {
             write!(streams.out, "{}", scenario::schema_text())?;

@@ -393,3 +393,72 @@ fn an_exploration_refuses_nonsense() {
     assert_eq!(merged.status, BAD_INPUT);
     assert!(merged.err.contains("cannot use nowhere.json"), "{}", merged.err);
 }
+
+/// `gatesim defects ARGS` with the simulator.
+fn hunted(args: &[&str]) -> Outcome {
+    gatesim_with(&crate::run, &[&["defects", "--most-runs", "60"], args].concat())
+}
+
+/// The table without what the clock on the wall says.
+fn without_times(outcome: &Outcome) -> Value {
+    let mut table: Value = outcome.out.parse().expect("is JSON");
+    table["wall_ms"] = Value::Null;
+    for hunted in table["results"].as_array_mut().expect("is a list") {
+        hunted["search_ms"] = Value::Null;
+        hunted["found"]["shrink_ms"] = Value::Null;
+    }
+    table
+}
+
+#[test]
+fn defects_are_found_and_shown_in_the_same_order_however_many_are_looked_for_at_a_time() {
+    let names = ["restart-exits-with-config-error", "planted:lock-never-stale", "recovery-skipped"];
+    let with =
+        |jobs: &str| hunted(&[&names[..], &["--seeds", "64", "--jobs", jobs, "--format", "json"]].concat());
+    let (one, three) = (with("1"), with("3"));
+    let table = without_times(&one);
+    assert_eq!(table, without_times(&three));
+    assert_eq!((one.status, &table["found"]), (0, &3.into()), "{}", one.out);
+    let order: Vec<_> =
+        table["results"].as_array().expect("is a list").iter().map(|one| &one["area"]).collect();
+    assert_eq!(order, ["locks", "recovery", "supervisor"]);
+    for hunted in table["results"].as_array().expect("is a list") {
+        let shrunk = hunted["found"]["shrunk"].as_str().expect("is text");
+        Scenario::parse(Path::new("x.toml"), shrunk).expect("is a scenario");
+        assert!(hunted["choices"][0]["meaning"].is_string(), "{hunted}");
+    }
+    assert!(one.err.contains("lock-never-stale "), "each is told of as soon as it is known: {}", one.err);
+}
+
+#[test]
+fn a_defect_that_is_not_found_is_said_to_be_missing() {
+    let outcome = gatesim_with(&came_to(Verdict::Pass), &["defects", "always-ready", "--seeds", "3"]);
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.out.contains("planted:always-ready was not found in 3 seeds."), "{}", outcome.out);
+    assert!(outcome.out.contains("0 of 1 defects found within 3 seeds"), "{}", outcome.out);
+}
+
+#[test]
+fn what_is_found_is_kept_as_bundles() {
+    let folder = folder(&[]);
+    let args = ["lock-never-stale", "--seeds", "64", "--save", text(folder.path())];
+    let outcome = hunted(&args);
+    assert_eq!(outcome.status, 0, "{}{}", outcome.out, outcome.err);
+    let bundle = folder.path().join("lock-never-stale");
+    let replayed = gatesim_with(&crate::run, &["replay", text(&bundle)]);
+    assert_eq!(replayed.status, 0, "{}{}", replayed.out, replayed.err);
+}
+
+#[test]
+fn a_search_for_defects_refuses_nonsense() {
+    let refused = |args: &[&str], because: &str| {
+        let outcome = hunted(args);
+        assert_eq!(outcome.status, BAD_INPUT, "{args:?}");
+        assert!(outcome.err.contains(because), "{args:?}: {}", outcome.err);
+    };
+    refused(&["allways-ready"], "did you mean `always-ready`?");
+    refused(&["planted:everything-is-wrong-here"], "`gatesim profiles` lists them");
+    refused(&["hardened"], "unknown defect `hardened`");
+    refused(&["--seeds", "0"], "0 is not in 1..");
+    refused(&["--seed", "18446744073709551615"], "there are no 1000 seeds");
+}

@@ -59,6 +59,7 @@ pub use events::{About, EVENTS, is_quiet};
 pub use expect::{Expectations, FATES, INVARIANTS};
 pub use peers::{PeerKind, PeersSetup};
 pub use platforms::{Hold, PlatformSetup, PlatformTrouble, PlatformsSetup};
+pub use policies::meaning_of;
 pub use programs::{ProgramEnd, ProgramSetup};
 pub use restarts::{ConfigEdit, NewContents, RestartAsk};
 pub use schema::{schema, schema_text};

@@ -70,6 +70,12 @@ pub(super) fn all() -> Vec<Policy> {
     fields.into_iter().flatten().map(policy).collect()
 }
 
+/// What it means that the policy called `policy` is `choice`, both as scenario files write them.
+pub fn meaning_of(policy: &str, choice: &str) -> Option<String> {
+    let policy = all().into_iter().find(|known| known.name == policy)?;
+    policy.choices.into_iter().find(|known| known.word == choice).map(|known| known.meaning)
+}
+
 /// A struct or an enum of the source.
 struct Declared<'s> {
     name: &'s str,

@@ -5,6 +5,7 @@
 
 pub mod bisect;
 pub mod bundle;
+pub mod defects;
 mod draft;
 pub mod explore;
 pub mod shrink;

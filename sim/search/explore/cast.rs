@@ -1,12 +1,9 @@
-//! Who is in a world, and what holds it up: senders, load, supervisor, provider, rude peers, jobs.
-//!
-//! Each is drawn by its own die, and written into the draft at once; what the faults need to know of it is the [`Cast`].
+//! The cast of a world: what its draft says of who is there, as far as troubles and their moments depend on it.
 
 use toml::{Table, Value};
 
-use super::dice::{Dice, Die};
-use super::faults::doing;
-use super::weights::Weights;
+use super::dice::Die;
+use super::people::NEWCOMER;
 use crate::search::Draft;
 
 /// What a world has, as far as the faults ask: read from its draft, whoever wrote that.
@@ -16,14 +13,34 @@ pub(super) struct Cast {
     /// Those whose stop shows what became of everything they had asked for: on a platform the answer to a stop does not
     /// tell of subagents.
     pub(super) aborting: Vec<String>,
+    /// Those who have a conversation of their own at the gateway itself.
+    pub(super) on_webchat: Vec<String>,
+    /// Those who talk on a platform.
+    pub(super) on_platforms: Vec<String>,
+    /// Who has not said anything yet.
+    pub(super) newcomer: Option<String>,
+    /// How many milliseconds a process takes to begin its work, if that is certain.
+    pub(super) startup: Option<u64>,
+    /// Whatever is made durable takes so many milliseconds at most.
+    pub(super) sync: u64,
+    /// How many messages the steps send.
+    pub(super) messages: u64,
+    /// Some of them make the model ask for subagents.
+    pub(super) has_subagents: bool,
+    /// There are scheduled jobs.
+    pub(super) has_jobs: bool,
+    /// Programs are run, as hooks or by the model.
+    pub(super) has_programs: bool,
     /// The platforms on which somebody talks.
     pub(super) platforms: Vec<String>,
-    /// A group of rude peers.
-    pub(super) peers: Option<String>,
+    /// The groups of rude peers.
+    pub(super) peers: Vec<String>,
     /// The word of the supervisor's kind.
     pub(super) supervisor: String,
     /// Somebody starts again what ends.
     pub(super) is_supervised: bool,
+    /// Somebody starts again what died.
+    pub(super) is_revived: bool,
     /// However it ends.
     pub(super) restarts_always: bool,
     /// A program can ask the supervisor for a stop and a start.
@@ -57,12 +74,43 @@ impl Cast {
                 .and_then(|all| all.get(name)?.get("channel")?.as_str())
                 .is_some_and(|channel| channel != "webchat")
         };
+        let is_on_webchat = |name: &&String| {
+            let joins = senders.and_then(|all| all.get(*name)?.get("joins"));
+            !is_on_platform(name) && joins.is_none()
+        };
+        let sends = || {
+            let is_one = |step: &&Value| step.get("do").and_then(Value::as_str) == Some("send");
+            draft.steps().iter().filter(is_one)
+        };
+        let count = |step: &Value| step.get("count").and_then(Value::as_integer).unwrap_or(1).unsigned_abs();
+        let time = |section: &str, key: &str| {
+            let words = entries(section)?.get(key)?.as_str()?;
+            let last = words.rsplit("..").next()?;
+            Some((words == last, humantime::parse_duration(last).ok()?.as_millis() as u64))
+        };
         Self {
+            startup: time("gateway", "startup").and_then(|(is_certain, ms)| is_certain.then_some(ms)),
+            sync: time("disk", "sync").map_or(2, |(_, ms)| ms),
+            on_webchat: names.iter().filter(is_on_webchat).cloned().collect(),
+            on_platforms: names.iter().filter(|name| is_on_platform(name)).cloned().collect(),
+            newcomer: names.iter().find(|name| *name == NEWCOMER).cloned(),
+            messages: sends().map(count).sum(),
+            has_subagents: sends().any(|step| step.get("spawns").is_some()),
+            has_jobs: entries("cron").is_some(),
+            has_programs: entries("programs").is_some(),
             aborting: names.iter().filter(|name| !(is_on_platform(name) && spawns(name))).cloned().collect(),
             senders: names,
             platforms,
-            peers: entries("peers").and_then(|groups| groups.keys().next().cloned()),
+            peers: entries("peers").into_iter().flat_map(Table::keys).cloned().collect(),
             is_supervised: kind != "none",
+            is_revived: match &*kind {
+                "none" => false,
+                "task-scheduler" => {
+                    let count = supervisor.and_then(|table| table.get("restart-count")?.as_integer());
+                    count.is_some_and(|count| count > 0)
+                }
+                _ => true,
+            },
             restarts_always: kind == "unsupported"
                 || matches!(&*kind, "systemd" | "launchd" | "container")
                     && matches!(&*restart, "always" | "unless-stopped"),
@@ -82,27 +130,12 @@ impl Cast {
     }
 }
 
-fn one_of<'a>(names: &'a [String], die: &Die) -> Option<&'a str> {
+pub(super) fn one_of<'a>(names: &'a [String], die: &Die) -> Option<&'a str> {
     (!names.is_empty()).then(|| die.pick(names).as_str())
 }
 
-const NAMES: [&str; 5] = ["ann", "bob", "cleo", "dan", "eve"];
-const TEXTS: [&str; 4] = ["hello", "and another thing", "is anybody there?", "once more"];
-
-/// Draws a world without trouble into `draft`. `words` gets what was drawn, a few words each.
-pub(super) fn draw(dice: &Dice, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) -> Cast {
-    supervisor(&dice.of("supervisor"), weights, draft, words);
-    provider(&dice.of("provider"), draft, words);
-    senders(&dice.of("senders"), draft, words);
-    peers(&dice.of("peers"), draft, words);
-    onlookers(&dice.of("onlookers"), draft, words);
-    latencies(&dice.of("latencies"), draft, words);
-    load(&dice.of("load"), draft, &Cast::of(draft), words);
-    Cast::of(draft)
-}
-
 /// The section of this name, made where it is not there.
-fn section<'a>(draft: &'a mut Draft, name: &str) -> &'a mut Table {
+pub(super) fn section<'a>(draft: &'a mut Draft, name: &str) -> &'a mut Table {
     let entry = draft.table_mut().entry(name).or_insert_with(|| Value::Table(Table::new()));
     match entry {
         Value::Table(table) => table,
@@ -110,168 +143,7 @@ fn section<'a>(draft: &'a mut Draft, name: &str) -> &'a mut Table {
     }
 }
 
-fn supervisor(die: &Die, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) {
-    let kinds = ["systemd", "launchd", "container", "unsupported", "task-scheduler", "none"];
-    let kinds = kinds.map(|kind| (kind, weights.of_supervisor(kind)));
-    let kind = die.weighted(&kinds).unwrap_or("systemd");
-    let mut setup = table_of(&[("kind", kind.into())]);
-    match kind {
-        "systemd" => {
-            let restart = *die.pick(&["always", "on-failure"]);
-            setup.insert("restart".into(), Value::from(restart));
-            setup.insert("stop-timeout".into(), Value::from(*die.pick(&["10s", "30s", "90s"])));
-            setup.insert("restart-delay".into(), Value::from(*die.pick(&["100ms", "1s", "5s"])));
-        }
-        // Without, a run that failed is not tried again.
-        "task-scheduler" => {
-            setup.insert("restart-count".into(), Value::from(10));
-        }
-        _ => {}
-    }
-    let gateway = section(draft, "gateway");
-    gateway.insert("supervisor".into(), Value::Table(setup));
-    if die.chance(40) {
-        gateway.insert("drain-budget".into(), Value::from(die.time(1_000, 60_000)));
-    }
-    if die.chance(30) {
-        gateway.insert("deferral-limit".into(), Value::from(die.time(1_000, 60_000)));
-    }
-    if die.chance(20) {
-        gateway.insert("startup".into(), Value::from(die.time(10, 5_000)));
-    }
-    words.push(kind.to_string());
-}
-
-fn table_of(entries: &[(&str, Value)]) -> Table {
+/// A table of these entries.
+pub(super) fn table_of(entries: &[(&str, Value)]) -> Table {
     entries.iter().map(|(key, value)| ((*key).to_string(), value.clone())).collect()
-}
-
-fn provider(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
-    let mut setup = Table::new();
-    if die.chance(60) {
-        setup.insert("first-token".into(), Value::from(die.time(10, 20_000)));
-    }
-    if die.chance(40) {
-        setup.insert("tokens".into(), Value::from(die.between(1, 60) as i64));
-    }
-    if die.chance(15) {
-        setup.insert("fail-first".into(), Value::from(die.between(1, 6) as i64));
-        words.push("a provider that fails at first".to_string());
-    }
-    if !setup.is_empty() {
-        draft.table_mut().insert("provider".into(), Value::Table(setup));
-    }
-}
-
-fn senders(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
-    // A swarm: this world may know one channel only, or one kind of sender.
-    let channels: Vec<_> = ["webchat", "telegram", "feishu"].into_iter().filter(|_| die.chance(50)).collect();
-    let channels = if channels.is_empty() { vec!["webchat"] } else { channels };
-    let kinds = ["retrying", "never-reads", "never-closes", "leaves"];
-    let kinds: Vec<_> = kinds.into_iter().filter(|_| die.chance(30)).collect();
-    let count = die.between(1, NAMES.len() as u64) as usize;
-    for name in NAMES.into_iter().take(count) {
-        let mut sender = Table::new();
-        let channel = *die.pick(&channels);
-        let mut said = channel;
-        if channel == "webchat" {
-            if !kinds.is_empty() && die.chance(60) {
-                said = *die.pick(&kinds);
-                sender.insert("kind".into(), Value::from(said));
-            }
-        } else {
-            sender.insert("channel".into(), Value::from(channel));
-            if die.chance(20) {
-                sender.insert("account".into(), Value::from("second"));
-            }
-        }
-        words.push(format!("{name} ({said})"));
-        section(draft, "senders").insert(name.into(), Value::Table(sender));
-    }
-}
-
-fn peers(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
-    if !die.chance(15) {
-        return;
-    }
-    let kinds = [
-        "never-answers-close",
-        "bare",
-        "half-upgrade",
-        "drips-request",
-        "keep-alive",
-        "keep-alive-half",
-        "speaks-tls",
-        "never-connects",
-        "drips-frame",
-        "half-closes",
-        "pipelines",
-        "resets",
-    ];
-    let kind = *die.pick(&kinds);
-    let count = die.between(1, 8) as i64;
-    let setup = [("kind", kind.into()), ("count", count.into()), ("returns", die.time(100, 10_000).into())];
-    section(draft, "peers").insert("rude".into(), Value::Table(table_of(&setup)));
-    words.push(format!("{count} {kind}"));
-}
-
-fn onlookers(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
-    if die.chance(25) {
-        section(draft, "probe").insert("every".into(), Value::from("500ms"));
-        words.push("a prober".into());
-    }
-    if die.chance(10) {
-        section(draft, "intruder").insert("every".into(), Value::from("2s"));
-        words.push("an intruder".into());
-    }
-    if die.chance(15) {
-        let every = *die.pick(&["1m", "2m", "5m"]);
-        let mut job = table_of(&[("every", every.into())]);
-        if die.chance(40) {
-            job.insert("on-interruption".into(), Value::from("skip"));
-        }
-        section(draft, "cron").insert("report".into(), Value::Table(job));
-        words.push(format!("a job every {every}"));
-    }
-}
-
-fn latencies(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
-    if die.chance(30) {
-        let latency = *die.pick(&["0ms..1ms", "10ms..50ms", "50ms..400ms"]);
-        section(draft, "network").insert("latency".into(), Value::from(latency));
-        words.push(format!("network {latency}"));
-    }
-    if die.chance(30) {
-        let sync = *die.pick(&["0ms", "5ms..20ms", "20ms..200ms"]);
-        section(draft, "disk").insert("sync".into(), Value::from(sync));
-        words.push(format!("disk {sync}"));
-    }
-}
-
-fn load(die: &Die, draft: &mut Draft, cast: &Cast, words: &mut Vec<String>) {
-    let mut steps = Vec::new();
-    let mut messages = 0;
-    let spawning = die.chance(15);
-    for name in &cast.senders {
-        for _ in 0..die.between(1, 2) {
-            let count = die.between(1, 4) as i64;
-            messages += count;
-            let mut step = Table::new();
-            step.insert("at".into(), Value::from(die.instant(500, 30_000)));
-            step.extend(doing(
-                "send",
-                &[("from", name.as_str().into()), ("text", (*die.pick(&TEXTS)).into())],
-            ));
-            if count > 1 {
-                step.insert("count".into(), Value::from(count));
-                step.insert("every".into(), Value::from(die.time(0, 10_000)));
-            }
-            if spawning && die.chance(50) {
-                step.insert("spawns".into(), Value::from(die.between(1, 2) as i64));
-            }
-            steps.push(Value::Table(step));
-        }
-    }
-    words.push(format!("{messages} messages"));
-    draft.table_mut().insert("steps".into(), Value::Array(steps));
 }

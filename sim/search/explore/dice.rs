@@ -72,7 +72,7 @@ impl Die {
 }
 
 /// Milliseconds as scenario files write them: in seconds where that says it without a fraction.
-fn written(ms: u64) -> String {
+pub(super) fn written(ms: u64) -> String {
     let mut words = String::new();
     let _ = match ms.is_multiple_of(1_000) {
         true => write!(words, "{}s", ms / 1_000),

@@ -1,73 +1,129 @@
 //! What can be done to a world, one entry each: the steps that do it, as far as this world has what it takes.
 //!
 //! Everything here is within what the gateway promises to survive: faults end, nobody writes into its state behind its
-//! back, and whoever was stopped is started again where the scenario would have nobody left to look at.
+//! back while it runs, and whoever was stopped is started again where the scenario would have nobody left to look at.
 
 use toml::{Table, Value};
 
-use super::cast::Cast;
+use super::cast::{Cast, one_of};
 use super::dice::Die;
+use super::themes::Theme::{self, *};
+
+mod accidents;
+mod company;
+mod platforms;
+
+use accidents::{crash, disk_fault, leave_lock, spoil_store, squat, task_records};
+use company::{second_instance, stop_for_long, tool_held_up};
 
 /// One kind of trouble.
 pub(super) struct Fault {
     /// Its word: in the line of what was drawn, and in the weights.
     pub(super) word: &'static str,
-    /// The step without its moment; `None`: this world has nobody it could befall.
-    pub(super) step: fn(&Cast, &Die) -> Option<Table>,
+    /// The themes to which it belongs.
+    pub(super) themes: &'static [Theme],
+    /// The trouble without its moment; `None`: this world has nobody it could befall.
+    pub(super) trouble: fn(&Cast, &Die) -> Option<Trouble>,
 }
+
+/// Steps that belong together, without their moment: each comes so many milliseconds after it, if it has none of its own.
+pub(super) type Trouble = Vec<(u64, Table)>;
 
 /// Every kind.
 pub(super) const FAULTS: &[Fault] = &[
-    Fault { word: "SIGTERM", step: |_, _| Some(signal("SIGTERM")) },
-    Fault { word: "SIGINT", step: |_, _| Some(signal("SIGINT")) },
-    Fault { word: "SIGQUIT", step: |_, _| Some(signal("SIGQUIT")) },
-    Fault { word: "SIGUSR1", step: |_, _| Some(signal("SIGUSR1")) },
+    Fault { word: "SIGTERM", themes: &[Programs], trouble: |_, _| one(signal("SIGTERM")) },
+    Fault { word: "SIGINT", themes: &[], trouble: |_, _| one(signal("SIGINT")) },
+    Fault { word: "SIGQUIT", themes: &[], trouble: |_, _| one(signal("SIGQUIT")) },
+    Fault {
+        word: "SIGUSR1",
+        themes: &[Restarts, Peers, Programs, Supervision],
+        trouble: |_, _| one(signal("SIGUSR1")),
+    },
     // It looks like a clean end to some supervisors, and then nobody promises a start.
-    Fault { word: "SIGHUP", step: |cast, _| cast.restarts_always.then(|| signal("SIGHUP")) },
-    Fault { word: "kill", step: |_, _| Some(doing("kill", &[])) },
-    Fault { word: "freeze", step: |_, die| Some(doing("freeze", &[("for", die.time(10, 120_000).into())])) },
+    Fault {
+        word: "SIGHUP",
+        themes: &[],
+        trouble: |cast, _| cast.restarts_always.then(|| one(signal("SIGHUP")))?,
+    },
+    Fault {
+        word: "kill",
+        themes: &[Crashes, Platforms, Jobs, Subagents, Queues, Programs],
+        trouble: |_, _| one(doing("kill", &[])),
+    },
+    Fault {
+        word: "freeze",
+        themes: &[Restarts],
+        trouble: |_, die| one(doing("freeze", &[("for", die.time(10, 120_000).into())])),
+    },
     Fault {
         word: "power-loss",
-        step: |_, die| Some(doing("power-loss", &[("off-for", die.time(1_000, 60_000).into())])),
+        themes: &[Crashes],
+        trouble: |_, die| one(doing("power-loss", &[("off-for", die.time(1_000, 60_000).into())])),
     },
-    Fault { word: "crash-at", step: |_, die| Some(crash(die)) },
+    Fault {
+        word: "crash-at",
+        themes: &[Crashes, Crashes, Platforms, Platforms, Store, Jobs],
+        trouble: |cast, die| one(crash(cast, die)),
+    },
     Fault {
         word: "port-lingers",
-        step: |_, die| Some(doing("port-lingers", &[("for", die.time(10, 10_000).into())])),
+        themes: &[Conflicts],
+        trouble: |_, die| one(doing("port-lingers", &[("for", die.time(10, 10_000).into())])),
     },
-    Fault { word: "partition", step: |cast, die| Some(partition(cast, die)) },
-    Fault { word: "disk-fault", step: |_, die| Some(disk_fault(die)) },
-    Fault { word: "clock-jump", step: |_, die| Some(clock_jump(die)) },
-    Fault {
-        word: "squat-lock",
-        step: |_, die| Some(doing("squat-lock", &[("for", die.time(100, 60_000).into())])),
-    },
-    Fault { word: "leave-lock", step: |_, die| Some(leave_lock(die)) },
+    Fault { word: "partition", themes: &[], trouble: |cast, die| one(partition(cast, die)) },
+    Fault { word: "disk-fault", themes: &[Store, Restarts, Supervision], trouble: disk_fault },
+    Fault { word: "clock-jump", themes: &[], trouble: |_, die| one(clock_jump(die)) },
+    Fault { word: "squat-lock", themes: &[Store], trouble: |_, die| one(squat(die)) },
+    Fault { word: "leave-lock", themes: &[Store, Store, Store], trouble: leave_lock },
     Fault {
         word: "service-restart",
-        step: |cast, _| cast.is_supervised.then(|| doing("service-restart", &[])),
+        themes: &[Peers, Jobs, Queues, Programs],
+        trouble: |cast, _| cast.is_supervised.then(|| one(doing("service-restart", &[])))?,
     },
-    Fault { word: "service-stop", step: |cast, _| cast.is_supervised.then(|| doing("service-stop", &[])) },
-    Fault { word: "service-start", step: |cast, _| cast.is_supervised.then(|| doing("service-start", &[])) },
-    Fault { word: "reload-service", step: |cast, _| cast.can_be_asked.then(|| doing("reload-service", &[])) },
-    Fault { word: "start-second-instance", step: |_, _| Some(doing("start-second-instance", &[])) },
-    Fault { word: "run-tool", step: run_tool },
-    Fault { word: "ask-for-restart", step: |_, die| Some(ask_for_restart(die)) },
-    Fault { word: "write-config", step: |_, die| Some(write_config(die)) },
+    Fault { word: "service-stop", themes: &[Jobs, Subagents], trouble: stop_for_long },
+    Fault {
+        word: "service-start",
+        themes: &[],
+        trouble: |cast, _| cast.is_supervised.then(|| one(doing("service-start", &[])))?,
+    },
+    Fault {
+        word: "reload-service",
+        themes: &[Supervision, Supervision],
+        trouble: |cast, _| cast.can_be_asked.then(|| one(doing("reload-service", &[])))?,
+    },
+    Fault { word: "start-second-instance", themes: &[Conflicts, Conflicts], trouble: second_instance },
+    Fault { word: "run-tool", themes: &[Store], trouble: run_tool },
+    Fault { word: "hold-tool", themes: &[Store, Store], trouble: tool_held_up },
+    Fault { word: "ask-for-restart", themes: &[Restarts, Restarts], trouble: ask_for_restart },
+    Fault { word: "write-config", themes: &[Restarts, Restarts], trouble: |_, die| Some(write_config(die)) },
     Fault {
         word: "abort",
-        step: |cast, die| Some(doing("abort", &[("from", cast.somebody_aborting(die)?.into())])),
+        themes: &[Queues, Subagents],
+        trouble: |cast, die| one(doing("abort", &[("from", cast.somebody_aborting(die)?.into())])),
     },
-    Fault { word: "platform-down", step: platform_down },
-    Fault { word: "platform-slow", step: platform_slow },
-    Fault { word: "platform-limits", step: platform_limits },
-    Fault { word: "platform-cuts-line", step: platform_cuts_line },
-    Fault { word: "platform-acknowledges-late", step: platform_acknowledges_late },
+    Fault { word: "corrupt-state", themes: &[Store], trouble: spoil_store },
+    Fault { word: "task-records", themes: &[Restarts], trouble: |_, die| Some(task_records(die)) },
+    Fault { word: "platform-down", themes: &[Platforms, Platforms], trouble: platforms::down },
+    Fault { word: "platform-slow", themes: &[Platforms], trouble: platforms::slow },
+    Fault { word: "platform-limits", themes: &[Platforms], trouble: platforms::limits },
+    Fault { word: "platform-blocks", themes: &[Platforms], trouble: platforms::blocks },
+    Fault { word: "platform-cuts-line", themes: &[Platforms], trouble: platforms::cuts_line },
+    Fault {
+        word: "platform-acknowledges-late",
+        themes: &[Platforms, Platforms],
+        trouble: platforms::acknowledges_late,
+    },
     Fault {
         word: "peers-reset",
-        step: |cast, _| Some(doing("peers-reset", &[("peers", cast.peers.as_deref()?.into())])),
+        themes: &[Peers],
+        trouble: |cast, die| one(doing("peers-reset", &[("peers", one_of(&cast.peers, die)?.into())])),
     },
 ];
+
+/// A single step, at its moment.
+fn one(step: Table) -> Option<Trouble> {
+    Some(vec![(0, step)])
+}
 
 /// A step without its moment.
 pub(super) fn doing(verb: &str, entries: &[(&str, Value)]) -> Table {
@@ -79,19 +135,19 @@ pub(super) fn doing(verb: &str, entries: &[(&str, Value)]) -> Table {
     step
 }
 
-fn signal(name: &str) -> Table {
-    doing("signal", &[("signal", name.into())])
+/// A step with a moment of its own.
+fn anchored(event: &str, nth: u64, step: Table) -> Table {
+    let mut anchored = Table::new();
+    anchored.insert("on".into(), Value::from(event));
+    if nth > 1 {
+        anchored.insert("nth".into(), Value::from(nth as i64));
+    }
+    anchored.extend(step);
+    anchored
 }
 
-fn crash(die: &Die) -> Table {
-    let mut step = doing("crash-at", &[("from-call", (die.between(1, 30) as i64).into())]);
-    if die.chance(50) {
-        step.insert("moment".into(), Value::from("after"));
-    }
-    if die.chance(30) {
-        step.insert("death".into(), Value::from("power-loss"));
-    }
-    step
+fn signal(name: &str) -> Table {
+    doing("signal", &[("signal", name.into())])
 }
 
 fn partition(cast: &Cast, die: &Die) -> Table {
@@ -103,93 +159,69 @@ fn partition(cast: &Cast, die: &Die) -> Table {
     doing("partition", &[("between", between), ("for", die.time(100, 90_000).into())])
 }
 
-fn disk_fault(die: &Die) -> Table {
-    let error = *die.pick(&["EIO", "ENOSPC", "EACCES"]);
-    let mut step = doing("disk-fault", &[("error", error.into())]);
-    let operation = *die.pick(&["append", "write", "sync-file", "rename", "sync-dir", "create-new"]);
-    step.insert("operation".into(), Value::from(operation));
-    let file = *die.pick(&["*", "inbox.jsonl", "sessions.json*", "sessions/*.jsonl"]);
-    if file != "*" {
-        step.insert("file".into(), Value::from(file));
-    }
-    if matches!(operation, "append" | "write") && die.chance(30) {
-        step.insert("torn".into(), Value::from(die.between(0, 40) as i64));
-    }
-    if die.chance(50) {
-        step.insert("calls".into(), Value::from(die.between(1, 3) as i64));
-    }
-    step.insert("for".into(), Value::from(die.time(1_000, 40_000)));
-    step
-}
-
 fn clock_jump(die: &Die) -> Table {
     let direction = *die.pick(&["forward", "back"]);
     doing("clock-jump", &[("by", die.time(1_000, 3_600_000).into()), ("direction", direction.into())])
 }
 
-fn leave_lock(die: &Die) -> Table {
-    let owner = *die.pick(&["dead", "reused", "gateway", "nobody", "garbage"]);
-    doing("leave-lock", &[("owner", owner.into()), ("age", die.time(0, 600_000).into())])
-}
-
-fn run_tool(cast: &Cast, die: &Die) -> Option<Table> {
-    let count = die.between(1, 3) as i64;
+fn run_tool(cast: &Cast, die: &Die) -> Option<Trouble> {
+    let count = die.between(1, 6) as i64;
     let entries = [
         ("session-of", cast.somebody(die)?.into()),
         ("label", "renamed".into()),
         ("count", count.into()),
         ("every", die.time(0, 5_000).into()),
     ];
-    Some(doing("run-tool", if count == 1 { &entries[..2] } else { &entries }))
+    one(doing("run-tool", if count == 1 { &entries[..2] } else { &entries }))
 }
 
-fn ask_for_restart(die: &Die) -> Table {
-    let mode = *die.pick(&["plain", "safe", "force", "wait"]);
+/// Whoever asks for a restart may ask again, or ask from a conversation, with something in the way of the answer.
+fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if die.chance(35)
+        && let Some(sender) = one_of(&cast.on_webchat, die)
+    {
+        let ask = doing("ask-for-restart", &[("session-of", sender.into())]);
+        let full = doing(
+            "disk-fault",
+            &[
+                ("error", "ENOSPC".into()),
+                ("operation", "append".into()),
+                ("file", "sessions/*.jsonl".into()),
+                ("for", die.instant(20_000, 90_000).into()),
+            ],
+        );
+        return Some(if die.chance(70) {
+            vec![(0, full), (die.between(0, 2_000), ask)]
+        } else {
+            vec![(0, ask)]
+        });
+    }
+    let mode = *die.pick(&["plain", "safe", "safe", "force", "wait"]);
     let mut step = doing("ask-for-restart", &[("mode", mode.into())]);
     if mode == "wait" {
         step.insert("wait".into(), Value::from(die.time(1_000, 60_000)));
     }
-    step
+    let mut trouble = vec![(0, step.clone())];
+    // It stands still just when it is told to go.
+    if die.chance(20) {
+        let freeze = doing("freeze", &[("for", die.instant(1_000, 20_000).into())]);
+        trouble.push((0, anchored("restart.ordered", 1, freeze)));
+    }
+    if die.chance(50) {
+        step.insert("count".into(), Value::from(die.between(1, 3) as i64));
+        step.insert("every".into(), Value::from(die.time(500, 60_000)));
+        trouble.push((die.between(500, 90_000), step));
+    }
+    Some(trouble)
 }
 
-fn write_config(die: &Die) -> Table {
+fn write_config(die: &Die) -> Trouble {
     let mut settings = Table::new();
     settings.insert("gateway.maxBufferedBytes".into(), Value::from(die.between(1, 4) as i64 * 1_048_576));
     // Whole at once: a gateway that starts from half a configuration stays down, as it says.
-    doing("write-config", &[("set", Value::Table(settings))])
-}
-
-/// A step about one of the platforms on which somebody talks.
-fn about_platform(cast: &Cast, die: &Die, verb: &str, entries: &[(&str, Value)]) -> Option<Table> {
-    if cast.platforms.is_empty() {
-        return None;
+    let mut trouble = vec![(0, doing("write-config", &[("set", Value::Table(settings))]))];
+    if die.chance(25) {
+        trouble.push((die.between(100, 60_000), doing("revert-config", &[])));
     }
-    let mut step = doing(verb, &[("platform", die.pick(&cast.platforms).as_str().into())]);
-    for (key, value) in entries {
-        step.insert((*key).into(), value.clone());
-    }
-    Some(step)
-}
-
-fn platform_down(cast: &Cast, die: &Die) -> Option<Table> {
-    let how = *die.pick(&["refuses", "fails"]);
-    about_platform(cast, die, "platform-down", &[("how", how.into()), ("for", die.time(100, 120_000).into())])
-}
-
-fn platform_slow(cast: &Cast, die: &Die) -> Option<Table> {
-    let entries = [("by", die.time(100, 10_000).into()), ("for", die.time(1_000, 60_000).into())];
-    about_platform(cast, die, "platform-slow", &entries)
-}
-
-fn platform_limits(cast: &Cast, die: &Die) -> Option<Table> {
-    about_platform(cast, die, "platform-limits", &[("for", die.time(1_000, 60_000).into())])
-}
-
-fn platform_cuts_line(cast: &Cast, die: &Die) -> Option<Table> {
-    about_platform(cast, die, "platform-cuts-line", &[("sends", (die.between(1, 2) as i64).into())])
-}
-
-fn platform_acknowledges_late(cast: &Cast, die: &Die) -> Option<Table> {
-    let entries = [("by", die.time(100, 30_000).into()), ("for", die.time(1_000, 60_000).into())];
-    about_platform(cast, die, "platform-acknowledges-late", &entries)
+    trouble
 }

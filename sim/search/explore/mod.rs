@@ -15,11 +15,16 @@ mod dice;
 mod faults;
 mod findings;
 mod moments;
+mod people;
+mod pursuit;
+mod setup;
 mod swarm;
+mod themes;
 mod weights;
 
 pub use coverage::Coverage;
 pub use findings::{Findings, Found, MergeError, SeedRange, merge};
+pub use pursuit::{Pursuit, pursue};
 pub use swarm::{Drawn, invent, vary};
 pub use weights::Weights;
 
@@ -108,9 +113,7 @@ pub fn explore(run: Run<'_>, campaign: &Campaign<'_>, watch: &mut dyn FnMut(&Exp
             (!(campaign.is_over)()).then(|| one(run, campaign.profile, *seed, campaign.draw(*seed, &weights)))
         });
         for outcome in outcomes.into_iter().flatten() {
-            for cell in outcome.coverage.cells.keys() {
-                weights.note(&cell.phase, &cell.fault, &cell.supervisor, 1);
-            }
+            weights.learn(&outcome.coverage);
             explored.add(outcome);
         }
         watch(&explored);

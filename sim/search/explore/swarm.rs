@@ -3,11 +3,13 @@
 
 use toml::{Table, Value};
 
-use super::cast::{self, Cast};
-use super::dice::Dice;
-use super::faults::FAULTS;
-use super::moments;
+use super::cast::Cast;
+use super::dice::{Dice, Die};
+use super::faults::{FAULTS, Fault, doing};
+use super::moments::{self, Moment, Past};
+use super::themes::Themes;
 use super::weights::Weights;
+use super::{people, setup};
 use crate::search::Draft;
 use crate::search::sweep::undemanding;
 
@@ -20,8 +22,10 @@ pub struct Drawn {
     pub line: String,
 }
 
-/// So many steps of trouble at most: a supervisor may give up on who ends more often.
-const MOST_FAULTS: u64 = 6;
+/// So many troubles at most.
+const MOST_TROUBLES: u64 = 9;
+/// So many deaths at most: a supervisor may give up on who ends more often.
+const MOST_DEATHS: u64 = 8;
 
 /// Invents a world and its troubles.
 pub fn invent(seed: u64, weights: &Weights) -> Drawn {
@@ -29,8 +33,12 @@ pub fn invent(seed: u64, weights: &Weights) -> Drawn {
     let mut words = Vec::new();
     let mut draft = Draft::new(Table::new());
     draft.table_mut().insert("name".into(), Value::from(format!("Seed {seed}")));
-    let cast = cast::draw(&dice, weights, &mut draft, &mut words);
-    trouble(&dice, weights, &cast, &mut draft, &mut words);
+    let themes = Themes::draw(&dice.of("themes"));
+    words.push(themes.words());
+    let pace = setup::draw(&dice, &themes, weights, &mut draft, &mut words);
+    people::draw(&dice, &themes, pace, &mut draft, &mut words);
+    let cast = Cast::of(&draft);
+    trouble(&dice, &themes, weights, &cast, &mut draft, &mut words);
     Drawn { draft, line: format!("seed {seed}: {}", words.join(", ")) }
 }
 
@@ -43,40 +51,90 @@ pub fn vary(seed: u64, base: &Draft, profile: &str, weights: &Weights) -> Drawn 
     words.push(format!("\"{name}\""));
     draft.table_mut().insert("name".into(), Value::from(format!("{name}, seed {seed}")));
     let cast = Cast::of(&draft);
-    trouble(&Dice::new(seed), weights, &cast, &mut draft, &mut words);
+    let dice = Dice::new(seed);
+    trouble(&dice, &Themes::draw(&dice.of("themes")), weights, &cast, &mut draft, &mut words);
     Drawn { draft, line: format!("seed {seed}: {}", words.join(", ")) }
 }
 
 /// Adds this seed's troubles to a world.
-fn trouble(dice: &Dice, weights: &Weights, cast: &Cast, draft: &mut Draft, words: &mut Vec<String>) {
-    let die = dice.of("faults");
-    // This seed's own subset, and its own proportions.
-    let choices: Vec<_> = FAULTS
-        .iter()
-        .filter(|_| die.chance(30))
-        .map(|fault| (fault, weights.of_fault(fault.word) * die.between(1, 4)))
-        .collect();
-    let moments = dice.of("moments");
+fn trouble(
+    dice: &Dice,
+    themes: &Themes,
+    weights: &Weights,
+    cast: &Cast,
+    draft: &mut Draft,
+    words: &mut Vec<String>,
+) {
+    let (die, moments) = (dice.of("faults"), dice.of("moments"));
+    let choices = choices(&die, themes, weights);
+    let mut past = Past::default();
     let mut steps = Vec::new();
-    let mut has_an_end = false;
     if die.chance(50) {
         let (word, step) = moments::end(&moments, cast.is_supervised);
         words.push(format!("{word} (at an instant)"));
         steps.push(step);
-        has_an_end = true;
+        past.note(word);
     }
-    for _ in 0..die.between(0, MOST_FAULTS - 1) {
+    let mut last: Option<Moment> = None;
+    for _ in 0..die.between(2, MOST_TROUBLES) {
         let Some(fault) = die.weighted(&choices) else { break };
-        let Some(step) = (fault.step)(cast, &die) else { continue };
-        let aim = moments::aim(&moments, weights, &cast.supervisor, fault, has_an_end);
-        has_an_end |= moments::is_an_end(fault.word);
-        words.push(format!("{} ({})", fault.word, aim.phase));
-        steps.push(moments::timed(&moments, aim, step));
+        let Some(mut trouble) = (fault.trouble)(cast, &die) else { continue };
+        trouble.extend(revival(cast, &die, fault.word));
+        if past.deaths >= MOST_DEATHS {
+            break;
+        }
+        // Some come with the one before, so that they meet.
+        let (said, moment) = match &last {
+            Some(last) if moments.chance(25) => ("at once", last.later(moments.between(0, 3_000))),
+            _ => {
+                let (aim, moment) = Moment::draw(&moments, weights, cast, fault.word, &past);
+                (aim.word(), moment)
+            }
+        };
+        let most = (MOST_DEATHS - past.deaths).min(6);
+        let times = if moments::may_recur(fault.word) && die.chance(25) { die.between(2, most) } else { 1 };
+        words.push(match times {
+            0 | 1 => format!("{} ({said})", fault.word),
+            _ => format!("{times} times {} ({said})", fault.word),
+        });
+        let mut at = moment.clone();
+        let pause = *moments.pick(&[3_000, 10_000, 30_000]);
+        for _ in 0..times.max(1) {
+            past.note(fault.word);
+            steps.extend(at.steps(trouble.clone()));
+            at = at.next().unwrap_or_else(|| at.later(pause));
+        }
+        last = Some(moment);
     }
-    let entry = draft.table_mut().entry("steps").or_insert_with(|| Value::Array(Vec::new()));
-    if let Value::Array(all) = entry {
+    let table = draft.table_mut();
+    if let Value::Array(all) = table.entry("steps").or_insert_with(|| Value::Array(Vec::new())) {
         all.extend(steps.into_iter().map(Value::Table));
+        if let Some(limit) = moments::storm_limit(all) {
+            table.entry("storm-limit").or_insert_with(|| limit.into());
+        }
     }
+}
+
+/// Where nobody else does, whoever keeps the gateway starts again what ended, most of the time.
+fn revival(cast: &Cast, die: &Die, word: &str) -> Option<(u64, Table)> {
+    let stays_down = match cast.is_supervised {
+        true => !cast.is_revived && moments::is_death(word),
+        false => moments::is_death(word) || matches!(word, "SIGTERM" | "SIGINT"),
+    };
+    let verb = if cast.is_supervised { "service-start" } else { "start-second-instance" };
+    (stays_down && die.chance(80)).then(|| (die.between(1_000, 60_000), doing(verb, &[])))
+}
+
+/// This seed's own subset, and its own proportions.
+fn choices(die: &Die, themes: &Themes, weights: &Weights) -> Vec<(&'static Fault, u64)> {
+    let share = |fault: &Fault| fault.themes.iter().filter(|theme| themes.has(**theme)).count() as u64;
+    let weighed = FAULTS.iter().filter_map(|fault| {
+        let share = share(fault);
+        let percent = if share > 0 { 75 } else { 25 };
+        die.chance(percent)
+            .then(|| (fault, weights.of_fault(fault.word) * (1 + 4 * share) * die.between(1, 4)))
+    });
+    weighed.collect()
 }
 
 #[cfg(test)]

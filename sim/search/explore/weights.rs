@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Coverage;
+
 /// How often each choice came to something, by which the next draws are weighed. Empty: all weigh the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights {
@@ -17,6 +19,13 @@ impl Weights {
     pub(super) fn note(&mut self, phase: &str, fault: &str, supervisor: &str, times: u64) {
         let key = (phase.to_string(), fault.to_string(), supervisor.to_string());
         *self.reached.entry(key).or_default() += times;
+    }
+
+    /// Notes what a run reached.
+    pub(super) fn learn(&mut self, coverage: &Coverage) {
+        for cell in coverage.cells.keys() {
+            self.note(&cell.phase, &cell.fault, &cell.supervisor, 1);
+        }
     }
 
     /// Of a phase to aim at.

@@ -1,0 +1,73 @@
+//! Troubles that take several steps: somebody else comes, stands still, and goes; a service is down for long.
+
+use super::accidents::newcomer;
+use super::{Trouble, doing, one, signal};
+use crate::search::explore::cast::Cast;
+use crate::search::explore::dice::Die;
+
+/// A service is stopped, and started again: soon, later, or much later.
+pub(super) fn stop_for_long(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if !cast.is_supervised {
+        return None;
+    }
+    let for_hours = if cast.has_subagents { 30 } else { 5 };
+    let down = match () {
+        () if die.chance(for_hours) => die.between(62, 80) * 60_000,
+        () if die.chance(40) => die.between(100, 20_000),
+        () => die.between(20_000, 400_000),
+    };
+    Some(vec![(0, doing("service-stop", &[])), (down, doing("service-start", &[]))])
+}
+
+/// A second gateway by hand: beside the service, in its place, or so slow that it stands in the way of its start.
+pub(super) fn second_instance(cast: &Cast, die: &Die) -> Option<Trouble> {
+    let second = || doing("start-second-instance", &[]);
+    let mut stop_other = signal("SIGTERM");
+    stop_other.insert("process".into(), "other-gateway".into());
+    if !cast.is_supervised || die.chance(40) {
+        return one(second());
+    }
+    let stop = || doing("service-stop", &[]);
+    let start = || doing("service-start", &[]);
+    if die.chance(50) {
+        let begin = die.between(92_000, 100_000);
+        let meet = begin + die.between(1_000, 20_000);
+        let end = meet + die.between(5_000, 150_000);
+        return Some(vec![
+            (0, stop()),
+            (begin, second()),
+            (meet, start()),
+            (end, stop_other),
+            (end + 60_000, start()),
+        ]);
+    }
+    let mut kill = doing("kill", &[]);
+    kill.insert("process".into(), "other-gateway".into());
+    let mut freeze = doing("freeze", &[("for", die.instant(60_000, 200_000).into())]);
+    freeze.insert("process".into(), "other-gateway".into());
+    let begin = 92_000;
+    Some(vec![
+        (0, stop()),
+        (begin, second()),
+        (begin + 2_000, doing("port-lingers", &[("for", die.instant(5_000, 8_000).into())])),
+        (begin + 5_000, kill),
+        (begin + 5_500, second()),
+        (begin + die.between(6_000, 9_000), freeze),
+        (begin + die.between(10_000, 20_000), start()),
+        (begin + 330_000, start()),
+    ])
+}
+
+/// A tool stands still, or dies, in the middle of its work on the session store; somebody new needs the store meanwhile.
+pub(super) fn tool_held_up(cast: &Cast, die: &Die) -> Option<Trouble> {
+    let tool = doing("run-tool", &[("session-of", cast.somebody(die)?.into()), ("label", "renamed".into())]);
+    let mut hold = match die.chance(80) {
+        true => doing("freeze", &[("for", die.instant(60_000, 400_000).into())]),
+        false => doing("kill", &[]),
+    };
+    hold.insert("process".into(), "tool".into());
+    let begins = cast.startup.unwrap_or(100);
+    let mut trouble = vec![(0, tool), (begins + die.between(1, 2 + 2 * cast.sync), hold)];
+    trouble.extend(newcomer(cast).map(|step| (die.between(1_000, 100_000), step)));
+    Some(trouble)
+}
