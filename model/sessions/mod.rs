@@ -11,7 +11,7 @@ mod transcript;
 mod transcript_lock;
 mod unfenced;
 
-pub(crate) use files::{StateError, StateFiles, json_line};
+pub(crate) use files::{StateError, StateFiles, json_line, json_lines};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
@@ -19,7 +19,9 @@ pub(crate) use store::{
     DeliveryContext, Flagged, LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore,
     Trace,
 };
-pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntry};
+pub(crate) use transcript::{
+    Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntries, TranscriptEntry,
+};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;
 

@@ -32,11 +32,6 @@ pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 /// How long an acknowledgement waits for company (Linux: 40 ms).
 const LONGEST_ACK_DELAY_MS: u64 = 40;
 
-thread_local! {
-    /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
-    static RUNNING: RefCell<Option<Rc<Network>>> = const { RefCell::new(None) };
-}
-
 /// A machine, as the wires know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MachineId(pub(super) u16);
@@ -95,10 +90,8 @@ struct Arrival {
     sequence: u64,
 }
 
-/// An acknowledgement that nobody waits for.
+/// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.
 struct Delayed {
-    /// From then on it is delivered when the pump has something to do anyway.
-    due_ms: u64,
     arrival: Arrival,
     packet: Packet,
 }
@@ -148,7 +141,7 @@ impl Network {
             is_early: false,
             egress: Vec::new(),
         };
-        let network = Rc::new(Self {
+        Rc::new(Self {
             state: RefCell::new(state),
             alarm: RefCell::new(None),
             dirty: Cell::new(false),
@@ -156,14 +149,11 @@ impl Network {
             epoch: Instant::now(),
             tcp_user_timeout_ms: settings.tcp_user_timeout.as_millis() as u64,
             counters: Counters::default(),
-        });
-        RUNNING.with(|running| *running.borrow_mut() = Some(network.clone()));
-        network
+        })
     }
 
     /// Removes the socket stack from this thread.
     pub(super) fn close(&self) {
-        RUNNING.with(|running| running.borrow_mut().take());
         self.state.borrow_mut().guard = None;
         self.alarm.borrow_mut().take();
     }
@@ -299,6 +289,12 @@ impl Network {
         self.state.borrow_mut().lines.close(local, remote, line);
     }
 
+    /// Every task is idle, so what they wrote leaves now.
+    pub(super) fn flush_when_idle(&self) {
+        self.counters.parks.set(self.counters.parks.get() + 1);
+        self.flush();
+    }
+
     /// Moves what the kernels want to send onto the wires.
     fn flush(&self) {
         if !self.dirty.replace(false) {
@@ -347,6 +343,13 @@ impl Network {
         }
         state.orphans.retain(|(local, _)| local.ip() != address);
         state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
+        // Whatever still arrives for them is answered at once.
+        let is_of_slot = |key: u64| [key >> 48, key >> 16 & 0xffff].contains(&u64::from(slot.0));
+        state
+            .flows
+            .iter_mut()
+            .filter(|(key, _)| is_of_slot(**key))
+            .for_each(|(_, flow)| flow.is_ending = true);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -361,8 +364,9 @@ impl Network {
             && entry.key().at_ms <= now_ms
         {
             let (arrival, packet) = entry.remove_entry();
-            state.arrive(arrival, packet, now_ms);
-            self.touch();
+            if state.arrive(arrival, packet, now_ms) {
+                self.touch();
+            }
         }
         state.release_delayed(now_ms);
         let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
@@ -375,24 +379,15 @@ impl Network {
     }
 }
 
-/// The runtime's park hook: every task is idle, so what they wrote leaves now.
-pub(super) fn on_thread_park() {
-    let running = RUNNING.with(|running| running.borrow().clone());
-    if let Some(network) = running {
-        network.counters.parks.set(network.counters.parks.get() + 1);
-        network.flush();
-    }
-}
-
 impl State {
-    /// Gives a packet its time of arrival, also one that waits for company: what else travels keeps its time.
+    /// Gives a packet its time of arrival. One that waits for company draws none: when it is collected, or whether at
+    /// all, moves nothing else.
     fn send(&mut self, packet: Packet, now_ms: u64) {
         let Some((from, to)) = self.ends(&packet) else { return };
         if self.dark.contains(&from) {
             return;
         }
         let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
-        let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let Transport::Tcp(segment) = &packet.payload else { return };
         note(|| Step::Packet {
             from: SocketAddr::new(packet.src, segment.src_port),
@@ -400,20 +395,26 @@ impl State {
             bytes: segment.payload.len(),
         });
         let (key, way_back) = self.flow_keys(&packet, segment);
-        if !self.flows.contains_key(&key) {
+        let (known, other) = (self.flows.get(&key).copied(), self.flows.get(&way_back).copied());
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        if let Some(flow) = &known
+            && flow.may_delay(segment, other.as_ref())
+            && self.cut.is_empty()
+        {
+            let due_ms = flow.last_arrival_ms.max(leaves_ms) + LONGEST_ACK_DELAY_MS;
+            let arrival = Arrival { at_ms: due_ms, rank: flow.rank, sequence };
+            self.delayed.insert(key, Delayed { arrival, packet });
+            return;
+        }
+        if known.is_none() {
             self.forget_old_flows(now_ms);
         }
-        let other = self.flows.get(&way_back).copied();
+        let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let order_draw = &self.order_draw;
         let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
-        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
-        self.next_sequence += 1;
-        if flow.may_delay(segment, other.as_ref()) && self.cut.is_empty() {
-            let due_ms = arrival.at_ms + LONGEST_ACK_DELAY_MS;
-            self.delayed.insert(key, Delayed { due_ms, arrival, packet });
-            return;
-        }
+        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence };
         flow.follow(segment);
         // It says all that those said which waited, and whoever ends the connection waits for nothing more.
         self.delayed.remove(&key);
@@ -427,8 +428,9 @@ impl State {
 
     /// Delivers the acknowledgements that have waited long enough.
     fn release_delayed(&mut self, now_ms: u64) {
-        while let Some(key) = self.delayed.iter().find(|(_, d)| d.due_ms <= now_ms).map(|(key, _)| *key)
-            && let Some(Delayed { arrival, packet, .. }) = self.delayed.remove(&key)
+        while let Some(key) =
+            self.delayed.iter().find(|(_, d)| d.arrival.at_ms <= now_ms).map(|(key, _)| *key)
+            && let Some(Delayed { arrival, packet }) = self.delayed.remove(&key)
         {
             if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
                 flow.follow(segment);
@@ -437,30 +439,38 @@ impl State {
         }
     }
 
-    /// A packet has crossed the wire.
-    fn arrive(&mut self, arrival: Arrival, packet: Packet, now_ms: u64) {
-        let Some((from, to)) = self.ends(&packet) else { return };
+    /// A packet has crossed the wire; whether its receiver may have an answer that somebody waits for.
+    fn arrive(&mut self, arrival: Arrival, packet: Packet, now_ms: u64) -> bool {
+        let Some((from, to)) = self.ends(&packet) else { return false };
         if self.dark.contains(&to) {
-            return;
+            return false;
         }
         if let Some(parked) = self.cut.get_mut(&Link::between(from, to)) {
             parked.push(Parked { since_ms: now_ms, arrival, packet });
-            return;
+            return false;
         }
-        let Some((remote, local)) = tcp_ends(&packet) else { return };
-        let Transport::Tcp(segment) = &packet.payload else { return };
+        let Some((remote, local)) = tcp_ends(&packet) else { return false };
+        let Transport::Tcp(segment) = &packet.payload else { return false };
         let is_last = segment.flags.rst || segment.flags.fin;
         if !segment.payload.is_empty() && self.orphans.remove(&(local, remote)) {
             // Data for a socket that nobody holds any more: Linux answers with a reset, the kernel here would
             // buffer it for ever.
             self.deliver(reset_segment(remote, local));
             self.send(reset_segment(local, remote), now_ms);
-            return;
+            return true;
         }
         if is_last {
             self.orphans.remove(&(local, remote));
         }
+        let (key, way_back) = self.flow_keys(&packet, segment);
+        let other = self.flows.get(&key).copied();
+        let mut may_answer = true;
+        if let (Some(flow), Some(other)) = (self.flows.get_mut(&way_back), other) {
+            may_answer = !self.cut.is_empty() || !flow.can_stay_silent(segment, &other);
+            flow.hear(segment);
+        }
         self.deliver(packet);
+        may_answer
     }
 
     fn deliver(&mut self, packet: Packet) {
