@@ -114,6 +114,7 @@ const DEFECTS: &[(&str, &str, &[&str])] = &[
         &["133647"],
     ),
     ("B-72", "A task that still runs cannot be started, and nobody looks", &["138833"]),
+    (NO_NUMBER, "The oldest of too many messages that wait is dropped", &["115888"]),
     (NO_NUMBER, "A message is known before it is taken, and passed over when it comes again", &["139341"]),
     (NO_NUMBER, "A subagent's result is announced three times at most, and then forgotten", &["15549"]),
     (NO_NUMBER, "A text is given up after five attempts, or sent without a record", &["15636"]),

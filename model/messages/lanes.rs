@@ -219,6 +219,14 @@ impl Lanes {
         self.book.lanes.borrow().range(of_conversation).next().is_some()
     }
 
+    /// The runs of a conversation that have not begun, in their order.
+    pub(crate) fn waiting(&self, session_key: &str) -> Vec<String> {
+        let of_conversation = (session_key.to_string(), 0)..=(session_key.to_string(), u64::MAX);
+        let lanes = self.book.lanes.borrow();
+        let waiting = lanes.range(of_conversation).flat_map(|(_, lane)| &lane.queue);
+        waiting.map(|waiting| waiting.run_id.clone()).collect()
+    }
+
     /// Takes runs out of their lanes that have not begun.
     pub(crate) fn forget(&self, run_ids: &[String]) {
         for lane in self.book.lanes.borrow_mut().values_mut() {

@@ -159,6 +159,8 @@ pub struct Policies {
     pub notice_route: NoticeRoute,
     /// Where a message is kept that waits for its conversation to come free, or to be quiet.
     pub follow_ups: FollowUps,
+    /// How many messages may wait behind the turn of their conversation.
+    pub follow_up_cap: FollowUpCap,
     /// Who learns that the gateway takes no more messages.
     pub admission_fence: AdmissionFence,
     /// Which work a drain waits for.

@@ -520,6 +520,10 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
         resume_limit: ResumeLimit::Unlimited,
         ..Policies::default()
     }),
+    ("planted:oldest-follow-up-dropped", || Policies {
+        follow_up_cap: FollowUpCap::TwentyOldestDropped,
+        ..Policies::default()
+    }),
     ("planted:stranded-texts", || Policies {
         delivery_repeats: DeliveryRepeats::Stranded,
         ..Policies::default()

@@ -14,6 +14,18 @@ pub enum FollowUps {
     InMemory,
 }
 
+/// How many messages may wait behind the turn of their conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FollowUpCap {
+    /// As many as come.
+    #[default]
+    None,
+    /// Twenty; the oldest makes room for the next, and nobody is told: `messages.queue.drop = "old"` of OpenClaw since
+    /// 2026.3.2 (openclaw/openclaw#115888).
+    TwentyOldestDropped,
+}
+
 /// Which work a drain waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

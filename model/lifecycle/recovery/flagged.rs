@@ -130,7 +130,9 @@ fn resume(gateway: &Rc<Gateway>, message: Accepted) {
         ResumedReply::ToItsSender => message.route,
         ResumedReply::TranscriptOnly => Route::Webchat,
     };
-    let text = format!("{GO_ON} {}", message.text);
+    // It may be such a run itself that was cut short.
+    let wanted = message.text.strip_prefix(GO_ON).unwrap_or(&message.text);
+    let text = format!("{GO_ON} {}", wanted.trim_start());
     let resumed = Accepted { run_id, text, route, session_key: message.session_key };
     tracing::warn!(name: "recovery.resumed", run = resumed.run_id, old = message.run_id, "another run goes on");
     gateway.hooks.affected.note(&resumed, Became::Resumed);
