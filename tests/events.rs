@@ -18,7 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 
 fn the_list_is_what_happens() {
     let mut happen: BTreeSet<String> = BTreeSet::new();
-    for (scenario, profile) in corpus::sample_with_profiles() {
+    for (scenario, profile) in corpus::with_profiles() {
         let run = gatesim::run(&scenario, &profile, 1);
         happen.extend(run.timeline.iter().map(|event| event.fact.name().to_string()));
     }
