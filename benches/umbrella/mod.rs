@@ -225,5 +225,6 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         token_interval: setup.token_interval,
         behaviour: setup.behaviour,
         fail_first: setup.fail_first,
+        ..ProviderSettings::default()
     }
 }
