@@ -6,7 +6,7 @@ use gatesim::report::text;
 use gatesim::scenario::Scenario;
 use libtest_mimic::{Failed, Trial};
 
-use crate::corpus;
+use crate::{corpus, events};
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut files: BTreeMap<(String, String), Vec<Scenario>> = BTreeMap::new();
@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
 fn comes_to_what_it_says(cells: &[Scenario], profile: &str) -> Result<(), Failed> {
     let runs_of = |cell| corpus::seeds(cell).map(move |seed| gatesim::run(cell, profile, seed));
     let runs: Vec<_> = cells.iter().flat_map(runs_of).collect();
+    events::saw(&runs);
     if runs.iter().all(|run| run.as_expected) {
         return Ok(());
     }

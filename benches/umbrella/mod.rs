@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gatesim::actors::GATEWAY_HOST;
 use gatesim::actors::provider::DEFAULT_PORT;
-use gatesim::actors::provider::{self, Mood, ProviderSettings};
+use gatesim::actors::provider::{self, ProviderSettings};
 use gatesim::actors::webchat::{self, SenderCommand, WebchatSettings};
 use gatesim::scenario::{Scenario, Supervisor, SystemdUnit, Target, Verb, When};
 use gatesim::timeline::{Event, GATEWAY_PROGRAM, Recorder};
@@ -230,6 +230,6 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
         token_interval: setup.token_interval,
         behaviour: setup.behaviour,
         fail_first: setup.fail_first,
-        mood: Mood::default(),
+        ..ProviderSettings::default()
     }
 }
