@@ -11,6 +11,7 @@ mod command;
 mod conversations;
 mod corpus;
 mod corpus_table;
+mod defects;
 mod determinism;
 mod log_promise;
 mod oracles;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         conversations::tests(),
         schema::tests(),
         command::tests(),
+        defects::tests(),
         tidy::tests(),
     ];
     libtest_mimic::run(&arguments, parts.into_iter().flatten().collect()).exit_code()
