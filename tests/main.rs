@@ -11,6 +11,7 @@ mod command;
 mod conversations;
 mod corpus;
 mod corpus_table;
+mod defects;
 mod determinism;
 mod events;
 mod log_promise;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         conversations::tests(),
         schema::tests(),
         command::tests(),
+        defects::tests(),
         tidy::tests(),
     ];
     let whole = libtest_mimic::run(&arguments, parts.into_iter().flatten().collect());

@@ -25,7 +25,7 @@ pub(super) struct DefectsArgs {
     #[arg(long, value_name = "FOLDER")]
     pub(super) save: Option<PathBuf>,
     /// The most runs that shrinking a failure may take
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    #[arg(long, value_name = "N", default_value_t = 600)]
     pub(super) most_runs: u64,
     /// How the table is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]

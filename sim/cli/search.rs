@@ -127,6 +127,8 @@ fn try_shrink(args: &ShrinkArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io:
             )]));
         }
     }
+    let failing =
+        shrink::seeds_failing(run, &shrunk.draft, &scenario.path, &profile, &signature).unwrap_or(0);
     let cut_short = if shrunk.is_cut_short { ", and then the runs were used up" } else { "" };
     writeln!(
         streams.err,
@@ -136,7 +138,7 @@ fn try_shrink(args: &ShrinkArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io:
         shrunk.runs,
         started.elapsed().as_secs_f64(),
         shrunk.seed,
-        shrunk.seeds_failing,
+        failing,
     )?;
     Ok(Ok(0))
 }

@@ -6,7 +6,7 @@
 use toml::{Table, Value};
 
 use super::cast::{Cast, one_of};
-use super::dice::Die;
+use super::dice::{Die, written};
 use super::themes::Theme::{self, *};
 
 mod accidents;
@@ -62,7 +62,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         word: "crash-at",
-        themes: &[Crashes, Crashes, Platforms, Platforms, Store, Jobs],
+        themes: &[Crashes, Crashes, Platforms, Platforms, Store, Store, Jobs],
         trouble: |cast, die| one(crash(cast, die)),
     },
     Fault {
@@ -144,6 +144,14 @@ fn anchored(event: &str, nth: u64, step: Table) -> Table {
     }
     anchored.extend(step);
     anchored
+}
+
+/// A step at an instant of its own.
+fn at(ms: u64, step: Table) -> Table {
+    let mut timed = Table::new();
+    timed.insert("at".into(), Value::from(written(ms)));
+    timed.extend(step);
+    timed
 }
 
 fn signal(name: &str) -> Table {

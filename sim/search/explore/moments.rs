@@ -154,6 +154,11 @@ pub(super) fn may_recur(word: &str) -> bool {
     ENDS.contains(&word) || is_death(word) && word != "disk-fault" || word == "freeze"
 }
 
+/// What is too much when it comes twice: what is promised of it takes its time.
+pub(super) fn comes_once(word: &str) -> bool {
+    matches!(word, "corrupt-state" | "start-second-instance")
+}
+
 /// When a trouble begins.
 #[derive(Clone, Debug)]
 pub(super) enum Moment {
@@ -177,8 +182,12 @@ impl Moment {
             .into_iter()
             .filter(|aim| past.ends > 0 || !matches!(aim, Aim::Draining | Aim::Closing | Aim::Down))
             .map(|aim| {
-                // Most of a life is work.
-                let share = if matches!(aim, Aim::Working | Aim::Instant) { 3 } else { 1 };
+                // Most of a life is work, and a platform or a sender matters to nothing else.
+                let share = match aim {
+                    Aim::Working if word.starts_with("platform-") || word == "abort" => 9,
+                    Aim::Working | Aim::Instant => 3,
+                    _ => 1,
+                };
                 (aim, share * weights.of_aim(aim.word(), word, &cast.supervisor))
             })
             .collect();
@@ -232,7 +241,7 @@ impl Moment {
     /// The steps of a trouble that begins at this moment.
     pub(super) fn steps(&self, trouble: Trouble) -> impl Iterator<Item = Table> {
         trouble.into_iter().map(|(offset, step)| {
-            if step.contains_key("on") {
+            if step.contains_key("on") || step.contains_key("at") {
                 return step;
             }
             let mut timed = self.later(offset).words();

@@ -1,6 +1,8 @@
 //! A whole scenario from one seed, swarm style: each seed leaves out most of what there is, and mixes what is left in its
 //! own proportions, so that what hides what differs from seed to seed.
 
+use std::collections::BTreeSet;
+
 use toml::{Table, Value};
 
 use super::cast::Cast;
@@ -76,8 +78,16 @@ fn trouble(
         past.note(word);
     }
     let mut last: Option<Moment> = None;
+    let mut once = BTreeSet::new();
     for _ in 0..die.between(2, MOST_TROUBLES) {
         let Some(fault) = die.weighted(&choices) else { break };
+        // Who is not started again by itself may die where somebody can tell, and not again before he is back.
+        if cast.is_supervised && !cast.is_revived && moments::is_death(fault.word) && fault.word != "kill" {
+            continue;
+        }
+        if moments::comes_once(fault.word) && !once.insert(fault.word) {
+            continue;
+        }
         let Some(mut trouble) = (fault.trouble)(cast, &die) else { continue };
         trouble.extend(revival(cast, &die, fault.word));
         if past.deaths >= MOST_DEATHS {
@@ -92,7 +102,11 @@ fn trouble(
             }
         };
         let most = (MOST_DEATHS - past.deaths).min(6);
-        let times = if moments::may_recur(fault.word) && die.chance(25) { die.between(2, most) } else { 1 };
+        let times = if cast.is_revived && moments::may_recur(fault.word) && die.chance(25) {
+            die.between(2, most)
+        } else {
+            1
+        };
         words.push(match times {
             0 | 1 => format!("{} ({said})", fault.word),
             _ => format!("{times} times {} ({said})", fault.word),
@@ -117,12 +131,11 @@ fn trouble(
 
 /// Where nobody else does, whoever keeps the gateway starts again what ended, most of the time.
 fn revival(cast: &Cast, die: &Die, word: &str) -> Option<(u64, Table)> {
-    let stays_down = match cast.is_supervised {
-        true => !cast.is_revived && moments::is_death(word),
-        false => moments::is_death(word) || matches!(word, "SIGTERM" | "SIGINT"),
-    };
-    let verb = if cast.is_supervised { "service-start" } else { "start-second-instance" };
-    (stays_down && die.chance(80)).then(|| (die.between(1_000, 60_000), doing(verb, &[])))
+    let stays_down = moments::is_death(word) || !cast.is_supervised && matches!(word, "SIGTERM" | "SIGINT");
+    let (verb, percent) =
+        if cast.is_supervised { ("service-start", 100) } else { ("start-second-instance", 80) };
+    (!cast.is_revived && stays_down && die.chance(percent))
+        .then(|| (die.between(1_000, 60_000), doing(verb, &[])))
 }
 
 /// This seed's own subset, and its own proportions.

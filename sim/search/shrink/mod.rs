@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Draft, Run, Signature};
+use crate::scenario::{Scenario, ScenarioError};
 use crate::verdict::{RunResult, Verdict};
 
 mod anchors;
@@ -41,8 +42,6 @@ pub struct Shrunk {
     pub draft: Draft,
     /// A seed with which it fails.
     pub seed: u64,
-    /// How many of the seeds from 1 to [`SEEDS_TRIED`] fail in the same way.
-    pub seeds_failing: u64,
     /// How many runs were made.
     pub runs: u64,
     /// It may not be the smallest: the runs were used up.
@@ -74,15 +73,31 @@ pub fn shrink(run: Run<'_>, task: Task<'_>) -> Shrunk {
         shrinking.refused.clear();
         shrinking.reduce();
     }
-    let seeds_failing =
-        (1..=SEEDS_TRIED).filter(|seed| shrinking.fails(&shrinking.draft.clone(), *seed)).count();
     Shrunk {
         is_cut_short: shrinking.is_used_up(),
         seed: shrinking.seed,
-        seeds_failing: seeds_failing as u64,
         runs: shrinking.runs,
         draft: shrinking.draft,
     }
+}
+
+/// How many of the seeds from 1 to [`SEEDS_TRIED`] fail with this signature.
+pub fn seeds_failing(
+    run: Run<'_>,
+    draft: &Draft,
+    path: &Path,
+    profile: &str,
+    signature: &Signature,
+) -> Result<u64, ScenarioError> {
+    let scenario = draft.scenario(path)?;
+    let fails = |seed: &u64| is_same(&run(&scenario, profile, *seed), &scenario, signature);
+    Ok((1..=SEEDS_TRIED).filter(fails).count() as u64)
+}
+
+/// Whether a run fails with this signature.
+fn is_same(result: &RunResult, scenario: &Scenario, signature: &Signature) -> bool {
+    let fails = matches!(result.verdict, Verdict::Fail | Verdict::Error);
+    fails && Signature::all_of(result, scenario).contains(signature)
 }
 
 struct Shrinking<'a> {
@@ -165,8 +180,7 @@ impl Shrinking<'_> {
         let scenario = draft.scenario(self.task.path).ok()?;
         self.runs += 1;
         let result = (self.run)(&scenario, self.task.profile, seed);
-        let fails = matches!(result.verdict, Verdict::Fail | Verdict::Error);
-        let same = fails && Signature::all_of(&result, &scenario).contains(&self.task.signature);
+        let same = is_same(&result, &scenario, &self.task.signature);
         Some((result, same))
     }
 

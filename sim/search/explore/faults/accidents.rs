@@ -7,7 +7,7 @@ use crate::search::explore::cast::{Cast, one_of};
 use crate::search::explore::dice::Die;
 
 /// The files on which everything depends, as patterns.
-const FILES: [&str; 4] = ["inbox.jsonl", "sessions.json*", "sessions/*.jsonl", "*"];
+const FILES: [&str; 5] = ["inbox.jsonl", "sessions.json*", "sessions/*.jsonl", "sessions/*.jsonl", "*"];
 
 /// Those of the world's parts, too.
 fn files(cast: &Cast) -> Vec<&'static str> {
@@ -86,19 +86,22 @@ pub(super) fn leave_lock(cast: &Cast, die: &Die) -> Option<Trouble> {
     one(step)
 }
 
-/// The store is spoilt while nobody uses it: whoever does, keeps what it knows and is not promised to notice.
+/// The store is spoilt while nobody uses it: whoever does, keeps what it knows and is not promised to notice. It comes late,
+/// so that there are sessions, and a copy of them.
 pub(super) fn spoil_store(cast: &Cast, die: &Die) -> Option<Trouble> {
-    if !cast.is_supervised {
+    if !cast.is_supervised || cast.messages == 0 {
         return None;
     }
     let text = *die.pick(&["", "{", "not a store"]);
     let file = "agents/main/sessions/sessions.json";
+    let stop = die.between(30_000, 120_000);
+    let at = |ms: u64, step: Table| (0, super::at(stop + ms, step));
     let mut trouble = vec![
-        (0, doing("service-stop", &[])),
-        (95_000, doing("corrupt-state", &[("file", file.into()), ("text", text.into())])),
-        (96_000, doing("service-start", &[])),
+        at(0, doing("service-stop", &[])),
+        at(95_000, doing("corrupt-state", &[("file", file.into()), ("text", text.into())])),
+        at(96_000, doing("service-start", &[])),
     ];
-    trouble.extend(newcomer(cast).map(|step| (die.between(97_000, 130_000), step)));
+    trouble.extend(newcomer(cast).map(|step| at(die.between(97_000, 130_000), step)));
     Some(trouble)
 }
 
