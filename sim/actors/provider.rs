@@ -472,7 +472,7 @@ fn error(status: StatusCode, message: &str) -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn about(body: Value) -> About {
+    fn about(body: serde_json::Value) -> About {
         let body = body.to_string();
         let asked: Asked<'_> = serde_json::from_str(&body).expect("is a request");
         super::about(&asked.said_since_the_answer())
