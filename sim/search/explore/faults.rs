@@ -47,7 +47,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         word: "kill",
-        themes: &[Crashes, Platforms, Jobs, Subagents, Queues, Programs],
+        themes: &[Crashes, Platforms, Jobs, Subagents, Subagents, Queues, Programs],
         trouble: |_, _| one(doing("kill", &[])),
     },
     Fault {
@@ -77,10 +77,10 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "leave-lock", themes: &[Store, Store, Store], trouble: leave_lock },
     Fault {
         word: "service-restart",
-        themes: &[Peers, Jobs, Queues, Programs],
+        themes: &[Peers, Jobs, Queues, Programs, Programs],
         trouble: |cast, _| cast.is_supervised.then(|| one(doing("service-restart", &[])))?,
     },
-    Fault { word: "service-stop", themes: &[Jobs, Subagents], trouble: stop_for_long },
+    Fault { word: "service-stop", themes: &[Jobs, Subagents, Subagents], trouble: stop_for_long },
     Fault {
         word: "service-start",
         themes: &[],
@@ -211,11 +211,12 @@ fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
     }
     let mut trouble = vec![(0, step.clone())];
     // It stands still just when it is told to go.
-    if die.chance(20) {
-        let freeze = doing("freeze", &[("for", die.instant(1_000, 20_000).into())]);
+    let stands_still = die.chance(20);
+    if stands_still {
+        let freeze = doing("freeze", &[("for", die.instant(5_000, 15_000).into())]);
         trouble.push((0, anchored("restart.ordered", 1, freeze)));
     }
-    if die.chance(50) {
+    if stands_still || die.chance(50) {
         step.insert("count".into(), Value::from(die.between(1, 3) as i64));
         step.insert("every".into(), Value::from(die.time(500, 60_000)));
         trouble.push((die.between(500, 90_000), step));

@@ -84,6 +84,7 @@ fn special(cast: &Cast, past: &Past) -> Vec<(&'static str, u64)> {
             ("subagent.requested", 2),
             ("subagent.answered", 1),
             ("announcement.requested", 2),
+            ("announcement.requested", 1),
             ("announcement.answered", 1),
         ]);
     }

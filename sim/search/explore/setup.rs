@@ -36,7 +36,9 @@ pub(super) fn draw(
 
 fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) {
     let kinds = ["systemd", "launchd", "container", "unsupported", "task-scheduler", "none"];
-    let kinds = kinds.map(|kind| (kind, weights.of_supervisor(kind)));
+    // Only a unit of systemd shares a signal with its programs.
+    let share = |kind: &str| if kind == "systemd" && themes.has(Theme::Programs) { 3 } else { 1 };
+    let kinds = kinds.map(|kind| (kind, share(kind) * weights.of_supervisor(kind)));
     let kind = die.weighted(&kinds).unwrap_or("systemd");
     let mut setup = table_of(&[("kind", kind.into())]);
     let mut set = |key: &str, value: Value| drop(setup.insert(key.into(), value));

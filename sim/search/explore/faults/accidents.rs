@@ -28,8 +28,13 @@ pub(super) fn crash(cast: &Cast, die: &Die) -> Table {
     let all = files(cast);
     // What only some worlds have, or what all have.
     let special = &all[FILES.len()..];
-    let file = *die.pick(if special.is_empty() || die.chance(50) { &FILES } else { special });
-    let most = if file == "*" { 30 } else { 4 };
+    let file = match () {
+        // A conversation is what people look at.
+        () if !cast.on_webchat.is_empty() && die.chance(25) => "sessions/*.jsonl",
+        () if special.is_empty() || die.chance(50) => *die.pick(&FILES),
+        () => *die.pick(special),
+    };
+    let most = if file == "*" { 30 } else { die.between(1, 4) };
     let mut step = doing("crash-at", &[("from-call", (die.between(1, most) as i64).into())]);
     if file != "*" {
         step.insert("file".into(), Value::from(file));

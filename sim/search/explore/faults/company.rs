@@ -1,9 +1,9 @@
 //! Troubles that take several steps: somebody else comes, stands still, and goes; a service is down for long.
 
 use super::accidents::newcomer;
-use super::{Trouble, doing, one, signal};
+use super::{Trouble, anchored, doing, one, signal};
 use crate::search::explore::cast::Cast;
-use crate::search::explore::dice::Die;
+use crate::search::explore::dice::{Die, written};
 
 /// A service is stopped, and started again: soon, later, or much later.
 pub(super) fn stop_for_long(cast: &Cast, die: &Die) -> Option<Trouble> {
@@ -12,6 +12,17 @@ pub(super) fn stop_for_long(cast: &Cast, die: &Die) -> Option<Trouble> {
     }
     let for_hours = if cast.has_subagents { 30 } else { 5 };
     let down = match () {
+        // Whatever is done an hour after its time has to find somebody who was at work.
+        () if cast.has_subagents && die.chance(for_hours) => {
+            let stop = die.between(0, 10_000);
+            let start = stop + die.between(62, 80) * 60_000;
+            let at = |after: u64, verb: &str| {
+                let mut step = anchored("subagent.requested", 1, doing(verb, &[]));
+                step.insert("after".into(), written(after).into());
+                (0, step)
+            };
+            return Some(vec![at(stop, "service-stop"), at(start, "service-start")]);
+        }
         () if die.chance(for_hours) => die.between(62, 80) * 60_000,
         () if die.chance(40) => die.between(100, 20_000),
         () => die.between(20_000, 400_000),
