@@ -127,13 +127,12 @@ fn try_shrink(args: &ShrinkArgs, run: Run<'_>, streams: &mut Streams<'_>) -> io:
             )]));
         }
     }
-    let failing =
-        shrink::seeds_failing(run, &shrunk.draft, &scenario.path, &profile, &signature).unwrap_or(0);
+    let (small, path) = (&shrunk.draft, &scenario.path);
+    let failing = shrink::seeds_failing(run, small, path, &profile, &signature).unwrap_or(0);
     let cut_short = if shrunk.is_cut_short { ", and then the runs were used up" } else { "" };
     writeln!(
         streams.err,
-        "{} steps became {}, in {} runs and {:.1} s{cut_short}; it fails with seed {} and {} of the first {SEEDS_TRIED}: {signature}",
-        steps,
+        "{steps} steps became {}, in {} runs and {:.1} s{cut_short}; it fails with seed {} and {} of the first {SEEDS_TRIED}: {signature}",
         shrunk.draft.steps().len(),
         shrunk.runs,
         started.elapsed().as_secs_f64(),
