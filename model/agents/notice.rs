@@ -21,7 +21,7 @@ use crate::lifecycle::hooks::Became;
 use crate::messages::delivery::{self, Kind};
 use crate::messages::gathering::MOST_IN_A_TURN;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
-use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError, TranscriptEntry};
+use crate::sessions::{LOCK_DEADLINE, Outcome, Role, StateError, TranscriptEntries, TranscriptEntry};
 
 /// How much of a message its notice quotes.
 const QUOTED_CHARS: usize = 80;
@@ -276,7 +276,7 @@ async fn record(
             let now = gateway.env.wall_clock();
             let mut entries = unsaid(&transcript.entries()?, messages, now);
             let run_ids: Vec<&str> = messages.iter().map(|message| message.run_id.as_str()).collect();
-            entries.push(TranscriptEntry::new(Role::Notice, notice, &run_ids, now));
+            entries.push(TranscriptEntry::new(Role::Notice, notice, &run_ids, now).into());
             // The disk is waited for without letting go: once is enough, however many messages these are.
             transcript.append_all(&entries)?;
             Outcome::Notice(notice.to_string())
@@ -287,12 +287,19 @@ async fn record(
 }
 
 /// The entries of those messages that do not stand in the transcript.
-pub(super) fn unsaid(said: &[TranscriptEntry], messages: &[Accepted], now: WallTime) -> Vec<TranscriptEntry> {
+pub(super) fn unsaid(
+    said: &[Rc<TranscriptEntry>],
+    messages: &[Accepted],
+    now: WallTime,
+) -> TranscriptEntries {
     let is_said = |message: &&Accepted| {
         said.iter().any(|entry| entry.role == Role::User && entry.run_id == message.run_id)
     };
     let unsaid = messages.iter().filter(|message| !is_said(message));
-    unsaid.map(|message| TranscriptEntry::new(Role::User, &message.text, &[&message.run_id], now)).collect()
+    let entry = |message: &Accepted| {
+        Rc::new(TranscriptEntry::new(Role::User, &message.text, &[&message.run_id], now))
+    };
+    unsaid.map(entry).collect()
 }
 
 fn announce(gateway: &Gateway, messages: &[Accepted], outcome: &Outcome, seq: u64) {

@@ -5,6 +5,7 @@
 //! (openclaw/openclaw#10310, #118147). Knows transcripts and the wire format of a prompt, nothing else.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -20,51 +21,51 @@ pub(super) const NO_RESULT: &str =
 
 /// One message of the prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct PromptMessage {
+pub(crate) struct PromptMessage<'a> {
     role: &'static str,
-    content: String,
+    content: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<PromptCall>,
+    tool_calls: Vec<PromptCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<String>,
+    tool_call_id: Option<&'a str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct PromptCall {
-    id: String,
+struct PromptCall<'a> {
+    id: &'a str,
     r#type: &'static str,
-    function: PromptFunction,
+    function: PromptFunction<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct PromptFunction {
-    name: String,
-    arguments: String,
+struct PromptFunction<'a> {
+    name: &'a str,
+    arguments: &'a str,
 }
 
-impl From<&ToolCall> for PromptCall {
-    fn from(call: &ToolCall) -> Self {
-        let function = PromptFunction { name: call.name.clone(), arguments: call.arguments.clone() };
-        Self { id: call.id.clone(), r#type: "function", function }
+impl<'a> From<&'a ToolCall> for PromptCall<'a> {
+    fn from(call: &'a ToolCall) -> Self {
+        let function = PromptFunction { name: &call.name, arguments: &call.arguments };
+        Self { id: &call.id, r#type: "function", function }
     }
 }
 
 /// The end of a conversation, as a prompt for a turn that is to answer the runs `asked` together. Whatever else was not
 /// answered is marked as such, so that it is not taken for another of them.
-pub(super) fn of(entries: &[TranscriptEntry], asked: &[&str]) -> Vec<PromptMessage> {
+pub(super) fn of<'a>(entries: &'a [Rc<TranscriptEntry>], asked: &[&str]) -> Vec<PromptMessage<'a>> {
     let recent = entries.len().saturating_sub(CONTEXT_ENTRIES);
     let turn = entries.iter().position(|entry| asked.contains(&entry.run_id.as_str())).unwrap_or(recent);
     let replies = entries.iter().filter(|entry| entry.role == Role::Assistant);
-    let answered: BTreeSet<&str> = replies.flat_map(TranscriptEntry::run_ids).collect();
+    let answered: BTreeSet<&str> = replies.flat_map(|entry| entry.run_ids()).collect();
     let mut prompt = Vec::new();
     // Whether what was said before is of a turn that came to no answer.
     let mut is_open = false;
     for (place, entry) in entries.iter().enumerate().skip(recent.min(turn)) {
-        let said = |role| PromptMessage { role, content: entry.text.clone(), ..PromptMessage::default() };
+        let said = |role| PromptMessage { role, content: &entry.text, ..PromptMessage::default() };
         match entry.role {
             Role::User => {
                 if is_open {
-                    let content = NO_ANSWER.to_string();
+                    let content = NO_ANSWER;
                     prompt.push(PromptMessage { role: "assistant", content, ..PromptMessage::default() });
                 }
                 prompt.push(said("user"));
@@ -77,8 +78,8 @@ pub(super) fn of(entries: &[TranscriptEntry], asked: &[&str]) -> Vec<PromptMessa
                 prompt.push(PromptMessage { tool_calls, ..said("assistant") });
                 prompt.extend(entry.calls.iter().map(|call| PromptMessage {
                     role: "tool",
-                    content: result(&entries[place..], &call.id).unwrap_or(NO_RESULT).to_string(),
-                    tool_call_id: Some(call.id.clone()),
+                    content: result(&entries[place..], &call.id).unwrap_or(NO_RESULT),
+                    tool_call_id: Some(&call.id),
                     ..PromptMessage::default()
                 }));
             }
@@ -90,7 +91,7 @@ pub(super) fn of(entries: &[TranscriptEntry], asked: &[&str]) -> Vec<PromptMessa
 }
 
 /// The calls of which nothing says what came of them, each with its run.
-pub(super) fn unanswered(entries: &[TranscriptEntry]) -> Vec<(String, String)> {
+pub(super) fn unanswered(entries: &[Rc<TranscriptEntry>]) -> Vec<(String, String)> {
     let wanted = entries.iter().enumerate().flat_map(|(place, entry)| {
         entry.calls.iter().map(move |call| (place, call.id.clone(), entry.run_id.clone()))
     });
@@ -99,7 +100,7 @@ pub(super) fn unanswered(entries: &[TranscriptEntry]) -> Vec<(String, String)> {
 }
 
 /// What came of a call of the first of `entries`. A model may use a name again in its next round.
-fn result<'a>(entries: &'a [TranscriptEntry], call: &str) -> Option<&'a str> {
+fn result<'a>(entries: &'a [Rc<TranscriptEntry>], call: &str) -> Option<&'a str> {
     let (wanted, later) = entries.split_first()?;
     let of_run = later.iter().filter(|entry| entry.run_id == wanted.run_id);
     let mut of_round = of_run.take_while(|entry| entry.role != Role::ToolCalls);
@@ -111,25 +112,27 @@ fn result<'a>(entries: &'a [TranscriptEntry], call: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn entry(role: Role, text: &str, run_id: &str) -> TranscriptEntry {
+    fn entry(role: Role, text: &str, run_id: &str) -> Rc<TranscriptEntry> {
         let (text, run_id) = (text.to_string(), run_id.to_string());
         let with = Vec::new();
-        TranscriptEntry { role, text, run_id, with, at_ms: 0, calls: Vec::new(), call_id: None }
+        Rc::new(TranscriptEntry { role, text, run_id, with, at_ms: 0, calls: Vec::new(), call_id: None })
     }
 
-    fn calls(ids: &[&str], run_id: &str) -> TranscriptEntry {
+    fn calls(ids: &[&str], run_id: &str) -> Rc<TranscriptEntry> {
         let call = |id: &&str| {
             let [id, name, arguments] = [*id, "exec", "{}"].map(str::to_string);
             ToolCall { id, name, arguments }
         };
-        TranscriptEntry { calls: ids.iter().map(call).collect(), ..entry(Role::ToolCalls, "", run_id) }
+        let calls = ids.iter().map(call).collect();
+        Rc::new(TranscriptEntry { calls, ..Rc::unwrap_or_clone(entry(Role::ToolCalls, "", run_id)) })
     }
 
-    fn result(id: &str, text: &str, run_id: &str) -> TranscriptEntry {
-        TranscriptEntry { call_id: Some(id.into()), ..entry(Role::ToolResult, text, run_id) }
+    fn result(id: &str, text: &str, run_id: &str) -> Rc<TranscriptEntry> {
+        let entry = Rc::unwrap_or_clone(entry(Role::ToolResult, text, run_id));
+        Rc::new(TranscriptEntry { call_id: Some(id.into()), ..entry })
     }
 
-    fn shown(entries: &[TranscriptEntry], run_id: &str) -> Vec<String> {
+    fn shown(entries: &[Rc<TranscriptEntry>], run_id: &str) -> Vec<String> {
         let words = |message: PromptMessage| match message.tool_calls.len() {
             0 => format!("{}: {}", message.role, message.content),
             count => format!("{} wants {count}", message.role),

@@ -93,7 +93,7 @@ impl Endpoint {
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) model: &'a str,
-    pub(crate) messages: &'a [PromptMessage],
+    pub(crate) messages: &'a [PromptMessage<'a>],
     /// The tools that it may want to be used.
     pub(crate) tools: &'a RawValue,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Question<'a> {
 struct CompletionRequest<'a> {
     model: &'a str,
     stream: bool,
-    messages: &'a [PromptMessage],
+    messages: &'a [PromptMessage<'a>],
     tools: &'a RawValue,
 }
 

@@ -24,7 +24,7 @@ use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::lanes::{Interruption, LaneName, Turn};
 use crate::policy::{self, LockFailure};
 use crate::sessions::{
-    Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntry,
+    Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntries,
 };
 
 /// How often the model is asked in all when it fails transiently.
@@ -224,7 +224,7 @@ async fn use_tools(
     transcript: &Transcript,
     text: &str,
     calls: &[ToolCall],
-) -> Result<Vec<TranscriptEntry>, TurnError> {
+) -> Result<TranscriptEntries, TurnError> {
     let now = gateway.env.wall_clock();
     let mut entries = vec![transcript.append_calls(text, calls.to_vec(), &message.run_id, now)?];
     for call in calls {
@@ -334,7 +334,7 @@ async fn until_recorded(messages: &[Accepted], record: impl Fn() -> Result<(), S
 async fn ask(
     gateway: &Gateway,
     message: &Accepted,
-    prompt: &[PromptMessage],
+    prompt: &[PromptMessage<'_>],
     seq: &Cell<u64>,
 ) -> Result<Answer, ProviderError> {
     let mut delay = FIRST_RETRY_DELAY;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::channels::Route;
 use crate::env::Env;
 use crate::policy::{Acknowledgement, FollowUps};
-use crate::sessions::{Outcome, StateError, StateFiles, json_line};
+use crate::sessions::{Outcome, StateError, StateFiles, json_line, json_lines};
 
 mod journal;
 
@@ -239,8 +239,8 @@ impl Inbox {
 
     /// Writes the settlements that are owed.
     pub(crate) fn pay(&self) -> Result<(), StateError> {
-        let bytes: Vec<u8> = self.owed.borrow().iter().flat_map(json_line).collect();
-        self.write(&bytes)?;
+        let lines = json_lines(&*self.owed.borrow());
+        self.write(&lines)?;
         self.owed.borrow_mut().clear();
         Ok(())
     }
@@ -380,8 +380,7 @@ impl Inbox {
 
     fn journal_all(&self, run_ids: &[&str], record: impl Fn(String) -> Record) -> Result<(), StateError> {
         self.pay()?;
-        let lines = run_ids.iter().flat_map(|run_id| json_line(&record(run_id.to_string())));
-        self.write(&lines.collect::<Vec<u8>>())
+        self.write(&json_lines(run_ids.iter().map(|run_id| record(run_id.to_string()))))
     }
 
     fn write(&self, lines: &[u8]) -> Result<(), StateError> {

@@ -16,7 +16,7 @@ use crate::cron;
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
 use crate::policy::{self, FollowUps, SessionStatus, UserStop};
-use crate::sessions::{Outcome, Recorded, Role, StateError, TranscriptEntry};
+use crate::sessions::{Outcome, Recorded, Role, StateError, TranscriptEntries};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -234,7 +234,7 @@ impl Gateway {
     }
 
     /// A conversation's transcript; empty when it does not exist.
-    pub(crate) fn history(&self, session_key: &str) -> Result<Vec<TranscriptEntry>, StateError> {
+    pub(crate) fn history(&self, session_key: &str) -> Result<TranscriptEntries, StateError> {
         match self.sessions.find_transcript(session_key)? {
             Some(transcript) => {
                 let mut entries = transcript.entries()?;

@@ -90,6 +90,34 @@ pub(crate) struct StateFiles {
     known: Rc<RefCell<Known>>,
 }
 
+/// What was read of a file of records: its complete lines, each a record.
+pub(crate) struct Reading<T> {
+    bytes: Vec<u8>,
+    records: Vec<T>,
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), records: Vec::new() }
+    }
+}
+
+impl<T> Reading<T> {
+    /// What the file says.
+    pub(crate) fn records(&self) -> &[T] {
+        &self.records
+    }
+
+    /// Takes note of lines that were appended. Whether they stand where they should is seen at the next look.
+    pub(crate) fn follow(&mut self, lines: &[u8], records: impl IntoIterator<Item = T>) {
+        // Of a file that nobody has looked at the beginning is not known.
+        if !self.bytes.is_empty() {
+            self.bytes.extend_from_slice(lines);
+            self.records.extend(records);
+        }
+    }
+}
+
 /// What this life knows of files it appends to.
 #[derive(Default)]
 struct Known {
@@ -174,8 +202,12 @@ impl StateFiles {
             return Ok(());
         }
         self.make_content_durable(path)?;
-        self.known.borrow_mut().settled.insert(path.into());
-        if !self.known.borrow().named.contains(path.as_os_str()) {
+        let is_settled = self.known.borrow().settled.contains(path.as_os_str());
+        if !is_settled {
+            self.known.borrow_mut().settled.insert(path.into());
+        }
+        let is_named = self.known.borrow().named.contains(path.as_os_str());
+        if !is_named {
             self.make_name_durable(path)?;
             self.known.borrow_mut().named.insert(path.into());
         }
@@ -270,22 +302,47 @@ impl StateFiles {
     }
 
     /// As [`Self::read_records`], for who only looks: a power loss may take away what an earlier life wrote last.
-    pub(crate) fn read_records_as_they_are<T: DeserializeOwned>(
+    fn read_records_as_they_are<T: DeserializeOwned>(&self, path: &Path) -> Result<Vec<T>, StateError> {
+        let mut reading = Reading::default();
+        self.read_on(path, &mut reading)?;
+        Ok(reading.records)
+    }
+
+    /// Brings `reading` up to date with the file, as [`Self::read_records_as_they_are`] would read it. Whatever the file
+    /// still begins with is not parsed again.
+    pub(crate) fn read_on<T: DeserializeOwned>(
         &self,
         path: &Path,
-    ) -> Result<Vec<T>, StateError> {
+        reading: &mut Reading<T>,
+    ) -> Result<(), StateError> {
+        let Reading { bytes: known, mut records } = std::mem::take(reading);
         self.repair(path)?;
-        let Some(bytes) = self.read(path)? else { return Ok(Vec::new()) };
+        let Some(mut bytes) = self.read(path)? else { return Ok(()) };
         if self.torn_line == TornLine::PassedOver {
-            return Ok(readable_lines(&bytes));
+            reading.records = readable_lines(&bytes);
+            return Ok(());
         }
         let complete = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let (lines, tail) = bytes.split_at(complete);
-        let records = parse_lines(path, lines)?;
+        let new_lines = lines.strip_prefix(known.as_slice()).unwrap_or_else(|| {
+            records.clear();
+            lines
+        });
+        records.reserve(new_lines.iter().filter(|&&byte| byte == b'\n').count());
+        for line in new_lines.split_inclusive(|&byte| byte == b'\n') {
+            let record = serde_json::from_slice(line).map_err(|error| StateError::Unreadable {
+                path: path.to_path_buf(),
+                line: records.len() + 1,
+                why: error.to_string(),
+            })?;
+            records.push(record);
+        }
         if !tail.is_empty() {
             self.cut_torn_line(path, complete, tail, records.len())?;
         }
-        Ok(records)
+        bytes.truncate(complete);
+        *reading = Reading { bytes, records };
+        Ok(())
     }
 
     /// Makes what can be read survive a power loss, before anything is made of it; once for each file in a life.
@@ -336,19 +393,6 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads each line as JSON; an unreadable one is an error that names it. `bytes` is empty or ends a line.
-fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>, StateError> {
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
-    let parse = |(index, line)| {
-        serde_json::from_slice(line).map_err(|error| StateError::Unreadable {
-            path: path.to_path_buf(),
-            line: index + 1,
-            why: error.to_string(),
-        })
-    };
-    lines.enumerate().map(parse).collect()
-}
-
 /// What history made of such a file: lines that cannot be read are skipped, and stay.
 fn readable_lines<T: DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
     bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
@@ -356,7 +400,16 @@ fn readable_lines<T: DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
 
 /// A value as one JSONL line.
 pub(crate) fn json_line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).expect("our own records have string keys and finite numbers");
-    line.push(b'\n');
-    line
+    json_lines([value])
+}
+
+/// Values as JSONL lines.
+pub(crate) fn json_lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(256);
+    for value in values {
+        serde_json::to_writer(&mut lines, &value)
+            .expect("our own records have string keys and finite numbers");
+        lines.push(b'\n');
+    }
+    lines
 }

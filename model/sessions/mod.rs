@@ -11,12 +11,12 @@ mod transcript;
 mod transcript_lock;
 mod unfenced;
 
-pub(crate) use files::{StateError, StateFiles, json_line};
+pub(crate) use files::{StateError, StateFiles, json_line, json_lines};
 pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
 pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore};
-pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntry};
+pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntries, TranscriptEntry};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;
 

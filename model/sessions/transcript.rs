@@ -1,13 +1,16 @@
 //! The transcript of one conversation: JSONL, a header and then entries, only ever appended to.
 //!
 //! Entries name the run they belong to, so that a reply or notice can be recognised after a crash and is never
-//! written twice.
+//! written twice. Every turn looks at the whole conversation; what stood there at the last look is compared, and only
+//! what is new is read.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::json_line;
+use super::files::{Reading, json_line, json_lines};
 use super::{StateError, StateFiles};
 use crate::env::WallTime;
 
@@ -54,20 +57,28 @@ pub(crate) struct ToolCall {
 }
 
 /// One entry of a transcript.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename = "message", rename_all = "camelCase")]
 pub(crate) struct TranscriptEntry {
     pub(crate) role: Role,
     pub(crate) text: String,
     pub(crate) run_id: String,
     /// The other runs that it is about as well, when it ends several at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) with: Vec<String>,
     /// Milliseconds since the epoch.
+    #[serde(rename = "at")]
     pub(crate) at_ms: u64,
     /// What [`Role::ToolCalls`] asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) calls: Vec<ToolCall>,
     /// Which call a [`Role::ToolResult`] answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) call_id: Option<String>,
 }
+
+/// The entries of a conversation, oldest first; shared with whoever looked at it before.
+pub(crate) type TranscriptEntries = Vec<Rc<TranscriptEntry>>;
 
 impl TranscriptEntry {
     /// An entry about runs, at least one, of which the first gives it its name.
@@ -99,31 +110,25 @@ pub(crate) struct Recorded {
     pub(crate) lead: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", try_from = "AnyLine")]
+/// The first line of a transcript.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "session", rename_all = "camelCase")]
+struct Header<'a> {
+    version: u32,
+    /// The conversation it belongs to, from which a lost store is rebuilt. Older files do not say.
+    session_key: &'a str,
+}
+
+/// A line, read.
+#[derive(Deserialize)]
+#[serde(try_from = "AnyLine")]
 enum Line {
-    Session {
-        version: u32,
-        /// The conversation it belongs to, from which a lost store is rebuilt. Older files do not say.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        session_key: Option<String>,
-    },
-    Message {
-        role: Role,
-        text: String,
-        run_id: String,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        with: Vec<String>,
-        at: u64,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        calls: Vec<ToolCall>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        call_id: Option<String>,
-    },
+    Session { session_key: Option<String> },
+    Message(Rc<TranscriptEntry>),
 }
 
 /// A [`Line`] as it is read: with the fields of every kind side by side. Told apart by its tag, which may come last, a
-/// line would have to be kept whole before it is understood; every turn reads all lines.
+/// line would have to be kept whole before it is understood.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AnyLine {
@@ -153,26 +158,51 @@ impl TryFrom<AnyLine> for Line {
 
     fn try_from(line: AnyLine) -> Result<Self, Self::Error> {
         Ok(match line.r#type {
-            Kind::Session => Self::Session {
-                version: line.version.ok_or("missing field `version`")?,
-                session_key: line.session_key,
-            },
-            Kind::Message => Self::Message {
+            Kind::Session => {
+                line.version.ok_or("missing field `version`")?;
+                Self::Session { session_key: line.session_key }
+            }
+            Kind::Message => Self::Message(Rc::new(TranscriptEntry {
                 role: line.role.ok_or("missing field `role`")?,
                 text: line.text.ok_or("missing field `text`")?,
                 run_id: line.run_id.ok_or("missing field `runId`")?,
                 with: line.with,
-                at: line.at.ok_or("missing field `at`")?,
+                at_ms: line.at.ok_or("missing field `at`")?,
                 calls: line.calls,
                 call_id: line.call_id,
-            },
+            })),
         })
+    }
+}
+
+/// What was read of the transcripts that were used last.
+#[derive(Clone, Default)]
+pub(super) struct Readings(Rc<RefCell<Vec<(PathBuf, Reading<Line>)>>>);
+
+impl Readings {
+    /// Of how many transcripts.
+    const KEPT: usize = 16;
+
+    /// What is known of a file.
+    fn take(&self, path: &Path) -> Reading<Line> {
+        let mut kept = self.0.borrow_mut();
+        let found = kept.iter().rposition(|(known, _)| known == path);
+        found.map(|place| kept.remove(place).1).unwrap_or_default()
+    }
+
+    fn keep(&self, path: &Path, reading: Reading<Line>) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() == Self::KEPT {
+            kept.remove(0);
+        }
+        kept.push((path.to_path_buf(), reading));
     }
 }
 
 /// One transcript file.
 pub(crate) struct Transcript {
     files: StateFiles,
+    readings: Readings,
     path: PathBuf,
     session_key: String,
 }
@@ -183,14 +213,14 @@ pub(super) fn session_key_of(files: &StateFiles, path: &Path) -> Result<Option<S
     let header = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     match serde_json::from_slice(header) {
         Ok(Line::Session { session_key, .. }) => Ok(session_key),
-        Ok(Line::Message { .. }) | Err(_) => Ok(None),
+        Ok(Line::Message(_)) | Err(_) => Ok(None),
     }
 }
 
 impl Transcript {
     /// The transcript of the conversation `session_key`, in `path`.
-    pub(crate) fn new(files: StateFiles, path: PathBuf, session_key: String) -> Self {
-        Self { files, path, session_key }
+    pub(super) fn new(files: StateFiles, readings: Readings, path: PathBuf, session_key: String) -> Self {
+        Self { files, readings, path, session_key }
     }
 
     /// The file.
@@ -199,17 +229,18 @@ impl Transcript {
     }
 
     /// Every entry, oldest first. A torn last line is repaired on disk.
-    pub(crate) fn entries(&self) -> Result<Vec<TranscriptEntry>, StateError> {
-        let lines: Vec<Line> = self.files.read_records_as_they_are(&self.path)?;
+    pub(crate) fn entries(&self) -> Result<TranscriptEntries, StateError> {
+        let mut reading = self.readings.take(&self.path);
+        self.files.read_on(&self.path, &mut reading)?;
         // To be read it need not be durable: a conversation is shown even while the disk refuses every sync.
         let _ = self.files.settle(&self.path);
-        let entry = |line| match line {
+        let entry = |line: &Line| match line {
             Line::Session { .. } => None,
-            Line::Message { role, text, run_id, with, at: at_ms, calls, call_id } => {
-                Some(TranscriptEntry { role, text, run_id, with, at_ms, calls, call_id })
-            }
+            Line::Message(entry) => Some(entry.clone()),
         };
-        Ok(lines.into_iter().filter_map(entry).collect())
+        let entries = reading.records().iter().filter_map(entry).collect();
+        self.readings.keep(&self.path, reading);
+        Ok(entries)
     }
 
     /// Appends an entry durably, and returns it.
@@ -219,7 +250,7 @@ impl Transcript {
         text: &str,
         run_id: &str,
         at: WallTime,
-    ) -> Result<TranscriptEntry, StateError> {
+    ) -> Result<Rc<TranscriptEntry>, StateError> {
         self.append_for(role, text, &[run_id], at)
     }
 
@@ -231,10 +262,9 @@ impl Transcript {
         calls: Vec<ToolCall>,
         run_id: &str,
         at: WallTime,
-    ) -> Result<TranscriptEntry, StateError> {
-        let entry = TranscriptEntry { calls, ..TranscriptEntry::new(Role::ToolCalls, text, &[run_id], at) };
-        self.append_all(std::slice::from_ref(&entry))?;
-        Ok(entry)
+    ) -> Result<Rc<TranscriptEntry>, StateError> {
+        let entry = TranscriptEntry::new(Role::ToolCalls, text, &[run_id], at);
+        self.append_one(TranscriptEntry { calls, ..entry })
     }
 
     /// Appends what came of one use of a tool, durably.
@@ -244,12 +274,10 @@ impl Transcript {
         text: &str,
         run_id: &str,
         at: WallTime,
-    ) -> Result<TranscriptEntry, StateError> {
+    ) -> Result<Rc<TranscriptEntry>, StateError> {
         let call_id = Some(call_id.to_string());
-        let entry =
-            TranscriptEntry { call_id, ..TranscriptEntry::new(Role::ToolResult, text, &[run_id], at) };
-        self.append_all(std::slice::from_ref(&entry))?;
-        Ok(entry)
+        let entry = TranscriptEntry::new(Role::ToolResult, text, &[run_id], at);
+        self.append_one(TranscriptEntry { call_id, ..entry })
     }
 
     /// As [`Self::append`], for an entry that ends several runs at once, the first of which gives it its name: one
@@ -260,25 +288,28 @@ impl Transcript {
         text: &str,
         run_ids: &[&str],
         at: WallTime,
-    ) -> Result<TranscriptEntry, StateError> {
-        let entry = TranscriptEntry::new(role, text, run_ids, at);
+    ) -> Result<Rc<TranscriptEntry>, StateError> {
+        self.append_one(TranscriptEntry::new(role, text, run_ids, at))
+    }
+
+    fn append_one(&self, entry: TranscriptEntry) -> Result<Rc<TranscriptEntry>, StateError> {
+        let entry = Rc::new(entry);
         self.append_all(std::slice::from_ref(&entry))?;
         Ok(entry)
     }
 
     /// Appends entries in their order, durably, with one wait for the disk.
-    pub(crate) fn append_all(&self, entries: &[TranscriptEntry]) -> Result<(), StateError> {
+    pub(crate) fn append_all(&self, entries: &[Rc<TranscriptEntry>]) -> Result<(), StateError> {
         if entries.is_empty() {
             return Ok(());
         }
-        let line = |entry: &TranscriptEntry| {
-            let TranscriptEntry { role, text, run_id, with, at_ms: at, calls, call_id } = entry.clone();
-            json_line(&Line::Message { role, text, run_id, with, at, calls, call_id })
-        };
-        let lines: Vec<u8> = entries.iter().flat_map(line).collect();
-        let header =
-            || Line::Session { version: FORMAT_VERSION, session_key: Some(self.session_key.clone()) };
-        self.files.append_headed(&self.path, || json_line(&header()), &lines)
+        let lines = json_lines(entries.iter().map(|entry| &**entry));
+        let header = || json_line(&Header { version: FORMAT_VERSION, session_key: &self.session_key });
+        self.files.append_headed(&self.path, header, &lines)?;
+        let mut reading = self.readings.take(&self.path);
+        reading.follow(&lines, entries.iter().cloned().map(Line::Message));
+        self.readings.keep(&self.path, reading);
+        Ok(())
     }
 
     /// How the message of `run_id` ended, if it did. A reply wins: it is what the sender asked for. What this returns
@@ -296,8 +327,8 @@ impl Transcript {
             let recorded = |outcome| Recorded { outcome, lead: entry.run_id.clone() };
             match entry.role {
                 Role::User | Role::ToolCalls | Role::ToolResult => {}
-                Role::Assistant => return Ok(Some(recorded(Outcome::Reply(entry.text)))),
-                Role::Notice => found = found.or(Some(recorded(Outcome::Notice(entry.text)))),
+                Role::Assistant => return Ok(Some(recorded(Outcome::Reply(entry.text.clone())))),
+                Role::Notice => found = found.or(Some(recorded(Outcome::Notice(entry.text.clone())))),
             }
         }
         Ok(found)

@@ -206,14 +206,14 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     let recent = &entries[entries.len().saturating_sub(limit)..];
     let waiting = usize::try_from(gateway.config.gateway.max_buffered_bytes).unwrap_or(usize::MAX);
     let room = HISTORY_BYTES.min(waiting / 2);
-    let messages: Vec<Value> = newest_that_fit(recent, room).iter().map(history_entry).collect();
+    let messages: Vec<Value> = newest_that_fit(recent, room).iter().map(|entry| history_entry(entry)).collect();
     // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
     let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
     Ok(json!({"sessionKey": session_key, "messages": messages, "stopped": stopped}))
 }
 
 /// The end of `entries` whose texts have at most so many bytes; the newest entry whatever it has.
-fn newest_that_fit(entries: &[TranscriptEntry], room: usize) -> &[TranscriptEntry] {
+fn newest_that_fit(entries: &[Rc<TranscriptEntry>], room: usize) -> &[Rc<TranscriptEntry>] {
     let mut bytes = 0;
     let fitting = entries.iter().rev().enumerate().take_while(|(place, entry)| {
         bytes += entry.text.len();

@@ -3,9 +3,10 @@
 //! Reading is lenient: what is not understood is `None` or empty, never an error, because a client must survive
 //! whatever a gateway sends. Knows the protocol's shapes, not what they mean for a message.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The protocol version spoken.
@@ -38,24 +39,31 @@ impl Frame {
         if is_piece_of_an_answer(text) {
             return Some(Self::Event { name: "chat".to_owned(), payload: Value::Null });
         }
-        let mut frame: Value = serde_json::from_str(text).ok()?;
-        match frame.get("type")?.as_str()? {
+        let AnyFrame { kind, id, ok, error, event, payload } = serde_json::from_str(text).ok()?;
+        match &*kind {
             "res" => {
-                let id = frame.get("id")?.as_str()?.to_owned();
-                let answer = if frame.get("ok").and_then(Value::as_bool) == Some(true) {
-                    Ok(frame["payload"].take())
-                } else {
-                    Err(Refusal::read(frame.get("error").unwrap_or(&Value::Null)))
-                };
-                Some(Self::Response { id, answer })
+                let answer = if ok == Value::Bool(true) { Ok(payload) } else { Err(Refusal::read(&error)) };
+                Some(Self::Response { id: id?, answer })
             }
-            "event" => {
-                let name = frame.get("event")?.as_str()?.to_owned();
-                Some(Self::Event { name, payload: frame["payload"].take() })
-            }
+            "event" => Some(Self::Event { name: event?, payload }),
             _ => None,
         }
     }
+}
+
+/// The fields of every kind of frame.
+#[derive(Deserialize)]
+struct AnyFrame<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    id: Option<String>,
+    #[serde(default)]
+    ok: Value,
+    #[serde(default)]
+    error: Value,
+    event: Option<String>,
+    #[serde(default)]
+    payload: Value,
 }
 
 /// Recognised by its text: inside a string the quotation marks would be escaped.

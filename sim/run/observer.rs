@@ -5,6 +5,7 @@
 //! format the gateway keeps them in, their text is somewhere.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -100,30 +101,31 @@ struct Marks {
 impl Marks {
     fn of(text: &str) -> Self {
         let mut found = Self::default();
-        for (at, message) in MessageId::marks_in(text) {
-            if is_answered_at(&text[..at]) {
-                found.answered.push(message.clone());
+        for line in text.lines() {
+            let is_notice = LazyCell::new(|| line.contains(NOTICE_ROLE));
+            for (at, message) in MessageId::marks_in(line) {
+                if is_answered_at(&line[..at]) {
+                    found.answered.push(message.clone());
+                }
+                if *is_notice {
+                    found.noticed.push(message.clone());
+                }
+                found.mentioned.push(message);
             }
-            if line_around(text, at).contains(NOTICE_ROLE) {
-                found.noticed.push(message.clone());
-            }
-            found.mentioned.push(message);
         }
         found
     }
 }
 
 /// Whether what comes next is answered by a reply that begins here: a reply begins with the marks of all that it answers.
-fn is_answered_at(before: &str) -> bool {
-    let marks = before.rfind(REPLY_PREFIX).map(|at| &before[at + REPLY_PREFIX.len()..]);
-    marks.is_some_and(|marks| {
-        marks.split_whitespace().all(|mark| mark.starts_with('[') && mark.ends_with(']'))
-    })
-}
-
-fn line_around(text: &str, at: usize) -> &str {
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    text[start..].lines().next().unwrap_or_default()
+fn is_answered_at(mut before: &str) -> bool {
+    // From the end, since a line may be long.
+    while !before.ends_with(REPLY_PREFIX) {
+        let mark = before.trim_end().strip_suffix(']').and_then(|rest| rest.rfind('['));
+        let Some(open) = mark else { return false };
+        before = &before[..open];
+    }
+    true
 }
 
 /// The messages of which the next start knows from this file for certain what it owes. `known`: the marks in it, if
@@ -220,6 +222,19 @@ mod tests {
         ];
         let open: Vec<_> = open_in_journal(&journal.join("\n")).map(|message| message.to_string()).collect();
         assert_eq!(open, ["ann#2", "ann#3"]);
+    }
+
+    #[test]
+    fn a_reply_answers_the_marks_that_it_begins_with() {
+        let text = concat!(
+            "{\"role\":\"user\",\"text\":\"hello [ann#1]\"}\n",
+            "{\"text\":\"Re [ann#1] [ann#2]: as for [ann#3], yes\"}\n",
+            "{\"role\":\"notice\",\"text\":\"of [ann#4]\"} [ann#5]",
+        );
+        let Marks { mentioned, answered, noticed } = Marks::of(text);
+        let numbers = |found: Vec<MessageId>| found.iter().map(|id| id.number).collect::<Vec<_>>();
+        assert_eq!(numbers(mentioned), [1, 1, 2, 3, 4, 5]);
+        assert_eq!((numbers(answered), numbers(noticed)), (vec![1, 2], vec![4, 5]));
     }
 
     #[test]

@@ -10,6 +10,10 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use turmoil_net::{Packet, TcpFlags, TcpSegment, Transport};
 
+/// So many unacknowledged bytes keep nobody waiting, where the window is at least so wide.
+const LITTLE: u32 = 8 * 1024;
+const WIDE: u16 = 32 * 1024;
+
 /// One direction of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Flow {
@@ -21,6 +25,8 @@ pub(super) struct Flow {
     sent: u32,
     /// The latest acknowledgement that travelled, of what the other direction sent, and the window it gave.
     acked: Option<(u32, u16)>,
+    /// The latest acknowledgement of what this direction sent that has arrived, and the window it gave.
+    heard: Option<(u32, u16)>,
     /// Somebody has begun to end the connection.
     pub(super) is_ending: bool,
 }
@@ -28,7 +34,7 @@ pub(super) struct Flow {
 impl Flow {
     /// One that nothing was sent on yet.
     pub(super) fn ranked(rank: u64) -> Self {
-        Self { rank, last_arrival_ms: 0, sent: 0, acked: None, is_ending: false }
+        Self { rank, last_arrival_ms: 0, sent: 0, acked: None, heard: None, is_ending: false }
     }
 
     /// Takes note of a segment that leaves.
@@ -36,7 +42,7 @@ impl Flow {
         let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
         if syn {
             // The same addresses may have been used before.
-            (self.acked, self.is_ending) = (None, false);
+            (self.acked, self.heard, self.is_ending) = (None, None, false);
         }
         if ack {
             self.acked = Some((segment.ack, segment.window));
@@ -46,11 +52,33 @@ impl Flow {
         self.sent = segment.seq.wrapping_add(len);
     }
 
+    /// Takes note of a segment of the other direction that arrives.
+    pub(super) fn hear(&mut self, segment: &TcpSegment) {
+        if segment.flags.ack {
+            self.heard = Some((segment.ack, segment.window));
+        }
+    }
+
+    /// Whether the kernel that sends in this direction need not be asked for packets when a segment of `other`
+    /// arrives there: of its own it has nothing that waited for room, and its acknowledgement will be one that
+    /// [may wait](Self::may_delay).
+    pub(super) fn can_stay_silent(&self, segment: &TcpSegment, other: &Self) -> bool {
+        let TcpFlags { syn, fin, rst, .. } = segment.flags;
+        let (Some((heard, room)), Some((acked, window))) = (self.heard, self.acked) else { return false };
+        let in_flight = self.sent.wrapping_sub(heard);
+        let unacknowledged = other.sent.wrapping_sub(acked);
+        !(syn || fin || rst || segment.payload.is_empty())
+            && in_flight <= LITTLE
+            && room >= WIDE
+            && unacknowledged <= LITTLE
+            && u32::from(window) >= u32::from(WIDE) + LITTLE
+            && !self.is_ending
+            && !other.is_ending
+    }
+
     /// Whether a segment of this direction can wait for the next one, as with a receiver that delays its
     /// acknowledgements: it does nothing but acknowledge so little of what `other` sent that nobody waits for it.
     pub(super) fn may_delay(&self, segment: &TcpSegment, other: Option<&Self>) -> bool {
-        const LITTLE: u32 = 8 * 1024;
-        const WIDE: u16 = 32 * 1024;
         let TcpFlags { syn, ack, fin, rst, .. } = segment.flags;
         let (Some(other), Some((acked, window))) = (other, self.acked) else { return false };
         let unacknowledged = other.sent.wrapping_sub(acked);
@@ -127,6 +155,25 @@ mod tests {
         there.follow(&segment(0, 0, 400, 10));
         assert!(!there.may_delay(&segment(0, 0, 500, u16::MAX), Some(&back)), "the window was narrow");
         assert!(!Flow::ranked(3).may_delay(&segment(0, 0, 500, u16::MAX), Some(&back)), "the first one");
+    }
+
+    #[test]
+    fn a_kernel_is_left_alone_while_it_has_nothing_to_say() {
+        let (mut there, back) = connected(500);
+        let news = segment(0, 500, 0, u16::MAX);
+        assert!(!there.can_stay_silent(&news, &back), "it has heard nothing yet");
+        there.hear(&segment(0, 1, 0, u16::MAX));
+        assert!(there.can_stay_silent(&news, &back));
+        assert!(!there.can_stay_silent(&segment(0, 0, 0, u16::MAX), &back), "it may give way to a writer");
+        let fin = TcpFlags { fin: true, ..TcpFlags::default() };
+        assert!(!there.can_stay_silent(&with_flags(fin), &back), "it ends the connection");
+        let (_, much) = connected(20_000);
+        assert!(!there.can_stay_silent(&news, &much), "a writer may wait for the acknowledgement");
+        there.hear(&segment(0, 1, 0, 10));
+        assert!(!there.can_stay_silent(&news, &back), "what it wanted to send had no room");
+        there.hear(&segment(0, 1, 0, u16::MAX));
+        there.follow(&segment(0, 20_000, 0, u16::MAX));
+        assert!(!there.can_stay_silent(&news, &back), "what it sent may fill the window");
     }
 
     #[test]

@@ -360,8 +360,9 @@ impl Network {
             && entry.key().at_ms <= now_ms
         {
             let (arrival, packet) = entry.remove_entry();
-            state.arrive(arrival, packet, now_ms);
-            self.touch();
+            if state.arrive(arrival, packet, now_ms) {
+                self.touch();
+            }
         }
         state.release_delayed(now_ms);
         let give_up_before = (now_ms + 1).saturating_sub(self.tcp_user_timeout_ms);
@@ -431,30 +432,38 @@ impl State {
         }
     }
 
-    /// A packet has crossed the wire.
-    fn arrive(&mut self, arrival: Arrival, packet: Packet, now_ms: u64) {
-        let Some((from, to)) = self.ends(&packet) else { return };
+    /// A packet has crossed the wire; whether its receiver may have an answer that somebody waits for.
+    fn arrive(&mut self, arrival: Arrival, packet: Packet, now_ms: u64) -> bool {
+        let Some((from, to)) = self.ends(&packet) else { return false };
         if self.dark.contains(&to) {
-            return;
+            return false;
         }
         if let Some(parked) = self.cut.get_mut(&Link::between(from, to)) {
             parked.push(Parked { since_ms: now_ms, arrival, packet });
-            return;
+            return false;
         }
-        let Some((remote, local)) = tcp_ends(&packet) else { return };
-        let Transport::Tcp(segment) = &packet.payload else { return };
+        let Some((remote, local)) = tcp_ends(&packet) else { return false };
+        let Transport::Tcp(segment) = &packet.payload else { return false };
         let is_last = segment.flags.rst || segment.flags.fin;
         if !segment.payload.is_empty() && self.orphans.remove(&(local, remote)) {
             // Data for a socket that nobody holds any more: Linux answers with a reset, the kernel here would
             // buffer it for ever.
             self.deliver(reset_segment(remote, local));
             self.send(reset_segment(local, remote), now_ms);
-            return;
+            return true;
         }
         if is_last {
             self.orphans.remove(&(local, remote));
         }
+        let (key, way_back) = self.flow_keys(&packet, segment);
+        let other = self.flows.get(&key).copied();
+        let mut may_answer = true;
+        if let (Some(flow), Some(other)) = (self.flows.get_mut(&way_back), other) {
+            may_answer = !self.cut.is_empty() || !flow.can_stay_silent(segment, &other);
+            flow.hear(segment);
+        }
         self.deliver(packet);
+        may_answer
     }
 
     fn deliver(&mut self, packet: Packet) {

@@ -16,6 +16,7 @@ mod history;
 mod leased;
 mod status;
 
+use super::transcript::Readings;
 use super::{StateError, StateFiles, Transcript};
 use crate::env::Env;
 use crate::policy::{Policies, StoreLock, UnreadableStore};
@@ -66,6 +67,7 @@ pub(crate) struct SessionStore {
     unreadable: UnreadableStore,
     path: PathBuf,
     parsed: RefCell<Option<Parsed>>,
+    readings: Readings,
     /// This life found it damaged and restored it.
     restored: Cell<bool>,
     /// The latest change is in place, and the disk has not confirmed that it will stay there.
@@ -102,6 +104,7 @@ impl SessionStore {
             unreadable: policies.unreadable_store,
             path: dir.join("sessions.json"),
             parsed: RefCell::default(),
+            readings: Readings::default(),
             restored: Cell::new(false),
             is_unconfirmed: Cell::new(false),
         }
@@ -129,7 +132,7 @@ impl SessionStore {
 
     fn transcript(&self, key: &str, entry: &SessionEntry) -> Transcript {
         let path = self.path.with_file_name(&entry.session_file);
-        Transcript::new(self.files.clone(), path, key.to_string())
+        Transcript::new(self.files.clone(), self.readings.clone(), path, key.to_string())
     }
 
     /// The transcript of a session, which is durable when this returns. Needs the lock only for a session that is

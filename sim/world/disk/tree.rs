@@ -29,7 +29,7 @@ pub(super) struct Tree {
     journal: Journal,
     /// Directories found lately, by path: most operations are in the same two or three, and walking there from
     /// the root took longer than the operations themselves.
-    known_dirs: RefCell<BTreeMap<OsString, Ino>>,
+    known_dirs: RefCell<Vec<(OsString, Ino)>>,
     /// Nodes that nothing leads to any more are swept out when there are more than this many.
     sweep_above: usize,
 }
@@ -301,12 +301,12 @@ impl Tree {
 
     /// The live directory at `path`.
     fn find_dir(&self, path: &Path) -> io::Result<Ino> {
-        if let Some(ino) = self.known_dirs.borrow().get(path.as_os_str()) {
+        if let Some((_, ino)) = self.known_dirs.borrow().iter().find(|(known, _)| known == path.as_os_str()) {
             return Ok(*ino);
         }
         let ino = self.find_in(path, View::Live)?;
         self.dir(ino)?;
-        self.known_dirs.borrow_mut().insert(path.as_os_str().to_owned(), ino);
+        self.known_dirs.borrow_mut().push((path.as_os_str().to_owned(), ino));
         Ok(ino)
     }
 
@@ -366,7 +366,7 @@ impl Content {
 /// spellings as well.
 fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     let text = path.to_str().unwrap_or_default();
-    match text.bytes().rposition(|byte| byte == b'/').map(|slash| (&text[..slash], &text[slash + 1..])) {
+    match text.rsplit_once('/') {
         Some((parent, name)) if !parent.is_empty() && !matches!(name, "" | "." | "..") => {
             Some((Path::new(parent), OsStr::new(name)))
         }
