@@ -16,7 +16,9 @@ pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
 pub(crate) use store::{LOCK_DEADLINE, Mended, ProcessWide, SessionEntry, SessionStatus, SessionStore};
-pub(crate) use transcript::{Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntries, TranscriptEntry};
+pub(crate) use transcript::{
+    Outcome, Recorded, Role, ToolCall, Transcript, TranscriptEntries, TranscriptEntry,
+};
 pub(crate) use transcript_lock::{RunLock, rules as transcript_rules};
 pub(crate) use unfenced::UnfencedError;
 

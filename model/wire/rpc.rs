@@ -206,7 +206,8 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     let recent = &entries[entries.len().saturating_sub(limit)..];
     let waiting = usize::try_from(gateway.config.gateway.max_buffered_bytes).unwrap_or(usize::MAX);
     let room = HISTORY_BYTES.min(waiting / 2);
-    let messages: Vec<Value> = newest_that_fit(recent, room).iter().map(|entry| history_entry(entry)).collect();
+    let messages: Vec<Value> =
+        newest_that_fit(recent, room).iter().map(|entry| history_entry(entry)).collect();
     // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
     let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
     Ok(json!({"sessionKey": session_key, "messages": messages, "stopped": stopped}))

@@ -422,7 +422,8 @@ impl Answer {
     /// twentieth of its time.
     fn event(&self, choice: &str) -> Bytes {
         let id = self.request.to_string();
-        let (head, kind) = ("data: {\"id\":\"chatcmpl-", "\",\"object\":\"chat.completion.chunk\",\"choices\":[");
+        let (head, kind) =
+            ("data: {\"id\":\"chatcmpl-", "\",\"object\":\"chat.completion.chunk\",\"choices\":[");
         Bytes::from([head, &id, kind, choice, "]}\n\n"].concat())
     }
 }

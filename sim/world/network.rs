@@ -31,11 +31,6 @@ pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 /// How long an acknowledgement waits for company (Linux: 40 ms).
 const LONGEST_ACK_DELAY_MS: u64 = 40;
 
-thread_local! {
-    /// The network of the world that runs on this thread, for the runtime's park hook, which cannot own an `Rc`.
-    static RUNNING: RefCell<Option<Rc<Network>>> = const { RefCell::new(None) };
-}
-
 /// A machine, as the wires know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MachineId(pub(super) u16);
@@ -147,7 +142,7 @@ impl Network {
             is_early: false,
             egress: Vec::new(),
         };
-        let network = Rc::new(Self {
+        Rc::new(Self {
             state: RefCell::new(state),
             alarm: RefCell::new(None),
             dirty: Cell::new(false),
@@ -155,14 +150,11 @@ impl Network {
             epoch: Instant::now(),
             tcp_user_timeout_ms: settings.tcp_user_timeout.as_millis() as u64,
             counters: Counters::default(),
-        });
-        RUNNING.with(|running| *running.borrow_mut() = Some(network.clone()));
-        network
+        })
     }
 
     /// Removes the socket stack from this thread.
     pub(super) fn close(&self) {
-        RUNNING.with(|running| running.borrow_mut().take());
         self.state.borrow_mut().guard = None;
         self.alarm.borrow_mut().take();
     }
@@ -298,6 +290,12 @@ impl Network {
         self.state.borrow_mut().lines.close(local, remote, line);
     }
 
+    /// Every task is idle, so what they wrote leaves now.
+    pub(super) fn flush_when_idle(&self) {
+        self.counters.parks.set(self.counters.parks.get() + 1);
+        self.flush();
+    }
+
     /// Moves what the kernels want to send onto the wires.
     fn flush(&self) {
         if !self.dirty.replace(false) {
@@ -346,6 +344,13 @@ impl Network {
         }
         state.orphans.retain(|(local, _)| local.ip() != address);
         state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
+        // Whatever still arrives for them is answered at once.
+        let is_of_slot = |key: u64| [key >> 48, key >> 16 & 0xffff].contains(&u64::from(slot.0));
+        state
+            .flows
+            .iter_mut()
+            .filter(|(key, _)| is_of_slot(**key))
+            .for_each(|(_, flow)| flow.is_ending = true);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -372,15 +377,6 @@ impl Network {
         let next_arrival = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
         let next_expiry = state.oldest_parked().map(|since_ms| since_ms + self.tcp_user_timeout_ms);
         next_arrival.into_iter().chain(next_expiry).min()
-    }
-}
-
-/// The runtime's park hook: every task is idle, so what they wrote leaves now.
-pub(super) fn on_thread_park() {
-    let running = RUNNING.with(|running| running.borrow().clone());
-    if let Some(network) = running {
-        network.counters.parks.set(network.counters.parks.get() + 1);
-        network.flush();
     }
 }
 
