@@ -22,6 +22,7 @@ use table::{Line, Quantity};
 use umbrella::Hosts;
 
 mod crowd;
+mod floor;
 mod measure;
 mod table;
 mod umbrella;
@@ -30,7 +31,13 @@ mod umbrella;
 const LENGTH: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(300);
 const MESSAGES: usize = 20;
-const CLIENTS: u32 = 1_000;
+/// The crowds whose round trips are timed.
+const CROWDS: [(u32, &str); 4] = [
+    (1, "1 connected client, one round trip"),
+    (10, "10 connected clients, one round trip"),
+    (100, "100 connected clients, one round trip"),
+    (1_000, "1,000 connected clients, one round trip"),
+];
 
 /// With this argument the program makes one run and prints how many bytes that took.
 const WEIGH_ONE_WORLD: &str = "--weigh-one-world";
@@ -88,8 +95,9 @@ struct Effort {
     budget: Duration,
     at_least: usize,
     umbrella_runs: usize,
-    crowd_rounds: u32,
-    clients: u32,
+    /// How many round trips a crowd makes in all, at least.
+    round_trips: u32,
+    most_clients: u32,
 }
 
 impl Effort {
@@ -97,34 +105,39 @@ impl Effort {
         budget: Duration::from_secs(4),
         at_least: 25,
         umbrella_runs: 7,
-        crowd_rounds: 10,
-        clients: CLIENTS,
+        round_trips: 10_000,
+        most_clients: 1_000,
     };
     const TRY: Self =
-        Self { budget: Duration::ZERO, at_least: 1, umbrella_runs: 1, crowd_rounds: 1, clients: 10 };
+        Self { budget: Duration::ZERO, at_least: 1, umbrella_runs: 1, round_trips: 1, most_clients: 10 };
 }
 
 /// Measures everything; `report` is given each line of the table as soon as it is known.
 fn measure_all(scenario: &Scenario, effort: &Effort, mut report: impl FnMut(Line)) -> Outcome<()> {
     let (runs, idle) = lifecycle_and_idle(scenario, effort)?;
     let best_run = best(&runs);
-    report(Line::new("full lifecycle runs per second, one core", per_second(median(runs))).at_least(500.0));
+    let run = median(runs);
+    report(Line::new("full lifecycle runs per second, one core", per_second(run)).at_least(500.0));
+    report(Line::new("  simulated over real time", times(LENGTH, run)));
     let wordy = wordy_run(scenario, effort)?;
     report(Line::new("  with answers of 20 pieces instead of 5", per_second(wordy)));
     report(Line::new("five more idle minutes, three clients connected", millis(idle)).at_most(1.0));
 
     let machines = umbrella(scenario, effort, Hosts::PerMachine)?;
     report(Line::new("turmoil::Sim, same workload, a host for each machine (3)", millis(machines)));
-    report(Line::new("  that many times slower than gatesim", times(machines, best_run)).at_least(200.0));
+    report(Line::new("  that many times slower than gatesim", times(machines, best_run)));
     let senders = umbrella(scenario, effort, Hosts::PerSender)?;
     report(Line::new("turmoil::Sim, same workload, a host for each sender (5)", millis(senders)));
     report(Line::new("  that many times slower than gatesim", times(senders, best_run)).at_least(200.0));
 
-    let round_trips = samples(effort.budget, effort.at_least.min(5), |_| {
-        crowd::round_trip(effort.clients, effort.crowd_rounds)
-    });
-    let round_trip = median(round_trips.into_iter().collect::<Result<_, _>>()?);
-    report(Line::new("1,000 connected clients, one round trip", micros(round_trip)).at_most(100.0));
+    let floor = floor_run(scenario, effort)?;
+    report(Line::new("plain paused tokio, the same as channels and timers", millis(floor)));
+    report(Line::new("  that many times faster than gatesim", times(best_run, floor)));
+
+    for (clients, what) in CROWDS {
+        let line = Line::new(what, micros(round_trip(clients, effort)?));
+        report(if clients == 1_000 { line.at_most(100.0) } else { line });
+    }
 
     let weight = weigh_in_a_fresh_process()?;
     report(Line::new("memory of one running world, at its peak", weight).at_most(8.0));
@@ -201,6 +214,36 @@ fn umbrella(scenario: &Scenario, effort: &Effort, hosts: Hosts) -> Outcome<Durat
         Ok(took)
     });
     Ok(best(&runs.collect::<Outcome<Vec<_>>>()?))
+}
+
+/// The best time of the same conversations without anything of a life, on a thread of its own as our runs are.
+fn floor_run(scenario: &Scenario, effort: &Effort) -> Outcome<Duration> {
+    let runs = samples(effort.budget / 8, effort.at_least, |_| {
+        let mut answers = Ok(0);
+        let took =
+            time(|| thread::scope(|scope| drop(scope.spawn(|| answers = floor_answers(scenario)).join())));
+        (took, answers)
+    });
+    let mut times = Vec::new();
+    for (took, answers) in runs {
+        match answers? as usize {
+            MESSAGES => times.push(took),
+            answers => return Err(format!("the floor gave {answers} of {MESSAGES} answers").into()),
+        }
+    }
+    Ok(best(&times))
+}
+
+fn floor_answers(scenario: &Scenario) -> Result<u32, String> {
+    floor::play(scenario, LENGTH).map_err(|error| error.to_string())
+}
+
+/// What a round trip costs in a world with so many clients.
+fn round_trip(clients: u32, effort: &Effort) -> Outcome<Duration> {
+    let clients = clients.min(effort.most_clients);
+    let rounds = effort.round_trips.div_ceil(clients);
+    let samples = samples(effort.budget / 4, effort.at_least.min(5), |_| crowd::round_trip(clients, rounds));
+    Ok(median(samples.into_iter().collect::<Result<_, _>>()?))
 }
 
 /// How much more two threads do in the same time than one. The best of several batches of each counts: a core

@@ -142,11 +142,12 @@ struct Client {
     sends: Vec<Sends>,
 }
 
-struct Sends {
-    at: Duration,
+/// Messages that the script tells a sender to send.
+pub(super) struct Sends {
+    pub(super) at: Duration,
     text: String,
-    count: u32,
-    every: Duration,
+    pub(super) count: u32,
+    pub(super) every: Duration,
 }
 
 /// Plays senders, all in one process.
@@ -185,7 +186,11 @@ fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Clie
     clients.collect()
 }
 
-fn sends_of(scenario: &Scenario, sender: &str) -> turmoil::Result<Vec<Sends>> {
+/// What the script tells `sender` to send.
+///
+/// # Errors
+/// Steps that are not at fixed instants.
+pub(super) fn sends_of(scenario: &Scenario, sender: &str) -> turmoil::Result<Vec<Sends>> {
     let mut sends = Vec::new();
     for step in &scenario.steps {
         if let Verb::Send { from, text, count, every, .. } = &step.verb
