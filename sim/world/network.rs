@@ -89,10 +89,8 @@ struct Arrival {
     sequence: u64,
 }
 
-/// An acknowledgement that nobody waits for.
+/// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.
 struct Delayed {
-    /// From then on it is delivered when the pump has something to do anyway.
-    due_ms: u64,
     arrival: Arrival,
     packet: Packet,
 }
@@ -381,30 +379,36 @@ impl Network {
 }
 
 impl State {
-    /// Gives a packet its time of arrival, also one that waits for company: what else travels keeps its time.
+    /// Gives a packet its time of arrival. One that waits for company draws none: when it is collected, or whether at
+    /// all, moves nothing else.
     fn send(&mut self, packet: Packet, now_ms: u64) {
         let Some((from, to)) = self.ends(&packet) else { return };
         if self.dark.contains(&from) {
             return;
         }
         let leaves_ms = now_ms.max(self.slots.held_until_ms(packet.src));
-        let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let Transport::Tcp(segment) = &packet.payload else { return };
         let (key, way_back) = self.flow_keys(&packet, segment);
-        if !self.flows.contains_key(&key) {
+        let (known, other) = (self.flows.get(&key).copied(), self.flows.get(&way_back).copied());
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        if let Some(flow) = &known
+            && flow.may_delay(segment, other.as_ref())
+            && self.cut.is_empty()
+        {
+            let due_ms = flow.last_arrival_ms.max(leaves_ms) + LONGEST_ACK_DELAY_MS;
+            let arrival = Arrival { at_ms: due_ms, rank: flow.rank, sequence };
+            self.delayed.insert(key, Delayed { arrival, packet });
+            return;
+        }
+        if known.is_none() {
             self.forget_old_flows(now_ms);
         }
-        let other = self.flows.get(&way_back).copied();
+        let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let order_draw = &self.order_draw;
         let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
-        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence: self.next_sequence };
-        self.next_sequence += 1;
-        if flow.may_delay(segment, other.as_ref()) && self.cut.is_empty() {
-            let due_ms = arrival.at_ms + LONGEST_ACK_DELAY_MS;
-            self.delayed.insert(key, Delayed { due_ms, arrival, packet });
-            return;
-        }
+        let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence };
         flow.follow(segment);
         // It says all that those said which waited, and whoever ends the connection waits for nothing more.
         self.delayed.remove(&key);
@@ -418,8 +422,9 @@ impl State {
 
     /// Delivers the acknowledgements that have waited long enough.
     fn release_delayed(&mut self, now_ms: u64) {
-        while let Some(key) = self.delayed.iter().find(|(_, d)| d.due_ms <= now_ms).map(|(key, _)| *key)
-            && let Some(Delayed { arrival, packet, .. }) = self.delayed.remove(&key)
+        while let Some(key) =
+            self.delayed.iter().find(|(_, d)| d.arrival.at_ms <= now_ms).map(|(key, _)| *key)
+            && let Some(Delayed { arrival, packet }) = self.delayed.remove(&key)
         {
             if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
                 flow.follow(segment);
