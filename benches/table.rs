@@ -85,6 +85,6 @@ pub(crate) fn print(line: &Line) {
         "  {:<62} {:>12} {bound:>10} {:>8}  {judgement}",
         line.what,
         figure.to_string(),
-        format!("{margin:.2}x")
+        if margin < 1e4 { format!("{margin:.2}x") } else { "large".to_string() }
     );
 }

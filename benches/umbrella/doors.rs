@@ -68,8 +68,14 @@ impl gateway::env::Process for Doors {
         self.0.handle_signals()
     }
 
-    fn env_var(&self, _name: &str) -> Option<String> {
-        None
+    /// What systemd and OpenClaw's installers tell a service: without it the gateway would restart in place.
+    fn env_var(&self, name: &str) -> Option<String> {
+        let value = match name {
+            "INVOCATION_ID" => "0f6a2d3b9c184e57a1d0c3b2e4f58697",
+            "OPENCLAW_SERVICE_MARKER" => "openclaw",
+            _ => return None,
+        };
+        Some(value.to_string())
     }
 
     fn ask_service_manager_to_restart(&self) -> LocalBoxFuture<'_, io::Result<()>> {

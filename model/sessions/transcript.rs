@@ -177,7 +177,12 @@ impl TryFrom<AnyLine> for Line {
 
 /// What was read of the transcripts that were used last.
 #[derive(Clone, Default)]
-pub(super) struct Readings(Rc<RefCell<Vec<(PathBuf, Reading<Line>)>>>);
+pub(super) struct Readings(Rc<RefCell<Vec<KnownFile>>>);
+
+struct KnownFile {
+    path: PathBuf,
+    reading: Reading<Line>,
+}
 
 impl Readings {
     /// Of how many transcripts.
@@ -186,8 +191,8 @@ impl Readings {
     /// What is known of a file.
     fn take(&self, path: &Path) -> Reading<Line> {
         let mut kept = self.0.borrow_mut();
-        let found = kept.iter().rposition(|(known, _)| known == path);
-        found.map(|place| kept.remove(place).1).unwrap_or_default()
+        let found = kept.iter().rposition(|known| known.path == path);
+        found.map(|place| kept.remove(place).reading).unwrap_or_default()
     }
 
     fn keep(&self, path: &Path, reading: Reading<Line>) {
@@ -195,7 +200,7 @@ impl Readings {
         if kept.len() == Self::KEPT {
             kept.remove(0);
         }
-        kept.push((path.to_path_buf(), reading));
+        kept.push(KnownFile { path: path.to_path_buf(), reading });
     }
 }
 
