@@ -339,3 +339,46 @@ impl Transcript {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::test_env::{World, on_paused_time};
+    use crate::policy::StateWrite;
+
+    const FILE: &str = "/state/a.jsonl";
+
+    fn texts(transcript: &Transcript) -> Vec<String> {
+        let entries = transcript.entries().expect("it can be read");
+        entries.iter().map(|entry| entry.text.clone()).collect()
+    }
+
+    #[test]
+    fn what_others_write_is_seen_whatever_was_read_before() {
+        on_paused_time(async {
+            let world = World::default();
+            let files = StateFiles::new(world.process(1).env, StateWrite::Durable);
+            files.create_dir(Path::new("/state")).expect("it is new");
+            let transcript = Transcript::new(files, Readings::default(), FILE.into(), "main".into());
+            let say = |text: &str| {
+                let at = WallTime::from_epoch_ms(1);
+                transcript.append(Role::User, text, "r", at).expect("it is written");
+            };
+            say("one");
+            assert_eq!(texts(&transcript), ["one"]);
+            say("two");
+            assert_eq!(texts(&transcript), ["one", "two"]);
+
+            let written = world.text(FILE);
+            let last = written.lines().last().expect("three lines");
+            world.put(FILE, &format!("{written}{}\n", last.replace("two", "three")));
+            assert_eq!(texts(&transcript), ["one", "two", "three"], "somebody else added a line");
+            world.put(FILE, &written.replace("one", "uno"));
+            assert_eq!(texts(&transcript), ["uno", "two"], "somebody else changed one and took one away");
+            say("four");
+            assert_eq!(texts(&transcript), ["uno", "two", "four"]);
+            world.remove(FILE);
+            assert_eq!(texts(&transcript), [""; 0]);
+        });
+    }
+}
