@@ -28,7 +28,8 @@ impl Oracle for DrainsWaitForTurns {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let allowed = run.terms.drain_budget.min(run.terms.stop_timeout - for_hook(run)) / 2;
+        let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
+        let allowed = half - for_hook(run, half);
         let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
         early
             .flat_map(|(asked, ended)| {
@@ -42,10 +43,11 @@ impl Oracle for DrainsWaitForTurns {
     }
 }
 
-/// What a stop may keep back for its `pre-stop` hook, whether that can be run or not: its limit, and no more than a third.
-fn for_hook(run: &Evidence<'_>) -> Duration {
+/// What a stop may keep back of `both` for its `pre-stop` hook, whether that can be run or not: its limit, and no more than
+/// a third.
+fn for_hook(run: &Evidence<'_>, both: Duration) -> Duration {
     let hook = run.terms.hooks.iter().find(|hook| hook.event == "pre-stop");
-    hook.map_or(Duration::ZERO, |hook| hook.limit.min(run.terms.stop_timeout / 3))
+    hook.map_or(Duration::ZERO, |hook| hook.limit.min(both / 3))
 }
 
 impl DrainsWaitForTurns {

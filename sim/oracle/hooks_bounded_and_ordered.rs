@@ -352,6 +352,12 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         })
 }
 
+/// Whether the sender of a message had been told of its end by then: not only for the first time, perhaps.
+fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration) -> bool {
+    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), .. } if *message == entry.message);
+    run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
+}
+
 /// Whether its platform had handed out a message before that.
 fn was_handed_out(run: &Evidence<'_>, entry: &Entry, before: Duration) -> bool {
     let is_it =
@@ -490,6 +496,9 @@ mod tests {
         };
         let told = |story: Story| story.posts_notice(&[1], 1, "the service restarted");
         assert_eq!(stopped(told(next()).at(4_500).accepted(1)), [""; 0]);
+        let again =
+            told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
+        assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
         assert_eq!(
             stopped(told(next().accepted(1).at(4_500))),
             ["The list of pre-stop does not name bob#1, and it was cut off"]
