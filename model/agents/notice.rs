@@ -288,7 +288,8 @@ async fn record(
     let transcript = gateway.sessions.open_transcript(&unanswered[0].message.session_key, patience).await?;
     let (mut ends, mut rest): (Vec<End>, Vec<Unanswered>) = Default::default();
     for it in unanswered {
-        if gateway.inbox.find_open(&it.message.run_id).is_none() {
+        // By what the journal says of it, and not by whether it still has its words.
+        if matches!(gateway.inbox.stage_of(&it.message.run_id), Some(Stage::Settled(_))) {
             continue;
         }
         match transcript.recorded(&it.message.run_id)? {

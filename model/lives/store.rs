@@ -63,6 +63,28 @@ fn a_store_that_is_damaged_is_restored_and_the_damage_kept() {
     }
 }
 
+#[test]
+fn an_empty_file_where_nobody_ever_talked_is_in_the_way_of_nobody() {
+    for damage in ["", "{"] {
+        run(async {
+            let house = House::new();
+            assert_eq!(house.live().await.end(Signal::Terminate).await, ExitCode::CLEAN);
+            house.world.put(SESSIONS, damage);
+            if !damage.is_empty() {
+                assert_eq!(house.launch().ended().await, ExitCode::CONFIG, "something may have stood there");
+                assert_eq!(house.world.text(SESSIONS), damage);
+                return;
+            }
+            house.live().await;
+            let mut client = house.client().await;
+            client.accepted("hello", "k1").await;
+            client.ending("k1").await;
+            assert_eq!(client.history().await, [user("hello"), reply("hello")]);
+            assert!(house.world.text(SESSIONS).contains("main"));
+        });
+    }
+}
+
 /// How often the poller looks.
 const POLLER: Duration = Duration::from_secs(300);
 

@@ -72,11 +72,13 @@ struct Seen {
     requests: BTreeMap<Of, Vec<Request>>,
     /// What stood in the books at any look: they may forget what is old.
     books: BTreeSet<CronRecord>,
+    /// What the books said was begun, and when that was seen first.
+    begun: BTreeMap<Of, Duration>,
 }
 
 impl Seen {
     fn of(run: &Evidence<'_>) -> Self {
-        let mut seen = Self { requests: BTreeMap::new(), books: BTreeSet::new() };
+        let mut seen = Self { requests: BTreeMap::new(), books: BTreeSet::new(), begun: BTreeMap::new() };
         for event in run.events {
             match &event.fact {
                 Fact::CronRunRequested { job, slot_ms, request } => {
@@ -90,7 +92,12 @@ impl Seen {
                         .filter(|known| known.number == *request)
                         .for_each(|known| known.answered_at = Some(event.at));
                 }
-                Fact::State(state) => seen.books.extend(state.cron.iter().cloned()),
+                Fact::State(state) => {
+                    seen.books.extend(state.cron.iter().cloned());
+                    for record in state.cron.iter().filter(|record| record.status == "started") {
+                        seen.begun.entry((record.job.clone(), record.slot_ms)).or_insert(event.at);
+                    }
+                }
                 _ => {}
             }
         }
@@ -195,18 +202,21 @@ impl CronRunsOnce {
         Some(breach(self, message, explanation))
     }
 
-    /// Whether a life began too many runs at once whose time had passed before it served.
+    /// Whether a life began too many runs at once whose time had passed before it served. What an earlier life had begun
+    /// in time goes on when it can.
     fn all_at_once(&self, seen: &Seen, clock: &WallClock, life: &Life) -> Option<Violation> {
         let served_from = life.holds.first()?.from;
         let in_life = |at: Duration| at >= served_from && life.ended_at().is_none_or(|end| at < end);
-        let is_late =
-            |slot_ms: u64, at: Duration| clock.last_came(slot_ms, at).is_some_and(|due| due < served_from);
+        let is_late = |of: &Of, at: Duration| {
+            let goes_on = seen.begun.get(of).is_some_and(|begun| *begun < served_from);
+            !goes_on && clock.last_came(of.1, at).is_some_and(|due| due < served_from)
+        };
         let mut late: Vec<Duration> = seen
             .requests
             .iter()
-            .filter_map(|((_, slot_ms), requests)| {
+            .filter_map(|(of, requests)| {
                 let at = requests.iter().map(|request| request.at).find(|at| in_life(*at))?;
-                is_late(*slot_ms, at).then_some(at)
+                is_late(of, at).then_some(at)
             })
             .collect();
         late.sort_unstable();
@@ -411,5 +421,21 @@ mod tests {
         check(late(&["a", "b"], 1), &[]);
         check(late(&["a", "b", "c", "d"], 1), &["4 scheduled runs that were late began all at once"]);
         check(late(&["a", "b", "c", "d"], 5_000), &[]);
+    }
+
+    #[test]
+    fn what_an_earlier_life_had_begun_goes_on_at_once() {
+        let died = |begun: &[&str]| {
+            let served = Story::new().at(100).serves(214).at(5 * MINUTE + 10).exits(1);
+            let records: Vec<_> = begun.iter().map(|job| (*job, FIVE, FIVE, "started")).collect();
+            let next = served.books(&records).at(6 * MINUTE).serves(215);
+            let asked = |story: Story, (job, turn): (&&str, u32)| story.cron_asked(job, FIVE, turn);
+            let next = ["a", "b", "c"].iter().zip(0..).fold(next, asked);
+            let records = ["a", "b", "c"].map(|job| (job, FIVE, FIVE, "started"));
+            next.at(6 * MINUTE + 100).books(&records)
+        };
+        check(died(&["a", "b", "c"]), &[]);
+        check(died(&[]), &["3 scheduled runs that were late began all at once"]);
+        check(died(&["a"]), &[]);
     }
 }

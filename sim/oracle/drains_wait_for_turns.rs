@@ -28,7 +28,8 @@ impl Oracle for DrainsWaitForTurns {
     }
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
-        let allowed = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
+        let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
+        let allowed = half - for_hook(run, half);
         let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
         early
             .flat_map(|(asked, ended)| {
@@ -40,6 +41,13 @@ impl Oracle for DrainsWaitForTurns {
             })
             .collect()
     }
+}
+
+/// What a stop may keep back of `both` for its `pre-stop` hook, whether that can be run or not: its limit, and no more than
+/// a third.
+fn for_hook(run: &Evidence<'_>, both: Duration) -> Duration {
+    let hook = run.terms.hooks.iter().find(|hook| hook.event == "pre-stop");
+    hook.map_or(Duration::ZERO, |hook| hook.limit.min(both / 3))
 }
 
 impl DrainsWaitForTurns {
@@ -99,7 +107,8 @@ fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Durat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::tests::complaints;
+    use crate::oracle::tests::{complaints, verdict};
+    use crate::oracle::{HookTerm, Terms};
     use crate::timeline::story::Story;
     use gateway::env::Signal;
 
@@ -122,5 +131,17 @@ mod tests {
         let twice = signalled().signal(Signal::Interrupt).at(2_100);
         assert_eq!(complaints(&ORACLE, gone(twice)), [""; 0], "somebody is in a hurry");
         assert_eq!(complaints(&ORACLE, signalled().at(2_100).dies(DeathCause::Killed)), [""; 0]);
+    }
+
+    #[test]
+    fn a_hook_at_the_end_has_its_share_and_no_more() {
+        let limit = Duration::from_secs(3_600);
+        let hook = HookTerm { event: "pre-stop", limit, can_be_run: true };
+        let short = Terms { stop_timeout: Duration::from_secs(30), ..Terms::default() };
+        let terms = Terms { hooks: vec![hook], ..short.clone() };
+        let gone = |at| signalled().at(at).releases().exits(0).at(90_000);
+        assert_eq!(verdict(&ORACLE, gone(12_000), &terms), []);
+        assert_eq!(verdict(&ORACLE, gone(11_999), &terms).len(), 1);
+        assert_eq!(verdict(&ORACLE, gone(12_000), &short).len(), 1);
     }
 }

@@ -327,10 +327,14 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
         .any(|event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message))
 }
 
-/// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run. Acknowledgements
-/// and answers take their time.
+/// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run.
+/// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
-    let in_time = entry.accepted_at.is_some_and(|accepted| (generation.from..at).contains(&accepted));
+    let in_time = entry.accepted_at.is_some_and(|accepted| {
+        let was_over = entry.settled_at.is_some_and(|settled| settled <= accepted);
+        (generation.from..at).contains(&accepted)
+            && !(was_over && was_handed_out(run, entry, generation.from))
+    });
     in_time
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
             // Whoever cannot ask the model says so.
@@ -346,6 +350,19 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
             matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
                 if *message == entry.message && !text.contains("restarted"))
         })
+}
+
+/// Whether the sender of a message had been told of its end by then: not only for the first time, perhaps.
+fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration) -> bool {
+    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), .. } if *message == entry.message);
+    run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
+}
+
+/// Whether its platform had handed out a message before that.
+fn was_handed_out(run: &Evidence<'_>, entry: &Entry, before: Duration) -> bool {
+    let is_it =
+        |fact: &Fact| matches!(fact, Fact::UpdateHandedOut { message, .. } if *message == entry.message);
+    run.events.iter().take_while(|event| event.at < before).any(|event| is_it(&event.fact))
 }
 
 /// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
@@ -464,6 +481,28 @@ mod tests {
         let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
         let answered = answered.hook("pre-stop", 301, &[("ann#1", "told")]).hook_ends(301).exits(0);
         assert_eq!(complaints(answered), ["The list of pre-stop says ann#1 was told, and it had its reply"]);
+    }
+
+    #[test]
+    fn who_was_told_before_its_platform_knew_of_it_was_cut_off_earlier() {
+        let next = || {
+            let story = Story::new().sender("bob").at(0).serves(213).at(1_500).writes(1).handed_out(1, 1);
+            let story = story.at(2_000).dies(DeathCause::Killed).at(3_000).serves(GATEWAY.0);
+            story.at(3_100).hook("post-start", 300, &[]).hook_ends(300).at(4_000)
+        };
+        let stopped = |story: Story| {
+            let story = story.at(6_000).signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]);
+            complaints(story.at(7_000).hook_ends(301).exits(0))
+        };
+        let told = |story: Story| story.posts_notice(&[1], 1, "the service restarted");
+        assert_eq!(stopped(told(next()).at(4_500).accepted(1)), [""; 0]);
+        let again =
+            told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
+        assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
+        assert_eq!(
+            stopped(told(next().accepted(1).at(4_500))),
+            ["The list of pre-stop does not name bob#1, and it was cut off"]
+        );
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) struct Life {
     first_act: Option<Duration>,
     /// When a signal that asks a gateway to end found nobody who handled it.
     missed_signals: Vec<Duration>,
+    /// Whether an operator started it, beside whatever supervises the service.
+    pub(super) by_hand: bool,
     /// Whether it is to begin again in place when it is asked to restart.
     in_place: bool,
     frozen: Vec<Interval>,
@@ -122,6 +124,7 @@ pub(super) fn lives(events: &[Event], terms: &Terms) -> Vec<Life> {
         take(&mut lives, terms, event);
         // Whoever is started by hand is nobody's, whatever supervises the service.
         if lives.len() > known && std::mem::take(&mut by_hand) {
+            lives[known].by_hand = true;
             lives[known].in_place = terms.by_hand_restarts_in_place;
         }
     }
@@ -233,6 +236,7 @@ impl Life {
             requests: Vec::new(),
             first_act: None,
             missed_signals: Vec::new(),
+            by_hand: false,
             in_place,
             frozen: Vec::new(),
         }
@@ -283,6 +287,17 @@ impl Life {
     fn stop_serving(&mut self, at: Duration) {
         if let Some(stint) = self.stints.last_mut() {
             stint.time.until.get_or_insert(at);
+        }
+    }
+
+    /// Without a signal it gave the port back in order to begin again in place, and had it again at `followed`, if at all.
+    pub(super) fn pauses(&mut self, released: Duration, followed: Option<Duration>) {
+        let place = self.stints.iter().position(|stint| stint.time.contains(released));
+        let Some(place) = place.filter(|_| self.in_place) else { return };
+        let until = self.stints[place].time.until.replace(released);
+        if let Some(from) = followed {
+            let again = Stint { time: Interval { from, until }, sign: "bound the port".to_string() };
+            self.stints.insert(place + 1, again);
         }
     }
 

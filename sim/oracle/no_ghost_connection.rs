@@ -4,12 +4,12 @@
 //! each other's polls for ever. A short time of both is allowed, as seen by the platform; time in which a process stands
 //! still or no packet passes does not count, and of a process that is dead only the platform knows no better.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::env::Pid;
 
-use super::life::end_of;
+use super::life::{Life, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 use crate::timeline::{Fact, Platform, Source};
@@ -78,11 +78,17 @@ impl NoGhostConnection {
         // By bot: the first and the last conflict of those that belong together.
         let mut going: BTreeMap<&str, (Duration, Duration)> = BTreeMap::new();
         let mut found = BTreeMap::new();
+        // Pids are used again: the poll that a process meets first may be that of a dead one of the same pid.
+        let mut met = BTreeSet::new();
         for event in run.events {
             let Fact::PollConflict { account, ended: Some(ended), by: Some(by) } = &event.fact else {
                 continue;
             };
             if !is_alive(run, *ended, event.at) || !is_alive(run, *by, event.at) {
+                continue;
+            }
+            let is_first = met.insert((account.as_str(), *ended, begun(run, *by, event.at)));
+            if ended == by && is_first && was_used_before(run, *by, event.at) {
                 continue;
             }
             let (first, last) = going.get(account.as_str()).copied().unwrap_or((event.at, event.at));
@@ -105,9 +111,20 @@ impl NoGhostConnection {
 }
 
 fn is_alive(run: &Evidence<'_>, pid: Pid, at: Duration) -> bool {
-    run.lives.iter().any(|life| {
+    begun(run, pid, at).is_some()
+}
+
+/// When the process that lives under this pid began.
+fn begun(run: &Evidence<'_>, pid: Pid, at: Duration) -> Option<Duration> {
+    let lives_then = |life: &&Life| {
         life.pid == pid && life.started_at <= at && life.ended_at().is_none_or(|ended| ended > at)
-    })
+    };
+    run.lives.iter().find(lives_then).map(|life| life.started_at)
+}
+
+/// Whether a process of this pid had died by then.
+fn was_used_before(run: &Evidence<'_>, pid: Pid, at: Duration) -> bool {
+    run.lives.iter().any(|life| life.pid == pid && life.ended_at().is_some_and(|ended| ended <= at))
 }
 
 /// A connection of a bot, as long as its process lived.
@@ -239,5 +256,17 @@ mod tests {
         assert_eq!(complaints(&ORACLE, conflicts(&[1_000, 121_001])), [""; 0], "two accidents");
         let dead = Story::new().at(0).serves(215).at(1_000).polls_conflict(214, 215).at(20_000);
         assert_eq!(complaints(&ORACLE, dead.polls_conflict(214, 215).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn the_poll_of_a_dead_process_of_the_same_pid_is_met_once() {
+        let again = |times: &[u64]| {
+            let story = Story::new().at(0).serves(214).at(500).dies(DeathCause::PowerLoss).serves(214);
+            let story = story.at(1_000).polls_conflict(214, 214);
+            let story = story.at(20_000).dies(DeathCause::PowerLoss).serves(214);
+            times.iter().fold(story, |story, at| story.at(*at).polls_conflict(214, 214)).at(900_000).ended()
+        };
+        assert_eq!(complaints(&ORACLE, again(&[25_000])), [""; 0]);
+        assert_eq!(complaints(&ORACLE, again(&[25_000, 27_000, 50_000])), ["The bot main had two pollers"]);
     }
 }

@@ -97,8 +97,8 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
-    use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
+    use crate::timeline::{DeathCause, RestartMode};
     use gateway::env::{FsOp, Signal};
 
     fn second_instance() -> Story {
@@ -170,5 +170,24 @@ mod tests {
         let early =
             handover().at(999).gateway(214).releases().gateway(215).binds().at(1_000).gateway(214).exits(75);
         assert_eq!(complaints(&OneInstanceServes, early).len(), 1);
+    }
+
+    #[test]
+    fn who_was_told_to_begin_again_in_place_does_not_serve_meanwhile() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let beside = |story: Story| {
+            let story = story.at(2_000).releases().gateway(215).starts().at(3_000).binds();
+            verdict(&OneInstanceServes, story.at(4_000).gateway(214).exits(78), &terms).len()
+        };
+        let asked = |story: Story| {
+            let story = story.asks_for_restart(1, RestartMode::Plain);
+            story.answers_restart(1, true, Some("scheduled"), "restart requested")
+        };
+        let serves = || Story::new().at(0).serves(214).at(1_000);
+        assert_eq!(beside(asked(serves())), 0);
+        assert_eq!(beside(serves()), 1, "nobody had asked it");
+        let again = asked(serves()).at(2_000).releases().at(2_500).binds();
+        let again = again.at(3_000).gateway(215).starts().binds().at(4_000).gateway(214).exits(78);
+        assert_eq!(verdict(&OneInstanceServes, again, &terms).len(), 1, "it had begun again");
     }
 }

@@ -20,9 +20,10 @@ pub(super) fn add_ordered(lives: &mut [Life], restarts: &[RestartRequest], event
         let ordered: Vec<_> = holds
             .iter()
             .zip(next)
-            .filter_map(|(hold, next)| ordered(life, *hold, next, restarts, events))
+            .filter_map(|(hold, next)| Some((hold.until?, ordered(life, *hold, next, restarts, events)?)))
             .collect();
-        life.requests.extend(ordered);
+        ordered.iter().for_each(|(released, request)| life.pauses(*released, request.followed));
+        life.requests.extend(ordered.into_iter().map(|(_, request)| request));
         life.requests.sort_by_key(|request| request.at);
     }
 }

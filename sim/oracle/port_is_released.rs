@@ -12,7 +12,7 @@ use gateway::env::Pid;
 use super::life::{Cause, Interval, Life, Request, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{Event, Fact, MessageId, SubagentSeen};
+use crate::timeline::{Event, Fact, MessageId, Platform, Source, SubagentSeen, Via};
 
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
@@ -111,7 +111,10 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     let entries = run.ledger.entries().iter();
     let messages = entries.map(|entry| Interval {
         from: entry.sent_at(),
-        until: entry.settled_at.or_else(|| answered.get(&entry.message).copied()),
+        until: entry.settled_at.or_else(|| {
+            let answered = *answered.get(&entry.message)?;
+            Some(entry.platform.and_then(|platform| refused(run, platform, answered)).unwrap_or(answered))
+        }),
     });
     let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
     // In the order of their beginning: what stood in line behind work begins when that is done.
@@ -123,6 +126,16 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     done.min(limit)
 }
 
+/// When a gateway can have heard that a platform refused what was answered then: the way back takes as long as the way
+/// there.
+fn refused(run: &Evidence<'_>, platform: Platform, answered: Duration) -> Option<Duration> {
+    let is_it = |event: &&Event| {
+        let by_it = event.source == Source::Platform(platform);
+        by_it && event.at >= answered && matches!(event.fact, Fact::SendRefused { .. })
+    };
+    run.events.iter().find(is_it).map(|event| event.at + (event.at - answered))
+}
+
 /// When the model last answered each message.
 fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
     let answer = |event: &'a Event| match &event.fact {
@@ -132,11 +145,13 @@ fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
     run.events.iter().filter_map(answer).collect()
 }
 
-/// Every request to the model, from when it was received until the model was done with it.
+/// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
+/// subagent, until the sender has heard it.
 fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut found = Vec::new();
     let mut asked = Vec::new();
     let mut done_at = BTreeMap::new();
+    let mut announcing = BTreeMap::new();
     for event in run.events {
         match &event.fact {
             Fact::ProviderRequested { request, .. } | Fact::CronRunRequested { request, .. } => {
@@ -156,7 +171,14 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
                 if let SubagentSeen::Answered { .. } | SubagentSeen::Stopped { .. } = seen {
                     done_at.insert(subagent, event.at);
                 }
-                let index = asked.iter().rposition(|known| Some(*known) == seen.ends());
+                let index = match seen {
+                    SubagentSeen::Heard { via: Via::History, .. } => None,
+                    SubagentSeen::Heard { .. } => announcing.get(subagent).copied(),
+                    _ => asked.iter().rposition(|known| Some(*known) == seen.ends()),
+                };
+                if let SubagentSeen::AnnouncementAnswered { .. } = seen {
+                    announcing.extend(index.map(|index| (subagent, index)));
+                }
                 if let Some(index) = index {
                     found[index].until = Some(event.at);
                 }
@@ -294,6 +316,38 @@ mod tests {
         let story =
             story.at(10_000).signal(Signal::Terminate).at(20_000).answered(1, 1).at(21_000).releases();
         assert_eq!(complaints(&PortIsReleased, story), [""; 0]);
+    }
+
+    #[test]
+    fn what_came_of_a_subagent_is_work_until_its_sender_has_heard_it() {
+        let announced = |via, released| {
+            let story = Story::new().at(0).serves(214).at(9_000).asked(1, 1).at(10_000).signal(Signal::User1);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(11_000).answered(1, 1);
+            let story = story.at(12_000).subagent(1, SubagentSeen::Answered { request: 2 });
+            let story = story.at(13_000).subagent(1, SubagentSeen::AnnouncementRequested { request: 3 });
+            let story = story.at(14_000).subagent(1, SubagentSeen::AnnouncementAnswered { request: 3 });
+            let heard = SubagentSeen::Heard { text: "Done".into(), notice: false, via };
+            story.at(15_000).subagent(1, heard).at(released).releases()
+        };
+        let posted = Via::Platform { send: 1 };
+        assert_eq!(complaints(&PortIsReleased, announced(posted, 17_000)), [""; 0]);
+        assert_eq!(complaints(&PortIsReleased, announced(posted, 17_001)).len(), 1);
+        assert_eq!(complaints(&PortIsReleased, announced(Via::History, 16_001)).len(), 1);
+    }
+
+    #[test]
+    fn what_a_platform_refuses_is_work_until_that_can_be_known() {
+        let busy = |refused, released| {
+            let story = Story::new().at(0).serves(214).at(9_000).sender("bob").writes(1).handed_out(1, 1);
+            let story = story.at(9_100).accepted(1).asked(1, 1).at(10_000).signal(Signal::User1);
+            let story = story.at(11_000).answered(1, 1).at(15_000);
+            let fact = Fact::SendRefused { account: "main".into(), to: "bob".into(), why: "blocked".into() };
+            let by = if refused { Platform::Telegram } else { Platform::Feishu };
+            story.fact(Source::Platform(by), fact).at(released).releases()
+        };
+        assert_eq!(complaints(&PortIsReleased, busy(true, 21_000)), [""; 0]);
+        assert_eq!(complaints(&PortIsReleased, busy(true, 21_001)).len(), 1);
+        assert_eq!(complaints(&PortIsReleased, busy(false, 13_001)).len(), 1);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What a platform refused for good is not sent to it again and again.
 //!
 //! A platform does not see which text it is that it refuses, so what counts is how many it refuses in one conversation:
-//! there cannot be more texts than a reply and a notice for each message, and once more for each life that may not know.
+//! there cannot be more texts than a reply and a notice for each message, what came of each subagent, and once more for each
+//! life that may not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::moment;
-use crate::timeline::{Fact, Source};
+use crate::timeline::{Event, Fact, Source, SubagentId};
 
 /// The platforms' words for a refusal that nothing will change.
 const FOR_GOOD: [&str; 2] = ["blocked by the user", "no such conversation"];
@@ -37,7 +38,8 @@ impl Oracle for RefusalsAreFinal {
                 refused.entry((account, to)).or_default().push(event.at);
             }
         }
-        let allowed = TEXTS_OF_A_MESSAGE * run.ledger.entries().len() + run.lives.len();
+        let subagents: BTreeSet<_> = run.events.iter().filter_map(subagent_of).collect();
+        let allowed = TEXTS_OF_A_MESSAGE * run.ledger.entries().len() + subagents.len() + run.lives.len();
         let repeated = refused.into_iter().filter(|(_, times)| times.len() > allowed);
         let violation = |((account, to), times): ((&str, &str), Vec<std::time::Duration>)| {
             let (first, last) = (times[0], times[times.len() - 1]);
@@ -53,12 +55,19 @@ impl Oracle for RefusalsAreFinal {
     }
 }
 
+fn subagent_of(event: &Event) -> Option<&SubagentId> {
+    match &event.fact {
+        Fact::Subagent { subagent, .. } => Some(subagent),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
-    use crate::timeline::Platform;
     use crate::timeline::story::Story;
+    use crate::timeline::{Platform, SubagentSeen};
 
     fn refused(times: u64, why: &str) -> Story {
         let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
@@ -77,6 +86,13 @@ mod tests {
             complaints(&RefusalsAreFinal, refused(4, "blocked by the user")),
             ["A refusal for good was not believed 4 times"]
         );
+        let more = |subagents: std::ops::RangeInclusive<u32>| {
+            let story = subagents.fold(refused(4, "blocked by the user"), |story, number| {
+                story.subagent(number, SubagentSeen::Wanted)
+            });
+            complaints(&RefusalsAreFinal, story).len()
+        };
+        assert_eq!((more(1..=0), more(1..=1)), (1, 0), "what came of a subagent is a text, too");
         assert_eq!(complaints(&RefusalsAreFinal, refused(40, "too many requests, again after 5 s")), [""; 0]);
     }
 }

@@ -84,10 +84,11 @@ fn restarts<'r>(run: &'r Evidence<'_>) -> Vec<Restarted<'r>> {
     begins.windows(2).filter_map(restarted).collect()
 }
 
-/// Whether a gateway that took the port at `at` may have done so for `request`: it reached the one before.
+/// Whether a gateway that took the port at `at` may have done so for `request`: it reached the one before, and nobody
+/// had been told by then what came of it.
 fn was_asked_between(request: &RestartRequest, before: Duration, at: Duration) -> bool {
     let reached = request.answer.as_ref().filter(|answer| answer.ok).map(|answer| answer.at);
-    request.asked_at < at && reached.is_some_and(|reached| reached >= before && !request.ended_before(before))
+    request.asked_at < at && reached.is_some_and(|reached| reached >= before && !request.ended_before(at))
 }
 
 /// Whether anything but a request for a restart may have ended the gateway that took the port at `before`.
@@ -117,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::oracle::tests::complaints;
+    use crate::timeline::RestartEnding;
     use crate::timeline::story::Story;
 
     const ORACLE: RequestsShareARestart = RequestsShareARestart;
@@ -147,6 +149,21 @@ mod tests {
         let story =
             story.at(5_200).answers_restart(2, true, None, "").gateway(1).exits(75).at(6_000).serves(2);
         assert_eq!(complaints(&ORACLE, story.at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_refused_brought_no_restart() {
+        let first = |ending: RestartEnding| {
+            let story = Story::new().at(0).serves(1).at(5_000).asks_for_restart(1, RestartMode::Plain);
+            let story = story.at(5_100).answers_restart(1, true, None, "").at(5_900).gateway(1).exits(75);
+            let story = story.reports_restart(1, ending).at(6_000).serves(2);
+            let story = story.at(8_000).asks_for_restart(2, RestartMode::Plain).at(8_200);
+            let story = story.answers_restart(2, true, None, "").gateway(2).at(8_300).exits(75);
+            complaints(&ORACLE, story.at(9_000).serves(3).ended()).len()
+        };
+        assert_eq!(first(RestartEnding::Refused), 0);
+        let asked_twice = burst(RestartMode::Plain, &[5, 8]).reports_restart(1, RestartEnding::Done);
+        assert_eq!(complaints(&ORACLE, asked_twice.ended()).len(), 1);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::life::end_of;
 use super::restarts::{RestartRequest, served_between};
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::RestartMode;
 use crate::timeline::words::{moment, span};
+use crate::timeline::{Fact, RestartMode};
 
 /// How long after its end a request may be reported.
 const TELLING: Duration = Duration::from_secs(15);
@@ -43,7 +43,8 @@ impl RestartRequestsEnd {
             (None, Some(restarted_at)) => (restarted_at, Duration::ZERO),
             (None, None) => return None,
         };
-        if served_between(run, since, until) <= bound + TELLING {
+        let heard = served_between(run, since, until).saturating_sub(asker_stood_still(run, request, until));
+        if heard <= bound + TELLING {
             return None;
         }
         let message = match told_at {
@@ -81,6 +82,30 @@ impl RestartRequestsEnd {
         );
         Some(breach(self, message, explanation))
     }
+}
+
+/// For how long the command line of a request stood still: nobody can tell it anything then.
+fn asker_stood_still(run: &Evidence<'_>, request: &RestartRequest, until: Duration) -> Duration {
+    let asker = run.events.iter().find_map(|event| match &event.fact {
+        Fact::ProcessStarted { pid, program, .. }
+            if event.at == request.asked_at && *program != run.terms.program =>
+        {
+            Some(*pid)
+        }
+        _ => None,
+    });
+    let Some(asker) = asker else { return Duration::ZERO };
+    let (mut total, mut since) = (Duration::ZERO, None);
+    for event in run.events.iter().filter(|event| (request.asked_at..=until).contains(&event.at)) {
+        match event.fact {
+            Fact::ProcessFrozen { pid } if pid == asker => since = Some(event.at),
+            Fact::ProcessThawed { pid } | Fact::ProcessExited { pid, .. } if pid == asker => {
+                total += since.take().map_or(Duration::ZERO, |since| event.at - since);
+            }
+            _ => {}
+        }
+    }
+    total + since.map_or(Duration::ZERO, |since| until - since)
 }
 
 #[cfg(test)]
@@ -158,5 +183,16 @@ mod tests {
     fn done_without_a_restart_is_a_lie() {
         let story = deferred(RestartMode::Plain).at(3_000).reports_restart(1, Done).at(9_000).ended();
         assert_eq!(complaints(&ORACLE, story), ["Request 1 was reported done without a restart"]);
+    }
+
+    #[test]
+    fn a_command_line_that_stands_still_hears_nothing() {
+        let answered = |begins: u64| {
+            let story = asked(RestartMode::Plain).program("gateway-tool", 300).starts();
+            let story = story.at(begins).frozen().at(600_000).thawed();
+            complaints(&ORACLE, story.answers_restart(1, false, None, "nobody listens").at(900_000).ended())
+        };
+        assert_eq!(answered(2_100), [""; 0]);
+        assert_eq!(answered(599_999).len(), 1, "it had all the time to say so");
     }
 }

@@ -1,7 +1,7 @@
 //! A restart waits only while there is work in hand.
 //!
-//! Work in hand is what an outsider knows of: a message that was accepted and not settled, a scheduled run that the model
-//! was asked for. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
+//! Work in hand is what an outsider knows of: a message that was accepted and not settled, whatever the model was asked
+//! for. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
 //! began (openclaw/openclaw#143420): for these a restart used to wait as long as it may, or for ever. Nobody outside knows
 //! whether an edit of the configuration wants a restart; but when one followed, and nobody else wanted it, it was for that.
 
@@ -81,7 +81,7 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
         .iter()
         .filter_map(|entry| Some((at_work_since(entry)?, entry.settled_at.unwrap_or(until))))
         .collect();
-    busy.extend(cron_runs(run, until));
+    busy.extend(requests(run, until));
     let mut bounds: BTreeSet<Duration> = [from, until].into();
     bounds.extend(busy.iter().flat_map(|(a, b)| [*a, *b]).filter(|at| (from..=until).contains(at)));
     let bounds: Vec<_> = bounds.into_iter().collect();
@@ -103,16 +103,23 @@ fn at_work_since(entry: &Entry) -> Option<Duration> {
     entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 
-/// The scheduled runs and those of subagents that the model was asked for, each until it was answered or broken off.
-fn cron_runs(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
+/// What the model was asked for, each until it was answered or broken off: a message may be at work of which its sender
+/// never learned that it was accepted.
+fn requests(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
     let began = run.events.iter().filter_map(|event| match event.fact {
-        Fact::CronRunRequested { request, .. } => Some((event.at, request)),
+        Fact::CronRunRequested { request, .. } | Fact::ProviderRequested { request, .. } => {
+            Some((event.at, request))
+        }
         Fact::Subagent { ref seen, .. } => seen.begins().map(|request| (event.at, request)),
         _ => None,
     });
     let ended = |number: u32| {
         run.events.iter().find_map(|event| match event.fact {
-            Fact::CronRunAnswered { request, .. } | Fact::CronRunStopped { request, .. }
+            Fact::CronRunAnswered { request, .. }
+            | Fact::CronRunStopped { request, .. }
+            | Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderWantedTools { request, .. }
+            | Fact::ProviderStopped { request, .. }
                 if request == number =>
             {
                 Some(event.at)
@@ -156,6 +163,9 @@ mod tests {
     fn waiting_for_work_is_not() {
         let busy = serving().at(1_000).sent(1).accepted(1).asked(1, 1);
         let story = deferred(busy).at(290_000).answered(1, 1).replied(1, "Hi").at(291_000).exits(75);
+        assert_eq!(complaints(&ORACLE, story.at(292_000).serves(215).at(900_000).ended()), [""; 0]);
+        let unheard = serving().at(1_000).sent(1).asked(1, 1).unacknowledged(1);
+        let story = deferred(unheard).at(290_000).answered(1, 1).at(291_000).exits(75);
         assert_eq!(complaints(&ORACLE, story.at(292_000).serves(215).at(900_000).ended()), [""; 0]);
         let cron = serving().at(1_000).cron_asked("report", 0, 1);
         let story = deferred(cron).at(290_000).cron_answered("report", 0, 1).at(292_000).exits(75);

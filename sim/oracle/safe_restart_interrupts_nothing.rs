@@ -15,6 +15,9 @@ use crate::timeline::{DeathCause, Entry, Fact, Fate, MessageId, RestartMode};
 /// How much later the model may notice that nobody listens to it any more.
 const NOTICING: Duration = Duration::from_secs(1);
 
+/// What a notice says of a message that the model failed.
+const FAILED: &str = "could not be answered";
+
 /// A safe restart interrupts nothing.
 pub(super) struct SafeRestartInterruptsNothing;
 
@@ -40,7 +43,8 @@ impl SafeRestartInterruptsNothing {
             return Vec::new();
         }
         let cut_off = |entry: &&Entry| {
-            was_cut_off(run, &entry.message, request.asked_at, left_at) || stayed_open(entry, left_at)
+            was_cut_off(run, &entry.message, request.asked_at, left_at)
+                || stayed_open(entry, left_at) && !had_failed(run, &entry.message, left_at)
         };
         let breach_of = |entry: &Entry| {
             let message =
@@ -112,6 +116,21 @@ fn stayed_open(entry: &Entry, left_at: Duration) -> bool {
     entry.open_at(left_at) && matches!(entry.fate, Fate::Told | Fate::Dropped)
 }
 
+/// Whether the model had failed a message when the gateway left, and its sender was told so: that may have been on its way.
+fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
+    let before = run.events.iter().rev().skip_while(|event| event.at > left_at);
+    let mut asked = before.filter_map(|event| match &event.fact {
+        Fact::ProviderRequested { message, .. } if message == of => Some(false),
+        Fact::ProviderStopped { message, how, .. } if message == of => Some(how != CLIENT_LEFT),
+        _ => None,
+    });
+    let said = |event: &crate::timeline::Event| match &event.fact {
+        Fact::NoticeReceived { message: Some(message), text, .. } => message == of && text.contains(FAILED),
+        _ => false,
+    };
+    asked.next() == Some(true) && run.events.iter().any(said)
+}
+
 #[cfg(test)]
 mod tests {
     use gateway::env::Signal;
@@ -155,6 +174,20 @@ mod tests {
         let queued = Story::new().at(0).serves(214).at(1_000).sent(1).at(1_002).accepted(1);
         let queued = asked(queued, RestartMode::Safe).at(5_000).exits(75).at(6_000).serves(215);
         assert_eq!(complaints(&ORACLE, queued.at(6_500).told(1, "please resend").ended()), INTERRUPTED);
+    }
+
+    #[test]
+    fn what_the_model_had_failed_may_be_told_late() {
+        let failed = |text: &str, again: bool| {
+            let story = safe().at(4_000).stopped(1, 1, "failed with 500").at(4_500);
+            let story = if again { story.asked(1, 2) } else { story };
+            let story = story.at(5_000).releases().exits(75).at(5_200).told(1, text);
+            complaints(&ORACLE, story.at(6_000).serves(215).ended())
+        };
+        let text = "it could not be answered: the model failed";
+        assert_eq!(failed(text, false), [""; 0]);
+        assert_eq!(failed(text, true), INTERRUPTED, "the model was at work");
+        assert_eq!(failed("the service restarted", false), INTERRUPTED);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The service is up when the run ends, unless its operator stopped it.
 //!
 //! Up means that a living process holds the port. A stop through the supervisor excuses its absence, and so does
-//! a SIGTERM, SIGINT or SIGQUIT sent by hand that was obeyed; an exit status that forbids a restart does not.
+//! a SIGTERM, SIGINT or SIGQUIT sent by hand that was obeyed; an exit status that forbids a restart does not, unless it
+//! left the service to a process that an operator had started, whose end is then the operator's affair.
 
 use gateway::env::{ExitCode, Signal};
 
@@ -57,7 +58,17 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
             && run.events[index..].iter().any(inactive)
     });
     let supervised = run.terms.supervised;
-    by_supervisor || last.is_some_and(|life| stopped_by_hand(life, supervised))
+    by_supervisor
+        || last.is_some_and(|life| stopped_by_hand(life, supervised))
+        || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
+}
+
+/// Whom an operator had started, and to whom the last that a supervisor started left the service: nobody minds it from
+/// then on.
+fn left_to(lives: &[Life]) -> Option<&Life> {
+    let (at, cause) = lives.iter().rev().find(|life| !life.by_hand)?.ended?;
+    let gave_way = cause == DeathCause::Exited(ExitCode::CONFIG);
+    lives.iter().find(|life| gave_way && life.by_hand && life.holds_port_at(at))
 }
 
 /// Whether somebody wanted it to go down and to come up again, nothing else since, and no life began. What began at the
@@ -167,6 +178,32 @@ mod tests {
             "Gateway pid 215 was the last to start; it ended at 3.100 s (exit 78) and never held the port. \
              The supervisor left it down at 3.100 s: exit status 78 forbids a restart."
         );
+    }
+
+    #[test]
+    fn who_left_the_service_to_a_process_of_the_operators_own_does_not_come_back_for_it() {
+        let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
+        let beside = || {
+            let story = Story::new().at(0).starting(1).gateway(214).starts();
+            story
+                .fact(crate::timeline::Source::Operator, by_hand.clone())
+                .gateway(215)
+                .starts()
+                .at(100)
+                .binds()
+        };
+        let gave_way = |code| {
+            let story =
+                beside().at(5_000).gateway(214).exits(code).inactive("exit status 78 forbids a restart");
+            story.at(6_000).gateway(215)
+        };
+        let killed = gave_way(78).dies(DeathCause::Killed).at(9_000).ended();
+        assert_eq!(complaints(&UpAtTheEnd, killed), [""; 0]);
+        let crashed = gave_way(78).dies(DeathCause::Panicked).at(9_000).ended();
+        assert_eq!(complaints(&UpAtTheEnd, crashed), DOWN);
+        assert_eq!(complaints(&UpAtTheEnd, gave_way(1).dies(DeathCause::Killed).at(9_000).ended()), DOWN);
+        let nobody = beside().dies(DeathCause::Killed).at(5_000).gateway(214).exits(78);
+        assert_eq!(complaints(&UpAtTheEnd, nobody.inactive("exit status 78").at(9_000).ended()), DOWN);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::determinism::{self, Trace};
 use crate::oracle::{self, CronTerm, Evidence, Terms};
-use crate::scenario::{Scenario, Step, Supervisor, When, is_quiet};
+use crate::scenario::{ConfigEdit, NewContents, Scenario, Step, Supervisor, Verb, When, is_quiet};
 use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Level, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
@@ -177,6 +177,17 @@ fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
 }
 
 /// The numbers this scenario is judged by under a profile.
+/// The most that the configuration ever lets wait for a client.
+fn max_buffered(scenario: &Scenario) -> u64 {
+    let edited = scenario.steps.iter().filter_map(|step| match &step.verb {
+        Verb::EditConfig(ConfigEdit { contents: NewContents::Set(settings), .. }) => {
+            settings.get("gateway.maxBufferedBytes")?.as_u64()
+        }
+        _ => None,
+    });
+    edited.fold(scenario.gateway.max_buffered, u64::max)
+}
+
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let stop_timeout = service::stop_timeout(&scenario.gateway.supervisor);
     // Fates are what a good gateway gives; where a profile is to fail, its invariants say how.
@@ -205,7 +216,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
         never_reading: peers::never_reading(scenario)
             .map(|(group, sender)| (group.to_string(), sender.to_string()))
             .collect(),
-        max_buffered: scenario.gateway.max_buffered,
+        max_buffered: max_buffered(scenario),
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway::env::Pid;
+use gateway::env::{ExitCode, Pid, Signal};
 
 use super::words::moment;
 use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Platform, Source};
@@ -45,7 +45,7 @@ struct Send {
     answered_at: Option<Duration>,
     cut_at: Option<Duration>,
     owner_died: Option<(Duration, DeathCause)>,
-    /// How many signals its process had been sent by then.
+    /// How many signals its process had been sent by then; SIGQUIT, which allows no time at all, counts twice.
     signals: u32,
 }
 
@@ -80,7 +80,10 @@ impl Sends {
             }
             // Ids are used again.
             Fact::ProcessStarted { pid, .. } => drop(self.dead.remove(pid)),
-            Fact::SignalDelivered { pid, .. } => *self.signals.entry(*pid).or_default() += 1,
+            // One that asks for an end at once hurries as much as a second one does.
+            Fact::SignalDelivered { pid, signal, .. } => {
+                *self.signals.entry(*pid).or_default() += if *signal == Signal::Quit { 2 } else { 1 };
+            }
             Fact::ProcessFrozen { pid } => self.still.entry(*pid).or_default().push((at, None)),
             Fact::ProcessThawed { pid } => close(self.still.get_mut(pid), at),
             Fact::LinkPartitioned { a, b } if a == PLATFORMS || b == PLATFORMS => self.cuts.push((at, None)),
@@ -161,10 +164,16 @@ impl Sends {
     fn died_unknowing(&self, send: &Send, died: Duration, cause: DeathCause) -> bool {
         let answered = send.answered_at.filter(|at| *at <= died);
         let Some(pid) = send.pid else { return false };
-        if let DeathCause::Exited(_) = cause {
+        if let DeathCause::Exited(code) = cause {
             // Of its own will, unless it was hurried or had waited long enough.
             let waited = died.saturating_sub(send.taken_at) >= WAITED;
-            return answered.is_none() && (send.signals > 1 || waited);
+            let is_hurried = send.signals > 1;
+            if answered.is_none() {
+                return is_hurried || waited;
+            }
+            if !(is_hurried && code == ExitCode::FORCED) {
+                return false;
+            }
         }
         let could_not_write = || {
             let failed = self.failed_writes.get(&pid).into_iter().flatten();

@@ -2,7 +2,8 @@
 //!
 //! `sessions.json.last-good` is the store as it last parsed at a start, at a repair or after a tool's change. What it
 //! does not list yet is found in the transcripts, which name their conversation. The broken file is kept beside the
-//! store under a name of its own. Where neither a copy nor a transcript says anything, the start is refused.
+//! store under a name of its own. Where neither a copy nor a transcript says anything, the start is refused, unless the
+//! file has no byte in it: then nothing says that there ever was a session.
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,8 @@ enum Condition {
     Good(Vec<u8>),
     /// There is none, and nothing says that there was.
     Absent,
+    /// The same, but for a file without a byte in it.
+    Blank,
     /// It is not what was written there.
     Damaged { bytes: Vec<u8>, why: StateError },
 }
@@ -54,6 +57,7 @@ impl SessionStore {
                 Mended::Sound
             }
             Condition::Absent => Mended::Sound,
+            Condition::Blank => self.begin_anew().await?,
         };
         self.sweep_temporary();
         Ok(mended)
@@ -101,8 +105,19 @@ impl SessionStore {
         };
         Ok(match traces {
             true => Condition::Damaged { bytes: bytes.unwrap_or_default(), why: unreadable },
+            false if bytes.is_some() => Condition::Blank,
             false => Condition::Absent,
         })
+    }
+
+    /// Puts a store without sessions in the place of an empty file, which would be in the way of every session to come.
+    async fn begin_anew(&self) -> Result<Mended, StateError> {
+        let lock = self.lock(LOCK_DEADLINE).await?;
+        if let Condition::Blank = self.condition()? {
+            self.replace(&lock, &[], Sessions::new()).await?;
+            tracing::warn!(name: "store.restored", from_copy = 0, from_transcripts = 0, "the session store was an empty file");
+        }
+        Ok(Mended::Sound)
     }
 
     async fn restore(&self, why: StateError) -> Result<Mended, StateError> {
@@ -183,7 +198,7 @@ impl SessionStore {
     pub(crate) fn keep_copy(&self) {
         match self.condition() {
             Ok(Condition::Good(bytes)) => self.store_copy(&bytes),
-            Ok(Condition::Absent | Condition::Damaged { .. }) => {}
+            Ok(Condition::Absent | Condition::Blank | Condition::Damaged { .. }) => {}
             Err(error) => self.copy_failed(&error),
         }
     }

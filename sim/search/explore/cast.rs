@@ -10,9 +10,6 @@ use crate::search::Draft;
 pub(super) struct Cast {
     /// The senders' names.
     pub(super) senders: Vec<String>,
-    /// Those whose stop shows what became of everything they had asked for: on a platform the answer to a stop does not
-    /// tell of subagents.
-    pub(super) aborting: Vec<String>,
     /// Those who have a conversation of their own at the gateway itself.
     pub(super) on_webchat: Vec<String>,
     /// Those who talk on a platform.
@@ -65,10 +62,6 @@ impl Cast {
         let kind = word("kind", "systemd");
         let restart = word("restart", "always");
         let names: Vec<String> = senders.into_iter().flat_map(Table::keys).cloned().collect();
-        let spawns = |name: &str| {
-            let of_it = |step: &&Value| step.get("from").and_then(Value::as_str) == Some(name);
-            draft.steps().iter().filter(of_it).any(|step| step.get("spawns").is_some())
-        };
         let is_on_platform = |name: &str| {
             senders
                 .and_then(|all| all.get(name)?.get("channel")?.as_str())
@@ -98,7 +91,6 @@ impl Cast {
             has_subagents: sends().any(|step| step.get("spawns").is_some()),
             has_jobs: entries("cron").is_some(),
             has_programs: entries("programs").is_some(),
-            aborting: names.iter().filter(|name| !(is_on_platform(name) && spawns(name))).cloned().collect(),
             senders: names,
             platforms,
             peers: entries("peers").into_iter().flat_map(Table::keys).cloned().collect(),
@@ -122,11 +114,6 @@ impl Cast {
     /// One of the senders, if there is any.
     pub(super) fn somebody(&self, die: &Die) -> Option<&str> {
         one_of(&self.senders, die)
-    }
-
-    /// One of those that may abort, if there is any.
-    pub(super) fn somebody_aborting(&self, die: &Die) -> Option<&str> {
-        one_of(&self.aborting, die)
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         word: "abort",
         themes: &[Queues, Subagents],
-        trouble: |cast, die| one(doing("abort", &[("from", cast.somebody_aborting(die)?.into())])),
+        trouble: |cast, die| one(doing("abort", &[("from", cast.somebody(die)?.into())])),
     },
     Fault { word: "corrupt-state", themes: &[Store], trouble: spoil_store },
     Fault { word: "task-records", themes: &[Restarts], trouble: |_, die| Some(task_records(die)) },

@@ -88,6 +88,19 @@ fn who_ends_of_its_own_will_has_to_have_waited() {
 }
 
 #[test]
+fn who_is_told_to_leave_at_once_has_no_time_to_note_anything() {
+    let leaves = |story: Story, at, code| {
+        let story = story.at(at).signal(Signal::Quit).dies(DeathCause::Exited(code));
+        story.at(at + 1_000).serves(215)
+    };
+    let answered = || telegram().at(1_010).answers_send(1);
+    assert!(!avoidable(leaves(telegram(), 1_020, ExitCode::FORCED), 9_000));
+    assert!(!avoidable(leaves(answered(), 1_020, ExitCode::FORCED), 9_000), "the answer was on its way");
+    assert!(avoidable(leaves(answered(), 1_511, ExitCode::FORCED), 9_000), "it had the answer");
+    assert!(avoidable(leaves(answered(), 1_020, ExitCode::CLEAN), 9_000), "it took its time");
+}
+
+#[test]
 fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
     assert!(!avoidable(telegram().loses_send(1, true), 2_000));
     let exits = DeathCause::Exited(ExitCode(0));
