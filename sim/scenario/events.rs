@@ -386,13 +386,17 @@ pub(super) struct NotAnEvent {
 
 /// What the gateway says at the level of debugging only. Runs keep that when a step waits for it.
 const QUIET: &[&str] = &[
+    "delivery.lost",
+    "delivery.unprotected",
     "feishu.event-skipped",
     "message.forgotten",
+    "message.known",
     "message.notice-refused",
     "peer.upgrade-failed",
     "recovery.status-not-written",
     "restart.notice-lost",
     "shutdown.step",
+    "subagent.announcement-lost",
     "telegram.update-skipped",
 ];
 
