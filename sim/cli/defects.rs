@@ -103,7 +103,7 @@ fn hunt(
     let found = thread::scope(|scope| {
         let hunting = scope.spawn(move || {
             workers::in_order(names, jobs, &|name: &&'static str| {
-                let hunted = (!(task.is_over)()).then(|| defects::hunt(run, name, &task))?;
+                let hunted = (!(task.is_over)()).then(|| defects::hunt(run, name, task))?;
                 // Who does not want to be told any more has gone.
                 let _ = tell.send(hunted.clone());
                 Some(hunted)
