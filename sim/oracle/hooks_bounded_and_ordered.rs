@@ -331,9 +331,8 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 /// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
-        let was_over = entry.settled_at.is_some_and(|settled| settled <= accepted);
-        (generation.from..at).contains(&accepted)
-            && !(was_over && was_handed_out(run, entry, generation.from))
+        let is_older = was_told(run, entry, accepted) && was_handed_out(run, entry, generation.from);
+        (generation.from..at).contains(&accepted) && !is_older
     });
     in_time
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {

@@ -66,7 +66,8 @@ fn failed_to_start(life: &Life) -> bool {
         Some((_, cause)) => cause == DeathCause::Panicked,
         None => false,
     };
-    failed && life.holds.is_empty()
+    // Whoever starts one by hand beside the service, and again, is no loop.
+    failed && life.holds.is_empty() && !life.by_hand
 }
 
 fn describe(life: &Life) -> String {
@@ -108,6 +109,17 @@ mod tests {
         };
         assert_eq!(complaints(&NoRestartLoop, polite(false)).len(), 1);
         assert_eq!(complaints(&NoRestartLoop, polite(true)), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_operator_starts_again_and_again_is_no_loop() {
+        let by_hand = crate::timeline::OperatorOrder::StartByHand;
+        let all = (0..5).fold(Story::new(), |story, n| {
+            let ordered = Fact::Ordered { order: by_hand };
+            let story = story.at(n * 1_000).fact(crate::timeline::Source::Operator, ordered);
+            story.gateway(300 + n as u32).starts().at(n * 1_000 + 5).exits(78)
+        });
+        assert_eq!(complaints(&NoRestartLoop, all), [""; 0]);
     }
 
     #[test]
