@@ -14,6 +14,27 @@ use turmoil_net::{Packet, TcpFlags, TcpSegment, Transport};
 const LITTLE: u32 = 8 * 1024;
 const WIDE: u16 = 32 * 1024;
 
+/// When a packet arrives: the millisecond, then the random rank of its connection, then the order of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Arrival {
+    pub(super) at_ms: u64,
+    pub(super) rank: u64,
+    pub(super) sequence: u64,
+}
+
+/// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.
+pub(super) struct Delayed {
+    pub(super) arrival: Arrival,
+    pub(super) packet: Packet,
+}
+
+/// A packet that waits at a cut link.
+pub(super) struct Parked {
+    pub(super) since_ms: u64,
+    pub(super) arrival: Arrival,
+    pub(super) packet: Packet,
+}
+
 /// One direction of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Flow {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
-use super::flow::{Flow, reset_segment, tcp_ends};
+use super::flow::{Arrival, Delayed, Flow, Parked, reset_segment, tcp_ends};
 use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
@@ -80,27 +80,6 @@ struct State {
     /// Something arrives sooner than anything did when the alarm was last looked at.
     is_early: bool,
     egress: Vec<Packet>,
-}
-
-/// When a packet arrives: the millisecond, then the random rank of its connection, then the order of sending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Arrival {
-    at_ms: u64,
-    rank: u64,
-    sequence: u64,
-}
-
-/// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.
-struct Delayed {
-    arrival: Arrival,
-    packet: Packet,
-}
-
-/// A packet that waits at a cut link.
-struct Parked {
-    since_ms: u64,
-    arrival: Arrival,
-    packet: Packet,
 }
 
 /// Two machines, the smaller first.
