@@ -168,7 +168,7 @@ impl Sends {
             // Of its own will, unless it was hurried or had waited long enough.
             let waited = died.saturating_sub(send.taken_at) >= WAITED;
             let is_hurried = send.signals > 1;
-            if answered.is_none() {
+            if answered.is_none_or(|at| self.was_cut_off(at, died.min(send.given_up_at()))) {
                 return is_hurried || waited;
             }
             if !(is_hurried && code == ExitCode::FORCED) {

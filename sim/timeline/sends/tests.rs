@@ -125,6 +125,11 @@ fn an_answer_that_a_cut_link_held_back_was_never_read() {
     assert!(!avoidable(link(held(), 12_000, true), 300_000), "nobody waited for it any more");
     let killed = link(held(), 12_000, true).at(250_000).dies(DeathCause::Killed).at(251_000).serves(215);
     assert!(!avoidable(killed, 300_000), "nor did the next life know");
+    let leaves =
+        |story: Story, at| story.at(at).dies(DeathCause::Exited(ExitCode(0))).at(at + 100).serves(215);
+    assert!(!avoidable(link(leaves(held(), 16_470), 16_500, true), 20_000), "it waited as long as it could");
+    assert!(avoidable(leaves(held(), 5_000), 20_000), "it left before it had to");
+    assert!(avoidable(leaves(link(held(), 5_000, true), 16_470), 20_000), "it had the answer");
 }
 
 #[test]
