@@ -1,7 +1,7 @@
 //! The sweep: bounded and exhaustive. Every moment of a baseline run is disturbed once, in a run of its own.
 //!
 //! What comes right after a moment comes right before the next one, so every gap between two of them is tried; see
-//! [`mod@moments`] for what they are. With pairs, the run that was disturbed once is the baseline of the second disturbance.
+//! [`Moment`] for what they are. With pairs, the run that was disturbed once is the baseline of the second disturbance.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
