@@ -47,7 +47,7 @@ fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, 
         "systemd" => {
             set("restart", (*die.pick(&["always", "on-failure"])).into());
             set("stop-timeout", (*die.pick(&["10s", "30s", "90s"])).into());
-            set("restart-delay", (*die.pick(&["100ms", "1s", "5s"])).into());
+            set("restart-delay", (*die.pick(&["200ms", "1s", "5s"])).into());
             if themes.chance(die, Theme::Programs, 70, 10) {
                 set("kill-mode", "control-group".into());
             }
