@@ -1,12 +1,9 @@
 //! Making planned runs: once, or twice to see that nothing but the seed decides them.
 
 use super::plan::PlannedRun;
-use crate::determinism::{self, Trace};
-use crate::scenario::Scenario;
+use crate::determinism;
+use crate::search::{Run, Traced};
 use crate::verdict::{RunResult, Verdict};
-
-type Run<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync);
-type Traced<'a> = &'a (dyn Fn(&Scenario, &str, u64) -> (RunResult, Trace) + Sync);
 
 /// Makes the run.
 pub(super) fn once(run: Run<'_>, planned: &PlannedRun) -> RunResult {
