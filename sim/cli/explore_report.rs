@@ -90,17 +90,19 @@ pub(super) fn text(findings: &Findings) -> String {
     let ranges: Vec<_> = findings.seeds.iter().map(|range| format!("from {}", range.first)).collect();
     let _ = writeln!(
         text,
-        "{} runs under {}, seeds {}: {} green, {} red, {} in which something drawn never had its moment, {} errors; \
-         {} simulated in {seconds:.1} s ({:.0} runs/s)",
+        "{} runs under {}, seeds {}: {} green, {} red, {} errors; {} simulated in {seconds:.1} s ({:.0} runs/s)\n\
+         of {} steps {} came to nothing, in {} of the green runs",
         findings.runs,
         findings.profile,
         ranges.join(" and "),
-        findings.green,
+        findings.green + findings.inconclusive,
         findings.red,
-        findings.inconclusive,
         findings.errors,
         whole_seconds(Duration::from_millis(findings.virtual_ms)),
         findings.runs as f64 / seconds.max(0.001),
+        findings.steps,
+        findings.unmet,
+        findings.inconclusive,
     );
     text
 }

@@ -263,7 +263,7 @@ fn two_runs_that_differ_are_an_error_that_names_the_event() {
     let unsteady = |scenario: &Scenario, profile: &str, seed: u64| {
         let mut result = came_to(Verdict::Pass)(scenario, profile, seed);
         let turn = turn.fetch_add(1, Ordering::Relaxed);
-        let fact = Fact::Injected { what: format!("turn {turn}") };
+        let fact = Fact::Remarked { what: format!("turn {turn}") };
         result.timeline.push(Event { at: Duration::from_millis(5), source: Source::World, fact });
         result.hash = EventHash(turn);
         result

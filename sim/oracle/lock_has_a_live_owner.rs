@@ -225,7 +225,7 @@ impl Locks {
                 let silences = self.held_by(*pid).filter_map(|lock| lock.silences.last_mut());
                 silences.for_each(|silence| silence.until = silence.until.or(Some(at)));
             }
-            Fact::Injected { what } if what.contains(".lock") => self.injected.push((at, what.clone())),
+            Fact::Injected { what, .. } if what.contains(".lock") => self.injected.push((at, what.clone())),
             Fact::State(seen) => self.look(at, seen),
             Fact::Disk { pid, op, path, error: Some(error), .. } if is_trouble(*op, error) => {
                 let inside = path.strip_prefix(&terms.state_dir)?.trim_start_matches('/').to_string();
@@ -300,6 +300,7 @@ impl Locks {
 mod tests {
     use super::*;
     use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
 
     const LOCK: &str = "/state/sessions.json.lock";
@@ -412,8 +413,12 @@ mod tests {
 
     #[test]
     fn a_planted_lock_is_judged_at_the_last_look() {
-        let planted =
-            || Story::new().serves(214).at(5_000).injected("sessions.json.lock in the state directory");
+        let planted = || {
+            Story::new()
+                .serves(214)
+                .at(5_000)
+                .injected(Injection::CorruptState, "sessions.json.lock in the state directory")
+        };
         let gone = planted().at(50_000).locks(&["sessions.json.lock"]).at(55_000).disk(FsOp::Remove, LOCK);
         assert_eq!(complaints(&LockHasALiveOwner, gone.at(900_000).locks(&[]).ended()), [""; 0]);
         let found = violations(planted().at(900_000).locks(&["sessions.json.lock"]).ended());

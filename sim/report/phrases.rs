@@ -64,6 +64,7 @@ fn place(event: &Event) -> Place {
             | Fact::LinkHealed { .. }
             | Fact::ClockJumped { .. }
             | Fact::Injected { .. }
+            | Fact::Remarked { .. }
             | Fact::ConfigEdited { .. },
             _,
         ) => Place::Note,
@@ -213,8 +214,8 @@ fn world_words(fact: &Fact) -> Option<String> {
             let by = length_of_time(Duration::from_millis(by_ms.unsigned_abs()));
             format!("fault: the clock jumps {by} {}", if *by_ms < 0 { "back" } else { "forward" })
         }
-        Fact::Injected { what } => format!("fault: {what}"),
-        Fact::ConfigEdited { what } => what.clone(),
+        Fact::Injected { what, .. } => format!("fault: {what}"),
+        Fact::Remarked { what } | Fact::ConfigEdited { what } => what.clone(),
         Fact::SettleBegan => "faults end, the run settles".to_string(),
         Fact::RunEnded => "the run ends".to_string(),
         _ => return None,

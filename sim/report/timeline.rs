@@ -435,7 +435,13 @@ mod tests {
             .at(2_961)
             .binds()
             .at(3_000)
-            .fact(crate::timeline::Source::World, Fact::Injected { what: "the disk is slow".into() });
+            .fact(
+                crate::timeline::Source::World,
+                Fact::Injected {
+                    fault: crate::timeline::Injection::DiskFault,
+                    what: "the disk is slow".into(),
+                },
+            );
         next.at(60_000).ended()
     }
 

@@ -18,7 +18,7 @@ use crate::actors::platform::{
 };
 use crate::actors::webchat;
 use crate::scenario::{PlatformSetup, PlatformTrouble, Scenario, Verb};
-use crate::timeline::{Fact, Platform, Source};
+use crate::timeline::{Fact, Injection, Platform, Source};
 use crate::world::World;
 
 /// The platforms' ear: what the script tells them goes in here.
@@ -135,7 +135,7 @@ impl Stage {
         let tell = platforms.ok_or_else(|| "there are no platforms".to_string())?.clone();
         let platform = trouble.platform();
         let (begin, end) = begin_and_end(trouble, from_send);
-        self.inject(words(trouble));
+        self.inject(injection(trouble), words(trouble));
         let change = move |trouble| tell.send(PlatformCommand::Trouble(platform, trouble));
         change(begin).map_err(|_| "the platforms are gone".to_string())?;
         let mend = move || drop(change(end.clone()));
@@ -184,6 +184,17 @@ fn begin_and_end(trouble: &PlatformTrouble, from_send: u32) -> (Trouble, Trouble
         PlatformTrouble::TakesItsTime { by, .. } => {
             (Trouble::LateAcknowledgement(*by), Trouble::LateAcknowledgement(Duration::ZERO))
         }
+    }
+}
+
+const fn injection(trouble: &PlatformTrouble) -> Injection {
+    match trouble {
+        PlatformTrouble::Down { .. } => Injection::PlatformDown,
+        PlatformTrouble::Slow { .. } => Injection::PlatformSlow,
+        PlatformTrouble::Limits { .. } => Injection::PlatformLimits,
+        PlatformTrouble::Blocks { .. } => Injection::PlatformBlocks,
+        PlatformTrouble::CutsLine { .. } => Injection::PlatformCutsLine,
+        PlatformTrouble::TakesItsTime { .. } => Injection::PlatformAcknowledgesLate,
     }
 }
 

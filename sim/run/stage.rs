@@ -19,7 +19,7 @@ use crate::actors::console::Waited;
 use crate::actors::platform::PLATFORMS_HOST;
 use crate::actors::squatter;
 use crate::scenario::{Choice, CronSetup, DurationRange, Machine, Scenario, Target};
-use crate::timeline::{Fact, GATEWAY_PROGRAM, OperatorOrder, Source, TOOL_PROGRAM};
+use crate::timeline::{Fact, GATEWAY_PROGRAM, Injection, OperatorOrder, Source, TOOL_PROGRAM};
 use crate::world::disk::Disk;
 use crate::world::supervisor::Service;
 use crate::world::{Executable, Main, World};
@@ -124,8 +124,8 @@ impl Stage {
         pid.ok_or_else(|| format!("there was no {} process at that moment", target.word()))
     }
 
-    pub(super) fn inject(&self, what: impl Into<String>) {
-        self.world.recorder().record(Source::Operator, Fact::Injected { what: what.into() });
+    pub(super) fn inject(&self, fault: Injection, what: impl Into<String>) {
+        self.world.recorder().record(Source::Operator, Fact::Injected { fault, what: what.into() });
     }
 
     /// Ends a fault when the storm is over.
@@ -158,10 +158,10 @@ impl Stage {
 
     /// From now on, what a gateway that is killed listened on stays taken for a while.
     pub(super) fn linger_ports(&self, lasting: Duration) -> Result<(), String> {
-        self.inject(format!(
-            "the port of whoever is killed stays taken for {}",
-            humantime::format_duration(lasting)
-        ));
+        self.inject(
+            Injection::PortLingers,
+            format!("the port of whoever is killed stays taken for {}", humantime::format_duration(lasting)),
+        );
         self.world.linger_ports(GATEWAY_MACHINE, lasting).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         self.on_storm_end(move || drop(world.linger_ports(GATEWAY_MACHINE, Duration::ZERO)));
@@ -272,7 +272,7 @@ impl Stage {
     }
 
     pub(super) fn corrupt_state(&self, file: &str, text: &str) -> Result<(), String> {
-        self.inject(format!("{file} in the state directory is overwritten"));
+        self.inject(Injection::CorruptState, format!("{file} in the state directory is overwritten"));
         self.overwrite(&Path::new(STATE_DIR).join(file), text)
     }
 

@@ -22,7 +22,7 @@ use crate::scenario::{
     Choice, Crash, CrashDeath, CrashMoment, Direction, DiskTrouble, LockFile, LockOwner, Machine,
     ProviderTrouble, Scenario, Verb,
 };
-use crate::timeline::GATEWAY_PROGRAM;
+use crate::timeline::{GATEWAY_PROGRAM, Injection};
 use crate::world::disk::DiskFault;
 use crate::world::{self, CrashPoint, PID_OF_NOBODY};
 
@@ -66,7 +66,10 @@ impl Stage {
         progress.begun("never hit anything");
         let disk = self.world.disk_faults(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
         let operation = trouble.calls.operation.map_or("disk", |op| op.name());
-        self.inject(format!("{operation} calls on {} fail: {}", trouble.calls.file, trouble.error.name()));
+        self.inject(
+            Injection::DiskFault,
+            format!("{operation} calls on {} fail: {}", trouble.calls.file, trouble.error.name()),
+        );
         let guard = disk.inject(DiskFault {
             op: trouble.calls.operation,
             path: trouble.calls.file.clone(),
@@ -151,6 +154,7 @@ impl Stage {
         progress: &Progress,
     ) -> Result<(), String> {
         progress.begun("never had its lock");
+        self.inject(Injection::SquatLock, "another program is after a lock");
         let settings = SquatterSettings { path: self.path_of(lock)?, patience, lasting };
         self.squat(progress, move |env, took, let_go| Box::pin(squatter::run(env, settings, took, let_go)))
             .await
@@ -165,6 +169,7 @@ impl Stage {
         progress: &Progress,
     ) -> Result<(), String> {
         progress.begun("never had its port");
+        self.inject(Injection::SquatPort, "another program is after the gateway's port");
         self.squat(progress, move |env, took, let_go| {
             Box::pin(squatter::listen(env, port, patience, lasting, took, let_go))
         })
@@ -206,7 +211,11 @@ impl Stage {
         trouble: &ProviderTrouble,
         lasting: Duration,
     ) -> Result<(), String> {
-        self.inject(trouble.label());
+        let fault = match trouble {
+            ProviderTrouble::Down { .. } => Injection::ProviderDown,
+            ProviderTrouble::Slow { .. } => Injection::ProviderSlow,
+        };
+        self.inject(fault, trouble.label());
         let mood = provider.clone();
         let mend: Rc<dyn Fn()> = match trouble {
             ProviderTrouble::Down { how, .. } => {
@@ -228,7 +237,7 @@ impl Stage {
     /// A machine's name cannot be looked up for a while.
     pub(super) async fn hide_name(&self, machine: Machine, lasting: Duration) -> Result<(), String> {
         let name = machine_name(machine);
-        self.inject(format!("the name `{name}` cannot be looked up"));
+        self.inject(Injection::NameUnknown, format!("the name `{name}` cannot be looked up"));
         self.world.set_unknown(name, true).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         let show = move || drop(world.set_unknown(name, false));
@@ -240,7 +249,7 @@ impl Stage {
 
     /// The gateway's machine sleeps for a while.
     pub(super) async fn suspend(&self, lasting: Duration) -> Result<(), String> {
-        self.inject("the gateway's machine falls asleep");
+        self.inject(Injection::Suspend, "the gateway's machine falls asleep");
         self.world.suspend(GATEWAY_MACHINE).map_err(|error| error.to_string())?;
         let world = self.world.clone();
         let wake = move || drop(world.wake(GATEWAY_MACHINE));
@@ -281,7 +290,7 @@ impl Stage {
             LockOwner::Garbage => "{\"pid\":12 \u{fffd}\u{fffd}\n".to_string(),
         };
         let inside = path.strip_prefix(STATE_DIR).unwrap_or(&path).display();
-        self.inject(format!("{inside} was left behind, owner: {}", owner.word()));
+        self.inject(Injection::LeaveLock, format!("{inside} was left behind, owner: {}", owner.word()));
         let left = self.disk().preload(&path, text.as_bytes());
         left.and_then(|()| self.disk().set_modified(&path, made)).map_err(|error| error.to_string())
     }

@@ -155,6 +155,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("run.settling", Nobody, "the storm is over: faults end, links heal; no step can wait for it"),
     ("run.ended", Nobody, "the run is over; no step can wait for it"),
     ("fault.injected", Nobody, "the world injected a fault"),
+    ("run.remarked", Nobody, "something worth a remark happened that has no event of its own"),
     ("cron.started", Nobody, "the gateway says a scheduled run begins"),
     ("cron.finished", Nobody, "the gateway says a scheduled run is done"),
     ("cron.not-done", Nobody, "the gateway says a scheduled run is not done, and why"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 use serde::Serialize;
 
+use super::injection::Injection;
 use super::platforms::Platform;
 use super::restarts::{RestartEnding, RestartMode};
 use super::subagents::{SubagentId, SubagentRow, SubagentSeen};
@@ -426,8 +427,10 @@ pub enum Fact {
     SettleBegan,
     /// The run is over.
     RunEnded,
-    /// Something the world did that is worth showing, such as an injected fault; `what` in words.
-    Injected { what: String },
+    /// A fault was injected; `what` in words.
+    Injected { fault: Injection, what: String },
+    /// Something that is worth showing and has no fact of its own, in words.
+    Remarked { what: String },
     /// Somebody edits the gateway's configuration file; `what` in words.
     ConfigEdited { what: String },
 

@@ -5,6 +5,7 @@
 //! two runs are the same run exactly when their hashes agree.
 
 mod event;
+mod injection;
 mod ledger;
 mod names;
 mod platforms;
@@ -24,6 +25,7 @@ pub use event::{
     CronRecord, DeathCause, Event, EventName, Fact, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
     OperatorOrder, Sighting, Source, StateSeen, Via,
 };
+pub use injection::Injection;
 pub use ledger::{Attempt, AttemptOutcome, Entry, Fate, GATEWAY_PROGRAM, Ledger, TOOL_PROGRAM};
 pub use platforms::Platform;
 pub use recorder::{EventHash, Recorder};

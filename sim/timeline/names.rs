@@ -104,6 +104,7 @@ impl Fact {
             Self::SettleBegan => "run.settling",
             Self::RunEnded => "run.ended",
             Self::Injected { .. } => "fault.injected",
+            Self::Remarked { .. } => "run.remarked",
             Self::ConfigEdited { .. } => "config.edited",
             Self::Log { record, .. } => &record.name,
             other => unreachable!("no machine shows {other:?}"),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use gateway::env::{EndSignal, ExitCode, FsOp, Pid, Signal};
 
 use super::{
-    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, LEFT_FOR_GOOD, Level, LogRecord, MessageId,
-    Platform, RestartEnding, RestartMode, Source, StateSeen, SubagentId, SubagentRow, SubagentSeen, Via,
+    CronRecord, DeathCause, Event, Fact, GATEWAY_PROGRAM, Injection, LEFT_FOR_GOOD, Level, LogRecord,
+    MessageId, Platform, RestartEnding, RestartMode, Source, StateSeen, SubagentId, SubagentRow,
+    SubagentSeen, Via,
 };
 
 /// The machine that every gateway of a story runs on, and the port it listens on.
@@ -427,8 +428,8 @@ impl Story {
         self.fact(Source::Machine(MACHINE.into()), Fact::PowerLost { lost_operations: 0 })
     }
 
-    pub(crate) fn injected(self, what: &str) -> Self {
-        self.fact(Source::Operator, Fact::Injected { what: what.into() })
+    pub(crate) fn injected(self, fault: Injection, what: &str) -> Self {
+        self.fact(Source::Operator, Fact::Injected { fault, what: what.into() })
     }
 
     /// A look into a state directory with a store that has these sessions.

@@ -18,7 +18,7 @@ use super::command;
 use super::crash::{CrashDeath, CrashMoment};
 use super::process::Process;
 use crate::determinism::{Step, note};
-use crate::timeline::{DeathCause, Fact, Source};
+use crate::timeline::{DeathCause, Fact, Injection, Source};
 
 /// The doors of `process`, bundled.
 pub(super) fn open_doors(process: &Rc<Process>) -> Env {
@@ -196,7 +196,7 @@ impl Doors {
     fn crash(&self, moment: CrashMoment, death: CrashDeath, op: FsOp, path: &str) -> io::Error {
         let process = &self.0;
         let what = format!("{death} {moment} {op} of {path}");
-        process.world.record(Source::World, Fact::Injected { what });
+        process.world.record(Source::World, Fact::Injected { fault: Injection::CrashAt, what });
         match death {
             CrashDeath::Killed => process.die(DeathCause::Killed),
             CrashDeath::PowerLoss => process.world.lose_power(&process.machine),

@@ -132,7 +132,7 @@ fn a_question_without_a_mark_is_answered_and_noted() {
         let response = provider.send_request(question("hello")).await.expect("an answer");
         assert_eq!(read(response).await.len(), 20);
     });
-    assert_eq!(told, ["fault.injected provider got a request without a marked message"]);
+    assert_eq!(told, ["run.remarked provider got a request without a marked message"]);
 }
 
 #[test]

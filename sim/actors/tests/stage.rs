@@ -117,7 +117,7 @@ fn line(event: &Event) -> Option<String> {
         Fact::SendAnswered { send } => send.to_string(),
         Fact::SendUnanswered { send, cut } => format!("{send} {}", if *cut { "cut" } else { "given up" }),
         Fact::SendRefused { to, why, .. } => format!("to {to}: {why}"),
-        Fact::Injected { what } => what.clone(),
+        Fact::Injected { what, .. } | Fact::Remarked { what } => what.clone(),
         Fact::RestartReported { request, ending, .. } => format!("request {request} {}", ending.word()),
         fact => fact.message().map(ToString::to_string).unwrap_or_default(),
     };

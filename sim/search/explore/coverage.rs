@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::{EVENTS, Scenario, Supervisor};
 use crate::timeline::{
-    DeathCause, Event, Fact, GATEWAY_PROGRAM, MessageId, OperatorOrder, Source, TOOL_PROGRAM,
+    DeathCause, Event, Fact, GATEWAY_PROGRAM, Injection, MessageId, OperatorOrder, Source, TOOL_PROGRAM,
 };
 use crate::world::disk::Errno;
 
@@ -34,7 +34,7 @@ pub const PHASES: [&str; 8] =
 pub const CLIENTS: [&str; 5] = ["nobody", "gone", "idle", "waiting", "unacknowledged"];
 
 /// What befalls a gateway, as far as a timeline shows it.
-pub const HAPPENINGS: [&str; 31] = [
+pub const HAPPENINGS: [&str; 36] = [
     "SIGTERM",
     "SIGINT",
     "SIGQUIT",
@@ -45,10 +45,13 @@ pub const HAPPENINGS: [&str; 31] = [
     "power-loss",
     "crash-at",
     "port-lingers",
+    "suspend",
     "partition",
+    "name-unknown",
     "disk-fault",
     "clock-jump",
     "squat-lock",
+    "squat-port",
     "leave-lock",
     "service-restart",
     "service-stop",
@@ -60,6 +63,8 @@ pub const HAPPENINGS: [&str; 31] = [
     "write-config",
     "abort",
     "corrupt-state",
+    "provider-down",
+    "provider-slow",
     "platform-down",
     "platform-slow",
     "platform-limits",
@@ -274,7 +279,6 @@ fn happening(event: &Event) -> Option<&'static str> {
         Fact::RestartAsked { .. } => Some("ask-for-restart"),
         Fact::MessageStopRequested { .. } | Fact::SubagentsStopRequested => Some("abort"),
         Fact::ProcessStarted { program, .. } if program == TOOL_PROGRAM => Some("run-tool"),
-        Fact::ProcessStarted { program, .. } if program == "squatter" => Some("squat-lock"),
         Fact::Ordered { order } => Some(match order {
             OperatorOrder::Start => "service-start",
             OperatorOrder::Stop => "service-stop",
@@ -282,7 +286,8 @@ fn happening(event: &Event) -> Option<&'static str> {
             OperatorOrder::Reload => "reload-service",
             OperatorOrder::StartByHand => "start-second-instance",
         }),
-        Fact::Injected { what } => injected(&event.source, what),
+        Fact::Injected { fault: Injection::DiskFault, .. } => None,
+        Fact::Injected { fault, .. } => Some(fault.word()),
         _ => None,
     }
 }
@@ -292,25 +297,6 @@ fn is_trouble(error: &str) -> bool {
     let numbers = [Errno::Eio, Errno::Enospc, Errno::Eacces, Errno::Erofs, Errno::Ebusy];
     let said = |errno| io::Error::from(errno).raw_os_error();
     numbers.into_iter().filter_map(said).any(|number| error.ends_with(&format!("(os error {number})")))
-}
-
-/// The fault that says so of itself.
-fn injected(source: &Source, what: &str) -> Option<&'static str> {
-    if *source == Source::World {
-        return Some("crash-at");
-    }
-    let words = [
-        ("the port of whoever is killed", "port-lingers"),
-        ("was left behind", "leave-lock"),
-        (" is down", "platform-down"),
-        (" longer for everything", "platform-slow"),
-        ("takes no messages of bots", "platform-limits"),
-        (" refuses what is sent to ", "platform-blocks"),
-        ("is overwritten", "corrupt-state"),
-        ("cut the line", "platform-cuts-line"),
-        ("acknowledgements to ", "platform-acknowledges-late"),
-    ];
-    words.into_iter().find(|(part, _)| what.contains(part)).map(|(_, word)| word)
 }
 
 #[cfg(test)]

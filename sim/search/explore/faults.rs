@@ -14,7 +14,7 @@ mod company;
 mod platforms;
 
 use accidents::{crash, disk_fault, leave_lock, spoil_store, squat, task_records};
-use company::{second_instance, stop_for_long, tool_held_up};
+use company::{second_instance, service_restart, squat_port, stop_for_long, tool_held_up};
 
 /// One kind of trouble.
 pub(super) struct Fault {
@@ -71,14 +71,23 @@ pub(super) const FAULTS: &[Fault] = &[
         trouble: |_, die| one(doing("port-lingers", &[("for", die.time(10, 10_000).into())])),
     },
     Fault { word: "partition", themes: &[], trouble: |cast, die| one(partition(cast, die)) },
+    Fault {
+        word: "suspend",
+        themes: &[Restarts, Supervision],
+        trouble: |_, die| one(doing("suspend", &[("for", die.time(100, 300_000).into())])),
+    },
+    Fault { word: "name-unknown", themes: &[], trouble: |cast, die| one(name_unknown(cast, die)) },
+    Fault { word: "provider-down", themes: &[Queues, Subagents], trouble: |_, die| one(provider_down(die)) },
+    Fault { word: "provider-slow", themes: &[Queues, Jobs], trouble: |_, die| one(provider_slow(die)) },
     Fault { word: "disk-fault", themes: &[Store, Restarts, Supervision], trouble: disk_fault },
     Fault { word: "clock-jump", themes: &[], trouble: |_, die| one(clock_jump(die)) },
     Fault { word: "squat-lock", themes: &[Store], trouble: |_, die| one(squat(die)) },
+    Fault { word: "squat-port", themes: &[Conflicts], trouble: squat_port },
     Fault { word: "leave-lock", themes: &[Store, Store, Store], trouble: leave_lock },
     Fault {
         word: "service-restart",
         themes: &[Peers, Jobs, Queues, Programs, Programs],
-        trouble: |cast, _| cast.is_supervised.then(|| one(doing("service-restart", &[])))?,
+        trouble: service_restart,
     },
     Fault { word: "service-stop", themes: &[Jobs, Subagents, Subagents], trouble: stop_for_long },
     Fault {
@@ -167,6 +176,22 @@ fn partition(cast: &Cast, die: &Die) -> Table {
     doing("partition", &[("between", between), ("for", die.time(100, 90_000).into())])
 }
 
+fn name_unknown(cast: &Cast, die: &Die) -> Table {
+    let others: &[&str] =
+        if cast.platforms.is_empty() { &["provider"] } else { &["provider", "platforms", "platforms"] };
+    doing("name-unknown", &[("machine", (*die.pick(others)).into()), ("for", die.time(1_000, 90_000).into())])
+}
+
+fn provider_down(die: &Die) -> Table {
+    let how = *die.pick(&["refuses", "fails", "limits", "hangs", "cuts-line"]);
+    doing("provider-down", &[("how", how.into()), ("for", die.time(1_000, 90_000).into())])
+}
+
+fn provider_slow(die: &Die) -> Table {
+    let entries = [("by", die.time(500, 60_000).into()), ("for", die.time(1_000, 90_000).into())];
+    doing("provider-slow", &entries)
+}
+
 fn clock_jump(die: &Die) -> Table {
     let direction = *die.pick(&["forward", "back"]);
     doing("clock-jump", &[("by", die.time(1_000, 3_600_000).into()), ("direction", direction.into())])
@@ -211,7 +236,7 @@ fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
     }
     let mut trouble = vec![(0, step.clone())];
     // It stands still just when it is told to go.
-    let stands_still = die.chance(20);
+    let stands_still = die.chance(35);
     if stands_still {
         let freeze = doing("freeze", &[("for", die.instant(5_000, 15_000).into())]);
         trouble.push((0, anchored("restart.ordered", 1, freeze)));

@@ -29,6 +29,10 @@ pub struct Findings {
     pub inconclusive: u64,
     /// Runs that could not be made or trusted.
     pub errors: u64,
+    /// How many steps all runs had.
+    pub steps: u64,
+    /// How much of what they had drawn came to nothing.
+    pub unmet: u64,
     /// How long all runs took in their worlds.
     pub virtual_ms: u64,
     /// How long they took on this machine; of shards, the sum.
@@ -143,6 +147,8 @@ impl Findings {
             red: explored.count(Verdict::Fail),
             inconclusive: explored.count(Verdict::Inconclusive),
             errors: explored.count(Verdict::Error),
+            steps: explored.steps,
+            unmet: explored.unmet,
             virtual_ms: explored.virtual_time.as_millis() as u64,
             wall_ms: wall.as_millis() as u64,
             failures: failures.collect(),
@@ -182,6 +188,8 @@ impl Findings {
         self.red += other.red;
         self.inconclusive += other.inconclusive;
         self.errors += other.errors;
+        self.steps += other.steps;
+        self.unmet += other.unmet;
         self.virtual_ms += other.virtual_ms;
         self.wall_ms += other.wall_ms;
         let mut coverage = self.coverage();

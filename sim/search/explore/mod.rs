@@ -84,6 +84,10 @@ pub struct Explored {
     pub verdicts: BTreeMap<Verdict, u64>,
     /// How long all runs took in their worlds.
     pub virtual_time: Duration,
+    /// How many steps they had.
+    pub steps: u64,
+    /// How much of what they had drawn came to nothing: steps without their moment, peers that never arrived.
+    pub unmet: u64,
     /// The failures, each the first of its signature.
     pub failures: BTreeMap<Signature, Failure>,
     /// What was reached.
@@ -97,6 +101,8 @@ struct Outcome {
     verdict: Verdict,
     signature: Option<Signature>,
     virtual_time: Duration,
+    steps: u64,
+    unmet: u64,
     coverage: Coverage,
 }
 
@@ -125,7 +131,7 @@ fn one(run: Run<'_>, profile: &str, seed: u64, drawn: Drawn) -> Outcome {
     let Ok(scenario) = drawn.draft.scenario(&path_of(seed)) else {
         // Whatever can be drawn is a scenario, which a test sees to. Should one be none, the others still count.
         let (verdict, virtual_time, coverage) = (Verdict::Error, Duration::ZERO, Coverage::default());
-        return Outcome { seed, drawn, verdict, signature: None, virtual_time, coverage };
+        return Outcome { seed, drawn, verdict, signature: None, virtual_time, steps: 0, unmet: 0, coverage };
     };
     let result = run(&scenario, profile, seed);
     Outcome {
@@ -133,6 +139,8 @@ fn one(run: Run<'_>, profile: &str, seed: u64, drawn: Drawn) -> Outcome {
         verdict: result.verdict,
         signature: Signature::of(&result, &scenario),
         virtual_time: result.virtual_time,
+        steps: scenario.steps.len() as u64,
+        unmet: result.notes.len() as u64,
         coverage: Coverage::of(&scenario, &result.timeline),
         drawn,
     }
@@ -143,6 +151,8 @@ impl Explored {
         self.runs += 1;
         *self.verdicts.entry(outcome.verdict).or_default() += 1;
         self.virtual_time += outcome.virtual_time;
+        self.steps += outcome.steps;
+        self.unmet += outcome.unmet;
         self.coverage.add(&outcome.coverage);
         if let Some(signature) = outcome.signature {
             let first = Failure { seed: outcome.seed, drawn: outcome.drawn, times: 0 };

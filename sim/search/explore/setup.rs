@@ -36,8 +36,12 @@ pub(super) fn draw(
 
 fn supervisor(die: &Die, themes: &Themes, weights: &Weights, draft: &mut Draft, words: &mut Vec<String>) {
     let kinds = ["systemd", "launchd", "container", "unsupported", "task-scheduler", "none"];
-    // Only a unit of systemd shares a signal with its programs.
-    let share = |kind: &str| if kind == "systemd" && themes.has(Theme::Programs) { 3 } else { 1 };
+    // Only a unit of systemd shares a signal with its programs, and only a job of launchd is gone once it was booted out.
+    let share = |kind: &str| match kind {
+        "systemd" if themes.has(Theme::Programs) => 3,
+        "launchd" if themes.has(Theme::Supervision) => 3,
+        _ => 1,
+    };
     let kinds = kinds.map(|kind| (kind, share(kind) * weights.of_supervisor(kind)));
     let kind = die.weighted(&kinds).unwrap_or("systemd");
     let mut setup = table_of(&[("kind", kind.into())]);

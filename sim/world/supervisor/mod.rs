@@ -244,7 +244,7 @@ impl Service {
             Ok((_, None)) => Some(Input::MainExited(DeathCause::Killed)),
             Err(error) => {
                 let what = format!("the world cannot start {}: {error}", executable.program());
-                world.record(Source::Supervisor, Fact::Injected { what });
+                world.record(Source::Supervisor, Fact::Remarked { what });
                 Some(Input::MainExited(DeathCause::Exited(EXIT_EXEC)))
             }
         }

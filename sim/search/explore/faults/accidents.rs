@@ -81,7 +81,7 @@ pub(super) fn squat(die: &Die) -> Table {
 }
 
 pub(super) fn leave_lock(cast: &Cast, die: &Die) -> Option<Trouble> {
-    let owner = *die.pick(&["dead", "reused", "gateway", "nobody", "garbage"]);
+    let owner = *die.pick(&["dead", "reused", "reused-undated", "gateway", "nobody", "garbage"]);
     let mut step = doing("leave-lock", &[("owner", owner.into()), ("age", die.time(0, 600_000).into())]);
     if die.chance(20)
         && let Some(sender) = one_of(&cast.on_webchat, die)

@@ -1,5 +1,7 @@
 //! Troubles that take several steps: somebody else comes, stands still, and goes; a service is down for long.
 
+use toml::Value;
+
 use super::accidents::newcomer;
 use super::{Trouble, anchored, doing, one, signal};
 use crate::search::explore::cast::Cast;
@@ -66,6 +68,33 @@ pub(super) fn second_instance(cast: &Cast, die: &Die) -> Option<Trouble> {
         (begin + die.between(6_000, 9_000), freeze),
         (begin + die.between(10_000, 20_000), start()),
         (begin + 330_000, start()),
+    ])
+}
+
+/// The service is started anew; where the model runs programs, while one is at work.
+pub(super) fn service_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if !cast.is_supervised {
+        return None;
+    }
+    if cast.has_programs && die.chance(60) {
+        let mut step = anchored("command.began", die.between(1, 2), doing("service-restart", &[]));
+        step.insert("after".into(), Value::from(die.time(0, 10_000)));
+        return Some(vec![(0, step)]);
+    }
+    one(doing("service-restart", &[]))
+}
+
+/// Another program has the gateway's port when it is wanted: the service is down just then.
+pub(super) fn squat_port(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if !cast.is_supervised {
+        return None;
+    }
+    let squat = doing("squat-port", &[("for", die.time(500, 30_000).into())]);
+    let begin = die.between(100, 95_000);
+    Some(vec![
+        (0, doing("service-stop", &[])),
+        (die.between(0, begin), squat),
+        (begin + die.between(0, 5_000), doing("service-start", &[])),
     ])
 }
 
