@@ -102,6 +102,8 @@ pub enum Via {
         /// See [`Fact::SendTaken`].
         send: u32,
     },
+    /// Said in the answer to the message itself, which had been handed over once more.
+    Repeated,
 }
 
 impl Via {
@@ -110,6 +112,7 @@ impl Via {
         match self {
             Self::Live | Self::Platform { .. } => "<-",
             Self::History => "<- history",
+            Self::Repeated => "<- repeated",
         }
     }
 }
@@ -265,6 +268,9 @@ pub enum Fact {
     MessageSent { message: MessageId, text: String, key: String, attempt: u32 },
     /// The gateway acknowledged the message.
     MessageAccepted { message: MessageId },
+    /// The gateway answered that it had the message before, and that it is over. What it came to, if that is new to the
+    /// sender, follows.
+    MessageOver { message: MessageId },
     /// The sender knows at once that this attempt was not accepted.
     MessageRefused { message: MessageId, reason: String },
     /// The sender cannot know: the connection broke after sending and before the acknowledgement.
@@ -312,7 +318,8 @@ pub enum Fact {
     },
     /// The bot has been answered that its message was taken.
     SendAnswered { send: u32 },
-    /// The bot can not know that its message was taken: the line ended before the answer. `cut`: the platform ended it.
+    /// The bot can not know that its message was taken: the line ended before the answer, or right after it, while it was
+    /// on its way. `cut`: the platform ended it.
     SendUnanswered { send: u32, cut: bool },
     /// The platform did not take a bot's message; `why` in words.
     SendRefused { account: String, to: String, why: String },

@@ -118,6 +118,12 @@ impl Story {
         self.by_sender(Fact::MessageAccepted { message })
     }
 
+    /// The gateway answers that it knows the message, and that it is over.
+    pub(crate) fn over(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageOver { message })
+    }
+
     pub(crate) fn refused(self, number: u32, reason: &str) -> Self {
         let message = self.message(number);
         self.by_sender(Fact::MessageRefused { message, reason: reason.into() })

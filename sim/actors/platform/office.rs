@@ -231,7 +231,13 @@ impl Office {
         self.mood.borrow_mut().take(trouble);
         let outage = self.outage();
         if outage.is_some() {
-            self.lines.borrow().values().for_each(|line| line.cut());
+            for line in self.lines.borrow().values() {
+                // A line that is reset loses what is still on its way.
+                if let Some(send) = line.answer_on_its_way() {
+                    self.record(Fact::SendUnanswered { send, cut: true });
+                }
+                line.cut();
+            }
         }
         self.open.send_replace(outage != Some(Outage::Refuses));
     }
@@ -291,7 +297,10 @@ impl Office {
         }
         sleep(latency / 2).await;
         self.record(match respond.send(Ok(name)) {
-            Ok(()) => Fact::SendAnswered { send },
+            Ok(()) => {
+                line.answered(send);
+                Fact::SendAnswered { send }
+            }
             Err(_) => Fact::SendUnanswered { send, cut: line.cut.get() },
         });
     }

@@ -45,7 +45,8 @@ impl Tally {
     /// Why the message counts as answered or executed twice, if it does.
     pub(super) fn duplicated(&self, blows: &Blows<'_>) -> Option<String> {
         let sender = &self.message.sender;
-        let pushed: Vec<_> = self.replies.iter().filter(|reply| reply.via != Via::History).collect();
+        let was_pushed = |reply: &&Reply| !matches!(reply.via, Via::History | Via::Repeated);
+        let pushed: Vec<_> = self.replies.iter().filter(was_pushed).collect();
         let avoidable = |pair: &&[&Reply]| !pair[0].had_to_come_again_as(pair[1], blows.sends);
         if let Some([first, second]) = pushed.windows(2).find(avoidable) {
             let (first, second) = (moment(first.at), moment(second.at));

@@ -106,6 +106,8 @@ fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
     let exits = DeathCause::Exited(ExitCode(0));
     let exited = |story: Story| story.at(1_500).dies(exits).at(1_800).serves(215);
     assert!(!avoidable(exited(telegram().loses_send(1, true)), 2_000), "nor does it know in its next life");
+    let reset = telegram().at(1_020).answers_send(1).loses_send(1, true);
+    assert!(!avoidable(reset, 2_000), "the answer was on its way");
     assert!(avoidable(telegram().at(1_500).loses_send(1, false), 2_000));
     assert!(avoidable(telegram(), 10_999), "impatient");
     assert!(!avoidable(telegram(), 11_000));
