@@ -99,7 +99,11 @@ fn a_turn_of_several_that_dies_is_told_in_one_notice() {
         assert!(notice.contains("\"k1\"") && notice.contains("\"k2\""), "{notice}");
         let again = client.send("k2", "k2").await;
         let payload = &again["payload"];
-        assert_eq!((&payload["outcome"], &payload["errorMessage"]), (&json!("told"), &json!(notice)), "{again}");
+        assert_eq!(
+            (&payload["outcome"], &payload["errorMessage"]),
+            (&json!("told"), &json!(notice)),
+            "{again}"
+        );
         assert_eq!(house.asked(), ["k2"]);
     });
     logs_assert(|lines| named(lines, "k1").and(named(lines, "k2")));

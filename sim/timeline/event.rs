@@ -307,6 +307,7 @@ pub enum Fact {
     UpdateHandedOut { message: MessageId, key: String, times: u32 },
     /// The platform took a bot's message; sends are counted from 1 over all platforms. `key`: the one by which the
     /// platform would recognise it if it came once more; `again`: it did, and nothing more was shown to anybody.
+    /// `under_way`: for how long the platform had had it by then.
     SendTaken {
         account: String,
         send: u32,
@@ -315,6 +316,7 @@ pub enum Fact {
         to: String,
         text: String,
         again: bool,
+        under_way: Duration,
     },
     /// The bot has been answered that its message was taken.
     SendAnswered { send: u32 },

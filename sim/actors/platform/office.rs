@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway::env::watch;
 use gateway::env::{AbortHandle, Env};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::desk::{Desk, User};
 use super::mood::{Block, Mood, Outage, Trouble, draw};
@@ -280,7 +280,7 @@ impl Office {
         line: Rc<Line>,
         respond: oneshot::Sender<Result<String, Refusal>>,
     ) {
-        let latency = self.latency();
+        let (asked, latency) = (Instant::now(), self.latency());
         sleep(latency / 2).await;
         if let Some(refusal) = self.refusal(&draft) {
             let (account, to) = (draft.account, draft.chat);
@@ -290,7 +290,7 @@ impl Office {
             let _ = respond.send(Err(refusal));
             return;
         }
-        let (name, send) = self.taken(draft, &line);
+        let (name, send) = self.taken(draft, &line, asked.elapsed());
         if self.mood.borrow_mut().cuts_line() {
             self.record(Fact::SendUnanswered { send, cut: true });
             return line.cut();
@@ -319,7 +319,7 @@ impl Office {
     }
 
     /// The name that the message is given, and the number of the send by which it was taken.
-    fn taken(&self, draft: Draft, line: &Line) -> (String, u32) {
+    fn taken(&self, draft: Draft, line: &Line, under_way: Duration) -> (String, u32) {
         let Draft { account, chat, text, key, answers } = draft;
         let now_ms = self.now_ms();
         let send = self.sends.get() + 1;
@@ -335,7 +335,8 @@ impl Office {
         let answered =
             answers.and_then(|number| self.known.borrow().get(&(account.clone(), number)).cloned());
         let (to, pid) = (chat.clone(), line.pid);
-        self.record(Fact::SendTaken { account, send, key, pid, to, text: text.clone(), again });
+        let said = text.clone();
+        self.record(Fact::SendTaken { account, send, key, pid, to, text: said, again, under_way });
         if let Some(user) = self.user_of_chat(&chat).filter(|_| !again) {
             for fact in heard::facts(&user.sender, &text, answered, send) {
                 match (&fact, fact.message()) {
