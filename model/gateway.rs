@@ -20,7 +20,7 @@ use crate::lifecycle::conflict::{Contention, Outcome, Standoff};
 use crate::lifecycle::coordination::{self, Restarts};
 use crate::lifecycle::generation::Generation;
 use crate::lifecycle::hooks::{self, Hooks, PostStart};
-use crate::lifecycle::patience::Patience;
+use crate::lifecycle::patience::{self, Patience};
 use crate::lifecycle::phase::{Ending, Phase, PhaseCell};
 use crate::lifecycle::requests::{Change, Forced, Requests};
 use crate::lifecycle::respawn::{self, Respawn};
@@ -144,9 +144,12 @@ async fn after_failure(
         tracing::error!(name: "gateway.start-failed", %error, "this life could not begin");
         return Next::Exit(code);
     }
-    if error.may_pass()
-        && let Some(pause) = attempts.patience.pause()
-    {
+    let minded_by = respawn::Facts::of(env).minded_by;
+    let pause = match error.may_pass() {
+        true => attempts.patience.pause(),
+        false => patience::stands_by(policies.failed_start, minded_by),
+    };
+    if let Some(pause) = pause {
         let pause_ms = pause.as_millis() as u64;
         tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
         return match requests.unless_changed(Phase::Starting, sleep(pause)).await {

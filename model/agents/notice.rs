@@ -238,10 +238,9 @@ fn end_subagent(gateway: &Rc<Gateway>, Unanswered { message, cause, .. }: &Unans
 
 /// The reply to the message, if the transcript has it.
 fn recorded_reply(gateway: &Gateway, message: &Accepted) -> Option<String> {
-    let transcript = gateway.sessions.find_transcript(&message.session_key).ok().flatten()?;
-    match transcript.outcome(&message.run_id) {
-        Ok(Some(Outcome::Reply(reply))) => Some(reply),
-        Ok(Some(Outcome::Notice(_)) | None) | Err(_) => None,
+    match gateway.ended_as(&message.session_key, &message.run_id)? {
+        Outcome::Reply(reply) => Some(reply),
+        Outcome::Notice(_) => None,
     }
 }
 

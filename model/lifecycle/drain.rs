@@ -32,7 +32,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const LAST_ANSWERS: Duration = Duration::from_secs(15);
 
 /// Waits for the work in flight, then stops what is left. A stop may overtake a restart meanwhile. What is left may take
-/// its time to be stopped and told; the port is not kept for that, so `listener` may be gone then.
+/// its time to be stopped and told, and so may a platform to answer; the port is not kept for that, so `listener` may be
+/// gone then.
 pub(crate) async fn drain(
     gateway: &Rc<Gateway>,
     listener: &mut Option<Task<()>>,
@@ -64,13 +65,10 @@ pub(crate) async fn drain(
     );
     let tells = gateway.policies.interrupted_work == InterruptedWork::TellSender;
     let stops = tells && !in_time;
-    let mut queued = Vec::new();
-    if stops {
-        if shutdown::frees_port_first(gateway.policies.peer_close) {
-            shutdown::end_listener(listener).await;
-        }
-        queued = interrupt(gateway);
+    if tells && shutdown::frees_port_first(gateway.policies.peer_close) {
+        shutdown::end_listener(listener).await;
     }
+    let queued = if stops { interrupt(gateway) } else { Vec::new() };
     tell(gateway, requests, queued, stops).await?;
     if tells {
         name_what_is_left(gateway);

@@ -2,12 +2,14 @@
 //!
 //! A start that fails at once is made again at once by a supervisor, which soon gives up for good: five starts in ten
 //! seconds are systemd's limit, and a disk may be in trouble for longer. So the process itself waits and tries again,
-//! less and less often. Knows nothing of what failed.
+//! less and less often; and for as long as it takes, where its exit would be answered with the same start in any case.
+//! Knows nothing of what failed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::respawn::MindedBy;
 use crate::policy::FailedStart;
 
 /// How long a process tries again before it ends, from the first attempt that failed.
@@ -42,6 +44,18 @@ impl Patience {
     }
 }
 
+/// How long to wait before another attempt at a start that something wrong keeps from beginning, for as long as that is
+/// not put right; `None` where the process ends. Whoever restarts whatever ends would only repeat the attempt, for ever and
+/// with a process each: it does not know the status that asks for no restart (systemd does, and a person reads it). The
+/// process that stays begins as soon as it can.
+pub(crate) fn stands_by(policy: FailedStart, minded_by: MindedBy) -> Option<Duration> {
+    use MindedBy::{Launchd, Nobody, NobodyInContainer, Systemd, TaskScheduler, Unknown};
+    match (policy, minded_by) {
+        (FailedStart::TriesAgain, Launchd | Unknown | NobodyInContainer) => Some(LONGEST_PAUSE),
+        (FailedStart::TriesAgain, Systemd | TaskScheduler | Nobody) | (FailedStart::Ends, _) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +70,16 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 15, 15, 15]);
         assert_eq!(Patience::new(FailedStart::Ends).pause(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_waited_for_where_an_exit_would_only_be_repeated() {
+        for by in [MindedBy::Launchd, MindedBy::Unknown, MindedBy::NobodyInContainer] {
+            assert_eq!(stands_by(FailedStart::TriesAgain, by), Some(LONGEST_PAUSE));
+            assert_eq!(stands_by(FailedStart::Ends, by), None);
+        }
+        for by in [MindedBy::Systemd, MindedBy::TaskScheduler, MindedBy::Nobody] {
+            assert_eq!(stands_by(FailedStart::TriesAgain, by), None);
+        }
     }
 }

@@ -73,6 +73,7 @@ fn what_ended_together_is_settled_together_by_the_next_life() {
         for key in ["k1", "k2", "k3"] {
             let answer = client.send(key, key).await;
             assert_eq!(answer["payload"]["outcome"], "answered", "{answer}");
+            assert_eq!(answer["payload"]["message"]["content"][0]["text"], "re: k3", "{answer}");
         }
         assert_eq!(roles(&mut client).await, ["user", "user", "user", "assistant"]);
         assert_eq!(house.asked(), ["k3"]);
@@ -96,7 +97,13 @@ fn a_turn_of_several_that_dies_is_told_in_one_notice() {
         let notices: Vec<_> = history.iter().filter(|(role, _)| role == "notice").collect();
         let [(_, notice)] = notices[..] else { panic!("{history:?}") };
         assert!(notice.contains("\"k1\"") && notice.contains("\"k2\""), "{notice}");
-        assert_eq!(client.send("k2", "k2").await["payload"]["outcome"], "told");
+        let again = client.send("k2", "k2").await;
+        let payload = &again["payload"];
+        assert_eq!(
+            (&payload["outcome"], &payload["errorMessage"]),
+            (&json!("told"), &json!(notice)),
+            "{again}"
+        );
         assert_eq!(house.asked(), ["k2"]);
     });
     logs_assert(|lines| named(lines, "k1").and(named(lines, "k2")));

@@ -48,7 +48,7 @@ pub(crate) enum Receipt {
     Started,
     /// It was accepted before and is not over.
     InFlight,
-    /// It was accepted before and ended like this; the history shows how.
+    /// It was accepted before and ended like this.
     Over(Settlement),
 }
 
@@ -268,6 +268,12 @@ impl Gateway {
         if let Err(error) = self.inbox.stop_as_interrupted(run_id, generation) {
             tracing::warn!(name: "message.settlement-not-durable", run = run_id, %error, "it may be resumed");
         }
+    }
+
+    /// The words in which a message of a conversation ended, as far as its transcript can be read.
+    pub(crate) fn ended_as(&self, session_key: &str, run_id: &str) -> Option<Outcome> {
+        let transcript = self.sessions.find_transcript(session_key).ok().flatten()?;
+        transcript.outcome(run_id).ok().flatten()
     }
 
     /// A conversation's transcript; empty when it does not exist.

@@ -13,10 +13,10 @@ use crate::agents::subagents;
 use crate::channels::Route;
 use crate::cron;
 use crate::gateway::Gateway;
-use crate::messages::inbox::Accepted;
+use crate::messages::inbox::{Accepted, Settlement};
 use crate::messages::{Receipt, SendRefused};
 use crate::policy::RestartCommand;
-use crate::sessions::TranscriptEntry;
+use crate::sessions::{Outcome, TranscriptEntry};
 
 /// How many transcript entries `chat.history` returns unless asked otherwise.
 const HISTORY_LIMIT: usize = 200;
@@ -167,12 +167,27 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     let (run_id, text) = (params.idempotency_key, params.message);
     let message = Accepted { run_id, session_key, text, route: Route::Webchat };
     let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
-    let run_id = message.run_id;
+    let Accepted { run_id, session_key, .. } = message;
     Ok(match receipt {
         Receipt::Started => json!({"runId": run_id, "status": "started"}),
         Receipt::InFlight => json!({"runId": run_id, "status": "in_flight"}),
-        Receipt::Over(how) => json!({"runId": run_id, "status": "ok", "outcome": how.name()}),
+        Receipt::Over(how) => over(gateway, &run_id, &session_key, how),
     })
+}
+
+/// What is answered to who hands a message over once more that is over: how it ended, and in what words, as its `chat`
+/// event had it. Who asks again because it missed that event would not know otherwise that there is something to read.
+fn over(gateway: &Gateway, run_id: &str, session_key: &str, how: Settlement) -> Value {
+    let mut answer = json!({"runId": run_id, "status": "ok", "outcome": how.name()});
+    match (how, gateway.ended_as(session_key, run_id)) {
+        (Settlement::Answered, Some(Outcome::Reply(text))) => {
+            answer["message"] = json!({"role": "assistant", "content": [{"type": "text", "text": text}]});
+        }
+        (Settlement::Told, Some(Outcome::Notice(text))) => answer["errorMessage"] = text.into(),
+        // Stopped; or it does not stand there, so that nobody can repeat it.
+        _ => {}
+    }
+    answer
 }
 
 fn refusal(refused: &SendRefused) -> RpcError {

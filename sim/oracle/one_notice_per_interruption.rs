@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{counted, moment, ordinal, quoted};
-use crate::timeline::{Fact, MessageId, Via, is_repeated_by};
+use crate::timeline::{Fact, MessageId, Via};
 
 /// What a notice says of an interruption.
 const RESTARTED: &str = "restarted";
@@ -106,7 +106,7 @@ struct Talk<'a> {
     messages: BTreeMap<&'a MessageId, Seen>,
     /// Notices of an interruption, with what they say.
     notices: Vec<(Duration, &'a str)>,
-    last_notice: Option<u32>,
+    last_notice: Option<(u32, &'a str)>,
     contradicted: Vec<Contradiction<'a>>,
 }
 
@@ -162,10 +162,9 @@ impl<'a> Talk<'a> {
         if !restarted {
             return;
         }
-        let before = self.last_notice.replace(send);
-        let said_before =
-            self.notices.last().is_some_and(|(_, said)| is_repeated_by(said.trim(), text.trim()));
-        let same = before.is_some_and(|before| before == send || (said_before && !is_known(before)));
+        let before = self.last_notice.replace((send, text));
+        let came_again = |before| run.ledger.sends().had_to_come_again(before, (send, text));
+        let same = before.is_some_and(|before| before.0 == send || came_again(before));
         if !same {
             self.notices.push((at, text));
         }

@@ -11,7 +11,7 @@ use super::life::end_of;
 use super::subagents::{Heard, Subagent, Subagents};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, quoted};
-use crate::timeline::{Sends, SubagentId, Via, is_repeated_by};
+use crate::timeline::{Sends, SubagentId, Via};
 
 /// What was on its way to the model when a stop was confirmed, or a gateway died.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -150,8 +150,7 @@ impl SubagentResultsOnce {
 fn twice<'a>(heard: &'a [Heard], sends: &Sends) -> Option<(&'a Heard, &'a Heard)> {
     let had_to_come_again = |pair: &[Heard]| match (pair[0].via, pair[1].via) {
         (Via::Platform { send: first }, Via::Platform { send: second }) => {
-            is_repeated_by(pair[0].text.trim(), pair[1].text.trim())
-                && sends.unavoidable(first, second).is_some()
+            sends.had_to_come_again((first, &pair[0].text), (second, &pair[1].text))
         }
         _ => false,
     };

@@ -91,6 +91,7 @@ fn sender_words(fact: &Fact) -> Option<String> {
             format!("-> #{}{again} {}", message.number, said(message, text))
         }
         Fact::MessageAccepted { message } => format!("#{} accepted", message.number),
+        Fact::MessageOver { message } => format!("#{} is over", message.number),
         Fact::MessageRefused { message, reason } => format!("#{} refused: {reason}", message.number),
         Fact::MessageUnacknowledged { message } => format!("#{} in doubt, no answer", message.number),
         Fact::MessageCancelled { message } => format!("#{} cancelled", message.number),

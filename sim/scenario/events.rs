@@ -36,6 +36,11 @@ pub const EVENTS: &[(&str, About, &str)] = &[
         "the gateway acknowledged a message; on a platform: confirmed it, so that the platform forgets it",
     ),
     (
+        "message.over",
+        Sender,
+        "the gateway answered a message that was handed over once more: it knows it, and it is over",
+    ),
+    (
         "message.refused",
         Sender,
         "the sender knows at once that its message was not accepted; also logged when storing failed",

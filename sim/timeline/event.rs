@@ -103,6 +103,8 @@ pub enum Via {
         /// See [`Fact::SendTaken`].
         send: u32,
     },
+    /// Said in the answer to the message itself, which had been handed over once more.
+    Repeated,
 }
 
 impl Via {
@@ -111,6 +113,7 @@ impl Via {
         match self {
             Self::Live | Self::Platform { .. } => "<-",
             Self::History => "<- history",
+            Self::Repeated => "<- repeated",
         }
     }
 }
@@ -266,6 +269,9 @@ pub enum Fact {
     MessageSent { message: MessageId, text: String, key: String, attempt: u32 },
     /// The gateway acknowledged the message.
     MessageAccepted { message: MessageId },
+    /// The gateway answered that it had the message before, and that it is over. What it came to, if that is new to the
+    /// sender, follows.
+    MessageOver { message: MessageId },
     /// The sender knows at once that this attempt was not accepted.
     MessageRefused { message: MessageId, reason: String },
     /// The sender cannot know: the connection broke after sending and before the acknowledgement.
@@ -302,6 +308,7 @@ pub enum Fact {
     UpdateHandedOut { message: MessageId, key: String, times: u32 },
     /// The platform took a bot's message; sends are counted from 1 over all platforms. `key`: the one by which the
     /// platform would recognise it if it came once more; `again`: it did, and nothing more was shown to anybody.
+    /// `under_way`: for how long the platform had had it by then.
     SendTaken {
         account: String,
         send: u32,
@@ -310,10 +317,12 @@ pub enum Fact {
         to: String,
         text: String,
         again: bool,
+        under_way: Duration,
     },
     /// The bot has been answered that its message was taken.
     SendAnswered { send: u32 },
-    /// The bot can not know that its message was taken: the line ended before the answer. `cut`: the platform ended it.
+    /// The bot can not know that its message was taken: the line ended before the answer, or right after it, while it was
+    /// on its way. `cut`: the platform ended it.
     SendUnanswered { send: u32, cut: bool },
     /// The platform did not take a bot's message; `why` in words.
     SendRefused { account: String, to: String, why: String },

@@ -211,7 +211,8 @@ struct Tally {
     /// Where its sender wrote it, if not to the gateway itself.
     platform: Option<Platform>,
     attempts: Vec<Attempt>,
-    /// First and latest acknowledgement: a retry of a settled message opens it again.
+    /// First and latest acknowledgement: a retry of a settled message opens it again, unless it is answered that the
+    /// message is over.
     accepted: Option<(Duration, Duration)>,
     refused_at: Option<Duration>,
     cancelled_at: Option<Duration>,
@@ -374,6 +375,11 @@ impl Tally {
                 self.accepted = Some((first, at));
                 self.outcome(AttemptOutcome::Accepted);
             }
+            Fact::MessageOver { .. } => {
+                // Had before, by the gateway's own word, and not taken up again.
+                self.accepted.get_or_insert((at, Duration::ZERO));
+                self.outcome(AttemptOutcome::Accepted);
+            }
             Fact::MessageRefused { reason, .. } => {
                 self.refused_at.get_or_insert(at);
                 self.outcome(AttemptOutcome::Refused(reason.clone()));
@@ -438,7 +444,7 @@ impl Tally {
         }
         if let Some(reply) = self.replies.first() {
             let why = match reply.via {
-                Via::Live | Via::Platform { .. } => {
+                Via::Live | Via::Repeated | Via::Platform { .. } => {
                     format!("The reply reached {sender} at {}.", moment(reply.at))
                 }
                 Via::History => format!("{sender} found the reply in the history at {}.", moment(reply.at)),

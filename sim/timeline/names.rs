@@ -33,6 +33,7 @@ impl Fact {
             Self::SenderConnectFailed { .. } => "sender.connect-failed",
             Self::MessageSent { .. } => "message.sent",
             Self::MessageAccepted { .. } => "message.accepted",
+            Self::MessageOver { .. } => "message.over",
             Self::MessageRefused { .. } => "message.refused",
             Self::MessageUnacknowledged { .. } => "message.unacknowledged",
             Self::MessageCancelled { .. } => "message.cancelled",
@@ -132,6 +133,7 @@ impl Fact {
         match self {
             Self::MessageSent { message, .. }
             | Self::MessageAccepted { message }
+            | Self::MessageOver { message }
             | Self::MessageRefused { message, .. }
             | Self::MessageUnacknowledged { message }
             | Self::MessageCancelled { message }

@@ -17,7 +17,8 @@ use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Platform, Source};
 const NOTING: Duration = Duration::from_millis(500);
 /// Who has no answer for so long may take the line for broken.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a process that ends by itself has to have waited for the answer.
+/// How long a process that ends by itself has to have waited for the answer since its message was taken; or for as long
+/// as it has to have patience, since that came to the platform.
 const WAITED: Duration = Duration::from_secs(5);
 /// The machine that platforms run on: a cut link to it holds answers back.
 const PLATFORMS: &str = "platforms";
@@ -41,6 +42,8 @@ struct Send {
     platform: Platform,
     key: Option<String>,
     pid: Option<Pid>,
+    /// When it came to the platform.
+    asked_at: Duration,
     taken_at: Duration,
     answered_at: Option<Duration>,
     cut_at: Option<Duration>,
@@ -54,7 +57,7 @@ impl Sends {
     pub(super) fn take(&mut self, event: &Event) {
         let at = event.at;
         match &event.fact {
-            Fact::SendTaken { send, key, pid, .. } => {
+            Fact::SendTaken { send, key, pid, under_way, .. } => {
                 let Source::Platform(platform) = event.source else { return };
                 // On a connection that was opened by nobody who lives when it is accepted, it is the last word of who died.
                 let last_to_die =
@@ -65,6 +68,7 @@ impl Sends {
                     platform,
                     key,
                     pid,
+                    asked_at: at.saturating_sub(*under_way),
                     taken_at: at,
                     answered_at: None,
                     cut_at: None,
@@ -112,9 +116,29 @@ impl Sends {
         }
     }
 
+    /// Whether the two that platforms took, in that order, are one text that had to be sent twice.
+    pub(crate) fn had_to_come_again(&self, first: (u32, &str), second: (u32, &str)) -> bool {
+        let (one, two) = match self.is_overtaken_by(second.0, first.0) {
+            true => (second, first),
+            false => (first, second),
+        };
+        is_repeated_by(one.1.trim(), two.1.trim()) && self.unavoidable(first.0, second.0).is_some()
+    }
+
+    /// Whether `late`, which was taken last, was sent before `early`: by a process that had died by then. What it sent
+    /// was on its way, and its successor's was quicker.
+    fn is_overtaken_by(&self, late: u32, early: u32) -> bool {
+        let (Some(late), Some(early)) = (self.sends.get(&late), self.sends.get(&early)) else { return false };
+        let of_earlier_life = |died| early.owner_died.is_none_or(|(end, _)| end > died);
+        let was_dead = |died| died <= early.taken_at && of_earlier_life(died);
+        late.taken_at >= early.taken_at && late.owner_died.is_some_and(|(died, _)| was_dead(died))
+    }
+
     /// Why nobody could avoid that the same text, taken as `first`, was sent once more as `second`; `None`: somebody
     /// could.
     pub fn unavoidable(&self, first: u32, second: u32) -> Option<String> {
+        let (first, second) =
+            if self.is_overtaken_by(second, first) { (second, first) } else { (first, second) };
         let (one, two) = (self.sends.get(&first)?, self.sends.get(&second)?);
         if one.platform == Platform::Feishu && (one.key.is_none() || one.key != two.key) {
             // With a key it would have been recognised.
@@ -166,7 +190,8 @@ impl Sends {
         let Some(pid) = send.pid else { return false };
         if let DeathCause::Exited(code) = cause {
             // Of its own will, unless it was hurried or had waited long enough.
-            let waited = died.saturating_sub(send.taken_at) >= WAITED;
+            let waited = died.saturating_sub(send.taken_at) >= WAITED
+                || died.saturating_sub(send.asked_at) >= PATIENCE;
             let is_hurried = send.signals > 1;
             if answered.is_none_or(|at| self.was_cut_off(at, died.min(send.given_up_at()))) {
                 return is_hurried || waited;

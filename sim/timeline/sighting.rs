@@ -109,6 +109,7 @@ impl Seen<'_> {
             Fact::MessageSent { attempt: 1, .. } => format!("{sender} had handed it over"),
             Fact::MessageSent { attempt, .. } => format!("{sender} had handed it over, attempt {attempt}"),
             Fact::MessageAccepted { .. } => format!("the gateway had acknowledged it to {sender}"),
+            Fact::MessageOver { .. } => format!("the gateway had called it over to {sender}"),
             Fact::UpdateHandedOut { .. } => "its platform had handed it out to the gateway".to_string(),
             Fact::MessageRefused { reason, .. } => format!("{sender} was refused: {reason}"),
             Fact::MessageUnacknowledged { .. } => {
@@ -116,7 +117,7 @@ impl Seen<'_> {
             }
             Fact::MessageCancelled { .. } => format!("{sender} had stopped it"),
             Fact::MessageStopRequested { .. } => format!("{sender} had asked {run} to stop it"),
-            Fact::ReplyReceived { via: Via::Live | Via::Platform { .. }, .. } => {
+            Fact::ReplyReceived { via: Via::Live | Via::Repeated | Via::Platform { .. }, .. } => {
                 format!("{sender} had the reply")
             }
             Fact::ReplyReceived { via: Via::History, .. } => {

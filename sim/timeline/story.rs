@@ -119,6 +119,12 @@ impl Story {
         self.by_sender(Fact::MessageAccepted { message })
     }
 
+    /// The gateway answers that it knows the message, and that it is over.
+    pub(crate) fn over(self, number: u32) -> Self {
+        let message = self.message(number);
+        self.by_sender(Fact::MessageOver { message })
+    }
+
     pub(crate) fn refused(self, number: u32, reason: &str) -> Self {
         let message = self.message(number);
         self.by_sender(Fact::MessageRefused { message, reason: reason.into() })
@@ -157,9 +163,23 @@ impl Story {
 
     /// The platform takes what the current process sends, without an answer yet.
     pub(crate) fn takes(self, platform: Platform, send: u32, key: Option<&str>) -> Self {
+        self.takes_after(0, platform, send, key)
+    }
+
+    /// As [`Self::takes`]; the platform had it for so long.
+    pub(crate) fn takes_after(self, ms: u64, platform: Platform, send: u32, key: Option<&str>) -> Self {
         let (pid, to) = (Some(self.pid), self.sender.clone());
         let (account, text, key) = ("main".to_string(), String::new(), key.map(str::to_string));
-        let taken = Fact::SendTaken { account, send, key, pid, to, text, again: false };
+        let taken = Fact::SendTaken {
+            account,
+            send,
+            key,
+            pid,
+            to,
+            text,
+            again: false,
+            under_way: Duration::from_millis(ms),
+        };
         self.fact(Source::Platform(platform), taken)
     }
 

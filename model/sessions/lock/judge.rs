@@ -30,6 +30,9 @@ pub(crate) struct Rules {
     pub(super) breaks_the_abandoned: bool,
     /// Whether the holder looks before it writes.
     pub(super) looks_before_writing: bool,
+    /// How long a lock has to stand unchanged that may name a stranger: nobody can tell whether the process is the one
+    /// that was meant, and it does not run our program.
+    pub(super) stranger_grace: Duration,
 }
 
 impl Rules {
@@ -41,6 +44,8 @@ impl Rules {
             breaks_the_living: matches!(policy, InstanceLock::BreaksTheLiving),
             breaks_the_abandoned: !matches!(policy, InstanceLock::NeverStale),
             looks_before_writing: false,
+            // Nobody but a gateway ever takes it; and should it be one by another name, it has the port.
+            stranger_grace: Duration::ZERO,
         }
     }
 
@@ -52,6 +57,8 @@ impl Rules {
             breaks_the_living: false,
             breaks_the_abandoned: true,
             looks_before_writing: !matches!(policy, StoreLock::WritesWithoutLooking),
+            // As long as other programs that share the store give each other (OpenClaw 2026.3.2: 30 s).
+            stranger_grace: LEASE,
         }
     }
 }
@@ -74,6 +81,8 @@ pub(super) struct Facts<'a> {
     pub(super) whose: Whose,
     /// What the machine says of the named process; `Unknown` when none is named.
     pub(super) liveness: Liveness,
+    /// Whether that process is known to run another program than ours.
+    pub(super) runs_another: bool,
     /// How long this process has watched the file unchanged.
     pub(super) unchanged_for: Duration,
 }
@@ -102,6 +111,8 @@ pub(crate) enum Staleness {
     Orphan,
     /// Its owner lives and has not renewed it for longer than it promised (openclaw/openclaw#89673).
     Silent,
+    /// Its pid is the pid of another program, and nothing says that the owner was one.
+    Stranger,
 }
 
 impl fmt::Display for Staleness {
@@ -112,6 +123,7 @@ impl fmt::Display for Staleness {
             Self::OwnerDead => "its owner is dead",
             Self::Orphan => "orphan with our own pid",
             Self::Silent => "its owner lives and has been silent for too long",
+            Self::Stranger => "its pid runs another program",
         })
     }
 }
@@ -139,6 +151,11 @@ pub(super) fn judge(facts: Facts<'_>, rules: Rules) -> Judgement {
         (_, Liveness::Dead) => Judgement::Stale(Staleness::OwnerDead),
         (Whose::OurPid, _) => Judgement::Stale(Staleness::Orphan),
         (Whose::Others, _) if is_silent => Judgement::Stale(Staleness::Silent),
+        (Whose::Others, Liveness::Unknown)
+            if facts.runs_another && facts.unchanged_for >= rules.stranger_grace =>
+        {
+            Judgement::Stale(Staleness::Stranger)
+        }
         (Whose::Others, _) => Judgement::Held,
     }
 }
@@ -184,7 +201,8 @@ mod tests {
         unchanged_for: Duration,
         expected: Judgement,
     ) {
-        assert_eq!(judge(Facts { sight, whose, liveness, unchanged_for }, rules), expected);
+        let facts = Facts { sight, whose, liveness, runs_another: false, unchanged_for };
+        assert_eq!(judge(facts, rules), expected);
     }
 
     use Judgement::{Held, Stale, Wait};
@@ -224,6 +242,23 @@ mod tests {
         check(store(), &leased(), OurPid, Alive, NOW, Stale(Staleness::Orphan));
         check(store(), &payload(None), OurPid, Unknown, NOW, Stale(Staleness::Orphan));
         check(store(), &leased(), Ours, Alive, A_DAY, Held);
+    }
+
+    #[test]
+    fn a_pid_that_runs_another_program_is_a_stranger_unless_it_is_known_to_be_the_owner() {
+        let instance = || Rules::instance(InstanceLock::Verified);
+        let check = |rules, liveness, runs_another, unchanged_for, expected| {
+            let (sight, whose) = (&payload(None), Others);
+            let facts = Facts { sight, whose, liveness, runs_another, unchanged_for };
+            assert_eq!(judge(facts, rules), expected);
+        };
+        check(instance(), Unknown, true, NOW, Stale(Staleness::Stranger));
+        check(instance(), Unknown, false, A_DAY, Held);
+        check(instance(), Alive, true, A_DAY, Held);
+        check(store(), Unknown, true, LEASE - ALMOST, Held);
+        check(store(), Unknown, true, LEASE, Stale(Staleness::Stranger));
+        check(store(), Unknown, false, A_DAY, Held);
+        check(store(), Alive, true, A_DAY, Held);
     }
 
     #[test]

@@ -296,14 +296,17 @@ impl Locks {
             return None;
         };
         let unchanged_for = self.watch(path, &sight, identity);
-        let (whose, liveness) = match &sight {
+        let (whose, liveness, runs_another) = match &sight {
             Sight::Says(payload) => {
                 let liveness = env.process().liveness(payload.pid, payload.start_time);
-                (self.whose(payload), liveness)
+                // The process table is only read where the start time says nothing.
+                let runs_another = liveness == Liveness::Unknown && runs_another_program(env, payload.pid);
+                (self.whose(payload), liveness, runs_another)
             }
-            _ => (Whose::Others, Liveness::Unknown),
+            _ => (Whose::Others, Liveness::Unknown, false),
         };
-        let judgement = judge(Facts { sight: &sight, whose, liveness, unchanged_for }, rules);
+        let facts = Facts { sight: &sight, whose, liveness, runs_another, unchanged_for };
+        let judgement = judge(facts, rules);
         Some((sight, judgement))
     }
 
@@ -371,4 +374,11 @@ impl Locks {
             }
         }
     }
+}
+
+/// Whether a process is known to run another program than this one does.
+fn runs_another_program(env: &Env, pid: Pid) -> bool {
+    let process = env.process();
+    let program = |pid| process.look_up(pid).map(|entry| entry.program);
+    matches!((program(pid), program(process.pid())), (Some(theirs), Some(ours)) if theirs != ours)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use gateway::env::watch;
 use gateway::env::{AbortHandle, Env};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::desk::{Desk, User};
 use super::mood::{Block, Mood, Outage, Trouble, draw};
@@ -231,7 +231,13 @@ impl Office {
         self.mood.borrow_mut().take(trouble);
         let outage = self.outage();
         if outage.is_some() {
-            self.lines.borrow().values().for_each(|line| line.cut());
+            for line in self.lines.borrow().values() {
+                // A line that is reset loses what is still on its way.
+                if let Some(send) = line.answer_on_its_way() {
+                    self.record(Fact::SendUnanswered { send, cut: true });
+                }
+                line.cut();
+            }
         }
         self.open.send_replace(outage != Some(Outage::Refuses));
     }
@@ -274,7 +280,7 @@ impl Office {
         line: Rc<Line>,
         respond: oneshot::Sender<Result<String, Refusal>>,
     ) {
-        let latency = self.latency();
+        let (asked, latency) = (Instant::now(), self.latency());
         sleep(latency / 2).await;
         if let Some(refusal) = self.refusal(&draft) {
             let (account, to) = (draft.account, draft.chat);
@@ -284,14 +290,17 @@ impl Office {
             let _ = respond.send(Err(refusal));
             return;
         }
-        let (name, send) = self.taken(draft, &line);
+        let (name, send) = self.taken(draft, &line, asked.elapsed());
         if self.mood.borrow_mut().cuts_line() {
             self.record(Fact::SendUnanswered { send, cut: true });
             return line.cut();
         }
         sleep(latency / 2).await;
         self.record(match respond.send(Ok(name)) {
-            Ok(()) => Fact::SendAnswered { send },
+            Ok(()) => {
+                line.answered(send);
+                Fact::SendAnswered { send }
+            }
             Err(_) => Fact::SendUnanswered { send, cut: line.cut.get() },
         });
     }
@@ -310,7 +319,7 @@ impl Office {
     }
 
     /// The name that the message is given, and the number of the send by which it was taken.
-    fn taken(&self, draft: Draft, line: &Line) -> (String, u32) {
+    fn taken(&self, draft: Draft, line: &Line, under_way: Duration) -> (String, u32) {
         let Draft { account, chat, text, key, answers } = draft;
         let now_ms = self.now_ms();
         let send = self.sends.get() + 1;
@@ -326,7 +335,8 @@ impl Office {
         let answered =
             answers.and_then(|number| self.known.borrow().get(&(account.clone(), number)).cloned());
         let (to, pid) = (chat.clone(), line.pid);
-        self.record(Fact::SendTaken { account, send, key, pid, to, text: text.clone(), again });
+        let said = text.clone();
+        self.record(Fact::SendTaken { account, send, key, pid, to, text: said, again, under_way });
         if let Some(user) = self.user_of_chat(&chat).filter(|_| !again) {
             for fact in heard::facts(&user.sender, &text, answered, send) {
                 match (&fact, fact.message()) {

@@ -17,13 +17,15 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::mood::Outage;
 use super::office::Office;
 
 /// The largest request that is read.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// How long an answer may be on its way.
+const TRAVEL: Duration = Duration::from_millis(500);
 /// How often a port that cannot be had is tried again.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 
@@ -38,11 +40,25 @@ pub(super) struct Line {
     abort: AbortHandle,
     /// The bot that asks for updates over it.
     pub(super) bot: RefCell<Option<String>>,
+    /// The last bot's message that was answered over it, and when.
+    answered: Cell<Option<(Instant, u32)>>,
 }
 
 impl Line {
     pub(super) fn new(number: u32, pid: Option<Pid>, abort: AbortHandle) -> Self {
-        Self { number, pid, cut: Cell::new(false), abort, bot: RefCell::new(None) }
+        let (bot, answered) = (RefCell::new(None), Cell::new(None));
+        Self { number, pid, cut: Cell::new(false), abort, bot, answered }
+    }
+
+    /// The answer to a bot's message goes out over it.
+    pub(super) fn answered(&self, send: u32) {
+        self.answered.set(Some((Instant::now(), send)));
+    }
+
+    /// The bot's message whose answer went out so lately that it may not have arrived. A line has one at a time.
+    pub(super) fn answer_on_its_way(&self) -> Option<u32> {
+        let (at, send) = self.answered.get()?;
+        (!self.cut.get() && at.elapsed() <= TRAVEL).then_some(send)
     }
 
     /// Ends it at once.

@@ -309,3 +309,21 @@ fn a_platform_that_is_down_is_not_there_and_forgets_nothing() {
     });
     assert!(told.contains(&"bot.disconnected main gone".to_owned()), "{told:#?}");
 }
+
+#[test]
+fn a_line_that_is_reset_loses_the_answer_on_its_way() {
+    let commands = vec![(2, suffers(Telegram, Trouble::Outage(Some(Outage::Refuses))))];
+    let told = platforms(commands, PlatformSettings::default(), |env| async move {
+        for (wait_ms, text) in [(1_000, "long ago"), (800, "just now")] {
+            sleep(Duration::from_millis(wait_ms)).await;
+            let mut bot = Bot::connect(&env, TELEGRAM_PORT).await;
+            let said = json!({ "chat_id": 700_001, "text": text });
+            assert_eq!(bot.telegram("sendMessage", said).await.0, 200);
+            // Its line stays open.
+            std::mem::forget(bot);
+        }
+        sleep(Duration::from_secs(1)).await;
+    });
+    let of_sends: Vec<_> = told.iter().filter(|line| line.contains("answered")).collect();
+    assert_eq!(of_sends, ["send.answered 1", "send.answered 2", "send.unanswered 2 cut"]);
+}

@@ -365,6 +365,11 @@ impl Conversation {
         let message = self.messages[index].id.clone();
         let still_waiting = self.messages[index].standing == Standing::InFlight;
         match answer {
+            Ok(payload) if string_at(&payload, "outcome").is_some() => {
+                let mut facts = vec![Fact::MessageOver { message }];
+                facts.extend(self.outcome_repeated(index, &payload, now));
+                facts
+            }
             Ok(payload) => {
                 if still_waiting {
                     self.messages[index].standing = Standing::Open(now);
@@ -384,6 +389,32 @@ impl Conversation {
                 vec![Fact::MessageRefused { message, reason }]
             }
         }
+    }
+
+    /// The gateway knows the message and how it ended; its answer says so. What it does not say stands in the history.
+    fn outcome_repeated(&mut self, index: usize, payload: &Value, now: Duration) -> Vec<Fact> {
+        let key = self.messages[index].key.clone();
+        let (reply, notice) = (payload.get("message").map(text_of), string_at(payload, "errorMessage"));
+        let told = match (string_at(payload, "outcome"), reply, notice) {
+            (Some("answered"), Some(text), _) => self.transcript.reply_repeated(&text),
+            (Some("told"), _, Some(text)) => {
+                let news = self.transcript.notice_repeated(&key, text);
+                Some(news.then(|| self.notice(Some(&key), text, Via::Repeated)).into_iter().collect())
+            }
+            (Some("cancelled"), ..) => Some(self.stopped(&key, Via::Repeated).into_iter().collect()),
+            _ => None,
+        };
+        self.settle_replied(told.as_deref().unwrap_or_default());
+        let message = &mut self.messages[index];
+        match told {
+            Some(_) => message.standing = Standing::Settled,
+            None if message.standing == Standing::InFlight => {
+                message.standing = Standing::Open(now);
+                self.outgoing.push_back(Ask::History);
+            }
+            None => {}
+        }
+        told.unwrap_or_default()
     }
 
     fn abort_answered(&mut self, payload: &Value) -> Vec<Fact> {
@@ -481,22 +512,27 @@ impl Conversation {
     /// The history names what was stopped; a message that is still open was so by another who takes part.
     fn stopped_by_others(&mut self, payload: &Value) -> Vec<Fact> {
         let run_ids = payload.get("stopped").and_then(Value::as_array).into_iter().flatten();
-        let mut facts = Vec::new();
-        for run_id in run_ids.filter_map(Value::as_str) {
-            let is_open =
-                |message: &&mut Message| matches!(message.standing, Standing::Open(_) | Standing::RetryAt(_));
-            let Some(message) = self.by_run(Some(run_id)).filter(is_open) else { continue };
-            match message.asked_to_stop {
-                true => facts.extend(Self::cancel(message)),
-                false => facts.push(self.notice(Some(run_id), "aborted", Via::History)),
-            }
+        let run_ids: Vec<&str> = run_ids.filter_map(Value::as_str).collect();
+        run_ids.into_iter().filter_map(|run_id| self.stopped(run_id, Via::History)).collect()
+    }
+
+    /// The message of that run was stopped, by whomever, and this sender waited for it.
+    fn stopped(&mut self, run_id: &str, via: Via) -> Option<Fact> {
+        let waits = |message: &&mut Message| match message.standing {
+            Standing::Open(_) | Standing::RetryAt(_) => true,
+            Standing::InFlight => via == Via::Repeated,
+            Standing::Held | Standing::Settled => false,
+        };
+        let message = self.by_run(Some(run_id)).filter(waits)?;
+        match message.asked_to_stop {
+            true => Self::cancel(message),
+            false => Some(self.notice(Some(run_id), "aborted", via)),
         }
-        facts
     }
 
     /// A notice about the message of that run, or about the whole conversation.
     fn notice(&mut self, run_id: Option<&str>, text: &str, via: Via) -> Fact {
-        if via == Via::Live {
+        if via != Via::History {
             self.transcript.notice_arrived(run_id, text);
         }
         let message = self.by_run(run_id).map(|message| {

@@ -50,6 +50,27 @@ impl Transcript {
         facts
     }
 
+    /// The answer to a message that was handed over once more says this reply: one fact for each message of this sender
+    /// that it names and that is not known to be answered by it. `None`: it names none.
+    pub(super) fn reply_repeated(&mut self, text: &str) -> Option<Vec<Fact>> {
+        let answered = self.answered_by(text);
+        let is_told = !answered.is_empty();
+        let mut facts = Vec::new();
+        for message in answered {
+            let seen = self.replies.entry((message.clone(), text.to_owned())).or_default();
+            if *seen == 0 {
+                *seen = 1;
+                facts.push(Fact::ReplyReceived { message, text: text.to_owned(), via: Via::Repeated });
+            }
+        }
+        is_told.then_some(facts)
+    }
+
+    /// Whether a notice is news that such an answer says about its run.
+    pub(super) fn notice_repeated(&self, run_id: &str, text: &str) -> bool {
+        !self.notices.contains_key(&(Some(run_id.to_owned()), text.to_owned()))
+    }
+
     /// What came of a subagent was pushed over the connection.
     pub(super) fn subagent_heard(&mut self, text: &str, notice: bool) -> Vec<Fact> {
         *self.subagents.entry((notice, text.to_owned())).or_default() += 1;

@@ -226,6 +226,7 @@ impl Life {
             }
             Fact::MessageRefused { message, .. }
             | Fact::MessageUnacknowledged { message }
+            | Fact::MessageOver { message }
             | Fact::MessageCancelled { message }
             | Fact::ReplyReceived { message, .. }
             | Fact::NoticeReceived { message: Some(message), .. } => {

@@ -31,6 +31,18 @@ fn a_reply_settles_its_message() {
 }
 
 #[test]
+fn who_is_answered_that_a_message_is_over_needs_to_have_heard_how() {
+    let again = || Story::new().at(1_000).sent(1).unacknowledged(1).at(5_000).sent_again(1, 2);
+    let heard_first = |story: Story| story.at(6_000).told(1, "Your message may be lost").at(6_001);
+    assert_eq!(fate(heard_first(again()).over(1).ended(), "ann#1"), Fate::Told);
+    assert_eq!(fate(heard_first(again()).accepted(1).ended(), "ann#1"), Fate::Dropped, "taken up again");
+    assert_eq!(fate(again().at(6_000).over(1).told(1, "It may be lost").ended(), "ann#1"), Fate::Told);
+    assert_eq!(fate(again().at(6_000).over(1).ended(), "ann#1"), Fate::Dropped, "nobody said how");
+    let entry = entry(again().at(6_000).over(1).ended(), "ann#1");
+    assert_eq!(entry.why, "The gateway acknowledged it at 6.000 s, and ann was never told anything.");
+}
+
+#[test]
 fn silence_after_the_acknowledgement_is_a_drop() {
     let entry = entry(accepted().at(9_000).ended(), "ann#1");
     assert_eq!(entry.fate, Fate::Dropped);

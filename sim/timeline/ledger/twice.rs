@@ -24,19 +24,20 @@ impl Reply {
     fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
         match (self.via, other.via) {
             (Via::Platform { send: first }, Via::Platform { send: second }) => {
-                self.is_said_again_by(other) && sends.unavoidable(first, second).is_some()
+                sends.had_to_come_again((first, &self.text), (second, &other.text))
             }
             _ => false,
         }
     }
 
     /// Whether `other` says the same. What comes again on a platform may end with a word about that.
-    fn is_said_again_by(&self, other: &Self) -> bool {
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        let (one, two) = (self.text.trim(), other.text.trim());
         match (self.via, other.via) {
             (Via::Platform { .. }, Via::Platform { .. }) => {
-                is_repeated_by(self.text.trim(), other.text.trim())
+                is_repeated_by(one, two) || is_repeated_by(two, one)
             }
-            _ => self.text.trim() == other.text.trim(),
+            _ => one == two,
         }
     }
 }
@@ -45,14 +46,15 @@ impl Tally {
     /// Why the message counts as answered or executed twice, if it does.
     pub(super) fn duplicated(&self, blows: &Blows<'_>) -> Option<String> {
         let sender = &self.message.sender;
-        let pushed: Vec<_> = self.replies.iter().filter(|reply| reply.via != Via::History).collect();
+        let was_pushed = |reply: &&Reply| !matches!(reply.via, Via::History | Via::Repeated);
+        let pushed: Vec<_> = self.replies.iter().filter(was_pushed).collect();
         let avoidable = |pair: &&[&Reply]| !pair[0].had_to_come_again_as(pair[1], blows.sends);
         if let Some([first, second]) = pushed.windows(2).find(avoidable) {
             let (first, second) = (moment(first.at), moment(second.at));
             return Some(format!("{sender} received two replies to it, at {first} and at {second}."));
         }
         if let Some(first) = self.replies.first()
-            && let Some(other) = self.replies.iter().find(|reply| !first.is_said_again_by(reply))
+            && let Some(other) = self.replies.iter().find(|reply| !first.says_the_same_as(reply))
         {
             let (one, two) = (quoted(&first.text), quoted(&other.text));
             return Some(format!("{sender} has two different replies to it: {one} and {two}."));

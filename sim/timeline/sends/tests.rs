@@ -57,6 +57,7 @@ fn what_is_taken_after_the_death_of_its_sender_was_on_its_way() {
             to: "ann".into(),
             text: String::new(),
             again: false,
+            under_way: Duration::ZERO,
         };
         story.at(1_000).fact(Source::Platform(Platform::Telegram), fact).at(2_000)
     };
@@ -64,6 +65,38 @@ fn what_is_taken_after_the_death_of_its_sender_was_on_its_way() {
     assert!(!avoidable(by_nobody(dead().dies(DeathCause::Killed)).serves(215), 3_000));
     assert!(avoidable(by_nobody(dead().exits(0)).serves(215), 3_000), "it left before it had its answer");
     assert!(avoidable(by_nobody(dead()), 3_000), "nobody died");
+}
+
+#[test]
+fn what_was_on_its_way_may_be_overtaken_by_what_the_next_life_sends() {
+    let (telegram, again) = (Platform::Telegram, "Re: hi\n(again)");
+    let lives = |died_at: u64, how: DeathCause| {
+        let story = Story::new().at(0).serves(214).at(died_at).dies(how);
+        story.at(900).serves(215).at(1_000).takes(telegram, 1, None).answers_send(1)
+    };
+    let late = |story: Story, dead: Pid| {
+        let late = Fact::SendTaken {
+            account: "main".into(),
+            send: 2,
+            key: None,
+            pid: Some(dead),
+            to: "ann".into(),
+            text: String::new(),
+            again: false,
+            under_way: Duration::from_secs(2),
+        };
+        let mut sends = Sends::default();
+        let story = story.at(1_004).fact(Source::Platform(telegram), late);
+        story.events().iter().for_each(|event| sends.take(event));
+        sends
+    };
+    let killed = late(lives(500, DeathCause::Killed), Pid(214));
+    assert!(killed.had_to_come_again((1, again), (2, "Re: hi")));
+    assert!(!killed.had_to_come_again((1, "Re: hi"), (2, again)), "the one with the word was sent last");
+    let by_itself = late(lives(500, DeathCause::Exited(ExitCode(0))), Pid(214));
+    assert!(!by_itself.had_to_come_again((1, again), (2, "Re: hi")), "it left before it had its answer");
+    let living = late(lives(500, DeathCause::Killed), Pid(215));
+    assert!(!living.had_to_come_again((1, again), (2, "Re: hi")), "it had the answer to the first");
 }
 
 #[test]
@@ -85,6 +118,9 @@ fn who_ends_of_its_own_will_has_to_have_waited() {
     let hurried = telegram().signal(Signal::Terminate).signal(Signal::Interrupt);
     assert!(!avoidable(exits(hurried, 1_020), 9_000));
     assert!(avoidable(exits(telegram().at(1_010).answers_send(1), 6_500), 9_000), "it had the answer");
+    let after = |ms| Story::new().at(0).serves(214).at(12_000).takes_after(ms, Platform::Telegram, 1, None);
+    assert!(!avoidable(exits(after(10_000), 13_000), 14_000), "the platform was slow to take it");
+    assert!(avoidable(exits(after(5_000), 13_000), 14_000));
 }
 
 #[test]
@@ -106,6 +142,8 @@ fn a_line_that_the_platform_cut_excuses_and_one_that_was_given_up_does_not() {
     let exits = DeathCause::Exited(ExitCode(0));
     let exited = |story: Story| story.at(1_500).dies(exits).at(1_800).serves(215);
     assert!(!avoidable(exited(telegram().loses_send(1, true)), 2_000), "nor does it know in its next life");
+    let reset = telegram().at(1_020).answers_send(1).loses_send(1, true);
+    assert!(!avoidable(reset, 2_000), "the answer was on its way");
     assert!(avoidable(telegram().at(1_500).loses_send(1, false), 2_000));
     assert!(avoidable(telegram(), 10_999), "impatient");
     assert!(!avoidable(telegram(), 11_000));

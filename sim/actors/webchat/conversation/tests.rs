@@ -151,6 +151,50 @@ fn the_retrying_sender_resends_with_the_same_key_unless_the_history_answers_firs
     assert!(resent.frame.contains("key2") && resent.frame.contains("again [ann#2]"));
 }
 
+/// A retrying sender that has handed its message over for the second time.
+fn asks_again() -> Talk {
+    let mut talk = Talk::new(SenderKind::Retrying);
+    talk.send("hello");
+    talk.reconnect();
+    talk.wait_until(2).unwrap();
+    // The history is asked for first.
+    assert_eq!(talk.flush().0, ["ann-2 chat.history", "ann-3 chat.send"]);
+    talk
+}
+
+#[test]
+fn the_answer_to_a_retry_says_what_the_message_came_to() {
+    let content = json!({ "role": "assistant", "content": [{ "type": "text", "text": "Re [ann#1]: hi" }] });
+    let answered = json!({ "status": "ok", "outcome": "answered", "message": content });
+    let mut talk = asks_again();
+    assert_eq!(talk.hear_ok("ann-3", answered), ["message.over ann#1", "reply.received ann#1"]);
+    assert!(talk.conversation.has_said_everything());
+    let held = json!({ "messages": [{ "role": "assistant", "runId": "key1", "content": "Re [ann#1]: hi" }] });
+    assert_eq!(talk.hear_ok("ann-2", held), [""; 0], "known");
+
+    let told = || json!({ "status": "ok", "outcome": "told", "errorMessage": "sorry" });
+    let mut talk = asks_again();
+    assert_eq!(talk.hear_ok("ann-3", told()), ["message.over ann#1", "notice.received ann#1"]);
+    let held = || json!({ "messages": [{ "role": "notice", "runId": "key1", "content": "sorry" }] });
+    assert_eq!(talk.hear_ok("ann-2", held()), [""; 0], "known");
+    let mut talk = asks_again();
+    assert_eq!(talk.hear_ok("ann-2", held()), ["notice.received ann#1"]);
+    assert_eq!(talk.hear_ok("ann-3", told()), ["message.over ann#1"], "known by then");
+
+    let mut talk = asks_again();
+    let cancelled = json!({ "status": "ok", "outcome": "cancelled" });
+    assert_eq!(talk.hear_ok("ann-3", cancelled), ["message.over ann#1", "notice.received ann#1"]);
+}
+
+#[test]
+fn what_the_answer_to_a_retry_does_not_say_is_looked_up() {
+    let mut talk = asks_again();
+    let silent = json!({ "status": "ok", "outcome": "told" });
+    assert_eq!(talk.hear_ok("ann-3", silent), ["message.over ann#1"]);
+    assert_eq!(talk.flush().0, ["ann-4 chat.history"]);
+    assert_eq!(talk.conversation.messages[0].standing, Standing::Open(at(2)));
+}
+
 #[test]
 fn retries_end_after_twenty_attempts() {
     let mut talk = Talk::new(SenderKind::Retrying);
