@@ -30,7 +30,7 @@ mod tools;
 
 pub use self::mood::{Mood, Outage};
 use self::question::{About, Asked, about};
-use super::REPLY_PREFIX;
+use super::{REPLY_PREFIX, SORRY_PREFIX};
 use crate::timeline::{Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen};
 
 /// The port that the provider listens on unless told otherwise.
@@ -416,7 +416,7 @@ impl Answer {
             (0, About::Subagent(subagent) | About::Announcement { of: subagent, is_done: true }) => {
                 format!("{REPLY_PREFIX}{}:", subagent.mark())
             }
-            (0, About::Announcement { of, is_done: false }) => format!("Sorry {}:", of.mark()),
+            (0, About::Announcement { of, is_done: false }) => format!("{SORRY_PREFIX}{}:", of.mark()),
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;
