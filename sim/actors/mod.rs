@@ -27,8 +27,8 @@ pub const GATEWAY_HOST: &str = "gateway";
 
 /// What every answer of the model begins with; the mark of the message it answers follows.
 pub const REPLY_PREFIX: &str = "Re ";
-/// How the model tells of work that came to nothing.
-pub const REGRET_PREFIX: &str = "Sorry ";
+/// How the model begins what it says of a subagent of which nothing came.
+pub(crate) const SORRY_PREFIX: &str = "Sorry ";
 
 /// Waits between attempts: 1 s doubling to 30 s, plus up to a quarter of jitter taken from `draw`.
 /// `failures` counts from 1.

@@ -30,7 +30,7 @@ mod tools;
 
 pub use self::mood::{Mood, Outage};
 use self::question::{About, Asked, about};
-use super::{REGRET_PREFIX, REPLY_PREFIX};
+use super::{REPLY_PREFIX, SORRY_PREFIX};
 use crate::timeline::{Errand, Fact, MessageId, Recorder, Source, SubagentId, SubagentSeen};
 
 /// The port that the provider listens on unless told otherwise.
@@ -164,7 +164,7 @@ impl Provider {
         let turn = tools::Turn::of(&asked.messages);
         if let Some(call) = turn.unanswered {
             let what = format!("provider refused a prompt: nothing says what came of the call {call}");
-            self.record(Fact::Remarked { what });
+            self.record(Fact::Injected { what });
             return error(StatusCode::BAD_REQUEST, "each tool call must be followed by a tool message");
         }
         turn.report(&self.recorder);
@@ -204,7 +204,7 @@ impl Provider {
             }
             About::Nothing => {
                 let what = "provider got a request without a marked message".into();
-                self.record(Fact::Remarked { what });
+                self.record(Fact::Injected { what });
             }
         }
         Answer { about, request, errand, program, takes }
@@ -416,7 +416,7 @@ impl Answer {
             (0, About::Subagent(subagent) | About::Announcement { of: subagent, is_done: true }) => {
                 format!("{REPLY_PREFIX}{}:", subagent.mark())
             }
-            (0, About::Announcement { of, is_done: false }) => format!("{REGRET_PREFIX}{}:", of.mark()),
+            (0, About::Announcement { of, is_done: false }) => format!("{SORRY_PREFIX}{}:", of.mark()),
             (0, _) => "Well:".to_owned(),
             _ => {
                 let word = (u64::from(self.request) * 5 + u64::from(index)) % WORDS.len() as u64;

@@ -33,6 +33,8 @@ pub struct WebchatSettings {
     pub name: String,
     /// Whose conversation it is: `ann` for the session `agent:main:webchat:direct:ann`.
     pub conversation_of: String,
+    /// Whether several senders talk in it.
+    pub is_shared: bool,
     /// How it behaves.
     pub kind: SenderKind,
     /// The gateway's port.
@@ -88,7 +90,11 @@ pub async fn run(
 ) {
     let jitter_env = env.clone();
     let jitter = Box::new(move || jitter_env.random("webchat-backoff"));
-    let conversation = Conversation::new(&settings.name, &settings.conversation_of, settings.kind, jitter);
+    let mut conversation =
+        Conversation::new(&settings.name, &settings.conversation_of, settings.kind, jitter);
+    if settings.is_shared {
+        conversation.is_shared_with(&settings.conversation_of);
+    }
     let mut sender = Sender { env, recorder, settings, conversation, commands, more_commands: true };
     sender.live().await;
 }
@@ -112,6 +118,9 @@ enum Ended {
 
 impl Sender {
     async fn live(&mut self) {
+        if self.settings.conversation_of != self.settings.name {
+            self.record(Fact::SenderJoined { whose: self.settings.conversation_of.clone() });
+        }
         let mut failures = 0;
         let mut tabs = 0u32;
         loop {

@@ -65,11 +65,11 @@ fn owners(run: &Evidence<'_>) -> Vec<Interval> {
             let limit = run.terms.deferral_limit?;
             Some(Interval { from: event.at, until: Some(event.at + limit + GRACE) })
         }
-        // A disk in trouble refuses messages, too.
-        Fact::Disk { error: Some(_), .. } => Some(Interval { from: event.at, until: Some(event.at + GRACE) }),
         _ => None,
     });
-    requests.chain(passing).collect()
+    // A disk in trouble refuses messages, too.
+    let disk = run.mishaps.disk_failures().map(|at| Interval { from: at, until: Some(at + GRACE) });
+    requests.chain(passing).chain(disk).collect()
 }
 
 impl AdmissionHasAnOwner {

@@ -123,25 +123,13 @@ fn creditor(run: &Evidence<'_>, heard: &[(Duration, u64)], stay: &Stay) -> Optio
     let full_at = heard.iter().find(|(at, bytes)| *at > stay.from && *bytes > room).map(|(at, _)| *at)?;
     let ended = until.unwrap_or_else(|| end_of(run));
     let grace = terms.farewell_grace + life.frozen_between(full_at, ended);
-    if ended <= full_at + grace || is_cut(run.events, full_at, full_at + grace) {
+    // Where links were cut the end of a connection may not have arrived.
+    if ended <= full_at + grace || run.mishaps.any_link_was_cut(full_at, full_at + grace) {
         return None;
     }
     let last = heard.iter().rev().find(|(at, _)| stands(*at)).map_or(0, |(_, bytes)| *bytes);
     let owed = last.saturating_sub(before + terms.buffer_slack);
     Some(Creditor { peer: stay.peer, full_at, until, owed })
-}
-
-/// Whether links were cut at that time, so that the end of a connection may not have arrived.
-fn is_cut(events: &[Event], from: Duration, until: Duration) -> bool {
-    let mut cut_since = None;
-    for event in events.iter().filter(|event| event.at <= until) {
-        match event.fact {
-            Fact::LinkPartitioned { .. } => cut_since = Some(event.at),
-            Fact::LinkHealed { .. } if event.at < from => cut_since = None,
-            _ => {}
-        }
-    }
-    cut_since.is_some()
 }
 
 #[cfg(test)]

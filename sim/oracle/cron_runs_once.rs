@@ -52,7 +52,7 @@ impl Oracle for CronRunsOnce {
             .iter()
             .filter_map(|(of, requests)| self.made_twice(run, &seen, &clock, of, requests));
         found.extend(twice);
-        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(&seen, &clock, life)));
+        found.extend(run.lives.iter().filter_map(|life| self.all_at_once(run, &seen, &clock, life)));
         found
     }
 }
@@ -121,8 +121,10 @@ fn due_times(run: &Evidence<'_>, clock: &WallClock, job: &CronTerm) -> Vec<(u64,
         return Vec::new();
     };
     let every_ms = (job.every.as_millis() as u64).max(1);
-    // What the clock showed when the job was declared is accounted for, also when it shows it again.
-    let after = clock.most_shown(served, from);
+    // What the clock showed when the job was declared is accounted for, also when it shows it again; and who died
+    // soon may have declared it before.
+    let first = run.lives.iter().filter_map(|life| life.holds.first().map(|hold| hold.from)).min();
+    let after = clock.most_shown(first.unwrap_or(served).min(served), from);
     let slots = (after / every_ms + 1..).map(|n| n * every_ms).take_while(|slot| *slot < clock.shows_at(end));
     slots
         .filter_map(|slot| Some((slot, clock.last_came(slot, end)?)))
@@ -204,7 +206,13 @@ impl CronRunsOnce {
 
     /// Whether a life began too many runs at once whose time had passed before it served. What an earlier life had begun
     /// in time goes on when it can.
-    fn all_at_once(&self, seen: &Seen, clock: &WallClock, life: &Life) -> Option<Violation> {
+    fn all_at_once(
+        &self,
+        run: &Evidence<'_>,
+        seen: &Seen,
+        clock: &WallClock,
+        life: &Life,
+    ) -> Option<Violation> {
         let served_from = life.holds.first()?.from;
         let in_life = |at: Duration| at >= served_from && life.ended_at().is_none_or(|end| at < end);
         let is_late = |of: &Of, at: Duration| {
@@ -220,7 +228,12 @@ impl CronRunsOnce {
             })
             .collect();
         late.sort_unstable();
-        let crowd = late.windows(LATE_AT_ONCE + 1).find(|runs| runs[LATE_AT_ONCE] - runs[0] < AT_ONCE)?;
+        // Each begun in its turn, they may have come to wait for a lock that somebody had.
+        let waited = |runs: &[Duration]| {
+            run.mishaps.lock_came_free(runs[0].saturating_sub(AT_ONCE), runs[LATE_AT_ONCE])
+        };
+        let is_crowd = |runs: &&[Duration]| runs[LATE_AT_ONCE] - runs[0] < AT_ONCE && !waited(runs);
+        let crowd = late.windows(LATE_AT_ONCE + 1).find(is_crowd)?;
         let size = late.iter().filter(|at| **at >= crowd[0] && **at - crowd[0] < AT_ONCE).count();
         let message = format!("{} that were late began all at once", counted(size, "scheduled run"));
         let explanation = format!(
@@ -361,6 +374,18 @@ mod tests {
                 "The run of report that was due at 900.000 s was never made, and nothing says that it was skipped",
             ],
         );
+    }
+
+    #[test]
+    fn who_died_soon_may_have_declared_its_jobs() {
+        // A second after five minutes past; then nine seconds back, and killed.
+        let first = |back| {
+            let story = Story::new().at(5 * MINUTE + 1_000).serves(214).at(5 * MINUTE + 1_010);
+            story.clock_jumps(back).exits(1).at(5 * MINUTE + 1_100).serves(215)
+        };
+        check(first(-9_000).at(18 * MINUTE).ended(), &[]);
+        let missing = "The run of report that was due at 600.000 s was never made, and nothing says that it was skipped";
+        check(first(0).at(24 * MINUTE).ended(), &[missing]);
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl DrainsWaitForTurns {
 fn early_end(life: &Life, allowed: Duration) -> Option<(Duration, Duration)> {
     let (ended, DeathCause::Exited(code)) = life.ended? else { return None };
     let [(asked, _)] = life.ending_signals[..] else { return None };
+    // Who does not serve has nobody's turns.
+    if !life.holds_port_at(asked) {
+        return None;
+    }
     let is_early = ended.saturating_sub(asked) < allowed;
     (is_early && code != ExitCode::FORCED).then_some((asked, ended))
 }
@@ -74,7 +78,8 @@ fn early_end(life: &Life, allowed: Duration) -> Option<(Duration, Duration)> {
 fn was_stopped(run: &Evidence<'_>, entry: &Entry) -> bool {
     let is_it =
         |fact: &Fact| matches!(fact, Fact::MessageStopRequested { message } if *message == entry.message);
-    run.events.iter().any(|event| is_it(&event.fact))
+    let mut stops = run.mishaps.stops_of(&entry.message.sender);
+    run.events.iter().any(|event| is_it(&event.fact)) || stops.any(|at| at >= entry.sent_at())
 }
 
 /// Whether the model was asked for the message before `asked`, and for nothing else about it until `ended`, and did not
@@ -131,6 +136,30 @@ mod tests {
         let twice = signalled().signal(Signal::Interrupt).at(2_100);
         assert_eq!(complaints(&ORACLE, gone(twice)), [""; 0], "somebody is in a hurry");
         assert_eq!(complaints(&ORACLE, signalled().at(2_100).dies(DeathCause::Killed)), [""; 0]);
+    }
+
+    #[test]
+    fn who_did_not_serve_has_nothing_to_wait_for() {
+        let begun = || Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1).asked(1, 1);
+        let beside = begun().gateway(215).starts().at(2_000).signal(Signal::Terminate).at(2_100).exits(0);
+        assert_eq!(complaints(&ORACLE, beside.at(90_000).ended()), [""; 0]);
+        let who_serves = begun().gateway(215).starts().gateway(214).at(2_000).signal(Signal::Terminate);
+        let found = complaints(&ORACLE, who_serves.at(2_100).releases().exits(0).at(90_000).ended());
+        assert_eq!(found, ["a drain did not wait for ann#1"]);
+    }
+
+    #[test]
+    fn what_somebody_stopped_who_shares_the_conversation_is_not_waited_for() {
+        let source = |name: &str| crate::timeline::Source::Sender(name.into());
+        let given_up = |whose: &str| {
+            let joins = Fact::SenderJoined { whose: "ann".into() };
+            let begun = Story::new().fact(source("bob"), joins).at(0).serves(214).at(1_000).sent(1);
+            let stop = Fact::ConversationStopRequested { whose: whose.into() };
+            let stopped = begun.accepted(1).asked(1, 1).at(1_900).fact(source("bob"), stop);
+            let signalled = stopped.at(2_000).signal(Signal::Terminate);
+            complaints(&ORACLE, signalled.at(2_100).releases().exits(0).at(90_000)).len()
+        };
+        assert_eq!((given_up("ann"), given_up("eve")), (0, 1));
     }
 
     #[test]

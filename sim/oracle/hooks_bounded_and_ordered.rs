@@ -4,7 +4,7 @@
 //! port. `post-start` comes once that serves and has settled what was left; `pre-stop` when nothing more is taken, and
 //! before the generation is over. What a machine cannot run is not missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::env::Pid;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::life::{Interval, Life, end_of};
 use super::{Evidence, HookTerm, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
-use crate::timeline::{DeathCause, Entry, Fact};
+use crate::timeline::{DeathCause, Entry, Fact, MessageId};
 
 /// How much longer a program may live than it may take: its parent may be waiting for a disk.
 const SLACK: Duration = Duration::from_secs(1);
@@ -256,8 +256,8 @@ impl HooksBoundedAndOrdered {
         let at = hook.time.from;
         let keys = keys(run);
         let listed_as = |entry: &Entry| {
-            let key = keys.get(&entry.message.to_string())?;
-            hook.listed.iter().find(|(listed, _)| listed == key).map(|(_, became)| *became)
+            let keys = keys.get(&entry.message)?;
+            hook.listed.iter().find(|(listed, _)| keys.contains(listed)).map(|(_, became)| *became)
         };
         run.ledger.entries().iter().find_map(|entry| {
             let listed = listed_as(entry);
@@ -311,13 +311,17 @@ fn not_ready_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration
     })
 }
 
-/// The idempotency keys of messages, by their names.
-fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<String, &'e str> {
-    let sent = run.events.iter().filter_map(|event| match &event.fact {
-        Fact::MessageSent { message, key, .. } => Some((message.to_string(), key.as_str())),
-        _ => None,
-    });
-    sent.collect()
+/// The idempotency keys of messages. One that is handed out again may come under another.
+fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<&'e MessageId, BTreeSet<&'e str>> {
+    let mut keys: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for event in run.events {
+        if let Fact::MessageSent { message, key, .. } | Fact::UpdateHandedOut { message, key, .. } =
+            &event.fact
+        {
+            keys.entry(message).or_default().insert(key.as_str());
+        }
+    }
+    keys
 }
 
 fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {

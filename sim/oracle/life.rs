@@ -256,7 +256,13 @@ impl Life {
             FsOp::CreateNew | FsOp::Rename if !is_held => {
                 self.has_lock.push(Interval { from: at, until: None });
             }
-            FsOp::Remove => close(&mut self.has_lock, at),
+            FsOp::Remove => {
+                close(&mut self.has_lock, at);
+                // What it wrote until then was the end of what it is to begin again.
+                if self.in_place && self.requests.last().is_some_and(Request::asks_to_begin_again) {
+                    self.stop_serving(at);
+                }
+            }
             _ => {}
         }
     }

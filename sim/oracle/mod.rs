@@ -16,6 +16,7 @@ mod hooks_bounded_and_ordered;
 mod life;
 mod lifecycle_death_is_no_failure;
 mod lock_has_a_live_owner;
+mod mishaps;
 mod never_two_writers;
 mod no_duplicate;
 mod no_ghost_connection;
@@ -74,15 +75,19 @@ pub struct Evidence<'a> {
     lives: Vec<life::Life>,
     /// Every restart that the operator asked for; another fold.
     restarts: Vec<restarts::RestartRequest>,
+    /// What befell the world, and whoever wanted a gateway to go; a third one.
+    mishaps: mishaps::Mishaps,
 }
 
 impl<'a> Evidence<'a> {
     /// Gathers what oracles look at.
     pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
-        let restarts = restarts::restart_requests(events, terms);
+        let mut restarts = restarts::restart_requests(events, terms);
         let mut lives = life::lives(events, terms);
         ordered::add_ordered(&mut lives, &restarts, events);
-        Self { events, ledger, terms, lives, restarts }
+        let mishaps = mishaps::Mishaps::of(events, terms, &lives, &restarts);
+        restarts::add_drains(&mut restarts, &lives, &mishaps, terms);
+        Self { events, ledger, terms, lives, restarts, mishaps }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::env::Pid;
 
-use super::life::{Life, end_of};
+use super::life::{Interval, Life, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 use crate::timeline::{Fact, Platform, Source};
@@ -186,24 +186,10 @@ impl Stretch {
 /// When processes stood still, and when no packet passed to the platforms.
 fn silent(run: &Evidence<'_>) -> Vec<Stretch> {
     let end = end_of(run);
-    let mut found: Vec<Stretch> = Vec::new();
-    for event in run.events {
-        let (concerns, begins) = match &event.fact {
-            Fact::ProcessFrozen { pid } => (Some(*pid), true),
-            Fact::ProcessThawed { pid } => (Some(*pid), false),
-            Fact::LinkPartitioned { a, b } if a == PLATFORMS || b == PLATFORMS => (None, true),
-            Fact::LinkHealed { a, b } if a == PLATFORMS || b == PLATFORMS => (None, false),
-            _ => continue,
-        };
-        if begins {
-            found.push(Stretch { concerns, from: event.at, until: end });
-        } else if let Some(open) =
-            found.iter_mut().rev().find(|part| part.concerns == concerns && part.until == end)
-        {
-            open.until = event.at;
-        }
-    }
-    found
+    let stretch =
+        |concerns, time: Interval| Stretch { concerns, from: time.from, until: time.until.unwrap_or(end) };
+    let still = run.mishaps.stillness().map(|(pid, time)| stretch(Some(pid), time));
+    still.chain(run.mishaps.cuts_of(PLATFORMS).map(|time| stretch(None, time))).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
-use crate::timeline::{DeathCause, Fact};
+use crate::timeline::{DeathCause, Event, Fact};
 
 /// The service never starts again and again without coming up.
 pub(super) struct NoRestartLoop;
@@ -22,8 +22,12 @@ impl Oracle for NoRestartLoop {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
-        let failed: Vec<_> = lives.iter().filter(|life| failed_to_start(life)).collect();
-        let gave_up = run.events.iter().find(|event| event.fact == Fact::StartLimitHit);
+        // Who finds a store that nothing can restore refuses to start, as often as it is started.
+        let may_refuse = |at| run.mishaps.store_is_beyond_repair(at);
+        let is_failure = |life: &&Life| failed_to_start(life) && !may_refuse(life.started_at);
+        let failed: Vec<_> = lives.iter().filter(is_failure).collect();
+        let is_limit = |event: &&Event| event.fact == Fact::StartLimitHit && !may_refuse(event.at);
+        let gave_up = run.events.iter().find(is_limit);
         if let Some(event) = gave_up {
             let starts = lives.iter().filter(|life| life.started_at <= event.at).count();
             let message = "The supervisor gave up: too many starts in too short a time".to_string();
@@ -80,6 +84,20 @@ mod tests {
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
     use gateway::env::Signal;
+
+    #[test]
+    fn who_refuses_a_store_that_nothing_can_restore_is_no_loop() {
+        let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+        let refuses = |talks: bool| {
+            let first = Story::new().at(0).serves(100);
+            let first = if talks { first.sent(1).asked(1, 1) } else { first };
+            let spoilt = first.exits(0).at(500).injected(what);
+            let starts = (1..=6_u32)
+                .fold(spoilt, |story, n| story.at(u64::from(n) * 1_000).gateway(100 + n).starts().exits(78));
+            complaints(&NoRestartLoop, starts.ended()).len()
+        };
+        assert_eq!((refuses(false), refuses(true)), (0, 1));
+    }
 
     /// `count` starts, one each `every_ms`, that all end with status 1 before they serve.
     fn failing(count: u32, every_ms: u64) -> Story {

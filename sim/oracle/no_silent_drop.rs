@@ -10,6 +10,9 @@ use super::{Evidence, Oracle, Violation};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Entry, Fact, Fate, MessageId};
 
+/// How long a turn may take: ten minutes, and what its end takes.
+const LONGEST_TURN: Duration = Duration::from_secs(11 * 60);
+
 /// Every message that the gateway accepted is answered, or its sender is told.
 pub(super) struct NoSilentDrop;
 
@@ -25,6 +28,7 @@ impl Oracle for NoSilentDrop {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
         let dropped = run.ledger.entries().iter().filter(|entry| entry.fate == Fate::Dropped);
+        let dropped = dropped.filter(|entry| !waits_its_turn(run, entry) && !waits_for_the_store(run, entry));
         dropped
             .map(|entry| Violation {
                 invariant: self.invariant().to_string(),
@@ -34,6 +38,47 @@ impl Oracle for NoSilentDrop {
             })
             .collect()
     }
+}
+
+/// Whether the run ended too soon for a message: its conversation has been at work on others since it was accepted, and
+/// the model is asked for it, or for one before it, for no longer than a turn may take.
+fn waits_its_turn(run: &Evidence<'_>, entry: &Entry) -> bool {
+    let Some(accepted) = entry.accepted_at else { return false };
+    let end = end_of(run);
+    let of_talk = |message: &MessageId| message.sender == entry.message.sender;
+    let is_before = |message: &MessageId| of_talk(message) && message.number <= entry.message.number;
+    let had_others =
+        run.ledger.entries().iter().any(|other| {
+            of_talk(&other.message) && other.settled_at.is_some_and(|settled| settled > accepted)
+        });
+    let mut asked = None;
+    for event in run.events {
+        match &event.fact {
+            Fact::ProviderRequested { message, request } if is_before(message) => {
+                asked = Some((event.at, *request));
+            }
+            Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderStopped { request, .. }
+            | Fact::ProviderWantedTools { request, .. } => {
+                asked = asked.filter(|(_, asked)| asked != request)
+            }
+            _ => {}
+        }
+    }
+    had_others && asked.is_some_and(|(at, _)| end.saturating_sub(at) <= LONGEST_TURN)
+}
+
+/// Whether a message that the gateway has, or that is still to be fetched, has to wait for somebody to look at the store,
+/// which was spoilt and cannot be restored.
+fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry) -> bool {
+    let looks = run.events.iter().rev();
+    let mut looks = looks.filter_map(|event| match &event.fact {
+        Fact::State(state) => Some(state),
+        _ => None,
+    });
+    let is_kept = looks.next().is_some_and(|state| state.mentioned.contains(&entry.message));
+    let is_to_be_fetched = entry.platform.is_some() && entry.accepted_at.is_none();
+    run.mishaps.store_is_beyond_repair(end_of(run)) && (is_kept || is_to_be_fetched)
 }
 
 fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
@@ -128,6 +173,34 @@ mod tests {
         let story = accepted().at(1_500).dies(DeathCause::Killed).at(2_000).serves(215).at(9_000).ended();
         let found = verdict(&NoSilentDrop, story, &Terms::default());
         assert!(found[0].explanation.contains("Gateway pid 214 ended at 1.500 s (killed by SIGKILL)."));
+    }
+
+    #[test]
+    fn who_stands_in_line_when_the_run_ends_is_not_forgotten() {
+        let second = || accepted().asked(1, 1).sent(2).accepted(2).at(600_000).stopped(1, 1, "hung");
+        let in_line = |ended| {
+            let story = second().told(1, "it could not be answered").asked(2, 2).at(ended).ended();
+            complaints(&NoSilentDrop, story)
+        };
+        assert_eq!(in_line(1_260_000), [""; 0]);
+        assert_eq!(in_line(1_260_001), ["ann#2 was dropped silently"], "no turn takes so long");
+        let alone = accepted().at(600_000).asked(1, 1).at(700_000).ended();
+        assert_eq!(complaints(&NoSilentDrop, alone), ["ann#1 was dropped silently"], "nothing was before it");
+        let idle = second().told(1, "it could not be answered").at(700_000).ended();
+        assert_eq!(complaints(&NoSilentDrop, idle), ["ann#2 was dropped silently"], "nobody is at work");
+    }
+
+    #[test]
+    fn what_is_kept_until_somebody_looks_at_the_store_is_not_dropped() {
+        let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+        let spoilt =
+            || Story::new().serves(214).at(500).injected(what).at(1_000).sent(1).accepted(1).at(9_000);
+        let torn = || Some(Err("cut short".into()));
+        assert_eq!(complaints(&NoSilentDrop, spoilt().state(torn(), &["ann#1"], &[]).ended()), [""; 0]);
+        let lost = ["ann#1 was dropped silently"];
+        assert_eq!(complaints(&NoSilentDrop, spoilt().state(torn(), &[], &[]).ended()), lost);
+        let sound = accepted().at(9_000).state(Some(Ok(())), &["ann#1"], &[]).ended();
+        assert_eq!(complaints(&NoSilentDrop, sound), lost);
     }
 
     #[test]

@@ -161,6 +161,25 @@ mod tests {
     }
 
     #[test]
+    fn who_begins_again_in_place_may_finish_what_it_writes_while_it_has_the_lock() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let (lock, inbox) = ("/state/gateway.lock", "/state/inbox.jsonl");
+        let left = || {
+            let first = Story::new().at(0).gateway(214).starts().disk(FsOp::CreateNew, lock).binds();
+            let left = first.at(900).signal(Signal::User1).at(910).releases();
+            left.at(915).disk(FsOp::Append, inbox).at(920).disk(FsOp::Remove, lock)
+        };
+        let another = |story: Story| story.at(940).gateway(215).starts().binds().at(950).exits(75);
+        let after = |story: Story| verdict(&OneInstanceServes, another(story), &terms).len();
+        assert_eq!(after(left()), 0);
+        assert_eq!(
+            after(left().at(930).gateway(214).disk(FsOp::Append, inbox)),
+            1,
+            "it had given up the lock"
+        );
+    }
+
+    #[test]
     fn a_successor_that_serves_at_the_very_moment_of_the_exit_is_fine() {
         let handover = || Story::new().at(0).serves(214).at(900).gateway(215).starts();
         assert_eq!(

@@ -112,11 +112,7 @@ impl ReadinessTellsTheTruth {
         let changed_meanwhile =
             life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at))
                 || began_meanwhile(run, probe, refused_at);
-        let disk_failed = run.events.iter().any(|event| {
-            (sent_at..=refused_at).contains(&event.at)
-                && matches!(event.fact, Fact::Disk { error: Some(_), .. })
-        });
-        if changed_meanwhile || disk_failed {
+        if changed_meanwhile || run.mishaps.disk_failed(sent_at, refused_at) {
             return None;
         }
         let message = format!("{} said ready and refused {}", capital(&life.name()), entry.message);

@@ -10,7 +10,7 @@ use gateway::env::ExitCode;
 use super::restarts::RestartRequest;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
-use crate::timeline::{DeathCause, Event, Fact, RestartMode};
+use crate::timeline::{DeathCause, RestartMode};
 
 /// A gateway that has begun again on request runs for so long at least before it does so for the next one. It pauses for
 /// 30 s, which count from a moment that nobody outside knows exactly.
@@ -30,8 +30,9 @@ impl Oracle for RequestsShareARestart {
 
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let restarts = restarts(run);
-        let follows_closely =
-            |pair: &[Restarted<'_>]| pair[1].at.saturating_sub(pair[0].at) < PAUSE && !pair[1].is_excused;
+        let follows_closely = |pair: &[Restarted<'_>]| {
+            pair[1].at.saturating_sub(pair[0].at) < PAUSE && pair[0].is_on_request && !pair[1].is_excused
+        };
         let mut found = Vec::new();
         let mut rest = &restarts[..];
         while let Some(first) = rest.windows(2).position(follows_closely) {
@@ -64,6 +65,8 @@ impl RequestsShareARestart {
 struct Restarted<'r> {
     at: Duration,
     request: &'r RestartRequest,
+    /// Whether nothing else may have been the reason.
+    is_on_request: bool,
     /// Whether it was forced, or may have had another reason.
     is_excused: bool,
 }
@@ -78,8 +81,8 @@ fn restarts<'r>(run: &'r Evidence<'_>) -> Vec<Restarted<'r>> {
         let request = served.next()?;
         let forced =
             request.mode == RestartMode::Force || served.any(|other| other.mode == RestartMode::Force);
-        let is_excused = forced || had_other_reasons(run, before, at);
-        Some(Restarted { at, request, is_excused })
+        let is_on_request = !had_other_reasons(run, before, at);
+        Some(Restarted { at, request, is_on_request, is_excused: forced || !is_on_request })
     };
     begins.windows(2).filter_map(restarted).collect()
 }
@@ -93,23 +96,12 @@ fn was_asked_between(request: &RestartRequest, before: Duration, at: Duration) -
 
 /// Whether anything but a request for a restart may have ended the gateway that took the port at `before`.
 fn had_other_reasons(run: &Evidence<'_>, before: Duration, at: Duration) -> bool {
-    let by_command_line = |signalled: Duration| {
-        run.restarts.iter().any(|request| {
-            let until = request.answer.as_ref().map_or(Duration::MAX, |answer| answer.at);
-            (request.asked_at..=until).contains(&signalled)
-        })
-    };
     let lives = run.lives.iter().filter(|life| life.holds.iter().any(|hold| hold.from == before));
     let mut reasons = lives.map(|life| {
         let died = life.ended.is_some_and(|(_, cause)| !matches!(cause, DeathCause::Exited(ExitCode(_))));
-        let signals = life.ending_signals.iter().filter(|(signalled, _)| (before..=at).contains(signalled));
-        died || signals.into_iter().any(|(signalled, _)| !by_command_line(*signalled))
+        died || run.mishaps.was_signalled(life.pid, before, at)
     });
-    let wants_it_gone = |event: &Event| {
-        matches!(event.fact, Fact::Ordered { .. } | Fact::ConfigEdited { .. })
-            && (before..=at).contains(&event.at)
-    };
-    reasons.any(|reason| reason) || run.events.iter().any(wants_it_gone)
+    reasons.any(|reason| reason) || run.mishaps.was_ordered(before, at) || run.mishaps.was_edited(before, at)
 }
 
 #[cfg(test)]

@@ -44,7 +44,9 @@ impl RestartRequestsEnd {
             (None, None) => return None,
         };
         let heard = served_between(run, since, until).saturating_sub(asker_stood_still(run, request, until));
-        if heard <= bound + TELLING {
+        // What could not be written down the next gateway does not know.
+        let is_lost = request.restarted_at.is_some_and(|at| run.mishaps.disk_failed(request.asked_at, at));
+        if heard <= bound + TELLING || (told_at.is_none() && is_lost) {
             return None;
         }
         let message = match told_at {
@@ -94,18 +96,7 @@ fn asker_stood_still(run: &Evidence<'_>, request: &RestartRequest, until: Durati
         }
         _ => None,
     });
-    let Some(asker) = asker else { return Duration::ZERO };
-    let (mut total, mut since) = (Duration::ZERO, None);
-    for event in run.events.iter().filter(|event| (request.asked_at..=until).contains(&event.at)) {
-        match event.fact {
-            Fact::ProcessFrozen { pid } if pid == asker => since = Some(event.at),
-            Fact::ProcessThawed { pid } | Fact::ProcessExited { pid, .. } if pid == asker => {
-                total += since.take().map_or(Duration::ZERO, |since| event.at - since);
-            }
-            _ => {}
-        }
-    }
-    total + since.map_or(Duration::ZERO, |since| until - since)
+    asker.map_or(Duration::ZERO, |asker| run.mishaps.stood_still(asker, request.asked_at, until))
 }
 
 #[cfg(test)]
@@ -152,6 +143,17 @@ mod tests {
         let story =
             deferred(RestartMode::Plain).at(3_000).exits(75).at(4_000).serves(215).at(900_000).ended();
         assert_eq!(complaints(&ORACLE, story), [NOBODY]);
+    }
+
+    #[test]
+    fn what_the_disk_refused_to_keep_cannot_be_told() {
+        let restarted = |failing: bool| {
+            let story = deferred(RestartMode::Plain).at(3_000).gateway(214);
+            let (op, file) = (gateway::env::FsOp::Rename, "/state/restart-ledger.json");
+            let story = if failing { story.disk_fails(op, file, "EIO") } else { story };
+            complaints(&ORACLE, story.exits(75).at(4_000).serves(215).at(900_000).ended()).len()
+        };
+        assert_eq!((restarted(true), restarted(false)), (0, 1));
     }
 
     #[test]

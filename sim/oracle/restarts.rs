@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::life::Life;
+use super::mishaps::Mishaps;
 use super::{Evidence, Terms};
 use crate::timeline::words::moment;
 use crate::timeline::{DeathCause, Event, Fact, RestartEnding, RestartMode};
@@ -24,6 +25,8 @@ pub(super) struct RestartRequest {
     pub(super) report: Option<Report>,
     /// When a gateway took the port for the first time after it was asked for.
     pub(super) restarted_at: Option<Duration>,
+    /// How long it may take beyond its own limit, for the drain of a restart that somebody else had asked for.
+    drain: Duration,
 }
 
 /// What the command line said when it ended.
@@ -60,6 +63,7 @@ fn take(requests: &mut Vec<RestartRequest>, terms: &Terms, event: &Event) {
             answer: None,
             report: None,
             restarted_at: None,
+            drain: Duration::ZERO,
         }),
         Fact::RestartAnswered { request, ok, said, .. } => {
             if let Some(request) = numbered(requests, *request) {
@@ -80,6 +84,23 @@ fn take(requests: &mut Vec<RestartRequest>, terms: &Terms, event: &Event) {
     }
 }
 
+/// Gives each request that met a restart by signal the time of its drain: who asks then joins it.
+pub(super) fn add_drains(requests: &mut [RestartRequest], lives: &[Life], mishaps: &Mishaps, terms: &Terms) {
+    for request in requests {
+        let until = request.restarted_at.unwrap_or(Duration::MAX);
+        let joins = lives.iter().any(|life| {
+            life.requests.iter().any(|signal| {
+                let over = signal.followed.or(life.ended_at());
+                let is_met = signal.at <= until && over.is_none_or(|over| over > request.asked_at);
+                is_met && mishaps.restart_signals().any(|sent| sent == (life.pid, signal.at))
+            })
+        });
+        if joins {
+            request.drain = terms.drain_budget;
+        }
+    }
+}
+
 fn numbered(requests: &mut [RestartRequest], number: u32) -> Option<&mut RestartRequest> {
     requests.iter_mut().find(|request| request.number == number)
 }
@@ -96,7 +117,7 @@ impl RestartRequest {
 
     /// How long it may take in all until its restart has happened, or whoever asked knows that it will not.
     pub(super) fn bound(&self, terms: &Terms) -> Option<Duration> {
-        self.limit(terms).map(|limit| limit + ALLOWANCE)
+        self.limit(terms).map(|limit| limit + ALLOWANCE + self.drain)
     }
 
     /// Whoever asked was told at once that there will be no restart.
@@ -157,12 +178,10 @@ pub(super) fn left_for_an_edit<'r>(run: &'r Evidence<'_>, edited: Duration) -> O
     let died = life.ended.is_some_and(|(at, cause)| at == left && !matches!(cause, DeathCause::Exited(_)));
     let is_wanted = |at: Duration| (life.began_before(edited)..=left).contains(&at);
     let asked = run.restarts.iter().any(|request| is_wanted(request.asked_at) && !request.was_turned_away());
-    let signalled = life.ending_signals.iter().any(|(at, _)| is_wanted(*at));
-    let ordered = run.events.iter().any(|event| {
-        let wants = matches!(event.fact, Fact::Ordered { .. });
-        // An edit that followed this one explains a later restart better.
-        let edits_again = matches!(event.fact, Fact::ConfigEdited { .. }) && event.at > edited;
-        (wants || edits_again) && is_wanted(event.at)
-    });
-    (!died && !asked && !signalled && !ordered).then_some((life, left))
+    let began = life.began_before(edited);
+    let signalled = run.mishaps.was_signalled(life.pid, began, left);
+    let ordered = run.mishaps.was_ordered(began, left);
+    // An edit that followed this one explains a later restart better.
+    let edits_again = edits(run).any(|at| at > edited && at <= left);
+    (!died && !asked && !signalled && !ordered && !edits_again).then_some((life, left))
 }

@@ -38,13 +38,15 @@ impl Oracle for SafeRestartInterruptsNothing {
 
 impl SafeRestartInterruptsNothing {
     fn interrupted(&self, run: &Evidence<'_>, request: &RestartRequest) -> Vec<Violation> {
-        let Some((life, left_at)) = left(run, request) else { return Vec::new() };
+        let Some((life, took_at, left_at)) = left(run, request) else { return Vec::new() };
         if request.was_turned_away() || had_other_reasons(run, request, life, left_at) {
             return Vec::new();
         }
         let cut_off = |entry: &&Entry| {
             was_cut_off(run, &entry.message, request.asked_at, left_at)
-                || stayed_open(entry, left_at) && !had_failed(run, &entry.message, left_at)
+                || stayed_open(entry, left_at)
+                    && !had_failed(run, &entry.message, left_at)
+                    && !was_cut_off_before(run, entry, took_at, left_at)
         };
         let breach_of = |entry: &Entry| {
             let message =
@@ -64,11 +66,11 @@ impl SafeRestartInterruptsNothing {
     }
 }
 
-/// Who was asked, and when it gave its port back.
-fn left<'a>(run: &'a Evidence<'_>, request: &RestartRequest) -> Option<(&'a Life, Duration)> {
+/// Who was asked, and when it took its port and gave it back.
+fn left<'a>(run: &'a Evidence<'_>, request: &RestartRequest) -> Option<(&'a Life, Duration, Duration)> {
     run.lives.iter().find_map(|life| {
         let hold = life.holds.iter().find(|hold| hold.contains(request.asked_at))?;
-        Some((life, hold.until?))
+        Some((life, hold.from, hold.until?))
     })
 }
 
@@ -82,17 +84,10 @@ fn had_other_reasons(run: &Evidence<'_>, request: &RestartRequest, life: &Life, 
         let is_over = other.ended_at().or(other.restarted_at).is_some_and(|ended| ended <= request.asked_at);
         other.mode.may_interrupt() && other.asked_at <= left_at && !is_over
     });
-    // A signal that comes while the command line is at work is the command line's.
-    let answered_at = request.answer.as_ref().map_or(left_at, |answer| answer.at);
-    let by_somebody =
-        |at: Duration| (began..=left_at).contains(&at) && !(request.asked_at..=answered_at).contains(&at);
-    let signalled = life.ending_signals.iter().any(|(at, _)| by_somebody(*at));
-    let wanted = run.events.iter().any(|event| match event.fact {
-        Fact::Ordered { .. } => (request.asked_at..=left_at).contains(&event.at),
-        Fact::ConfigEdited { .. } => (began..=left_at).contains(&event.at),
-        _ => false,
-    });
-    others || signalled || wanted
+    others
+        || run.mishaps.was_signalled(life.pid, began, left_at)
+        || run.mishaps.was_ordered(request.asked_at, left_at)
+        || run.mishaps.was_edited(began, left_at)
 }
 
 /// Whether the gateway stopped listening to the model's answer to a message between the request and its leaving,
@@ -108,7 +103,34 @@ fn was_cut_off(run: &Evidence<'_>, of: &MessageId, asked_at: Duration, left_at: 
         }
         _ => false,
     };
-    run.events.iter().any(cut_off) && !run.events.iter().any(stopped_by_sender)
+    // A request is given up for another one that has more to say.
+    let answered = |event: &crate::timeline::Event| {
+        let is_it = matches!(&event.fact, Fact::ProviderAnswered { message, .. } if message == of);
+        is_it && (asked_at..=left_at).contains(&event.at)
+    };
+    let mut of_it = run.events.iter().rev().filter(|event| cut_off(event) || answered(event));
+    let is_stopped = run.events.iter().any(stopped_by_sender)
+        || run.mishaps.stops_of(&of.sender).any(|at| (asked_at..=left_at).contains(&at));
+    of_it.next().is_some_and(cut_off) && !is_stopped
+}
+
+/// Whether a message was accepted by a gateway before the one that left, and cut off by whatever ended that: it was at the
+/// model before and not since, or the books say when the gateway leaves that it has its notice.
+fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left_at: Duration) -> bool {
+    let of = &entry.message;
+    let asked = run
+        .events
+        .iter()
+        .take_while(|event| event.at <= left_at)
+        .filter(|event| matches!(&event.fact, Fact::ProviderRequested { message, .. } if message == of));
+    let look = run.events.iter().find_map(|event| match &event.fact {
+        Fact::State(state) if event.at >= left_at => Some(state),
+        _ => None,
+    });
+    let is_noticed = look.is_some_and(|state| state.noticed.contains(of));
+    let asked_at = asked.last().map(|event| event.at);
+    entry.accepted_at.is_some_and(|accepted| accepted < took_at)
+        && asked_at.map_or(is_noticed, |asked| asked < took_at)
 }
 
 /// Whether a message had no end when the gateway left, and no answer ever after.
@@ -212,6 +234,48 @@ mod tests {
         let killed =
             safe().at(5_000).stopped(1, 1, CLIENT_LEFT).dies(DeathCause::Killed).at(6_000).serves(215);
         assert_eq!(complaints(&ORACLE, killed.at(6_500).told(1, "please resend").ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_an_earlier_end_had_cut_off_is_not_laid_to_a_restart_that_comes_later() {
+        let killed = || at_work().at(1_200).dies(DeathCause::Killed).at(1_500).serves(215);
+        let told = |story: Story| {
+            let story = story.at(5_000).releases().exits(75).at(6_000).serves(216);
+            complaints(&ORACLE, story.at(6_500).told(1, "please resend").ended())
+        };
+        let restarted = || asked(killed(), RestartMode::Safe);
+        assert_eq!(told(restarted()), [""; 0]);
+        assert_eq!(told(restarted().asked(1, 2)), INTERRUPTED, "it was at work again");
+        let queued = Story::new().at(0).serves(214).at(1_000).sent(1).at(1_002).accepted(1);
+        let queued = queued.at(1_200).dies(DeathCause::Killed).at(1_500).serves(215);
+        assert_eq!(told(asked(queued, RestartMode::Safe)), INTERRUPTED, "nobody had begun it");
+    }
+
+    #[test]
+    fn what_has_its_notice_in_the_books_when_the_gateway_leaves_was_cut_off_before() {
+        let left = |noticed: &[&str]| {
+            let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
+            let story = story.at(1_200).dies(DeathCause::Killed).at(1_500).serves(215);
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().exits(75);
+            let story = story.looked(Some(Ok(())), &["ann#1"], &[], noticed).at(6_000).serves(216);
+            complaints(&ORACLE, story.at(60_000).told(1, "please resend").ended()).len()
+        };
+        assert_eq!((left(&["ann#1"]), left(&[])), (0, 1));
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_for_a_fuller_one_is_no_interruption() {
+        let joined = || safe().at(3_000).stopped(1, 1, CLIENT_LEFT).asked(1, 2);
+        let answered = joined().at(4_000).answered(1, 2).at(4_100).releases().exits(75);
+        assert_eq!(complaints(&ORACLE, answered.at(5_000).serves(215).replied(1, "Hi").ended()), [""; 0]);
+        assert_eq!(complaints(&ORACLE, cut_off(joined())), INTERRUPTED);
+    }
+
+    #[test]
+    fn a_stop_signal_is_never_the_command_lines() {
+        let story = at_work().at(2_000).asks_for_restart(1, RestartMode::Safe).at(2_100);
+        let story = story.signal(Signal::Terminate).at(2_200).answers_restart(1, true, Some("deferred"), "");
+        assert_eq!(complaints(&ORACLE, cut_off(story)), [""; 0]);
     }
 
     #[test]

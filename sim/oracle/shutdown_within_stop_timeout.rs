@@ -97,10 +97,13 @@ impl ShutdownWithinStopTimeout {
         // Nobody's stop timeout runs for a restart that was asked for directly: it has the drain's own budget, as long
         // as there is work, and then what closing takes. For a stop that overtakes it, one does.
         let stop_timeout = run.terms.stop_timeout;
-        let restart = Some((request.at, request.by)).filter(|(_, by)| by.is_restart());
+        // Who stands in line behind another gateway has nothing to end, and begins again in line.
+        let is_in_line =
+            run.lives.iter().any(|other| other.pid != life.pid && other.holds_port_at(request.at));
+        let restart = Some((request.at, request.by)).filter(|(_, by)| by.is_restart() && !is_in_line);
         let restart = restart.map(|asked| {
             let work = work_done(run, asked.0, ended).saturating_sub(asked.0);
-            (asked, work + CLOSING)
+            (asked, work.max(disk_trouble(run, life, asked.0, ended)) + CLOSING)
         });
         let stop = request.stop.map(|(at, signal)| ((at, Cause::Signal(signal)), stop_timeout));
         let ((asked, by), allowed, took) = stop.into_iter().chain(restart).find_map(|(asked, allowed)| {
@@ -117,6 +120,13 @@ impl ShutdownWithinStopTimeout {
         let explanation = format!("{}; {}.", by.words(&life.name(), asked), life.end_words());
         Some(breach(self, message, explanation))
     }
+}
+
+/// How long a disk kept a gateway from beginning again in place. Whoever is refused tries again at growing intervals: the
+/// next try comes when as much time again has gone by.
+fn disk_trouble(run: &Evidence<'_>, life: &Life, asked: Duration, ended: Duration) -> Duration {
+    let refused = run.mishaps.last_refusal(life.pid, asked, ended);
+    refused.map_or(Duration::ZERO, |last| 2 * last.saturating_sub(asked))
 }
 
 #[cfg(test)]
@@ -161,6 +171,33 @@ mod tests {
         };
         assert_eq!(idle(25_000), [""; 0]);
         assert_eq!(idle(45_000), ["Gateway pid 214 took 35.0 s to end after SIGUSR1 (limit 15.0 s)"]);
+    }
+
+    #[test]
+    fn who_cannot_begin_again_because_of_the_disk_tries_until_it_can() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let begins = |failing: bool, at| {
+            let story = Story::new().at(0).serves(214).at(10_000).signal(Signal::User1).at(11_000).releases();
+            let lock = "/state/gateway.lock";
+            let story = match failing {
+                true => story.at(30_000).disk_fails(FsOp::CreateNew, lock, "no space left"),
+                false => story,
+            };
+            verdict(&ShutdownWithinStopTimeout, story.at(at).binds().at(900_000).ended(), &terms).len()
+        };
+        assert_eq!((begins(true, 65_000), begins(true, 65_001), begins(false, 65_000)), (0, 1, 1));
+    }
+
+    #[test]
+    fn who_stands_in_line_begins_again_in_line() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let in_line = |there: bool| {
+            let story = if there { Story::new().at(0).serves(213) } else { Story::new() };
+            let story = story.at(100).gateway(214).starts().disk(FsOp::Read, "/state/gateway.lock");
+            let story = story.at(9_000).signal(Signal::User1).at(900_000).ended();
+            verdict(&ShutdownWithinStopTimeout, story, &terms).len()
+        };
+        assert_eq!((in_line(true), in_line(false)), (0, 1));
     }
 
     #[test]

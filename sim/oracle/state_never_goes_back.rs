@@ -3,7 +3,8 @@
 //! Judged whenever an outside observer looks into the state directory: after each death and at the end. What the
 //! gateway acknowledged before the look must be mentioned there, a reply that a sender has must be recorded, what a
 //! command-line tool said it had done must be found, and so must every session that an earlier look found; except, after
-//! a power loss, those of a store that a killed process had not come to make durable.
+//! a power loss, those of a store that a killed process had not come to make durable. A store that somebody spoils is the
+//! gateway's to put in order, when it begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use gateway::env::FsOp;
 
 use super::{Evidence, Oracle, Violation, breach, file_name};
 use crate::timeline::words::moment;
-use crate::timeline::{DeathCause, Fact, MessageId, STORE_FILE, SUBAGENT_RUN, StateSeen};
+use crate::timeline::{DeathCause, Event, Fact, MessageId, STORE_FILE, SUBAGENT_RUN, Source, StateSeen};
 
 /// The store always parses, and nothing that was acknowledged disappears from the state directory.
 pub(super) struct StateNeverGoesBack;
@@ -37,6 +38,9 @@ impl Oracle for StateNeverGoesBack {
                 Fact::ReplyReceived { message, .. } => {
                     watch.replied.insert(message.clone());
                 }
+                // What was spoilt meanwhile may have been what it wrote.
+                Fact::ToolFinished { message: Some(_), done: true, .. }
+                    if run.mishaps.store_was_spoilt(began(run, event), event.at) => {}
                 Fact::ToolFinished { message: Some(mark), done: true, .. } => {
                     watch.done_by_tools.insert(mark.clone(), event.at);
                 }
@@ -46,7 +50,10 @@ impl Oracle for StateNeverGoesBack {
                     watch.last_death = Some((event.at, *cause));
                 }
                 Fact::State(state) => {
-                    let losses = watch.look(state, event.at);
+                    let mut losses = watch.look(state, event.at);
+                    if run.mishaps.store_is_spoilt(event.at) {
+                        losses.retain(|loss| !watch.excuses(loss));
+                    }
                     found.extend(losses.into_iter().map(|loss| self.violation(run, &watch, event.at, loss)));
                 }
                 _ => {}
@@ -54,6 +61,14 @@ impl Oracle for StateNeverGoesBack {
         }
         found
     }
+}
+
+/// When the process began from which an event comes.
+fn began(run: &Evidence<'_>, event: &Event) -> Duration {
+    let Source::Process(of) = event.source else { return event.at };
+    let starts = run.events.iter().filter(|start| start.at <= event.at);
+    let starts = starts.filter(|start| matches!(start.fact, Fact::ProcessStarted { pid, .. } if pid == of));
+    starts.last().map_or(event.at, |start| start.at)
 }
 
 /// What must still be there, and what has been reported as lost already.
@@ -134,6 +149,12 @@ impl Watch {
         }
         losses.retain(|loss| self.reported.insert(loss.clone()));
         losses
+    }
+
+    /// Whether a spoilt store explains a loss, which then counts when it is still there afterwards.
+    fn excuses(&mut self, loss: &Loss) -> bool {
+        let of_the_store = matches!(loss, Loss::Unparsable(_) | Loss::StoreGone | Loss::Session(_));
+        of_the_store && self.reported.remove(loss)
     }
 }
 
@@ -289,6 +310,45 @@ mod tests {
                 .explanation
                 .starts_with("The tool that was to write [tool#1] said at 1.000 s that it had."),
             "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_store_that_somebody_spoils_is_put_in_order_by_whoever_begins_next() {
+        let torn = || Some(Err("cut short".into()));
+        let spoilt = || {
+            let story = Story::new().serves(214).at(1_000).sent(1).asked(1, 1).at(2_000).exits(0);
+            let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+            story.sessions(&["ann"]).at(3_000).injected(what).at(4_000).gateway(215).starts()
+        };
+        let killed = spoilt().at(4_500).dies(DeathCause::Killed).state(torn(), &["ann#1"], &[]);
+        assert_eq!(complaints(&StateNeverGoesBack, killed), [""; 0], "it was at it");
+        let served = || spoilt().at(4_500).binds().at(5_000);
+        assert_eq!(
+            complaints(&StateNeverGoesBack, served().state(torn(), &["ann#1"], &[])),
+            ["The session store does not parse"]
+        );
+        assert_eq!(
+            complaints(&StateNeverGoesBack, served().state(Some(Ok(())), &["ann#1"], &[])),
+            ["The session ann is gone from the store"],
+            "putting it in order is not emptying it"
+        );
+    }
+
+    #[test]
+    fn what_a_tool_wrote_while_somebody_spoilt_the_store_may_have_been_in_it() {
+        let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+        let writes = || Story::new().at(1_000).program("tool", 300).starts();
+        let found = |story: Story| {
+            let story = story.at(9_000).serves(214).at(10_000).sessions(&["ann"]);
+            complaints(&StateNeverGoesBack, story)
+        };
+        assert_eq!(found(writes().at(2_000).injected(what).at(3_000).tool_done("tool#1")), [""; 0]);
+        let spoilt_later = writes().at(3_000).tool_done("tool#1").at(4_000).injected(what);
+        assert_eq!(
+            found(spoilt_later),
+            ["What tool#1 wrote is not in the state directory"],
+            "there is a copy"
         );
     }
 

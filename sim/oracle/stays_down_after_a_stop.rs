@@ -3,7 +3,8 @@
 //! A stop is an order to the supervisor that it does not refuse; where nobody supervises, a stop signal to the only
 //! gateway there is. From then on no process of the service starts, whoever would start it, until the operator wants
 //! one again or the machine boots where a boot starts what had been stopped. Where a restart had left nobody but the
-//! program that starts the successor, nobody could be told of the stop: what that program starts came before it.
+//! program that starts the successor, nobody could be told of the stop: what that program starts came before it. Nor is
+//! the tool told that is at work to load the service anew: it starts what it ends, until it is done.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -41,7 +42,9 @@ impl Oracle for StaysDownAfterAStop {
                     stop.take_if(|_| run.terms.boot_starts_what_was_stopped);
                 }
                 Fact::Ordered { order } if has_power && !is_refused(run.events, index) => {
-                    let is_stop = *order == OperatorOrder::Stop && !is_left_to_a_script(run, index);
+                    let is_stop = *order == OperatorOrder::Stop
+                        && !is_left_to_a_script(run, index)
+                        && !run.mishaps.is_being_loaded_anew(event.at);
                     stop = is_stop.then(|| (event.at, "through its supervisor".to_string()));
                 }
                 Fact::SignalDelivered { pid, signal, handled: true }
@@ -118,8 +121,8 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
-    use crate::timeline::Source;
     use crate::timeline::story::Story;
+    use crate::timeline::{Source, TOOL_PROGRAM};
 
     const AGAIN: [&str; 1] = ["Gateway pid 215 started after a stop that nobody had taken back"];
 
@@ -166,6 +169,17 @@ mod tests {
         assert_eq!(complaints(&StaysDownAfterAStop, left(false)), AGAIN, "it was there to be told");
         let done = served().program(START_SCRIPT, 300).starts().exits(0).gateway(214).exits(75);
         assert_eq!(complaints(&StaysDownAfterAStop, another(ordered(done, OperatorOrder::Stop))), AGAIN);
+    }
+
+    #[test]
+    fn who_is_being_loaded_anew_comes_up_again_and_who_was_does_not() {
+        let loading = || ordered(served(), OperatorOrder::Reload).program(TOOL_PROGRAM, 300).starts();
+        let stopped = |story: Story| {
+            another(ordered(story.gateway(214).at(1_500), OperatorOrder::Stop).at(2_000).exits(0))
+        };
+        assert_eq!(complaints(&StaysDownAfterAStop, stopped(loading())), [""; 0]);
+        let done = loading().at(1_200).exits(0).at(1_300);
+        assert_eq!(complaints(&StaysDownAfterAStop, stopped(done)), AGAIN);
     }
 
     #[test]

@@ -172,6 +172,19 @@ mod tests {
     use crate::timeline::story::Story;
     use crate::timeline::{Platform, SubagentSeen};
 
+    #[test]
+    fn what_somebody_stopped_who_shares_the_conversation_is_owed_to_nobody() {
+        let source = |name: &str| crate::timeline::Source::Sender(name.into());
+        let never_heard = |whose: &str| {
+            let joins = crate::timeline::Fact::SenderJoined { whose: "bob".into() };
+            let story = Story::new().fact(source("ann"), joins).at(0).serves(214).at(1_000).sent(1);
+            let stop = crate::timeline::Fact::ConversationStopRequested { whose: whose.into() };
+            let story = story.subagent(1, SubagentSeen::Begun).at(2_000).fact(source("bob"), stop);
+            told(story.at(900_000).ended()).len()
+        };
+        assert_eq!((never_heard("bob"), never_heard("eve")), (0, 1));
+    }
+
     fn told(story: Story) -> Vec<String> {
         complaints(&SubagentResultsOnce, story)
     }

@@ -80,6 +80,14 @@ impl<'a> Subagents<'a> {
                 _ => {}
             }
         }
+        // Who shares a conversation may stop what others wanted in it.
+        for subagent in seen.all.keys() {
+            let sender = subagent.message.sender.as_str();
+            let stops: Vec<_> = run.mishaps.stops_of(sender).collect();
+            if !stops.is_empty() {
+                seen.senders.entry(sender).or_default().stops = stops;
+            }
+        }
         seen
     }
 

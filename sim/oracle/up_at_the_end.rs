@@ -6,7 +6,7 @@
 
 use gateway::env::{ExitCode, Signal};
 
-use super::life::Life;
+use super::life::{Life, end_of};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
@@ -41,6 +41,15 @@ impl Oracle for UpAtTheEnd {
 /// then some life must have come after it.
 fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     let last = last_of(lives, run.terms.supervised);
+    // A gateway refuses to start on a store that nothing can restore.
+    if run.mishaps.store_is_beyond_repair(end_of(run)) {
+        return true;
+    }
+    // Nor does anybody start what a tool had stopped that was to start it, and was killed.
+    let of_service = lives.iter().rev().find(|life| !life.by_hand);
+    if run.mishaps.reload_was_killed() && of_service.is_some_and(|life| stopped_by_hand(life, true)) {
+        return true;
+    }
     if nobody_came_after_the_last_wish(run) {
         return false;
     }
@@ -59,6 +68,7 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     });
     let supervised = run.terms.supervised;
     by_supervisor
+        || of_service.is_some_and(|life| is_left_dead(run, life))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
         || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
 }
@@ -92,6 +102,18 @@ fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
         matches!(wish, Fact::Ordered { order: OperatorOrder::Restart | OperatorOrder::Reload })
             && !run.events[index..].iter().any(starts)
     })
+}
+
+/// Whether the supervisor left the service down after the death of this life, which was none of its own doing.
+fn is_left_dead(run: &Evidence<'_>, life: &Life) -> bool {
+    let Some((died, cause)) = life.ended else { return false };
+    let is_a_blow = match cause {
+        DeathCause::Killed => true,
+        DeathCause::Signal(_) => life.could_not_hear_between(life.started_at, died),
+        DeathCause::Exited(_) | DeathCause::Panicked | DeathCause::PowerLoss => false,
+    };
+    let mut after = run.events.iter().filter(|event| event.at >= died).map(|event| &event.fact);
+    is_a_blow && after.any(|fact| matches!(fact, Fact::ServiceInactive { .. }))
 }
 
 /// The life after which somebody was missing. Where nobody supervises, those may outlive who was started after them
@@ -152,6 +174,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
+    use gateway::env::Pid;
 
     const DOWN: [&str; 1] = ["The service was down when the run ended at 9.000 s"];
 
@@ -204,6 +227,57 @@ mod tests {
         assert_eq!(complaints(&UpAtTheEnd, gave_way(1).dies(DeathCause::Killed).at(9_000).ended()), DOWN);
         let nobody = beside().dies(DeathCause::Killed).at(5_000).gateway(214).exits(78);
         assert_eq!(complaints(&UpAtTheEnd, nobody.inactive("exit status 78").at(9_000).ended()), DOWN);
+    }
+
+    #[test]
+    fn who_is_killed_stays_down_where_the_supervisor_was_told_to_leave_it() {
+        let left = |story: Story| story.inactive("and nobody runs the task again").at(9_000).ended();
+        assert_eq!(complaints(&UpAtTheEnd, left(served().dies(DeathCause::Killed))), [""; 0]);
+        assert_eq!(complaints(&UpAtTheEnd, left(served().dies(DeathCause::Panicked))), DOWN);
+        assert_eq!(complaints(&UpAtTheEnd, left(served().exits(1))), DOWN);
+        let missed = Fact::SignalDelivered { pid: Pid(214), signal: Signal::User1, handled: false };
+        let signalled = |story: Story| {
+            let story = story.fact(crate::timeline::Source::Operator, missed.clone());
+            left(story.dies(DeathCause::Signal(Signal::User1)))
+        };
+        assert_eq!(complaints(&UpAtTheEnd, signalled(Story::new().at(0).gateway(214).starts())), [""; 0]);
+        assert_eq!(
+            complaints(&UpAtTheEnd, signalled(served())),
+            DOWN,
+            "a program that runs has its handlers"
+        );
+    }
+
+    #[test]
+    fn who_gave_way_to_one_that_was_killed_is_no_reason_for_it_to_be_up() {
+        let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
+        let beside = served().fact(crate::timeline::Source::Operator, by_hand).gateway(215).starts();
+        let gave_way = beside.at(2_000).exits(78).gateway(214).dies(DeathCause::Killed);
+        assert_eq!(complaints(&UpAtTheEnd, gave_way.inactive("it is left").at(9_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn nobody_starts_what_a_tool_had_stopped_that_was_killed() {
+        let ended = |cause| {
+            let order = Fact::Ordered { order: OperatorOrder::Reload };
+            let tool = served().fact(crate::timeline::Source::Operator, order).program("tool", 300).starts();
+            let stopped = tool.gateway(214).signal(Signal::Terminate).exits(0).inactive("stopped");
+            let story = stopped.program("tool", 300).at(2_000).dies(cause).at(9_000).ended();
+            complaints(&UpAtTheEnd, story).len()
+        };
+        let done = DeathCause::Exited(ExitCode::CLEAN);
+        assert_eq!((ended(DeathCause::Killed), ended(done)), (0, 1));
+    }
+
+    #[test]
+    fn a_store_that_nothing_can_restore_keeps_it_down() {
+        let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+        let refused = |story: Story| {
+            let story = story.at(2_000).exits(0).at(3_000).injected(what).at(4_000).gateway(215).starts();
+            complaints(&UpAtTheEnd, story.at(4_100).exits(78).inactive("exit status 78").at(9_000).ended())
+        };
+        assert_eq!(refused(served()), [""; 0]);
+        assert_eq!(refused(served().sent(1).asked(1, 1)), DOWN, "there is a conversation to restore it from");
     }
 
     #[test]

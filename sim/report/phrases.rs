@@ -85,6 +85,8 @@ fn sender_words(fact: &Fact) -> Option<String> {
         Fact::SenderDisconnected { how } if how.starts_with("closed") => how.clone(),
         Fact::SenderDisconnected { how } => format!("closed: {how}"),
         Fact::SenderStoppedListening => "listens no more".to_string(),
+        Fact::SenderJoined { whose } => format!("joins {whose}"),
+        Fact::ConversationStopRequested { whose } => format!("-> stop all of {whose}"),
         Fact::SenderConnectFailed { how } => format!("cannot connect: {how}"),
         Fact::MessageSent { message, text, attempt, .. } => {
             let again = if *attempt > 1 { " again" } else { "" };

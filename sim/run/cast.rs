@@ -115,9 +115,11 @@ fn provider_settings(scenario: &Scenario) -> ProviderSettings {
 }
 
 fn webchat_settings(scenario: &Scenario, name: &str, setup: &SenderSetup) -> WebchatSettings {
+    let joins = |other: &SenderSetup| other.joins.as_deref() == Some(name);
     WebchatSettings {
         name: name.to_string(),
         conversation_of: setup.joins.as_deref().unwrap_or(name).to_string(),
+        is_shared: setup.joins.is_some() || scenario.senders.values().any(joins),
         kind: setup.kind,
         port: scenario.gateway.port,
         token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),

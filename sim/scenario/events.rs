@@ -28,6 +28,7 @@ pub const EVENTS: &[(&str, About, &str)] = &[
     ("sender.connected", Sender, "a sender opened its connection and finished the handshake"),
     ("sender.disconnected", Sender, "a sender's connection ended"),
     ("sender.stopped-listening", Sender, "a sender will not look at what the gateway sends any more"),
+    ("sender.joined", Sender, "a sender talks in the conversation of another one"),
     ("sender.connect-failed", Sender, "a sender could not connect"),
     ("message.sent", Sender, "a message was handed over"),
     (
@@ -51,6 +52,11 @@ pub const EVENTS: &[(&str, About, &str)] = &[
         "message.cancelled",
         Sender,
         "the sender stopped its message; once when the gateway logs it, once when the sender knows",
+    ),
+    (
+        "conversation.stop-requested",
+        Sender,
+        "a sender asked for all to be stopped in a conversation that several share",
     ),
     ("reply.received", Sender, "a reply reached its sender, or its platform"),
     ("notice.received", Sender, "an error or a notice reached a sender, or its platform"),

@@ -262,6 +262,8 @@ pub enum Fact {
     /// A sender will never look at what the gateway sends, by its own choice: what is kept for it counts as
     /// delivered.
     SenderStoppedListening,
+    /// The sender talks in the conversation of another one.
+    SenderJoined { whose: String },
     /// A sender could not connect.
     SenderConnectFailed { how: String },
     /// A message was handed over; `attempt` counts from 1 for retries of the same message. `key` is its
@@ -280,6 +282,8 @@ pub enum Fact {
     MessageCancelled { message: MessageId },
     /// The sender asked the gateway to stop the message, and does not know yet whether it did.
     MessageStopRequested { message: MessageId },
+    /// The sender asked for everything to be stopped in a conversation that several share.
+    ConversationStopRequested { whose: String },
     /// A reply that answers `message` reached the sender.
     ReplyReceived { message: MessageId, text: String, via: Via },
     /// An explicit error or notice reached the sender; about one message, or about its whole conversation.

@@ -200,6 +200,8 @@ struct Fold<'a> {
     service: Stopping,
     /// The senders that will never look again, and why.
     absent: BTreeMap<String, Listener>,
+    /// Whose conversation senders talk in, who have none of their own.
+    joined: BTreeMap<&'a str, &'a str>,
     /// What the latest look into the state directory found.
     state: Option<&'a StateSeen>,
 }
@@ -216,9 +218,11 @@ struct Tally {
     accepted: Option<(Duration, Duration)>,
     refused_at: Option<Duration>,
     cancelled_at: Option<Duration>,
-    /// Its sender asked for it to be stopped, whatever came of that.
+    /// Its sender, or who shares its conversation, asked for it to be stopped, whatever came of that.
     stop_requested: bool,
     told: Option<(Duration, String)>,
+    /// When it was told for the first time since it was last accepted.
+    first_told: Option<Duration>,
     replies: Vec<Reply>,
     requests: Vec<Request>,
 }
@@ -264,6 +268,12 @@ impl<'a> Fold<'a> {
                 self.looks_no_more(&event.source, Listener::Left);
             }
             Fact::SenderStoppedListening => self.looks_no_more(&event.source, Listener::Deaf),
+            Fact::SenderJoined { whose } => {
+                if let Source::Sender(sender) = &event.source {
+                    self.joined.insert(sender, whose);
+                }
+            }
+            Fact::ConversationStopRequested { whose } => self.all_to_be_stopped(whose),
             Fact::ProcessExited { program, .. } if program == GATEWAY_PROGRAM => self.gateway_deaths.push(at),
             Fact::State(state) => self.state = Some(state),
             fact => {
@@ -284,6 +294,14 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// Somebody wants all that is open in a conversation to be stopped, whoever wrote it.
+    fn all_to_be_stopped(&mut self, whose: &str) {
+        for tally in self.tallies.iter_mut().filter(|tally| tally.is_open()) {
+            let sender = tally.message.sender.as_str();
+            tally.stop_requested |= self.joined.get(sender).copied().unwrap_or(sender) == whose;
+        }
+    }
+
     fn sent(&mut self, at: Duration, message: &MessageId, text: &str, attempt: u32, key: &str) {
         let index = *self.index.entry(message.clone()).or_insert_with(|| {
             self.tallies.push(Tally::new(message.clone(), text.to_string(), Platform::of_key(key)));
@@ -300,14 +318,24 @@ impl<'a> Fold<'a> {
         }
         for tally in &mut self.tallies {
             if tally.message.sender == sender && tally.is_open() {
-                tally.told = Some((at, text.to_string()));
+                tally.tell(at, text);
             }
         }
     }
 
     fn close(self) -> Ledger {
-        let Self { tallies, index, sightings, asked_together, gateway_deaths, sends, service, absent, state } =
-            self;
+        let Self {
+            tallies,
+            index,
+            sightings,
+            asked_together,
+            gateway_deaths,
+            sends,
+            service,
+            absent,
+            state,
+            ..
+        } = self;
         let differ = |one: u32, other: u32| asked_together.get(&one) != asked_together.get(&other);
         let blows = Blows { gateway_deaths: &gateway_deaths, sends: &sends, differ: &differ };
         let nothing = StateSeen::default();
@@ -363,6 +391,7 @@ impl Tally {
             cancelled_at: None,
             stop_requested: false,
             told: None,
+            first_told: None,
             replies: Vec::new(),
             requests: Vec::new(),
         }
@@ -390,7 +419,7 @@ impl Tally {
             }
             Fact::MessageCancelled { .. } => self.cancelled_at = Some(at),
             Fact::MessageStopRequested { .. } => self.stop_requested = true,
-            Fact::NoticeReceived { text, .. } => self.told = Some((at, text.clone())),
+            Fact::NoticeReceived { text, .. } => self.tell(at, text),
             Fact::ReplyReceived { text, via, .. } => {
                 self.replies.push(Reply { at, text: text.clone(), via: *via });
             }
@@ -413,6 +442,13 @@ impl Tally {
     }
 
     /// Accepted, as the sender or the model saw it, and not settled since.
+    fn tell(&mut self, at: Duration, text: &str) {
+        if !self.was_told() {
+            self.first_told = Some(at);
+        }
+        self.told = Some((at, text.to_string()));
+    }
+
     fn is_open(&self) -> bool {
         let shown = self.accepted.is_some() || !self.requests.is_empty();
         shown && self.replies.is_empty() && !self.was_cancelled() && !self.was_told()
@@ -471,7 +507,7 @@ impl Tally {
         }
         if let Some(absence) = absence.filter(|_| self.stop_requested) {
             // No reply was kept either: it got what it asked for.
-            return (Fate::Cancelled, format!("{sender} had asked to stop it and {absence}."));
+            return (Fate::Cancelled, format!("It was to be stopped, and {sender} {absence}."));
         }
         self.unsettled(listener)
     }
@@ -526,7 +562,7 @@ impl Tally {
     }
 
     fn close(self, fate: Fate, why: String, last_seen: Option<Sighting>) -> Entry {
-        let told = self.told.as_ref().map(|(at, _)| *at);
+        let told = self.first_told;
         let settled_at = match fate {
             Fate::Dropped | Fate::Kept => None,
             Fate::Refused => self.refused_at,

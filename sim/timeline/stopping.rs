@@ -2,14 +2,14 @@
 //!
 //! A stop is an order to the supervisor that it did not refuse, or a stop signal that a gateway obeyed. It is for good
 //! when no gateway started after it; and it is none when it was the first half of a restart. Where nobody supervises,
-//! whoever kills the gateway has stopped it.
+//! whoever kills the gateway has stopped it, and so where the supervisor leaves it down after that.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
-use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, OperatorOrder};
+use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, OperatorOrder, TOOL_PROGRAM};
 
 /// What has been seen of the service so far.
 #[derive(Default)]
@@ -24,6 +24,10 @@ pub(super) struct Stopping {
     order_before: Option<Option<OperatorOrder>>,
     /// When the last process ended, and whether it had been asked to.
     ended: Option<(Duration, bool)>,
+    /// Whether it was struck down.
+    was_struck: bool,
+    /// The tool that loads the service anew: it starts what it ends, as long as it lives.
+    reloads: Option<Pid>,
 }
 
 impl Stopping {
@@ -37,12 +41,28 @@ impl Stopping {
                     (self.last_order, self.order_before) = (None, None);
                 }
             }
+            Fact::ProcessStarted { pid, program, .. }
+                if program == TOOL_PROGRAM && self.last_order == Some(OperatorOrder::Reload) =>
+            {
+                self.reloads.get_or_insert(*pid);
+            }
+            Fact::ProcessExited { pid, cause, .. } if self.reloads == Some(*pid) => {
+                self.reloads = None;
+                if !matches!(cause, DeathCause::Exited(_)) && self.last_order == Some(OperatorOrder::Reload) {
+                    self.last_order = Some(OperatorOrder::Stop);
+                }
+            }
             Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
                 self.living.remove(pid);
                 let was_asked = self.asked.remove(pid) || self.is_stop(*cause);
                 // Who ends in the same instant goes down with it: a container is one thing.
                 let with_it = self.ended.is_some_and(|(at, was_asked)| was_asked && at == event.at);
                 self.ended = Some((event.at, was_asked || with_it));
+                self.was_struck = *cause == DeathCause::Killed;
+            }
+            // Whoever minds it was told to leave it down after such a death.
+            Fact::ServiceInactive { .. } if self.was_struck => {
+                self.ended = self.ended.map(|(at, _)| (at, true));
             }
             Fact::SignalDelivered { pid, signal, handled: true }
                 if is_stop_signal(*signal) && self.living.contains(pid) =>

@@ -3,7 +3,7 @@
 //! Pure: a text and whose conversation it was sent to. Replies are what the model says, notices begin with a few known
 //! words, and both carry the marks of the messages that they are about. A text that is none of these tells nothing.
 
-use crate::actors::{REGRET_PREFIX, REPLY_PREFIX};
+use crate::actors::{REPLY_PREFIX, SORRY_PREFIX};
 use crate::timeline::{self, Fact, MessageId, SubagentId, Via};
 
 /// How a notice begins.
@@ -19,7 +19,7 @@ pub(super) fn facts(sender: &str, text: &str, answered: Option<MessageId>, send:
     let via = Via::Platform { send };
     let is_notice = NOTICES.into_iter().any(|notice| text.starts_with(notice));
     // What came of a subagent is no answer to the message that wanted it, although it is sent as one.
-    if (is_notice || [REPLY_PREFIX, REGRET_PREFIX].into_iter().any(|prefix| text.starts_with(prefix)))
+    if (is_notice || text.starts_with(REPLY_PREFIX) || text.starts_with(SORRY_PREFIX))
         && let Some(heard) = timeline::heard(sender, text, is_notice, via)
     {
         return vec![heard];
@@ -81,7 +81,7 @@ mod tests {
         );
         check("Your message was not answered", &["notice.received -"]);
         check("Re [ann#1/2]: the harbour", &["subagent.heard -"]);
-        check("Sorry [ann#1/2]: it came to nothing", &["subagent.heard -"]);
+        check("Sorry [ann#1/2]: the harbour", &["subagent.heard -"]);
         check("The service restarted before it answered [ann#1]", &["notice.received ann#1"]);
         check("Stopped: \"hello [ann#1]\"", &["message.cancelled ann#1"]);
         check("Your message \"hello [ann#1]\" waits: the disk is full. It is kept", &[]);

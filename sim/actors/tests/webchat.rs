@@ -33,6 +33,7 @@ where
         let settings = WebchatSettings {
             name: "ann".into(),
             conversation_of: "ann".into(),
+            is_shared: false,
             kind,
             port: PORT,
             token: TOKEN.into(),

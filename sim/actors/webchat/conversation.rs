@@ -35,6 +35,8 @@ pub(super) struct Conversation {
     name: String,
     kind: SenderKind,
     session_key: String,
+    /// Whose conversation it is, when several senders share it.
+    shared_with: Option<String>,
     messages: Vec<Message>,
     outgoing: VecDeque<Ask>,
     pending: BTreeMap<String, Pending>,
@@ -103,6 +105,7 @@ impl Conversation {
             name: name.to_owned(),
             kind,
             session_key: session_key(whose),
+            shared_with: None,
             messages: Vec::new(),
             outgoing: VecDeque::new(),
             pending: BTreeMap::new(),
@@ -114,6 +117,11 @@ impl Conversation {
             transcript: Transcript::new(name),
             jitter,
         }
+    }
+
+    /// Several senders talk in it, and it is `whose`.
+    pub(super) fn is_shared_with(&mut self, whose: &str) {
+        self.shared_with = Some(whose.to_owned());
     }
 
     /// Takes a new message; it waits until the connection can have it. `key` is its idempotency key.
@@ -213,6 +221,8 @@ impl Conversation {
                 });
             }
             Ask::Abort => {
+                let shared = self.shared_with.clone();
+                facts.extend(shared.map(|whose| Fact::ConversationStopRequested { whose }));
                 if self.messages.iter().any(|message| Errand::in_text(&message.text).is_some()) {
                     facts.push(Fact::SubagentsStopRequested);
                 }
