@@ -96,7 +96,10 @@ mod tests {
     #[test]
     fn who_is_ready_and_stays_so_is_asked_less_and_less_often() {
         let mut pace = Pace::new(Duration::from_secs(1));
-        assert_eq!(pauses(&mut pace, true, 9), [1_000, 1_000, 1_000, 1_000, 1_000, 2_000, 4_000, 4_000, 4_000]);
+        assert_eq!(
+            pauses(&mut pace, true, 9),
+            [1_000, 1_000, 1_000, 1_000, 1_000, 2_000, 4_000, 4_000, 4_000]
+        );
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
 use crate::determinism::{Step, note};
+use crate::instant;
 
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -152,7 +153,7 @@ impl Network {
     }
 
     fn now_ms(&self) -> u64 {
-        (Instant::now() - self.epoch).as_millis() as u64
+        (instant::now() - self.epoch).as_millis() as u64
     }
 
     /// Takes an address for a new process of `machine`; `None` when all belong to living ones.
