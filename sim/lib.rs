@@ -6,6 +6,7 @@
 pub mod actors;
 pub mod cli;
 pub mod determinism;
+mod instant;
 pub mod oracle;
 pub mod report;
 mod run;

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Event, Fact, Source};
 use crate::determinism::{Step, note};
+use crate::instant;
 
 /// The running hash over all events of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +92,13 @@ impl Recorder {
     /// Virtual time since the world began.
     pub fn now(&self) -> Duration {
         let epoch = self.0.borrow().epoch;
-        Instant::now() - epoch
+        instant::now() - epoch
     }
 
     /// Appends an event at the present moment.
     pub fn record(&self, source: Source, fact: Fact) {
         let mut recording = self.0.borrow_mut();
-        let event = Event { at: Instant::now() - recording.epoch, source, fact };
+        let event = Event { at: instant::now() - recording.epoch, source, fact };
         recording.hash.add(&event);
         note(|| Step::event(&event));
         let due = |watch: &mut Watch| {

@@ -6,11 +6,11 @@
 //! has come need not ask its kernel again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+
+use super::flow::{ByWay, Way};
 
 /// One end of a connection, for those who want to know whether it is broken.
 #[derive(Default)]
@@ -49,36 +49,36 @@ impl Line {
     }
 }
 
-/// The ends of all connections, by their own address and the other one's.
+/// The ends of all connections, by the way that leads to the other end.
 #[derive(Default)]
-pub(super) struct Lines(BTreeMap<(SocketAddr, SocketAddr), Rc<Line>>);
+pub(super) struct Lines(ByWay<Rc<Line>>);
 
 impl Lines {
-    /// A new connection has its one end at `local`.
-    pub(super) fn open(&mut self, local: SocketAddr, remote: SocketAddr) -> Rc<Line> {
+    /// A new connection begins with this way.
+    pub(super) fn open(&mut self, way: Way) -> Rc<Line> {
         let line = Rc::<Line>::default();
-        self.0.insert((local, remote), line.clone());
+        self.0.insert(way, line.clone());
         line
     }
 
-    /// The program at `local` has no use for the connection any more.
-    pub(super) fn close(&mut self, local: SocketAddr, remote: SocketAddr, line: &Rc<Line>) {
+    /// The program where the way begins has no use for the connection any more.
+    pub(super) fn close(&mut self, way: Way, line: &Rc<Line>) {
         // The next connection may have the same addresses.
-        if self.0.get(&(local, remote)).is_some_and(|known| Rc::ptr_eq(known, line)) {
-            self.0.remove(&(local, remote));
+        if self.0.get(&way).is_some_and(|known| Rc::ptr_eq(known, line)) {
+            self.0.swap_remove(&way);
         }
     }
 
-    /// Something has arrived at `local` for whoever reads there.
-    pub(super) fn bring_news(&self, local: SocketAddr, remote: SocketAddr) {
-        if let Some(line) = self.0.get(&(local, remote)) {
+    /// Something has arrived where the way begins, for whoever reads there.
+    pub(super) fn bring_news(&self, way: Way) {
+        if let Some(line) = self.0.get(&way) {
             line.has_news.set(true);
         }
     }
 
-    /// A reset has arrived at `local`.
-    pub(super) fn reset(&mut self, local: SocketAddr, remote: SocketAddr) {
-        if let Some(line) = self.0.remove(&(local, remote)) {
+    /// A reset has arrived where the way begins.
+    pub(super) fn reset(&mut self, way: Way) {
+        if let Some(line) = self.0.swap_remove(&way) {
             line.break_off();
         }
     }

@@ -19,6 +19,7 @@ use gateway::env::{Env, ExitCode, LocalBoxFuture, Pid, Signal, StartTime, WallTi
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::instant;
 use crate::timeline::{DeathCause, Fact, Recorder, Source};
 
 pub mod disk;
@@ -165,7 +166,7 @@ impl World {
     pub fn wall_clock(&self, name: &str) -> impl Fn() -> WallTime + use<> {
         let (offset_ms, epoch, wall_epoch) =
             (self.wall_offset(name), self.0.epoch, self.0.settings.wall_epoch);
-        move || Machine::wall(wall_epoch, epoch.elapsed().as_millis() as u64, offset_ms.get())
+        move || Machine::wall(wall_epoch, (instant::now() - epoch).as_millis() as u64, offset_ms.get())
     }
 
     /// Moves the wall clock of the machine called `name` by so many milliseconds; monotonic time goes on.
@@ -449,7 +450,7 @@ impl World {
     /// that a process id with its start time stays unique.
     fn start_time(&self) -> StartTime {
         const TICKS_BEFORE: u64 = 100_000;
-        StartTime(TICKS_BEFORE + self.0.epoch.elapsed().as_millis() as u64 / 10)
+        StartTime(TICKS_BEFORE + (instant::now() - self.0.epoch).as_millis() as u64 / 10)
     }
 }
 
@@ -579,7 +580,7 @@ impl World {
     }
 
     fn wall_clock_of(&self, machine: &Machine) -> WallTime {
-        let since_epoch_ms = self.0.epoch.elapsed().as_millis() as u64;
+        let since_epoch_ms = (instant::now() - self.0.epoch).as_millis() as u64;
         Machine::wall(self.0.settings.wall_epoch, since_epoch_ms, machine.wall_offset_ms.get())
     }
 }

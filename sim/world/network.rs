@@ -19,12 +19,13 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
-use super::flow::{Arrival, Delayed, Flow, Parked, reset_segment, tcp_ends};
+use super::flow::{Arrival, ByWay, Delayed, Flow, Parked, Way, reset_segment, tcp_ends};
 use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
 use super::slots::{SlotId, Slots};
 use crate::determinism::{Step, note};
+use crate::instant;
 
 /// Size of a kernel's receive buffer, and of the scratch that empties it in one go.
 pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -63,18 +64,17 @@ struct State {
     /// In flight, by time of arrival; see [`Arrival`].
     in_flight: BTreeMap<Arrival, Packet>,
     next_sequence: u64,
-    flows: BTreeMap<u64, Flow>,
-    /// Acknowledgements that wait for something to travel with, by their flow; a later one takes the place of an
-    /// earlier one.
-    delayed: BTreeMap<u64, Delayed>,
+    flows: ByWay<Flow>,
+    /// Acknowledgements that wait for something to travel with; a later one takes the place of an earlier one.
+    delayed: BTreeMap<Way, Delayed>,
     latency: RangeInclusive<Duration>,
     latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
     latency_draw: RandomStream,
     order_draw: RandomStream,
     dark: BTreeSet<MachineId>,
     cut: BTreeMap<Link, Vec<Parked>>,
-    /// Connections whose stream was dropped while the peer may still send (local end, remote end).
-    orphans: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// Connections whose stream was dropped while the peer may still send, by the way from there.
+    orphans: ByWay<()>,
     /// Who wants to know of resets.
     lines: Lines,
     /// Something arrives sooner than anything did when the alarm was last looked at.
@@ -107,7 +107,7 @@ impl Network {
             slots,
             in_flight: BTreeMap::new(),
             next_sequence: 0,
-            flows: BTreeMap::new(),
+            flows: ByWay::default(),
             delayed: BTreeMap::new(),
             latency: settings.latency.clone(),
             latency_of: BTreeMap::new(),
@@ -115,7 +115,7 @@ impl Network {
             order_draw: random.stream("delivery order"),
             dark: BTreeSet::new(),
             cut: BTreeMap::new(),
-            orphans: BTreeSet::new(),
+            orphans: ByWay::default(),
             lines: Lines::default(),
             is_early: false,
             egress: Vec::new(),
@@ -153,7 +153,7 @@ impl Network {
     }
 
     fn now_ms(&self) -> u64 {
-        (Instant::now() - self.epoch).as_millis() as u64
+        (instant::now() - self.epoch).as_millis() as u64
     }
 
     /// Takes an address for a new process of `machine`; `None` when all belong to living ones.
@@ -253,19 +253,20 @@ impl Network {
 
     /// The stream at the `local` end was dropped: the kernel finishes closing, but has no reader any more.
     pub(super) fn mark_orphan(&self, local: SocketAddr, remote: SocketAddr) {
-        self.state.borrow_mut().orphans.insert((local, remote));
+        self.state.borrow_mut().orphans.insert(Way::between(local, remote), ());
     }
 
     /// A new connection uses this pair of addresses.
     pub(super) fn mark_owned(&self, local: SocketAddr, remote: SocketAddr) -> Rc<Line> {
+        let way = Way::between(local, remote);
         let mut state = self.state.borrow_mut();
-        state.orphans.remove(&(local, remote));
-        state.lines.open(local, remote)
+        state.orphans.swap_remove(&way);
+        state.lines.open(way)
     }
 
     /// Nobody has to know any more whether this connection is broken.
     pub(super) fn forget_line(&self, local: SocketAddr, remote: SocketAddr, line: &Rc<Line>) {
-        self.state.borrow_mut().lines.close(local, remote, line);
+        self.state.borrow_mut().lines.close(Way::between(local, remote), line);
     }
 
     /// Every task is idle, so what they wrote leaves now.
@@ -320,15 +321,11 @@ impl Network {
                 state.deliver(reset_segment(peer, socket.local));
             }
         }
-        state.orphans.retain(|(local, _)| local.ip() != address);
+        state.orphans.retain(|way, ()| !way.comes_from(slot));
         state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
         // Whatever still arrives for them is answered at once.
-        let is_of_slot = |key: u64| [key >> 48, key >> 16 & 0xffff].contains(&u64::from(slot.0));
-        state
-            .flows
-            .iter_mut()
-            .filter(|(key, _)| is_of_slot(**key))
-            .for_each(|(_, flow)| flow.is_ending = true);
+        let of_slot = state.flows.iter_mut().filter(|(way, _)| way.touches(slot));
+        of_slot.for_each(|(_, flow)| flow.is_ending = true);
         drop(state);
         // The kernel removes reset sockets when it is next asked for packets; they send none.
         self.touch();
@@ -373,8 +370,8 @@ impl State {
             to: SocketAddr::new(packet.dst, segment.dst_port),
             bytes: segment.payload.len(),
         });
-        let (key, way_back) = self.flow_keys(&packet, segment);
-        let (known, other) = (self.flows.get(&key).copied(), self.flows.get(&way_back).copied());
+        let way = way_of(&packet, segment);
+        let (known, other) = (self.flows.get(&way).copied(), self.flows.get(&way.back()).copied());
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         if let Some(flow) = &known
@@ -383,7 +380,7 @@ impl State {
         {
             let due_ms = flow.last_arrival_ms.max(leaves_ms) + LONGEST_ACK_DELAY_MS;
             let arrival = Arrival { at_ms: due_ms, rank: flow.rank, sequence };
-            self.delayed.insert(key, Delayed { arrival, packet });
+            self.delayed.insert(way, Delayed { arrival, packet });
             return;
         }
         if known.is_none() {
@@ -391,14 +388,14 @@ impl State {
         }
         let latency_ms = self.draw_latency(from, to).as_millis() as u64;
         let order_draw = &self.order_draw;
-        let flow = self.flows.entry(key).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
+        let flow = self.flows.entry(way).or_insert_with(|| Flow::ranked(order_draw.next_u64()));
         flow.last_arrival_ms = flow.last_arrival_ms.max(leaves_ms + latency_ms);
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence };
         flow.follow(segment);
         // It says all that those said which waited, and whoever ends the connection waits for nothing more.
-        self.delayed.remove(&key);
+        self.delayed.remove(&way);
         if flow.is_ending {
-            self.delayed.remove(&way_back);
+            self.delayed.remove(&way.back());
         }
         let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
         self.in_flight.insert(arrival, packet);
@@ -407,11 +404,11 @@ impl State {
 
     /// Delivers the acknowledgements that have waited long enough.
     fn release_delayed(&mut self, now_ms: u64) {
-        while let Some(key) =
-            self.delayed.iter().find(|(_, d)| d.arrival.at_ms <= now_ms).map(|(key, _)| *key)
-            && let Some(Delayed { arrival, packet }) = self.delayed.remove(&key)
+        while let Some(way) =
+            self.delayed.iter().find(|(_, d)| d.arrival.at_ms <= now_ms).map(|(way, _)| *way)
+            && let Some(Delayed { arrival, packet }) = self.delayed.remove(&way)
         {
-            if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&key), &packet.payload) {
+            if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&way), &packet.payload) {
                 flow.follow(segment);
             }
             self.arrive(arrival, packet, now_ms);
@@ -428,10 +425,13 @@ impl State {
             parked.push(Parked { since_ms: now_ms, arrival, packet });
             return false;
         }
-        let Some((remote, local)) = tcp_ends(&packet) else { return false };
         let Transport::Tcp(segment) = &packet.payload else { return false };
+        let way = way_of(&packet, segment);
         let is_last = segment.flags.rst || segment.flags.fin;
-        if !segment.payload.is_empty() && self.orphans.remove(&(local, remote)) {
+        if !segment.payload.is_empty()
+            && self.orphans.swap_remove(&way.back()).is_some()
+            && let Some((remote, local)) = tcp_ends(&packet)
+        {
             // Data for a socket that nobody holds any more: Linux answers with a reset, the kernel here would
             // buffer it for ever.
             self.deliver(reset_segment(remote, local));
@@ -439,12 +439,11 @@ impl State {
             return true;
         }
         if is_last {
-            self.orphans.remove(&(local, remote));
+            self.orphans.swap_remove(&way.back());
         }
-        let (key, way_back) = self.flow_keys(&packet, segment);
-        let other = self.flows.get(&key).copied();
+        let other = self.flows.get(&way).copied();
         let mut may_answer = true;
-        if let (Some(flow), Some(other)) = (self.flows.get_mut(&way_back), other) {
+        if let (Some(flow), Some(other)) = (self.flows.get_mut(&way.back()), other) {
             may_answer = !self.cut.is_empty() || !flow.can_stay_silent(segment, &other);
             flow.hear(segment);
         }
@@ -453,12 +452,12 @@ impl State {
     }
 
     fn deliver(&mut self, packet: Packet) {
-        if let (Transport::Tcp(segment), Some((remote, local))) = (&packet.payload, tcp_ends(&packet)) {
+        if let Transport::Tcp(segment) = &packet.payload {
             let TcpFlags { rst, fin, .. } = segment.flags;
             if rst {
-                self.lines.reset(local, remote);
+                self.lines.reset(way_of(&packet, segment).back());
             } else if fin || !segment.payload.is_empty() {
-                self.lines.bring_news(local, remote);
+                self.lines.bring_news(way_of(&packet, segment).back());
             }
         }
         if let Some(guard) = &self.guard {
@@ -499,15 +498,6 @@ impl State {
         Some((self.slots.machine_at(packet.src)?, self.slots.machine_at(packet.dst)?))
     }
 
-    /// What names this direction of the packet's connection, and what the other.
-    fn flow_keys(&self, packet: &Packet, segment: &TcpSegment) -> (u64, u64) {
-        let end = |address, port| {
-            u64::from(self.slots.slot_at(address).map_or(0, |slot| slot.0)) << 16 | u64::from(port)
-        };
-        let (from, to) = (end(packet.src, segment.src_port), end(packet.dst, segment.dst_port));
-        (from << 32 | to, to << 32 | from)
-    }
-
     /// A flow without packets in flight has nothing to keep in order.
     fn forget_old_flows(&mut self, now_ms: u64) {
         const FLOWS_KEPT: usize = 4096;
@@ -515,6 +505,12 @@ impl State {
             self.flows.retain(|_, flow| flow.last_arrival_ms >= now_ms);
         }
     }
+}
+
+/// The way of a packet.
+fn way_of(packet: &Packet, segment: &TcpSegment) -> Way {
+    let from = SocketAddr::new(packet.src, segment.src_port);
+    Way::between(from, SocketAddr::new(packet.dst, segment.dst_port))
 }
 
 /// Wakes the pump when the next packet is due.

@@ -29,6 +29,7 @@ use super::machine::Machine;
 use super::random::RandomStream;
 use super::slots::SlotId;
 use crate::determinism::{TaskName, polling};
+use crate::instant;
 use crate::timeline::{DeathCause, Fact, Level, LogRecord, Source};
 
 /// One process life.
@@ -276,7 +277,7 @@ impl Process {
         if lasting.is_zero() || self.is_dead() {
             return;
         }
-        let now = Instant::now();
+        let now = instant::now();
         let was_busy = self.is_busy();
         let until = self.busy_until.get().map_or(now, |until| until.max(now)) + lasting;
         self.busy_until.set(Some(until));
@@ -284,7 +285,7 @@ impl Process {
         if !was_busy {
             let process = self.clone();
             self.world.spawn(async move {
-                while let Some(until) = process.busy_until.get().filter(|until| *until > Instant::now()) {
+                while let Some(until) = process.busy_until.get().filter(|until| *until > instant::now()) {
                     sleep_until(until).await;
                 }
                 process.deferred.take().iter().for_each(|task| task.wake());
@@ -295,7 +296,7 @@ impl Process {
     /// Whether it waits for its disk. Asked at every poll, so the clock is only read when it may.
     fn is_busy(&self) -> bool {
         let Some(until) = self.busy_until.get() else { return false };
-        let is_busy = until > Instant::now();
+        let is_busy = until > instant::now();
         if !is_busy {
             self.busy_until.set(None);
         }

@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 use super::network::{Network, Pump};
 use super::settings::WorldSettings;
 use super::{World, current, log};
+use crate::instant;
 
 thread_local! {
     /// The world that runs on this thread, for the runtime's park hook, which cannot own it.
@@ -53,7 +54,11 @@ pub(super) fn run<R>(settings: WorldSettings, body: impl AsyncFnOnce(World) -> R
 fn paused_runtime() -> Runtime {
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true).on_thread_park(|| {
-        RUNNING.with_borrow_mut(|running| running.as_mut().map(Running::work_until_idle));
+        RUNNING.with_borrow_mut(|running| {
+            if let Some(running) = running {
+                instant::hold(|| running.work_until_idle());
+            }
+        });
     });
     builder.build().expect("a runtime without I/O needs nothing from the operating system")
 }

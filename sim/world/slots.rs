@@ -66,7 +66,7 @@ impl Slots {
 
     /// When a packet from `address` may leave.
     pub(super) fn held_until_ms(&self, address: IpAddr) -> u64 {
-        let slot = self.slot_at(address).and_then(|id| self.slots.get(usize::from(id.0)));
+        let slot = slot_at(address).and_then(|id| self.slots.get(usize::from(id.0)));
         slot.map_or(0, |slot| slot.held_until_ms)
     }
 
@@ -80,14 +80,8 @@ impl Slots {
         address_of(id)
     }
 
-    pub(super) fn slot_at(&self, address: IpAddr) -> Option<SlotId> {
-        let IpAddr::V4(address) = address else { return None };
-        let [10, 255, high, low] = address.octets() else { return None };
-        u16::from_be_bytes([high, low]).checked_sub(1).map(SlotId)
-    }
-
     pub(super) fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
-        self.slots.get(usize::from(self.slot_at(address)?.0))?.machine
+        self.slots.get(usize::from(slot_at(address)?.0))?.machine
     }
 
     pub(super) fn of_machine(&self, machine: MachineId) -> Vec<SlotId> {
@@ -100,4 +94,11 @@ impl Slots {
 fn address_of(id: SlotId) -> IpAddr {
     let [high, low] = (id.0 + 1).to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(10, 255, high, low))
+}
+
+/// Whose address it is, if it is one of a pool.
+pub(super) fn slot_at(address: IpAddr) -> Option<SlotId> {
+    let IpAddr::V4(address) = address else { return None };
+    let [10, 255, high, low] = address.octets() else { return None };
+    u16::from_be_bytes([high, low]).checked_sub(1).map(SlotId)
 }

@@ -366,7 +366,9 @@ impl Content {
 /// spellings as well.
 fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     let text = path.to_str().unwrap_or_default();
-    match text.rsplit_once('/') {
+    // Names are short, and the standard search for a character is made for long texts.
+    let slash = text.bytes().rposition(|byte| byte == b'/');
+    match slash.map(|slash| (&text[..slash], &text[slash + 1..])) {
         Some((parent, name)) if !parent.is_empty() && !matches!(name, "" | "." | "..") => {
             Some((Path::new(parent), OsStr::new(name)))
         }
