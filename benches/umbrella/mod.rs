@@ -175,6 +175,7 @@ async fn live(machine: Rc<Machine>, clients: Vec<Client>) -> turmoil::Result {
 fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Client>> {
     let clients = scenario.senders.iter().map(|(name, setup)| {
         let settings = WebchatSettings {
+            is_shared: false,
             name: name.clone(),
             conversation_of: setup.joins.as_ref().unwrap_or(name).clone(),
             kind: setup.kind,

@@ -164,7 +164,7 @@ impl Provider {
         let turn = tools::Turn::of(&asked.messages);
         if let Some(call) = turn.unanswered {
             let what = format!("provider refused a prompt: nothing says what came of the call {call}");
-            self.record(Fact::Injected { what });
+            self.record(Fact::Remarked { what });
             return error(StatusCode::BAD_REQUEST, "each tool call must be followed by a tool message");
         }
         turn.report(&self.recorder);
@@ -204,7 +204,7 @@ impl Provider {
             }
             About::Nothing => {
                 let what = "provider got a request without a marked message".into();
-                self.record(Fact::Injected { what });
+                self.record(Fact::Remarked { what });
             }
         }
         Answer { about, request, errand, program, takes }

@@ -12,7 +12,7 @@ use gateway::env::{FsOp, Pid, Signal};
 use super::life::{Interval, Life};
 use super::restarts::RestartRequest;
 use super::{Terms, file_name};
-use crate::timeline::{DeathCause, Event, Fact, OperatorOrder, STORE_FILE, Source, TOOL_PROGRAM};
+use crate::timeline::{DeathCause, Event, Fact, Injection, OperatorOrder, STORE_FILE, Source, TOOL_PROGRAM};
 
 /// Everything that befell a run.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +153,7 @@ impl Mishaps {
             }
             Fact::ConversationStopRequested { whose } => self.stops.push((at, whose.clone())),
             Fact::ConfigEdited { .. } => self.wishes.push(Wish { at, kind: WishKind::Edit }),
-            Fact::Injected { what } if spoils_the_store(what) => {
+            Fact::Injected { fault: Injection::CorruptState, what } if spoils_the_store(what) => {
                 self.damages.push(Damage { time: open, can_be_mended: has_talked });
             }
             Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
@@ -342,13 +342,17 @@ mod tests {
     #[test]
     fn a_spoilt_store_is_in_order_again_when_a_gateway_that_began_later_has_the_port() {
         let talked = || Story::new().at(0).serves(214).at(1_000).sent(1).asked(1, 1).at(2_000).exits(0);
-        let spoilt = || talked().at(3_000).injected(SPOILT).at(4_000).gateway(215).starts();
+        let spoilt =
+            || talked().at(3_000).injected(Injection::CorruptState, SPOILT).at(4_000).gateway(215).starts();
         let looks = |mishaps: &Mishaps| [2, 3, 5, 7].map(|at| mishaps.store_is_spoilt(s(at)));
         assert_eq!(ask(spoilt().at(6_000).binds(), looks), [false, true, true, false]);
         assert_eq!(ask(spoilt().at(6_000).exits(1), looks), [false, true, true, true]);
-        let other = talked().at(3_000).injected("tasks.json in the state directory is overwritten");
+        let other = talked()
+            .at(3_000)
+            .injected(Injection::CorruptState, "tasks.json in the state directory is overwritten");
         assert_eq!(ask(other, looks), [false; 4]);
-        let while_it_began = talked().at(2_500).gateway(215).starts().at(3_000).injected(SPOILT);
+        let while_it_began =
+            talked().at(2_500).gateway(215).starts().at(3_000).injected(Injection::CorruptState, SPOILT);
         assert!(ask(while_it_began.at(6_000).binds(), |mishaps| mishaps.store_is_spoilt(s(7))));
     }
 
@@ -357,7 +361,7 @@ mod tests {
         let story = |talks: bool| {
             let story = Story::new().at(0).serves(214).at(1_000).sent(1);
             let story = if talks { story.asked(1, 1) } else { story };
-            story.at(2_000).exits(0).at(3_000).injected(SPOILT).at(9_000)
+            story.at(2_000).exits(0).at(3_000).injected(Injection::CorruptState, SPOILT).at(9_000)
         };
         assert!(!ask(story(true), |mishaps| mishaps.store_is_beyond_repair(s(5))));
         assert!(ask(story(false), |mishaps| mishaps.store_is_beyond_repair(s(5))));

@@ -82,6 +82,7 @@ fn describe(life: &Life) -> String {
 mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
     use gateway::env::Signal;
 
@@ -91,7 +92,7 @@ mod tests {
         let refuses = |talks: bool| {
             let first = Story::new().at(0).serves(100);
             let first = if talks { first.sent(1).asked(1, 1) } else { first };
-            let spoilt = first.exits(0).at(500).injected(what);
+            let spoilt = first.exits(0).at(500).injected(Injection::CorruptState, what);
             let starts = (1..=6_u32)
                 .fold(spoilt, |story, n| story.at(u64::from(n) * 1_000).gateway(100 + n).starts().exits(78));
             complaints(&NoRestartLoop, starts.ended()).len()

@@ -138,6 +138,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::DeathCause;
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
     use gateway::env::Signal;
 
@@ -193,8 +194,16 @@ mod tests {
     #[test]
     fn what_is_kept_until_somebody_looks_at_the_store_is_not_dropped() {
         let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
-        let spoilt =
-            || Story::new().serves(214).at(500).injected(what).at(1_000).sent(1).accepted(1).at(9_000);
+        let spoilt = || {
+            Story::new()
+                .serves(214)
+                .at(500)
+                .injected(Injection::CorruptState, what)
+                .at(1_000)
+                .sent(1)
+                .accepted(1)
+                .at(9_000)
+        };
         let torn = || Some(Err("cut short".into()));
         assert_eq!(complaints(&NoSilentDrop, spoilt().state(torn(), &["ann#1"], &[]).ended()), [""; 0]);
         let lost = ["ann#1 was dropped silently"];

@@ -215,6 +215,7 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
 
     fn replied() -> Story {
@@ -319,7 +320,13 @@ mod tests {
         let spoilt = || {
             let story = Story::new().serves(214).at(1_000).sent(1).asked(1, 1).at(2_000).exits(0);
             let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
-            story.sessions(&["ann"]).at(3_000).injected(what).at(4_000).gateway(215).starts()
+            story
+                .sessions(&["ann"])
+                .at(3_000)
+                .injected(Injection::CorruptState, what)
+                .at(4_000)
+                .gateway(215)
+                .starts()
         };
         let killed = spoilt().at(4_500).dies(DeathCause::Killed).state(torn(), &["ann#1"], &[]);
         assert_eq!(complaints(&StateNeverGoesBack, killed), [""; 0], "it was at it");
@@ -343,8 +350,12 @@ mod tests {
             let story = story.at(9_000).serves(214).at(10_000).sessions(&["ann"]);
             complaints(&StateNeverGoesBack, story)
         };
-        assert_eq!(found(writes().at(2_000).injected(what).at(3_000).tool_done("tool#1")), [""; 0]);
-        let spoilt_later = writes().at(3_000).tool_done("tool#1").at(4_000).injected(what);
+        assert_eq!(
+            found(writes().at(2_000).injected(Injection::CorruptState, what).at(3_000).tool_done("tool#1")),
+            [""; 0]
+        );
+        let spoilt_later =
+            writes().at(3_000).tool_done("tool#1").at(4_000).injected(Injection::CorruptState, what);
         assert_eq!(
             found(spoilt_later),
             ["What tool#1 wrote is not in the state directory"],

@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
     use gateway::env::Pid;
 
@@ -273,7 +274,14 @@ mod tests {
     fn a_store_that_nothing_can_restore_keeps_it_down() {
         let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
         let refused = |story: Story| {
-            let story = story.at(2_000).exits(0).at(3_000).injected(what).at(4_000).gateway(215).starts();
+            let story = story
+                .at(2_000)
+                .exits(0)
+                .at(3_000)
+                .injected(Injection::CorruptState, what)
+                .at(4_000)
+                .gateway(215)
+                .starts();
             complaints(&UpAtTheEnd, story.at(4_100).exits(78).inactive("exit status 78").at(9_000).ended())
         };
         assert_eq!(refused(served()), [""; 0]);
