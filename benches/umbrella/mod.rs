@@ -175,7 +175,8 @@ async fn live(machine: Rc<Machine>, clients: Vec<Client>) -> turmoil::Result {
 fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Client>> {
     let clients = scenario.senders.iter().map(|(name, setup)| {
         let settings = WebchatSettings {
-            is_shared: false,
+            is_shared: setup.joins.is_some()
+                || scenario.senders.values().any(|other| other.joins.as_ref() == Some(name)),
             name: name.clone(),
             conversation_of: setup.joins.as_ref().unwrap_or(name).clone(),
             kind: setup.kind,
