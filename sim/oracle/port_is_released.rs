@@ -72,6 +72,10 @@ impl PortIsReleased {
             if *machine != run.terms.machine || *port != run.terms.port {
                 continue;
             }
+            // Another program may well come and find the port taken.
+            if lives.iter().all(|life| life.pid != *pid) {
+                continue;
+            }
             let at = event.at;
             let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
             let Some((holder, Request { at: asked, by, .. })) =
@@ -392,6 +396,8 @@ mod tests {
             complaints(&PortIsReleased, story),
             ["Gateway pid 215 found the port 18789 taken by gateway pid 214"]
         );
+        let stranger = signalled().at(11_000).gateway(900).bind_refused().gateway(214).at(11_500).releases();
+        assert_eq!(complaints(&PortIsReleased, stranger), [""; 0]);
         let healthy_holder = Story::new().at(0).serves(214).at(5).gateway(215).starts().bind_refused();
         assert_eq!(complaints(&PortIsReleased, healthy_holder), [""; 0]);
     }

@@ -51,7 +51,10 @@ impl SubagentResultsOnce {
         let begun = subagent.begun_at?;
         let end = end_of(run);
         let sender = seen.sender_of(id);
-        let is_stopped = sender.is_some_and(|sender| sender.stops.iter().any(|stop| *stop >= begun));
+        // A stop ends what it finds, which may have begun after it was asked for.
+        let is_stopped = sender.is_some_and(|sender| {
+            sender.stops.iter().chain(&sender.confirmed).any(|stop_or_its_end| *stop_or_its_end >= begun)
+        });
         let is_absent = sender.is_some_and(|sender| sender.is_absent);
         let is_at_work = subagent.requests.iter().any(|request| request.ended_at.is_none());
         let row = seen
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
-    use crate::timeline::{Platform, SubagentSeen};
+    use crate::timeline::{Fact, Platform, SubagentSeen};
 
     #[test]
     fn what_somebody_stopped_who_shares_the_conversation_is_owed_to_nobody() {
@@ -183,6 +186,16 @@ mod tests {
             told(story.at(900_000).ended()).len()
         };
         assert_eq!((never_heard("bob"), never_heard("eve")), (0, 1));
+    }
+
+    #[test]
+    fn a_stop_ends_what_began_before_it_was_confirmed() {
+        let asked = || Story::new().at(0).serves(214).at(1_000).by_sender(Fact::SubagentsStopRequested);
+        let begun = || asked().at(1_100).subagent(1, SubagentSeen::Begun);
+        let confirmed = Fact::SubagentsCancelled { runs: 1 };
+        assert_eq!(told(begun().at(1_200).by_sender(confirmed.clone()).at(900_000).ended()), [""; 0]);
+        let confirmed_before = asked().by_sender(confirmed).at(1_100).subagent(1, SubagentSeen::Begun);
+        assert_eq!(told(confirmed_before.at(900_000).ended()), ["ann never heard what came of ann#1/1"]);
     }
 
     fn told(story: Story) -> Vec<String> {

@@ -73,7 +73,7 @@ impl Story {
         self
     }
 
-    fn by_sender(self, fact: Fact) -> Self {
+    pub(crate) fn by_sender(self, fact: Fact) -> Self {
         let source = Source::Sender(self.sender.clone());
         self.fact(source, fact)
     }
