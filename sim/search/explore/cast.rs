@@ -12,6 +12,10 @@ pub(super) struct Cast {
     pub(super) senders: Vec<String>,
     /// Those who have a conversation of their own at the gateway itself.
     pub(super) on_webchat: Vec<String>,
+    /// Those who have a conversation of their own, wherever.
+    pub(super) hosts: Vec<String>,
+    /// Those in whose conversation a job writes, each as often as there are such jobs.
+    pub(super) visited: Vec<String>,
     /// Those who talk on a platform.
     pub(super) on_platforms: Vec<String>,
     /// Who has not said anything yet.
@@ -71,6 +75,7 @@ impl Cast {
             let joins = senders.and_then(|all| all.get(*name)?.get("joins"));
             !is_on_platform(name) && joins.is_none()
         };
+        let hosts = || names.iter().filter(|name| is_on_platform(name) || is_on_webchat(name));
         let sends = || {
             let is_one = |step: &&Value| step.get("do").and_then(Value::as_str) == Some("send");
             draft.steps().iter().filter(is_one)
@@ -81,9 +86,13 @@ impl Cast {
             let last = words.rsplit("..").next()?;
             Some((words == last, humantime::parse_duration(last).ok()?.as_millis() as u64))
         };
+        let jobs = entries("cron").into_iter().flat_map(Table::values);
+        let visited = jobs.filter_map(|job| job.get("session-of")?.as_str().map(String::from)).collect();
         Self {
+            visited,
             startup: time("gateway", "startup").and_then(|(is_certain, ms)| is_certain.then_some(ms)),
             sync: time("disk", "sync").map_or(2, |(_, ms)| ms),
+            hosts: hosts().filter(|name| *name != NEWCOMER).cloned().collect(),
             on_webchat: names.iter().filter(is_on_webchat).cloned().collect(),
             on_platforms: names.iter().filter(|name| is_on_platform(name)).cloned().collect(),
             newcomer: names.iter().find(|name| *name == NEWCOMER).cloned(),

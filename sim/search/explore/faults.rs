@@ -79,7 +79,11 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "name-unknown", themes: &[], trouble: |cast, die| one(name_unknown(cast, die)) },
     Fault { word: "provider-down", themes: &[Queues, Subagents], trouble: |_, die| one(provider_down(die)) },
     Fault { word: "provider-slow", themes: &[Queues, Jobs], trouble: |_, die| one(provider_slow(die)) },
-    Fault { word: "disk-fault", themes: &[Store, Restarts, Supervision], trouble: disk_fault },
+    Fault {
+        word: "disk-fault",
+        themes: &[Store, Restarts, Supervision, Platforms, Subagents],
+        trouble: disk_fault,
+    },
     Fault { word: "clock-jump", themes: &[], trouble: |_, die| one(clock_jump(die)) },
     Fault { word: "squat-lock", themes: &[Store], trouble: |_, die| one(squat(die)) },
     Fault { word: "squat-port", themes: &[Conflicts], trouble: squat_port },
@@ -103,14 +107,14 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "start-second-instance", themes: &[Conflicts, Conflicts], trouble: second_instance },
     Fault { word: "run-tool", themes: &[Store], trouble: run_tool },
     Fault { word: "hold-tool", themes: &[Store, Store], trouble: tool_held_up },
-    Fault { word: "ask-for-restart", themes: &[Restarts, Restarts], trouble: ask_for_restart },
+    Fault { word: "ask-for-restart", themes: &[Restarts, Restarts, Jobs], trouble: ask_for_restart },
     Fault { word: "write-config", themes: &[Restarts, Restarts], trouble: |_, die| Some(write_config(die)) },
     Fault {
         word: "abort",
         themes: &[Queues, Subagents],
         trouble: |cast, die| one(doing("abort", &[("from", cast.somebody(die)?.into())])),
     },
-    Fault { word: "corrupt-state", themes: &[Store], trouble: spoil_store },
+    Fault { word: "corrupt-state", themes: &[Store, Platforms], trouble: spoil_store },
     Fault { word: "task-records", themes: &[Restarts], trouble: |_, die| Some(task_records(die)) },
     Fault { word: "platform-down", themes: &[Platforms, Platforms], trouble: platforms::down },
     Fault { word: "platform-slow", themes: &[Platforms], trouble: platforms::slow },
@@ -210,8 +214,15 @@ fn run_tool(cast: &Cast, die: &Die) -> Option<Trouble> {
 
 /// Whoever asks for a restart may ask again, or ask from a conversation, with something in the way of the answer.
 fn ask_for_restart(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if die.chance(60)
+        && let Some(sender) = one_of(&cast.visited, die)
+    {
+        // Not before the job has had its turn there.
+        let ask = doing("ask-for-restart", &[("session-of", sender.into())]);
+        return Some(vec![(0, anchored("cron.answered", die.between(1, 3), ask))]);
+    }
     if die.chance(35)
-        && let Some(sender) = one_of(&cast.on_webchat, die)
+        && let Some(sender) = one_of(&cast.hosts, die)
     {
         let ask = doing("ask-for-restart", &[("session-of", sender.into())]);
         let full = doing(

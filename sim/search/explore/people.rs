@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::cast::{Cast, section, table_of};
+use super::cast::{Cast, one_of, section, table_of};
 use super::dice::{Dice, Die};
 use super::faults::doing;
 use super::setup::Pace;
@@ -118,12 +118,19 @@ fn onlookers(die: &Die, draft: &mut Draft, words: &mut Vec<String>) {
 }
 
 fn jobs(die: &Die, themes: &Themes, draft: &mut Draft, words: &mut Vec<String>) {
+    let hosts = Cast::of(draft).hosts;
     let count = if themes.has(Theme::Jobs) { die.between(1, 8) } else { u64::from(die.chance(10)) };
     let names = ["report", "digest", "backup", "sweep", "index", "review", "poll", "tidy"];
     for name in names.into_iter().take(count as usize) {
         let mut job = table_of(&[("every", (*die.pick(&["1m", "1m", "2m", "5m"])).into())]);
         if die.chance(30) {
             job.insert("on-interruption".into(), Value::from("skip"));
+        }
+        // A heartbeat, say: it writes into somebody's conversation.
+        if let Some(host) = one_of(&hosts, die)
+            && die.chance(40)
+        {
+            job.insert("session-of".into(), Value::from(host));
         }
         section(draft, "cron").insert(name.into(), Value::Table(job));
     }
@@ -198,7 +205,13 @@ fn load(
             _ => {}
         }
         for at in instants {
-            let count = if pace == Pace::Quick { die.between(1, die.between(1, many)) as i64 } else { 1 };
+            // Somebody has much to say, and says it at once.
+            let bursts = themes.has(Theme::Queues) && die.chance(10);
+            let count = match pace {
+                Pace::Quick if bursts => die.between(21, 30) as i64,
+                Pace::Quick => die.between(1, die.between(1, many)) as i64,
+                Pace::Long | Pace::Wordy => 1,
+            };
             messages += count;
             let mut text = (*die.pick(&TEXTS)).to_string();
             if runs_programs && die.chance(70) {
@@ -209,9 +222,10 @@ fn load(
             step.extend(doing("send", &[("from", name.as_str().into()), ("text", text.into())]));
             if count > 1 {
                 step.insert("count".into(), Value::from(count));
-                step.insert("every".into(), Value::from(die.time(0, 10_000)));
+                let most = if count > 20 { 200 } else { 10_000 };
+                step.insert("every".into(), Value::from(die.time(0, most)));
             }
-            if spawning && die.chance(60) {
+            if spawning && count <= 6 && die.chance(60) {
                 step.insert("spawns".into(), Value::from(die.between(1, 2) as i64));
                 step.insert("child-takes".into(), Value::from(die.instant(1_000, 120_000)));
             }

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Trouble, doing, one};
+use super::{Trouble, anchored, doing, one};
 use crate::search::explore::cast::{Cast, one_of};
 use crate::search::explore::dice::Die;
 
@@ -51,7 +51,15 @@ pub(super) fn crash(cast: &Cast, die: &Die) -> Table {
     step
 }
 
-pub(super) fn disk_fault(_: &Cast, die: &Die) -> Option<Trouble> {
+pub(super) fn disk_fault(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if cast.has_subagents && die.chance(40) {
+        return Some(books_refused(die));
+    }
+    if let Some(platform) = one_of(&cast.platforms, die)
+        && die.chance(25)
+    {
+        return Some(outbox_refused(platform, die));
+    }
     // Whoever starts while nothing can be read, has to have died first.
     if die.chance(25) {
         let entries =
@@ -76,6 +84,38 @@ pub(super) fn disk_fault(_: &Cast, die: &Die) -> Option<Trouble> {
     one(step)
 }
 
+/// A full disk for a while, as far as these files go.
+fn full(file: &str, operation: Option<&str>, die: &Die) -> Table {
+    let entries =
+        [("error", "ENOSPC".into()), ("file", file.into()), ("for", die.time(20_000, 60_000).into())];
+    let mut step = doing("disk-fault", &entries);
+    if let Some(operation) = operation {
+        step.insert("operation".into(), Value::from(operation));
+    }
+    step
+}
+
+/// What is known of a subagent cannot be written down: while it begins, and then its gateway dies; or when it is done.
+fn books_refused(die: &Die) -> Trouble {
+    if die.chance(50) {
+        return vec![(
+            0,
+            anchored("subagent.answered", die.between(1, 2), full("inbox.jsonl", Some("append"), die)),
+        )];
+    }
+    let mut kill = anchored("subagent.requested", 1, doing("kill", &[]));
+    kill.insert("after".into(), Value::from(die.time(500, 10_000)));
+    vec![(0, anchored("message.sent", 1, full("subagents/runs.json*", None, die))), (0, kill)]
+}
+
+/// A text can neither be sent nor be written down.
+fn outbox_refused(platform: &str, die: &Die) -> Trouble {
+    let down =
+        doing("platform-down", &[("platform", platform.into()), ("for", die.time(20_000, 60_000).into())]);
+    let full = full("outbox.jsonl", Some("append"), die);
+    vec![(0, anchored("provider.requested", 1, full)), (0, anchored("provider.requested", 1, down))]
+}
+
 pub(super) fn squat(die: &Die) -> Table {
     doing("squat-lock", &[("for", die.time(100, 60_000).into())])
 }
@@ -94,6 +134,9 @@ pub(super) fn leave_lock(cast: &Cast, die: &Die) -> Option<Trouble> {
 /// The store is spoilt while nobody uses it: whoever does, keeps what it knows and is not promised to notice. It comes late,
 /// so that there are sessions, and a copy of them.
 pub(super) fn spoil_store(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if cast.platforms.iter().any(|platform| platform == "telegram") && die.chance(60) {
+        return Some(offset_of_another_bot());
+    }
     if !cast.is_supervised || cast.messages == 0 {
         return None;
     }
@@ -108,6 +151,14 @@ pub(super) fn spoil_store(cast: &Cast, die: &Die) -> Option<Trouble> {
     ];
     trouble.extend(newcomer(cast).map(|step| at(die.between(97_000, 130_000), step)));
     Some(trouble)
+}
+
+/// What a bot left behind in whose place the one of today has come.
+fn offset_of_another_bot() -> Trouble {
+    let text = r#"{"version":2,"lastUpdateId":987654321,"botId":1234,"at":1772409600000}"#;
+    let file = "telegram/update-offset-main.json";
+    let step = doing("corrupt-state", &[("file", file.into()), ("text", text.into())]);
+    vec![(0, super::at(0, step))]
 }
 
 /// Who has said nothing yet begins a conversation.
