@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Launch;
 use crate::agents::subagents::{self, Subagents};
-use crate::agents::{notice::Waits, provider::Endpoint, untold::Untold};
+use crate::agents::{notice::Waits, provider::Endpoint, unrecorded::UnrecordedEnds, untold::Untold};
 use crate::channels::Channels;
 use crate::config::Config;
 use crate::cron::{self, Cron};
@@ -54,6 +54,7 @@ pub(crate) struct Gateway {
     pub(crate) lanes: Lanes,
     pub(crate) peers: Peers,
     pub(crate) waits: Waits,
+    pub(crate) unrecorded: UnrecordedEnds,
     pub(crate) untold: Untold,
     pub(crate) cron: Option<Cron>,
     pub(crate) subagents: Subagents,
@@ -446,6 +447,7 @@ impl Gateway {
             ),
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
+            unrecorded: UnrecordedEnds::default(),
             untold: Untold::default(),
             cron: Cron::open(env, files, config, policies)?,
             subagents: Subagents::open(env, files, config, policies)?,

@@ -9,4 +9,5 @@ pub(crate) mod provider;
 pub(crate) mod run;
 pub(crate) mod subagents;
 mod tools;
+pub(crate) mod unrecorded;
 pub(crate) mod untold;

@@ -105,8 +105,12 @@ async fn settle(
             tracing::error!(name: "message.notice-not-durable", run, %error, "trying again");
             note_interruption(gateway, &unanswered);
             let said = say_unrecorded(gateway, &unanswered, words.as_deref(), &error.to_string());
-            let trying = keep_trying(gateway.clone(), unanswered, words, said);
-            drop(gateway.env.spawn("notice", trying));
+            let (gateway, conversation) = (gateway.clone(), unanswered[0].message.session_key.clone());
+            gateway.unrecorded.owe(&conversation);
+            drop(gateway.env.clone().spawn("notice", async move {
+                keep_trying(&gateway, unanswered, words, said).await;
+                gateway.unrecorded.pay(&conversation);
+            }));
         }
     }
 }
@@ -245,12 +249,12 @@ fn recorded_reply(gateway: &Gateway, message: &Accepted) -> Option<String> {
 }
 
 /// `said`: whoever is connected has heard it.
-async fn keep_trying(gateway: Rc<Gateway>, unanswered: Vec<Unanswered>, words: Option<String>, said: bool) {
+async fn keep_trying(gateway: &Rc<Gateway>, unanswered: Vec<Unanswered>, words: Option<String>, said: bool) {
     let mut delay = FIRST_RETRY_DELAY;
     let run_id = unanswered[0].message.run_id.clone();
     loop {
         sleep(delay).await;
-        match record(&gateway, &unanswered, words.as_deref(), LOCK_DEADLINE).await {
+        match record(gateway, &unanswered, words.as_deref(), LOCK_DEADLINE).await {
             Ok(ends) if said => {
                 let outcomes: Vec<_> = ends.iter().map(|end| &end.outcome).collect();
                 tracing::info!(name: "message.notice-durable", run = run_id, ?outcomes, "recorded at last");
@@ -259,7 +263,7 @@ async fn keep_trying(gateway: Rc<Gateway>, unanswered: Vec<Unanswered>, words: O
             Ok(mut ends) => {
                 let was_said = ends.iter_mut().flat_map(|end| &mut end.unanswered);
                 was_said.for_each(|it| it.seq += 1);
-                return ends.iter().for_each(|end| announce(&gateway, end));
+                return ends.iter().for_each(|end| announce(gateway, end));
             }
             Err(error) => {
                 tracing::debug!(name: "message.notice-refused", run = run_id, %error, "trying again");

@@ -24,7 +24,7 @@ use crate::messages::lanes::{Interruption, LaneName, Turn};
 use crate::messages::traces;
 use crate::policy::{self, LockFailure};
 use crate::sessions::{
-    Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntries,
+    LOCK_DEADLINE, Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntries,
 };
 
 /// How often the model is asked in all when it fails transiently.
@@ -158,12 +158,27 @@ async fn whole_turn(
     wait: &Wait,
 ) -> Result<String, TurnError> {
     wait.waits.set(true);
+    ends_before(gateway, &company.messages(), seq, wait).await;
     take_up(gateway, &company.messages()).await;
     let transcript = conversation(gateway, &company.messages(), seq, wait).await?;
     say_status(gateway, &company.lead().session_key, SessionStatus::Running).await;
     let run_timeout = gateway.config.run_timeout();
     let turn = turn(gateway, company, &transcript, lock, seq);
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
+}
+
+/// Waits until what ended before in the conversation is recorded: nobody is answered before who asked before. Senders are
+/// told of it when it takes long.
+async fn ends_before(gateway: &Rc<Gateway>, messages: &[Accepted], seq: &Cell<u64>, wait: &Wait) {
+    let conversation = &messages[0].session_key;
+    if !gateway.unrecorded.are_owed(conversation) {
+        return;
+    }
+    let all_paid = gateway.unrecorded.all_paid(conversation);
+    if timeout(LOCK_DEADLINE, all_paid).await.is_err() {
+        wait.tell_once(gateway, messages, seq, "what came of the message before it cannot be written down");
+        gateway.unrecorded.all_paid(conversation).await;
+    }
 }
 
 /// Whether history dropped a message that ended like this without a word.
