@@ -28,7 +28,7 @@ use crate::wire;
 mod ledger_file;
 mod outcomes;
 
-use ledger_file::{Entry, LedgerFile};
+use ledger_file::{Entry, LedgerFile, pause_left};
 use outcomes::{announce, described, record_notice};
 
 /// How often it is looked whether work in hand is over, besides when the lanes say so (OpenClaw: 500 ms).
@@ -583,23 +583,5 @@ pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) 
             // It goes on serving for the time being.
             Err(Change::Asked(phase::Ending::Restart)) => requests.done(),
         }
-    }
-}
-
-/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
-/// set back since makes it no longer than a whole one.
-fn pause_left(
-    gateway: &Gateway,
-    policy: RestartPolicy,
-    settings: Settings,
-    ordered_at_ms: Option<u64>,
-) -> Duration {
-    match (policy.pause, ordered_at_ms) {
-        (RestartPause::AcrossProcesses, Some(ordered_at_ms)) => {
-            let ago = gateway.env.wall_clock().epoch_ms().saturating_sub(ordered_at_ms);
-            settings.cooldown.saturating_sub(Duration::from_millis(ago))
-        }
-        (RestartPause::AcrossProcesses, None)
-        | (RestartPause::WithinProcess | RestartPause::Forgotten, _) => Duration::ZERO,
     }
 }

@@ -7,12 +7,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::lifecycle::restart::{Carried, Ledger, Source};
+use crate::lifecycle::restart::{Carried, Ledger, RestartPause, RestartPolicy, Settings, Source};
 use crate::lifecycle::task_records;
 use crate::sessions::{StateError, StateFiles};
 
@@ -122,4 +123,22 @@ fn without_signals(ledger: Ledger) -> Ledger {
     untold.retain(|outcome| has_requester(&outcome.of));
     told.retain(|outcome| has_requester(&outcome.of));
     Ledger { generation, open, untold, told }
+}
+
+/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
+/// set back since makes it no longer than a whole one.
+pub(super) fn pause_left(
+    gateway: &Gateway,
+    policy: RestartPolicy,
+    settings: Settings,
+    ordered_at_ms: Option<u64>,
+) -> Duration {
+    match (policy.pause, ordered_at_ms) {
+        (RestartPause::AcrossProcesses, Some(ordered_at_ms)) => {
+            let ago = gateway.env.wall_clock().epoch_ms().saturating_sub(ordered_at_ms);
+            settings.cooldown.saturating_sub(Duration::from_millis(ago))
+        }
+        (RestartPause::AcrossProcesses, None)
+        | (RestartPause::WithinProcess | RestartPause::Forgotten, _) => Duration::ZERO,
+    }
 }
