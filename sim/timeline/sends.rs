@@ -184,7 +184,7 @@ impl Sends {
         let mut ended = still.filter_map(|(began, ended)| Some((*began, (*ended)?)));
         ended.any(|(began, ended)| {
             ended - began >= PATIENCE
-                && (ended..=ended + NOTING).contains(&send.taken_at)
+                && (ended..=ended + NOTING).contains(&send.asked_at)
                 && send.answered_at.is_none_or(|at| at <= ended + CROSSING)
         })
     }
