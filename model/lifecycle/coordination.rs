@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::phase::{self, Phase};
 use super::requests::{Change, Forced, Requests};
@@ -28,11 +28,14 @@ use crate::wire;
 mod ledger_file;
 mod outcomes;
 
-use ledger_file::{Entry, LedgerFile};
+use ledger_file::{Entry, LedgerFile, pause_left};
 use outcomes::{announce, described, record_notice};
 
 /// How often it is looked whether work in hand is over, besides when the lanes say so (OpenClaw: 500 ms).
 const POLL: Duration = Duration::from_millis(500);
+
+/// How often it is tried again to read what the last life left.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// The restarts of this process.
 #[derive(Clone)]
@@ -131,6 +134,17 @@ impl Restarts {
         };
         inner.coordinator.replace(Some(next));
         self.write(gateway);
+        if inner.file.is_unread() {
+            drop(gateway.env.spawn("restart ledger", self.clone().read_at_last()));
+        }
+    }
+
+    /// Until what the last life left can be read, and whoever waits for it is told.
+    async fn read_at_last(self) {
+        while self.0.file.is_unread() {
+            sleep(READ_AGAIN).await;
+            self.with(|_, _, _| (None, ()));
+        }
     }
 
     /// What is configured about restarts is this from now on. Requests keep the limits that they were made under.
@@ -295,7 +309,9 @@ impl Restarts {
         }
         log_request(&request);
         let policy = self.terms(&gateway).0;
-        let answer = self.with(|coordinator, now, inventory| {
+        // What the gateway wants for itself it does whether it can be told of it or not.
+        let is_owed = !matches!(request.source, Source::ConfigWatcher { .. });
+        let answer = self.show_if(is_owed, |coordinator, now, inventory| {
             let decision = coordinator.request(now, request, inventory);
             let preflight = Preflight::of(inventory, coordinator.generation(), policy);
             let outcome = match decision.status {
@@ -304,7 +320,10 @@ impl Restarts {
             };
             (decision.action, (decision, now, preflight, outcome.cloned()))
         });
-        let (decision, now, preflight, outcome) = answer.ok_or(Refusal::Stopping)?;
+        self.0.changed.notify_waiters();
+        let (decision, now, preflight, outcome) = answer.ok_or(Refusal::Stopping)?.inspect_err(|why| {
+            tracing::warn!(name: "restart.refused", %source, %why, "there will be no restart for it");
+        })?;
         self.log_decision(&source, &decision);
         let result = RequestResult::of(&decision, now, preflight, reason, gateway.env.process().pid())?;
         Ok(RequestResult { outcome, ..result })
@@ -366,7 +385,17 @@ impl Restarts {
         &self,
         show: impl FnOnce(&mut Coordinator, Moment, &Inventory) -> (Option<Action>, T),
     ) -> Option<T> {
+        self.show_if(false, show).and_then(Result::ok)
+    }
+
+    /// As [`Restarts::show`]. Where it `must_be_written` and cannot be, it is as if it had never been shown.
+    fn show_if<T>(
+        &self,
+        must_be_written: bool,
+        show: impl FnOnce(&mut Coordinator, Moment, &Inventory) -> (Option<Action>, T),
+    ) -> Option<Result<T, Refusal>> {
         let gateway = self.0.gateway.borrow().upgrade();
+        let before = (self.0.coordinator.borrow().clone(), self.0.ordered_at_ms.get());
         let (action, said) = {
             let mut coordinator = self.0.coordinator.borrow_mut();
             let coordinator = coordinator.as_mut()?;
@@ -383,7 +412,11 @@ impl Restarts {
             if gateway.policies.restart_reopening == Reopening::Forgotten && !self.admits() {
                 self.0.closed.set(true);
             }
-            self.write(gateway);
+            if !self.write(gateway) && must_be_written {
+                self.0.coordinator.replace(before.0);
+                self.0.ordered_at_ms.set(before.1);
+                return Some(Err(Refusal::NotRecorded));
+            }
             self.tell(gateway);
             self.say(gateway);
         }
@@ -405,7 +438,7 @@ impl Restarts {
             }
             None => {}
         }
-        Some(said)
+        Some(Ok(said))
     }
 
     /// A restart is ordered now, so another one pauses first, in the next process, too.
@@ -415,11 +448,15 @@ impl Restarts {
         }
     }
 
-    fn write(&self, gateway: &Gateway) {
-        let ledger = self.0.coordinator.borrow().as_ref().map(Coordinator::ledger);
-        if let Some(ledger) = ledger {
-            self.0.file.write(gateway, Entry { ledger, ordered_at_ms: self.0.ordered_at_ms.get() });
+    /// Writes down what the next life must know. Returns whether it stands there now.
+    fn write(&self, gateway: &Gateway) -> bool {
+        let mut coordinator = self.0.coordinator.borrow_mut();
+        let Some(coordinator) = coordinator.as_mut() else { return true };
+        if let Some(last) = self.0.file.read_at_last(gateway) {
+            coordinator.learn_of_last(last);
         }
+        let entry = Entry { ledger: coordinator.ledger(), ordered_at_ms: self.0.ordered_at_ms.get() };
+        self.0.file.write(gateway, entry)
     }
 
     /// Tells everybody what came of their requests.
@@ -546,23 +583,5 @@ pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) 
             // It goes on serving for the time being.
             Err(Change::Asked(phase::Ending::Restart)) => requests.done(),
         }
-    }
-}
-
-/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
-/// set back since makes it no longer than a whole one.
-fn pause_left(
-    gateway: &Gateway,
-    policy: RestartPolicy,
-    settings: Settings,
-    ordered_at_ms: Option<u64>,
-) -> Duration {
-    match (policy.pause, ordered_at_ms) {
-        (RestartPause::AcrossProcesses, Some(ordered_at_ms)) => {
-            let ago = gateway.env.wall_clock().epoch_ms().saturating_sub(ordered_at_ms);
-            settings.cooldown.saturating_sub(Duration::from_millis(ago))
-        }
-        (RestartPause::AcrossProcesses, None)
-        | (RestartPause::WithinProcess | RestartPause::Forgotten, _) => Duration::ZERO,
     }
 }

@@ -65,7 +65,8 @@ pub(crate) async fn drain(
     );
     let tells = gateway.policies.interrupted_work == InterruptedWork::TellSender;
     let stops = tells && !in_time;
-    if tells && shutdown::frees_port_first(gateway.policies.peer_close) {
+    let waits = stops || gateway.outbox.depth(|_, _| true) > 0;
+    if tells && waits && shutdown::frees_port_first(gateway.policies.peer_close) {
         shutdown::end_listener(listener).await;
     }
     let queued = if stops { interrupt(gateway) } else { Vec::new() };

@@ -51,8 +51,10 @@ impl Patience {
 pub(crate) fn stands_by(policy: FailedStart, minded_by: MindedBy) -> Option<Duration> {
     use MindedBy::{Launchd, Nobody, NobodyInContainer, Systemd, TaskScheduler, Unknown};
     match (policy, minded_by) {
-        (FailedStart::TriesAgain, Launchd | Unknown | NobodyInContainer) => Some(LONGEST_PAUSE),
-        (FailedStart::TriesAgain, Systemd | TaskScheduler | Nobody) | (FailedStart::Ends, _) => None,
+        (FailedStart::TriesAgain, Launchd | NobodyInContainer) => Some(LONGEST_PAUSE),
+        (FailedStart::TriesAgain, Systemd | TaskScheduler | Unknown | Nobody) | (FailedStart::Ends, _) => {
+            None
+        }
     }
 }
 
@@ -74,11 +76,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_waited_for_where_an_exit_would_only_be_repeated() {
-        for by in [MindedBy::Launchd, MindedBy::Unknown, MindedBy::NobodyInContainer] {
+        for by in [MindedBy::Launchd, MindedBy::NobodyInContainer] {
             assert_eq!(stands_by(FailedStart::TriesAgain, by), Some(LONGEST_PAUSE));
             assert_eq!(stands_by(FailedStart::Ends, by), None);
         }
-        for by in [MindedBy::Systemd, MindedBy::TaskScheduler, MindedBy::Nobody] {
+        for by in [MindedBy::Systemd, MindedBy::TaskScheduler, MindedBy::Unknown, MindedBy::Nobody] {
             assert_eq!(stands_by(FailedStart::TriesAgain, by), None);
         }
     }

@@ -63,19 +63,24 @@ fn the_number_of_a_generation_never_comes_twice() {
 }
 
 #[test]
-fn a_ledger_that_the_disk_refuses_keeps_nobody_from_a_restart() {
+fn who_asks_is_refused_while_the_disk_takes_no_record_and_a_signal_is_followed() {
     run(async {
         let house = House::new();
+        let life = house.live().await;
         house.world.fail(FsOp::Write, "restart-ledger.json.tmp", usize::MAX, 0);
+        for mode in ["plain", "force"] {
+            let refused =
+                house.client().await.request("gateway.restart.request", json!({"mode": mode})).await;
+            assert_eq!(refused["error"]["code"], "UNAVAILABLE", "{refused}");
+            assert_eq!(refused["error"]["retryable"], true, "{refused}");
+        }
+        sleep(SECOND * 60).await;
+        assert_eq!(status(&house).await["state"], "idle", "nothing was made of it");
+        assert_eq!(life.end(Signal::User1).await, ExitCode::RESTART);
         let life = house.live().await;
-        let mut client = house.client().await;
-        assert_eq!(ask(&mut client, json!({"reason": "mend"})).await["status"], "scheduled");
-        assert_eq!(life.ended().await, ExitCode::RESTART);
-        assert_eq!(house.world.text(LEDGER), "");
-        let life = house.live().await;
-        assert_eq!(status(&house).await["outcomes"], json!([]), "it cannot know");
         house.world.heal();
-        ask(&mut house.client().await, json!({"reason": "again"})).await;
+        let asked = ask(&mut house.client().await, json!({"reason": "again"})).await;
+        assert_eq!(asked["status"], "scheduled", "what was refused left no pause behind: {asked}");
         assert_eq!(life.ended().await, ExitCode::RESTART);
         house.live().await;
         assert_eq!(status(&house).await["outcomes"][0]["reason"], "again");
@@ -83,7 +88,7 @@ fn a_ledger_that_the_disk_refuses_keeps_nobody_from_a_restart() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_read_is_not_written_over_for_nothing() {
+fn a_ledger_that_cannot_be_read_is_read_when_it_can_be() {
     run(async {
         let house = House::new();
         let (life, mut client) = busy(&house).await;
@@ -91,7 +96,18 @@ fn a_ledger_that_cannot_be_read_is_not_written_over_for_nothing() {
         life.killed().await;
         house.world.fail(FsOp::Read, "restart-ledger.json", 1, 0);
         house.live().await.killed().await;
+        house.world.fail(FsOp::Read, "restart-ledger.json", usize::MAX, 0);
+        let life = house.live().await;
+        assert_eq!(status(&house).await["outcomes"], json!([]), "nobody knows of it");
+        let refused = house.client().await.request("gateway.restart.request", json!({})).await;
+        assert_eq!(refused["error"]["code"], "UNAVAILABLE", "it would be written over: {refused}");
+        house.world.heal();
+        sleep(SECOND * 30).await;
+        assert_eq!(status(&house).await["outcomes"][0]["reason"], "mend");
+        let generation = status(&house).await["generation"].as_u64().expect("a number");
+        life.killed().await;
         house.live().await;
+        assert!(status(&house).await["generation"].as_u64() > Some(generation));
         assert_eq!(status(&house).await["outcomes"][0]["reason"], "mend");
     });
 }

@@ -131,7 +131,9 @@ fn refusal(why: Refusal) -> RpcError {
     let message = format!("no restart: {why}");
     match why {
         Refusal::RateLimited { retry_after_ms } => RpcError::unavailable(message, retry_after_ms),
-        Refusal::Stopping | Refusal::TooMany => RpcError::unavailable(message, RETRY_MS),
+        Refusal::Stopping | Refusal::TooMany | Refusal::NotRecorded => {
+            RpcError::unavailable(message, RETRY_MS)
+        }
         Refusal::SwitchedOff => RpcError::forbidden(why.to_string()),
         Refusal::Expired | Refusal::EditReverted => RpcError::invalid(message),
     }

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process that ends by itself has to have waited for the answer since its message was taken; or for as long
 /// as it has to have patience, since that came to the platform.
 const WAITED: Duration = Duration::from_secs(5);
+/// How long what was sent at one moment from both ends of a line may be on its way.
+const CROSSING: Duration = Duration::from_millis(50);
 /// The machine that platforms run on: a cut link to it holds answers back.
 const PLATFORMS: &str = "platforms";
 
@@ -161,7 +163,7 @@ impl Sends {
                 )
             });
         }
-        if self.was_overdue(one) && one.answered_at.is_none() {
+        if self.was_overdue(one) {
             return Some(format!(
                 "{} took the first at {taken}, from a gateway that had stood still and gave it up when it went on",
                 one.platform
@@ -175,13 +177,15 @@ impl Sends {
         })
     }
 
-    /// Whether the sender had just gone on after it stood still for longer than it waits for an answer: what is overdue
-    /// then happens at once.
+    /// Whether the sender had just gone on after it stood still for longer than it waits for an answer, and had none
+    /// then: what is overdue happens at once, and an answer that comes at the same time meets a line that was given up.
     fn was_overdue(&self, send: &Send) -> bool {
         let still = send.pid.and_then(|pid| self.still.get(&pid)).into_iter().flatten();
         let mut ended = still.filter_map(|(began, ended)| Some((*began, (*ended)?)));
         ended.any(|(began, ended)| {
-            ended - began >= PATIENCE && (ended..=ended + NOTING).contains(&send.taken_at)
+            ended - began >= PATIENCE
+                && (ended..=ended + NOTING).contains(&send.asked_at)
+                && send.answered_at.is_none_or(|at| at <= ended + CROSSING)
         })
     }
 

@@ -1,17 +1,19 @@
 //! The ledger of restarts on the disk, `restart-ledger.json`: what the next life must know of this one.
 //!
 //! It is written before anybody is answered, and at each start, since the number of a generation must never come twice:
-//! what a dead one left in records would count as the work of the new one (openclaw/openclaw#143420). A disk that
-//! refuses keeps nobody from a restart that may mend it.
+//! what a dead one left in records would count as the work of the new one (openclaw/openclaw#143420). Like a message, a
+//! request counts once it is durable. A disk that refuses keeps nobody from a restart that may mend it: a signal needs no
+//! record, since nobody can be told what came of it.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::lifecycle::restart::{Carried, Ledger, Source};
+use crate::lifecycle::restart::{Carried, Ledger, RestartPause, RestartPolicy, Settings, Source};
 use crate::lifecycle::task_records;
 use crate::sessions::{StateError, StateFiles};
 
@@ -30,8 +32,8 @@ pub(super) struct Entry {
 #[derive(Default)]
 pub(super) struct LedgerFile {
     written: RefCell<Option<Entry>>,
-    /// It is there and could not be read, so it is not written over for nothing.
-    unreadable: Cell<bool>,
+    /// It is there and could not be read, so it is not written over.
+    unread: Cell<bool>,
 }
 
 fn path(config: &Config) -> PathBuf {
@@ -50,17 +52,10 @@ impl LedgerFile {
         let read: Result<_, StateError> = files(gateway).read(&path);
         let bytes = read.unwrap_or_else(|error| {
             tracing::error!(name: "restart.ledger-not-read", %error, "who asked for this restart is not told");
-            self.unreadable.set(true);
+            self.unread.set(true);
             None
         });
-        let parse = |bytes: Vec<u8>| {
-            serde_json::from_slice(&bytes)
-                .inspect_err(|error| {
-                    tracing::error!(name: "restart.ledger-not-read", %error, file = %path.display(), "who asked for this restart is not told");
-                })
-                .ok()
-        };
-        let entry: Option<Entry> = bytes.and_then(parse);
+        let entry = bytes.and_then(|bytes| parse(&path, &bytes));
         self.written.borrow_mut().clone_from(&entry);
         let Entry { ledger, ordered_at_ms } = entry.unwrap_or_default();
         let tasks = task_records::read(gateway.env.fs(), &gateway.config.gateway.state_dir);
@@ -68,26 +63,56 @@ impl LedgerFile {
         Entry { ledger: ledger.not_before(newest), ordered_at_ms }
     }
 
-    /// Writes down what must outlive this process, if it does not stand there already. A disk that refuses is tried
-    /// again with the next change.
-    pub(super) fn write(&self, gateway: &Gateway, entry: Entry) {
+    /// Whether it is there and could not be read so far.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.get()
+    }
+
+    /// What the last life left, once it can be read that could not be.
+    pub(super) fn read_at_last(&self, gateway: &Gateway) -> Option<Ledger> {
+        let path = path(&gateway.config);
+        if !self.unread.get() {
+            return None;
+        }
+        let bytes = files(gateway).read(&path).ok()?;
+        self.unread.set(false);
+        let entry = bytes.and_then(|bytes| parse(&path, &bytes));
+        self.written.borrow_mut().clone_from(&entry);
+        entry.map(|entry| entry.ledger)
+    }
+
+    /// Writes down what must outlive this process, if it does not stand there already. Returns whether it stands there
+    /// now; a disk that refuses is tried again with the next change.
+    pub(super) fn write(&self, gateway: &Gateway, entry: Entry) -> bool {
         let entry = Entry { ledger: without_signals(entry.ledger), ..entry };
-        let says_something = !entry.ledger.open.is_empty() || !entry.ledger.untold.is_empty();
-        let is_new = self.written.borrow().as_ref() != Some(&entry);
-        if !is_new || (self.unreadable.get() && !says_something) {
-            return;
+        if self.unread.get() {
+            return false;
+        }
+        if self.written.borrow().as_ref() == Some(&entry) {
+            return true;
         }
         let bytes = serde_json::to_vec(&entry).expect("a ledger is a plain value");
         match files(gateway).replace(&path(&gateway.config), &bytes) {
             Ok(()) => {
-                self.unreadable.set(false);
                 *self.written.borrow_mut() = Some(entry);
+                true
             }
             Err(error) => {
                 tracing::error!(name: "restart.ledger-not-written", %error, "the next life may not know who asked for it");
+                false
             }
         }
     }
+}
+
+/// What does not parse was left by nobody of ours.
+fn parse(path: &Path, bytes: &[u8]) -> Option<Entry> {
+    let parsed = serde_json::from_slice(bytes);
+    parsed
+        .inspect_err(|error| {
+            tracing::error!(name: "restart.ledger-not-read", %error, file = %path.display(), "who asked for this restart is not told");
+        })
+        .ok()
 }
 
 /// Nobody can be told what came of a signal.
@@ -98,4 +123,22 @@ fn without_signals(ledger: Ledger) -> Ledger {
     untold.retain(|outcome| has_requester(&outcome.of));
     told.retain(|outcome| has_requester(&outcome.of));
     Ledger { generation, open, untold, told }
+}
+
+/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
+/// set back since makes it no longer than a whole one.
+pub(super) fn pause_left(
+    gateway: &Gateway,
+    policy: RestartPolicy,
+    settings: Settings,
+    ordered_at_ms: Option<u64>,
+) -> Duration {
+    match (policy.pause, ordered_at_ms) {
+        (RestartPause::AcrossProcesses, Some(ordered_at_ms)) => {
+            let ago = gateway.env.wall_clock().epoch_ms().saturating_sub(ordered_at_ms);
+            settings.cooldown.saturating_sub(Duration::from_millis(ago))
+        }
+        (RestartPause::AcrossProcesses, None)
+        | (RestartPause::WithinProcess | RestartPause::Forgotten, _) => Duration::ZERO,
+    }
 }

@@ -45,6 +45,8 @@ pub struct Coordinator {
     policy: RestartPolicy,
     settings: Settings,
     generation: Generation,
+    /// The newest one that anybody wrote down, should that have been learned too late to be its successor.
+    newest: Generation,
     phase: Phase,
     /// The requests of this generation that have not ended, the oldest first. One restart serves them all.
     open: Vec<Open>,
@@ -73,6 +75,7 @@ impl Coordinator {
             policy,
             settings,
             generation: last.generation.next(),
+            newest: last.generation,
             phase: Phase::Starting,
             open: Vec::new(),
             carried: last.open,
@@ -91,6 +94,19 @@ impl Coordinator {
     /// The same, `left` of the pause after a restart that an earlier process began.
     pub fn after_pause(self, now: Moment, left: Duration) -> Self {
         Self { pause_ends: now + left.min(self.settings.cooldown), ..self }
+    }
+
+    /// What the last life wrote down could not be read when this one began, and now it can.
+    pub fn learn_of_last(&mut self, last: Ledger) {
+        let Ledger { generation, open, untold, told } = last;
+        // It goes by its own number until it ends; the next one's is higher than all.
+        self.newest = self.newest.max(generation);
+        match self.phase {
+            Phase::Starting => self.carried.extend(open),
+            _ => self.untold.extend(served_by(self.generation, open)),
+        }
+        self.untold.extend(untold);
+        told.into_iter().for_each(|outcome| self.told.push(outcome));
     }
 
     /// The server of this generation is up: what earlier ones were asked for is done, and what was asked for
@@ -270,7 +286,7 @@ impl Coordinator {
     pub fn ledger(&self) -> Ledger {
         let open = self.open.iter().filter(|open| open.told).map(Open::carried);
         Ledger {
-            generation: self.generation,
+            generation: self.generation.max(self.newest),
             open: self.carried.iter().cloned().chain(open).collect(),
             untold: self.untold.clone(),
             told: self.told.iter().cloned().collect(),

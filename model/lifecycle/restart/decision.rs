@@ -31,6 +31,11 @@ pub enum Refusal {
     /// The edit of the configuration that asked for it was taken back, or followed by one that no start would accept.
     #[error("the edit that asked for it was taken back")]
     EditReverted,
+    /// The disk does not take the record of who asks, without which nobody could be told what came of it.
+    #[error(
+        "the state directory cannot be written, so nobody could say what came of it; a signal needs no record"
+    )]
+    NotRecorded,
     /// As many requests as are kept wait for this restart already.
     #[error("too many requests wait for this restart already")]
     TooMany,

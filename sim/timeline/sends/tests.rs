@@ -105,8 +105,12 @@ fn who_stood_still_gives_up_what_is_overdue() {
     let taken = |story: Story, at| story.at(at).takes(Platform::Telegram, 1, None);
     assert!(!avoidable(taken(went_on(20_000), 20_040).loses_send(1, false), 21_000));
     assert!(avoidable(taken(went_on(20_000), 20_501), 21_000), "it had the time to wait");
+    let slow = went_on(20_000).at(20_520).takes_after(500, Platform::Telegram, 1, None);
+    assert!(!avoidable(slow, 21_000), "the platform was slow to take it");
     assert!(avoidable(taken(went_on(5_000), 5_040), 6_000), "nothing was overdue");
-    assert!(avoidable(taken(went_on(20_000), 20_040).answers_send(1), 21_000), "it had the answer");
+    let answered = |at| taken(went_on(20_000), 20_040).at(at).answers_send(1);
+    assert!(avoidable(answered(20_051), 21_000), "it had the answer");
+    assert!(!avoidable(answered(20_050), 21_000), "it may have hung up before it had the answer");
 }
 
 #[test]
