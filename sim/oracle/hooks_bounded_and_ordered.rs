@@ -335,10 +335,13 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 /// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
-        let is_older = was_told(run, entry, accepted) && was_handed_out(run, entry, generation.from);
+        let is_older = was_handed_out(run, entry, Duration::ZERO, generation.from)
+            && (was_told(run, entry, accepted) || !was_taken_up(run, entry, generation.from, at));
         (generation.from..at).contains(&accepted) && !is_older
     });
+    let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
     in_time
+        && !is_stopped()
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
             // Whoever cannot ask the model says so.
             Fact::ProviderStopped { message, how, .. } => {
@@ -361,11 +364,20 @@ fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration) -> bool {
     run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
 }
 
-/// Whether its platform had handed out a message before that.
-fn was_handed_out(run: &Evidence<'_>, entry: &Entry, before: Duration) -> bool {
+/// Whether its platform handed out a message in that time.
+fn was_handed_out(run: &Evidence<'_>, entry: &Entry, from: Duration, before: Duration) -> bool {
     let is_it =
         |fact: &Fact| matches!(fact, Fact::UpdateHandedOut { message, .. } if *message == entry.message);
-    run.events.iter().take_while(|event| event.at < before).any(|event| is_it(&event.fact))
+    let in_time = run.events.iter().filter(|event| (from..before).contains(&event.at));
+    in_time.into_iter().any(|event| is_it(&event.fact))
+}
+
+/// Whether a generation that began then got a message, or went on with it.
+fn was_taken_up(run: &Evidence<'_>, entry: &Entry, from: Duration, until: Duration) -> bool {
+    let is_it =
+        |fact: &Fact| matches!(fact, Fact::ProviderRequested { message, .. } if *message == entry.message);
+    let in_time = run.events.iter().filter(|event| (from..until).contains(&event.at));
+    was_handed_out(run, entry, from, until) || in_time.into_iter().any(|event| is_it(&event.fact))
 }
 
 /// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
