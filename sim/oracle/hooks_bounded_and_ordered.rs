@@ -335,8 +335,15 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 /// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
-        let is_older = was_handed_out(run, entry, Duration::ZERO, generation.from)
-            && (was_told(run, entry, accepted) || !was_taken_up(run, entry, generation.from, at));
+        // What became of a notice takes its time, too; of one that was refused nobody hears.
+        let was_heard = was_told(run, entry, accepted + ON_ITS_WAY);
+        let was_refused = || {
+            let in_time = run.events.iter().filter(|event| (generation.from..=accepted).contains(&event.at));
+            let is_it = |event: &crate::timeline::Event| matches!(event.fact, Fact::SendRefused { .. });
+            in_time.into_iter().any(is_it) && !was_taken_up(run, entry, generation.from, at)
+        };
+        let is_older =
+            was_handed_out(run, entry, Duration::ZERO, generation.from) && (was_heard || was_refused());
         (generation.from..at).contains(&accepted) && !is_older
     });
     let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
@@ -515,9 +522,15 @@ mod tests {
             told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
         assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
         assert_eq!(
-            stopped(told(next().accepted(1).at(4_500))),
+            stopped(told(next().accepted(1).at(5_500))),
             ["The list of pre-stop does not name bob#1, and it was cut off"]
         );
+        let refused = |story: Story| {
+            let why = Fact::SendRefused { account: "main".into(), to: "1".into(), why: "blocked".into() };
+            story.fact(crate::timeline::Source::Platform(crate::timeline::Platform::Telegram), why)
+        };
+        assert_eq!(stopped(refused(next()).at(4_500).accepted(1)), [""; 0], "nobody could be told");
+        assert_eq!(stopped(refused(next()).handed_out(1, 2).at(4_500).accepted(1)).len(), 1, "it has it now");
     }
 
     #[test]

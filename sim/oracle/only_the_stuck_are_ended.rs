@@ -119,7 +119,7 @@ mod tests {
         let still = |struck| beside(Story::new().at(0).serves(214).at(10_000).frozen(), 20_000).at(struck);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, still(70_000).strikes(214, TERM)), [""; 0]);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, still(69_999).strikes(214, TERM)).len(), 1);
-        let just_now = still(70_000).gateway(214).thawed().at(70_999).gateway(215).strikes(214, TERM);
+        let just_now = still(71_500).gateway(214).thawed().at(71_900).gateway(215).strikes(214, TERM);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, just_now), [""; 0], "it went on while it was looked at");
         let again = still(60_000).gateway(214).thawed().at(80_000).gateway(215).strikes(214, TERM);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, again).len(), 1);
