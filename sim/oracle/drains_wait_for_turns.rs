@@ -31,7 +31,14 @@ impl Oracle for DrainsWaitForTurns {
         let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
         let allowed = half - for_hook(run, half);
         let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
+        // A drain may have begun before, for a restart, and nobody outside knows when.
+        let was_asked = |at: Duration| {
+            run.restarts.iter().any(|request| {
+                request.asked_at < at && !request.was_turned_away() && !request.ended_before(at)
+            })
+        };
         early
+            .filter(|(asked, _)| !was_asked(*asked))
             .flat_map(|(asked, ended)| {
                 let given_up = run.ledger.entries().iter().filter(move |entry| {
                     let was_open = entry.open_at(asked);
@@ -136,6 +143,21 @@ mod tests {
         let twice = signalled().signal(Signal::Interrupt).at(2_100);
         assert_eq!(complaints(&ORACLE, gone(twice)), [""; 0], "somebody is in a hurry");
         assert_eq!(complaints(&ORACLE, signalled().at(2_100).dies(DeathCause::Killed)), [""; 0]);
+    }
+
+    #[test]
+    fn the_drain_of_a_restart_may_have_begun_before_the_signal() {
+        let stopped = |asked: bool| {
+            let begun = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1).asked(1, 1);
+            let mode = crate::timeline::RestartMode::Plain;
+            let begun = match asked {
+                true => begun.asks_for_restart(1, mode).at(1_100).answers_restart(1, true, None, "it comes"),
+                false => begun,
+            };
+            let gone = begun.gateway(214).at(2_000).signal(Signal::Terminate).at(2_100).releases().exits(0);
+            complaints(&ORACLE, gone.at(90_000).ended()).len()
+        };
+        assert_eq!((stopped(true), stopped(false)), (0, 1));
     }
 
     #[test]

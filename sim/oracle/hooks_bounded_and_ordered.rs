@@ -335,10 +335,20 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 /// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
-        let is_older = was_told(run, entry, accepted) && was_handed_out(run, entry, generation.from);
+        // What became of a notice takes its time, too; of one that was refused nobody hears.
+        let was_heard = was_told(run, entry, accepted + ON_ITS_WAY);
+        let was_refused = || {
+            let in_time = run.events.iter().filter(|event| (generation.from..=accepted).contains(&event.at));
+            let is_it = |event: &crate::timeline::Event| matches!(event.fact, Fact::SendRefused { .. });
+            in_time.into_iter().any(is_it) && !was_taken_up(run, entry, generation.from, at)
+        };
+        let is_older =
+            was_handed_out(run, entry, Duration::ZERO, generation.from) && (was_heard || was_refused());
         (generation.from..at).contains(&accepted) && !is_older
     });
+    let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
     in_time
+        && !is_stopped()
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
             // Whoever cannot ask the model says so.
             Fact::ProviderStopped { message, how, .. } => {
@@ -361,11 +371,20 @@ fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration) -> bool {
     run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
 }
 
-/// Whether its platform had handed out a message before that.
-fn was_handed_out(run: &Evidence<'_>, entry: &Entry, before: Duration) -> bool {
+/// Whether its platform handed out a message in that time.
+fn was_handed_out(run: &Evidence<'_>, entry: &Entry, from: Duration, before: Duration) -> bool {
     let is_it =
         |fact: &Fact| matches!(fact, Fact::UpdateHandedOut { message, .. } if *message == entry.message);
-    run.events.iter().take_while(|event| event.at < before).any(|event| is_it(&event.fact))
+    let in_time = run.events.iter().filter(|event| (from..before).contains(&event.at));
+    in_time.into_iter().any(|event| is_it(&event.fact))
+}
+
+/// Whether a generation that began then got a message, or went on with it.
+fn was_taken_up(run: &Evidence<'_>, entry: &Entry, from: Duration, until: Duration) -> bool {
+    let is_it =
+        |fact: &Fact| matches!(fact, Fact::ProviderRequested { message, .. } if *message == entry.message);
+    let in_time = run.events.iter().filter(|event| (from..until).contains(&event.at));
+    was_handed_out(run, entry, from, until) || in_time.into_iter().any(|event| is_it(&event.fact))
 }
 
 /// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
@@ -503,9 +522,15 @@ mod tests {
             told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
         assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
         assert_eq!(
-            stopped(told(next().accepted(1).at(4_500))),
+            stopped(told(next().accepted(1).at(5_500))),
             ["The list of pre-stop does not name bob#1, and it was cut off"]
         );
+        let refused = |story: Story| {
+            let why = Fact::SendRefused { account: "main".into(), to: "1".into(), why: "blocked".into() };
+            story.fact(crate::timeline::Source::Platform(crate::timeline::Platform::Telegram), why)
+        };
+        assert_eq!(stopped(refused(next()).at(4_500).accepted(1)), [""; 0], "nobody could be told");
+        assert_eq!(stopped(refused(next()).handed_out(1, 2).at(4_500).accepted(1)).len(), 1, "it has it now");
     }
 
     #[test]

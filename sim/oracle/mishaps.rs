@@ -293,11 +293,13 @@ impl Mishaps {
     }
 }
 
-/// A restart signal that comes while a command line is at work is the command line's; it sends no other.
+/// A restart signal that comes while a command line is at work is the command line's, unless that says it did something
+/// else; it sends no other signal.
 fn is_by_command_line(restarts: &[RestartRequest], at: Duration, signal: Signal) -> bool {
     let is_at_work = |request: &RestartRequest| {
         let until = request.answer.as_ref().map_or(Duration::MAX, |answer| answer.at);
-        (request.asked_at..=until).contains(&at)
+        let may = request.answer.as_ref().is_none_or(|answer| answer.may_have_signalled);
+        may && (request.asked_at..=until).contains(&at)
     };
     signal == Signal::User1 && restarts.iter().any(is_at_work)
 }
@@ -370,9 +372,9 @@ mod tests {
 
     #[test]
     fn a_restart_signal_is_the_command_lines_while_that_is_at_work_and_a_stop_signal_never_is() {
-        let signalled = |at, signal| {
+        let signalled = |at, signal, result| {
             let story = Story::new().at(0).serves(214).at(1_000).asks_for_restart(1, RestartMode::Plain);
-            let story = story.at(3_000).answers_restart(1, true, None, "it comes");
+            let story = story.at(3_000).answers_restart(1, true, result, "it comes");
             let mut events = story.events();
             let signal = Story::new().at(at).gateway(214).signal(signal).events().remove(0);
             let place = events.partition_point(|event| event.at <= signal.at);
@@ -380,8 +382,10 @@ mod tests {
             let (ledger, terms) = (Ledger::of(&events), Terms::default());
             Evidence::new(&events, &ledger, &terms).mishaps.was_signalled(Pid(214), s(0), s(9))
         };
-        assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::User1)), [false, true]);
-        assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::Terminate)), [true, true]);
+        let sent = Some("signalled");
+        assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::User1, sent)), [false, true]);
+        assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::User1, Some("deferred"))), [true, true]);
+        assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::Terminate, sent)), [true, true]);
     }
 
     #[test]

@@ -57,11 +57,16 @@ fn is_at(life: &Life, pid: Pid, at: Duration) -> bool {
     life.pid == pid && life.started_at <= at && life.ended_at().is_none_or(|ended| ended >= at)
 }
 
+/// How long it takes from a look at who is in the way to the signal that ends it.
+const LOOKING: Duration = Duration::from_secs(1);
+
 /// What the victim was that must not be ended; `None` when it was stuck.
 fn wrong(run: &Evidence<'_>, victim: Option<&Life>, at: Duration) -> Option<&'static str> {
     let Some(life) = victim else { return Some("no gateway") };
     let overdue = life.ending_signals.iter().any(|(asked, _)| *asked + run.terms.stop_timeout < at);
-    let is_still = life.still_for(at) >= run.terms.stuck_after;
+    // Between the look and the signal it may go on.
+    let looked_at = at.saturating_sub(LOOKING);
+    let is_still = life.still_for(at).max(life.still_for(looked_at)) >= run.terms.stuck_after;
     let has_listened = life.holds.iter().any(|hold| hold.from <= at);
     let is_old = at.saturating_sub(life.started_at) >= run.terms.longest_boot;
     match (has_listened || is_old, is_still || overdue) {
@@ -114,6 +119,8 @@ mod tests {
         let still = |struck| beside(Story::new().at(0).serves(214).at(10_000).frozen(), 20_000).at(struck);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, still(70_000).strikes(214, TERM)), [""; 0]);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, still(69_999).strikes(214, TERM)).len(), 1);
+        let just_now = still(71_500).gateway(214).thawed().at(71_900).gateway(215).strikes(214, TERM);
+        assert_eq!(complaints(&OnlyTheStuckAreEnded, just_now), [""; 0], "it went on while it was looked at");
         let again = still(60_000).gateway(214).thawed().at(80_000).gateway(215).strikes(214, TERM);
         assert_eq!(complaints(&OnlyTheStuckAreEnded, again).len(), 1);
     }

@@ -99,7 +99,9 @@ fn had_other_reasons(run: &Evidence<'_>, before: Duration, at: Duration) -> bool
     let lives = run.lives.iter().filter(|life| life.holds.iter().any(|hold| hold.from == before));
     let mut reasons = lives.map(|life| {
         let died = life.ended.is_some_and(|(_, cause)| !matches!(cause, DeathCause::Exited(ExitCode(_))));
-        died || run.mishaps.was_signalled(life.pid, before, at)
+        // A signal that comes between two gateways in one process is the next one's.
+        let released = life.holds.iter().filter_map(|hold| hold.until).filter(|until| *until <= before);
+        died || run.mishaps.was_signalled(life.pid, released.max().unwrap_or(before), at)
     });
     reasons.any(|reason| reason) || run.mishaps.was_ordered(before, at) || run.mishaps.was_edited(before, at)
 }

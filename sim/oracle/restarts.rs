@@ -15,6 +15,9 @@ use crate::timeline::{DeathCause, Event, Fact, RestartEnding, RestartMode};
 /// shortest drain (15 s), the close (15 s), and a start of the successor (30 s).
 pub(super) const ALLOWANCE: Duration = Duration::from_secs(90);
 
+/// What a command line says came of a request that went to the gateway as a signal.
+const SIGNALLED: &str = "signalled";
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RestartRequest {
@@ -35,6 +38,8 @@ pub(super) struct Answer {
     pub(super) at: Duration,
     pub(super) ok: bool,
     pub(super) said: String,
+    /// Whether it may have sent a signal: it says so, or does not say what it did.
+    pub(super) may_have_signalled: bool,
 }
 
 /// What the operator learned in the end.
@@ -65,9 +70,11 @@ fn take(requests: &mut Vec<RestartRequest>, terms: &Terms, event: &Event) {
             restarted_at: None,
             drain: Duration::ZERO,
         }),
-        Fact::RestartAnswered { request, ok, said, .. } => {
+        Fact::RestartAnswered { request, ok, said, result } => {
             if let Some(request) = numbered(requests, *request) {
-                request.answer.get_or_insert(Answer { at, ok: *ok, said: said.clone() });
+                let may_have_signalled = result.as_deref().is_none_or(|result| result == SIGNALLED);
+                let answer = Answer { at, ok: *ok, said: said.clone(), may_have_signalled };
+                request.answer.get_or_insert(answer);
             }
         }
         Fact::RestartReported { request, ending, .. } => {

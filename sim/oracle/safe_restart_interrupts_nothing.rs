@@ -129,8 +129,14 @@ fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left
     });
     let is_noticed = look.is_some_and(|state| state.noticed.contains(of));
     let asked_at = asked.last().map(|event| event.at);
-    entry.accepted_at.is_some_and(|accepted| accepted < took_at)
-        && asked_at.map_or(is_noticed, |asked| asked < took_at)
+    // A platform says late that a message was taken.
+    let handed_out = run
+        .events
+        .iter()
+        .take_while(|event| event.at <= left_at)
+        .filter(|event| matches!(&event.fact, Fact::UpdateHandedOut { message, .. } if message == of));
+    let came_at = handed_out.last().map(|event| event.at).or(entry.accepted_at);
+    came_at.is_some_and(|came| came < took_at) && asked_at.map_or(is_noticed, |asked| asked < took_at)
 }
 
 /// Whether a message had no end when the gateway left, and no answer ever after.

@@ -13,7 +13,12 @@ use gateway::env::FsOp;
 
 use super::{Evidence, Oracle, Violation, breach, file_name};
 use crate::timeline::words::moment;
-use crate::timeline::{DeathCause, Event, Fact, MessageId, STORE_FILE, SUBAGENT_RUN, Source, StateSeen};
+use crate::timeline::{
+    DeathCause, Event, Fact, Fate, MessageId, STORE_FILE, SUBAGENT_RUN, Source, StateSeen,
+};
+
+/// How long a message has to be known that its sender stopped: who sends it again may not get it answered.
+const MEMORY: Duration = Duration::from_secs(3_600);
 
 /// The store always parses, and nothing that was acknowledged disappears from the state directory.
 pub(super) struct StateNeverGoesBack;
@@ -51,6 +56,7 @@ impl Oracle for StateNeverGoesBack {
                 }
                 Fact::State(state) => {
                     let mut losses = watch.look(state, event.at);
+                    losses.retain(|loss| !is_forgotten(run, loss, event.at));
                     if run.mishaps.store_is_spoilt(event.at) {
                         losses.retain(|loss| !watch.excuses(loss));
                     }
@@ -63,12 +69,21 @@ impl Oracle for StateNeverGoesBack {
     }
 }
 
+/// Whether a loss is a message that its sender stopped, and so long ago that nothing of it need be known.
+fn is_forgotten(run: &Evidence<'_>, loss: &Loss, at: Duration) -> bool {
+    let Loss::Message(id) = loss else { return false };
+    let entry = run.ledger.entry(id).filter(|entry| entry.fate == Fate::Cancelled);
+    let settled_at = entry.and_then(|entry| entry.settled_at);
+    settled_at.is_some_and(|settled| at >= settled + MEMORY)
+}
+
 /// When the process began from which an event comes.
 fn began(run: &Evidence<'_>, event: &Event) -> Duration {
     let Source::Process(of) = event.source else { return event.at };
-    let starts = run.events.iter().filter(|start| start.at <= event.at);
-    let starts = starts.filter(|start| matches!(start.fact, Fact::ProcessStarted { pid, .. } if pid == of));
-    starts.last().map_or(event.at, |start| start.at)
+    let mut starts = run.events.iter().rev().filter(|start| {
+        start.at <= event.at && matches!(start.fact, Fact::ProcessStarted { pid, .. } if pid == of)
+    });
+    starts.next().map_or(event.at, |start| start.at)
 }
 
 /// What must still be there, and what has been reported as lost already.
@@ -340,6 +355,15 @@ mod tests {
             ["The session ann is gone from the store"],
             "putting it in order is not emptying it"
         );
+    }
+
+    #[test]
+    fn what_was_stopped_long_ago_may_be_forgotten() {
+        let looked = |at| {
+            let story = Story::new().serves(214).at(1_000).sent(1).accepted(1).cancelled(1);
+            complaints(&StateNeverGoesBack, story.at(at).state(Some(Ok(())), &[], &[])).len()
+        };
+        assert_eq!((looked(3_601_000), looked(3_600_999)), (0, 1));
     }
 
     #[test]

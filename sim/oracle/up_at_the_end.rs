@@ -69,6 +69,7 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     let supervised = run.terms.supervised;
     by_supervisor
         || of_service.is_some_and(|life| is_left_dead(run, life))
+        || of_service.is_some_and(|life| ended_last(lives, life) && stopped_by_hand(life, supervised))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
         || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
 }
@@ -102,6 +103,11 @@ fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
         matches!(wish, Fact::Ordered { order: OperatorOrder::Restart | OperatorOrder::Reload })
             && !run.events[index..].iter().any(starts)
     })
+}
+
+/// Whether no other life ended after this one.
+fn ended_last(lives: &[Life], life: &Life) -> bool {
+    lives.iter().all(|other| other.ended.is_some() && other.ended_at() <= life.ended_at())
 }
 
 /// Whether the supervisor left the service down after the death of this life, which was none of its own doing.
@@ -255,6 +261,16 @@ mod tests {
         let beside = served().fact(crate::timeline::Source::Operator, by_hand).gateway(215).starts();
         let gave_way = beside.at(2_000).exits(78).gateway(214).dies(DeathCause::Killed);
         assert_eq!(complaints(&UpAtTheEnd, gave_way.inactive("it is left").at(9_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn who_was_started_beside_it_and_gave_way_does_not_count_when_it_is_stopped() {
+        let order = Fact::Ordered { order: OperatorOrder::StartByHand };
+        let beside = || served().fact(crate::timeline::Source::Operator, order.clone()).gateway(215).starts();
+        let gave_way = || beside().at(2_000).exits(78).gateway(214).at(3_000).signal(Signal::Interrupt);
+        let ended = |story: Story| complaints(&UpAtTheEnd, story.inactive("is left").at(9_000).ended());
+        assert_eq!(ended(gave_way().exits(0)), [""; 0]);
+        assert_eq!(ended(gave_way().exits(1)), DOWN);
     }
 
     #[test]

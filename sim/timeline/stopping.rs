@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gateway::env::{Pid, Signal};
+use gateway::env::{ExitCode, Pid, Signal};
 
 use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, OperatorOrder, TOOL_PROGRAM};
 
@@ -24,6 +24,12 @@ pub(super) struct Stopping {
     order_before: Option<Option<OperatorOrder>>,
     /// When the last process ended, and whether it had been asked to.
     ended: Option<(Duration, bool)>,
+    /// Those that an operator started.
+    by_hand: BTreeSet<Pid>,
+    /// The last one that its supervisor started left the service to one of these.
+    gave_way: bool,
+    /// A process has begun since the last order.
+    was_started: bool,
     /// Whether it was struck down.
     was_struck: bool,
     /// The tool that loads the service anew: it starts what it ends, as long as it lives.
@@ -36,6 +42,11 @@ impl Stopping {
             Fact::ProcessStarted { pid, program, .. } if program == GATEWAY_PROGRAM => {
                 self.living.insert(*pid);
                 self.ended = None;
+                match self.last_order == Some(OperatorOrder::StartByHand) && !self.was_started {
+                    true => drop(self.by_hand.insert(*pid)),
+                    false => self.gave_way = false,
+                }
+                self.was_started = true;
                 // Who wanted it to come up again has what he wanted: a stop after that is one for good.
                 if matches!(self.last_order, Some(OperatorOrder::Restart | OperatorOrder::Reload)) {
                     (self.last_order, self.order_before) = (None, None);
@@ -54,11 +65,14 @@ impl Stopping {
             }
             Fact::ProcessExited { pid, program, cause, .. } if program == GATEWAY_PROGRAM => {
                 self.living.remove(pid);
-                let was_asked = self.asked.remove(pid) || self.is_stop(*cause);
+                let by_hand = self.by_hand.remove(pid);
+                self.gave_way |= !by_hand && *cause == DeathCause::Exited(ExitCode::CONFIG);
+                let nobody_minds = by_hand && self.gave_way && *cause == DeathCause::Killed;
+                let was_asked = self.asked.remove(pid) || self.is_stop(*cause) || nobody_minds;
                 // Who ends in the same instant goes down with it: a container is one thing.
                 let with_it = self.ended.is_some_and(|(at, was_asked)| was_asked && at == event.at);
                 self.ended = Some((event.at, was_asked || with_it));
-                self.was_struck = *cause == DeathCause::Killed;
+                self.was_struck = matches!(cause, DeathCause::Killed | DeathCause::Signal(_));
             }
             // Whoever minds it was told to leave it down after such a death.
             Fact::ServiceInactive { .. } if self.was_struck => {
@@ -70,7 +84,10 @@ impl Stopping {
                 self.asked.insert(*pid);
             }
             Fact::ServiceStarting { .. } => self.is_supervised = true,
-            Fact::Ordered { order } => self.order_before = Some(self.last_order.replace(*order)),
+            Fact::Ordered { order } => {
+                self.order_before = Some(self.last_order.replace(*order));
+                self.was_started = false;
+            }
             Fact::ServiceOrderRefused { .. } => {
                 if let Some(before) = self.order_before.take() {
                     self.last_order = before;

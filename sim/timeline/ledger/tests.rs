@@ -72,6 +72,48 @@ fn what_is_owed_when_the_service_is_stopped_for_good_is_kept_if_it_is_durable() 
 }
 
 #[test]
+fn a_service_that_nobody_will_start_again_is_stopped_for_good_too() {
+    let order = |story: Story, order| story.fact(Source::Operator, Fact::Ordered { order });
+    let serves = || Story::new().at(0).serves(214).at(1_000).sent(1).at(1_001).accepted(1).at(2_000);
+    let kept = |story: Story| fate(story.at(9_000).keeps(&["ann#1"]).ended(), "ann#1");
+    let left = |story: Story| kept(story.inactive("nobody runs the task again"));
+    assert_eq!(left(serves().dies(DeathCause::Killed)), Fate::Kept);
+    assert_eq!(left(serves().exits(1)), Fate::Dropped, "its own doing");
+    assert_eq!(kept(serves().dies(DeathCause::Killed)), Fate::Dropped, "who minds it may start it again");
+    let beside = || order(serves(), OperatorOrder::StartByHand).gateway(215).starts().gateway(214);
+    let killed = |code| kept(beside().exits(code).gateway(215).at(3_000).dies(DeathCause::Killed));
+    assert_eq!((killed(78), killed(1)), (Fate::Kept, Fate::Dropped), "the operator's own, and nobody's");
+    let loading = || order(serves(), OperatorOrder::Reload).program("tool", 300).starts().gateway(214);
+    let stopped = || loading().signal(Signal::Terminate).exits(0).program("tool", 300).at(3_000);
+    assert_eq!(kept(stopped().dies(DeathCause::Killed)), Fate::Kept, "the tool was to start it again");
+    assert_eq!(kept(stopped().exits(0)), Fate::Dropped);
+}
+
+#[test]
+fn what_is_stopped_by_who_shares_the_conversation_was_to_be_stopped() {
+    let by = |name: &str, fact| (Source::Sender(name.into()), fact);
+    let left = |whose: &str| {
+        let (source, fact) = by("bob", Fact::SenderJoined { whose: "ann".into() });
+        let story = Story::new().fact(source, fact).at(1_000).sent(1).accepted(1);
+        let (source, fact) = by("bob", Fact::ConversationStopRequested { whose: whose.into() });
+        fate(story.at(2_000).fact(source, fact).at(3_000).left().at(9_000), "ann#1")
+    };
+    assert_eq!((left("ann"), left("eve")), (Fate::Cancelled, Fate::Dropped));
+}
+
+#[test]
+fn a_message_has_ended_when_its_sender_was_told_first() {
+    let twice = || accepted().at(2_000).told(1, "the disk is full").at(5_000);
+    let settled = |story: Story| entry(story, "ann#1").settled_at.map(|at| at.as_secs());
+    assert_eq!(settled(twice().told(1, "it restarted")), Some(2));
+    assert_eq!(
+        settled(twice().accepted(1).at(6_000).told(1, "it restarted")),
+        Some(6),
+        "it was opened again"
+    );
+}
+
+#[test]
 fn silence_without_an_acknowledgement_is_a_drop_too() {
     let story = Story::new().at(1_000).sent(1).accepted(1).replied(1, "Hi").at(2_000).sent(2);
     assert_eq!(fate(story, "ann#2"), Fate::Dropped);
