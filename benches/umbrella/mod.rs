@@ -179,7 +179,6 @@ fn senders(scenario: &Scenario, recorder: &Recorder) -> turmoil::Result<Vec<Clie
                 || scenario.senders.values().any(|other| other.joins.as_ref() == Some(name)),
             name: name.clone(),
             conversation_of: setup.joins.as_ref().unwrap_or(name).clone(),
-            is_shared: false,
             kind: setup.kind,
             port: scenario.gateway.port,
             token: setup.token.clone().unwrap_or_else(|| scenario.gateway.token.clone()),
