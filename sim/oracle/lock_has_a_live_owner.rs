@@ -154,7 +154,7 @@ fn frozen(run: &Evidence<'_>, lock: &Lock, until: Duration) -> Duration {
 }
 
 /// Whether the disk refused, rather than said what is there.
-fn is_trouble(op: FsOp, error: &str) -> bool {
+pub(super) fn is_trouble(op: FsOp, error: &str) -> bool {
     let is_held = op == FsOp::Lock && error.starts_with("WouldBlock");
     !is_held && !["NotFound", "AlreadyExists"].iter().any(|answer| error.starts_with(answer))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gateway::env::{FsOp, Pid, Signal};
 
 use super::life::{Interval, Life};
+use super::lock_has_a_live_owner::is_trouble;
 use super::restarts::RestartRequest;
 use super::{Terms, file_name};
 use crate::timeline::{DeathCause, Event, Fact, Injection, OperatorOrder, STORE_FILE, Source, TOOL_PROGRAM};
@@ -115,7 +116,9 @@ impl Mishaps {
         let at = event.at;
         let open = Interval { from: at, until: None };
         match &event.fact {
-            Fact::Disk { pid, error: Some(_), .. } => self.refusals.push(Refusal { at, pid: *pid }),
+            Fact::Disk { pid, op, error: Some(error), .. } if is_trouble(*op, error) => {
+                self.refusals.push(Refusal { at, pid: *pid })
+            }
             Fact::LinkPartitioned { a, b } => {
                 self.cuts.push(Cut { ends: [a.clone(), b.clone()], time: open });
             }
