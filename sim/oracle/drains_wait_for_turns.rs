@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway::env::ExitCode;
 
-use super::life::Life;
+use super::life::{Interval, Life};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::actors::provider::CLIENT_LEFT;
 use crate::timeline::words::{moment, span};
@@ -75,7 +75,8 @@ fn early_end(life: &Life, allowed: Duration) -> Option<(Duration, Duration)> {
     let (ended, DeathCause::Exited(code)) = life.ended? else { return None };
     let [(asked, _)] = life.ending_signals[..] else { return None };
     // Who does not serve has nobody's turns.
-    if !life.holds_port_at(asked) {
+    let served = |hold: &Interval| hold.from <= asked && hold.until.is_none_or(|until| until >= asked);
+    if !life.holds.iter().any(served) {
         return None;
     }
     let is_early = ended.saturating_sub(asked) < allowed;

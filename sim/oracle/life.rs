@@ -40,7 +40,7 @@ pub(super) struct Life {
     /// Whether an operator started it, beside whatever supervises the service.
     pub(super) by_hand: bool,
     /// Whether it is to begin again in place when it is asked to restart.
-    in_place: bool,
+    pub(super) in_place: bool,
     frozen: Vec<Interval>,
 }
 

@@ -44,9 +44,7 @@ impl RestartRequestsEnd {
             (None, None) => return None,
         };
         let heard = served_between(run, since, until).saturating_sub(asker_stood_still(run, request, until));
-        // What could not be written down the next gateway does not know.
-        let is_lost = request.restarted_at.is_some_and(|at| run.mishaps.disk_failed(request.asked_at, at));
-        if heard <= bound + TELLING || (told_at.is_none() && is_lost) {
+        if heard <= bound + TELLING {
             return None;
         }
         let message = match told_at {
@@ -143,17 +141,6 @@ mod tests {
         let story =
             deferred(RestartMode::Plain).at(3_000).exits(75).at(4_000).serves(215).at(900_000).ended();
         assert_eq!(complaints(&ORACLE, story), [NOBODY]);
-    }
-
-    #[test]
-    fn what_the_disk_refused_to_keep_cannot_be_told() {
-        let restarted = |failing: bool| {
-            let story = deferred(RestartMode::Plain).at(3_000).gateway(214);
-            let (op, file) = (gateway::env::FsOp::Rename, "/state/restart-ledger.json");
-            let story = if failing { story.disk_fails(op, file, "EIO") } else { story };
-            complaints(&ORACLE, story.exits(75).at(4_000).serves(215).at(900_000).ended()).len()
-        };
-        assert_eq!((restarted(true), restarted(false)), (0, 1));
     }
 
     #[test]

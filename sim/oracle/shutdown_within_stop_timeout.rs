@@ -98,8 +98,8 @@ impl ShutdownWithinStopTimeout {
         // as there is work, and then what closing takes. For a stop that overtakes it, one does.
         let stop_timeout = run.terms.stop_timeout;
         // Who stands in line behind another gateway has nothing to end, and begins again in line.
-        let is_in_line =
-            run.lives.iter().any(|other| other.pid != life.pid && other.holds_port_at(request.at));
+        let is_in_line = life.in_place
+            && run.lives.iter().any(|other| other.pid != life.pid && other.holds_port_at(request.at));
         let restart = Some((request.at, request.by)).filter(|(_, by)| by.is_restart() && !is_in_line);
         let restart = restart.map(|asked| {
             let work = work_done(run, asked.0, ended).saturating_sub(asked.0);
@@ -125,7 +125,7 @@ impl ShutdownWithinStopTimeout {
 /// How long a disk kept a gateway from beginning again in place. Whoever is refused tries again at growing intervals: the
 /// next try comes when as much time again has gone by.
 fn disk_trouble(run: &Evidence<'_>, life: &Life, asked: Duration, ended: Duration) -> Duration {
-    let refused = run.mishaps.last_refusal(life.pid, asked, ended);
+    let refused = run.mishaps.last_refusal(life.pid, asked, ended).filter(|_| life.in_place);
     refused.map_or(Duration::ZERO, |last| 2 * last.saturating_sub(asked))
 }
 

@@ -68,7 +68,7 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     });
     let supervised = run.terms.supervised;
     by_supervisor
-        || of_service.is_some_and(|life| is_left_dead(run, life))
+        || of_service.is_some_and(|life| is_left_dead(run, lives, life))
         || of_service.is_some_and(|life| ended_last(lives, life) && stopped_by_hand(life, supervised))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
         || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
@@ -111,10 +111,13 @@ fn ended_last(lives: &[Life], life: &Life) -> bool {
 }
 
 /// Whether the supervisor left the service down after the death of this life, which was none of its own doing.
-fn is_left_dead(run: &Evidence<'_>, life: &Life) -> bool {
+fn is_left_dead(run: &Evidence<'_>, lives: &[Life], life: &Life) -> bool {
     let Some((died, cause)) = life.ended else { return false };
+    // A container takes along whoever is left in it when its first process ends.
+    let went_along =
+        lives.iter().any(|other| matches!(other.ended, Some((at, DeathCause::Exited(_))) if at == died));
     let is_a_blow = match cause {
-        DeathCause::Killed => true,
+        DeathCause::Killed => !went_along,
         DeathCause::Signal(_) => life.could_not_hear_between(life.started_at, died),
         DeathCause::Exited(_) | DeathCause::Panicked | DeathCause::PowerLoss => false,
     };
@@ -240,6 +243,8 @@ mod tests {
     fn who_is_killed_stays_down_where_the_supervisor_was_told_to_leave_it() {
         let left = |story: Story| story.inactive("and nobody runs the task again").at(9_000).ended();
         assert_eq!(complaints(&UpAtTheEnd, left(served().dies(DeathCause::Killed))), [""; 0]);
+        let with_the_first = served().gateway(215).starts().gateway(214).exits(0).gateway(215);
+        assert_eq!(complaints(&UpAtTheEnd, left(with_the_first.dies(DeathCause::Killed))), DOWN);
         assert_eq!(complaints(&UpAtTheEnd, left(served().dies(DeathCause::Panicked))), DOWN);
         assert_eq!(complaints(&UpAtTheEnd, left(served().exits(1))), DOWN);
         let missed = Fact::SignalDelivered { pid: Pid(214), signal: Signal::User1, handled: false };
