@@ -369,6 +369,7 @@ fn without_subject<'a>(said: &str, more: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::Injection;
     use crate::timeline::story::Story;
     use gateway::env::Signal;
 
@@ -435,13 +436,7 @@ mod tests {
             .at(2_961)
             .binds()
             .at(3_000)
-            .fact(
-                crate::timeline::Source::World,
-                Fact::Injected {
-                    fault: crate::timeline::Injection::DiskFault,
-                    what: "the disk is slow".into(),
-                },
-            );
+            .injected(Injection::DiskFault, "the disk is slow");
         next.at(60_000).ended()
     }
 
