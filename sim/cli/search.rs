@@ -180,6 +180,9 @@ pub(super) fn replay(args: &ReplayArgs, run: Run<'_>, streams: &mut Streams<'_>)
     };
     let (words, status) = match replayed {
         Replayed::Identical => ("the same run, event by event".to_string(), 0),
+        Replayed::JudgedOtherwise => {
+            ("the same run, event by event, in which this build does not find that failure".to_string(), 1)
+        }
         Replayed::SameFailure => ("another run with the same failure".to_string(), 0),
         Replayed::ByAnchors { seed } => {
             (format!("the shrunk scenario fails in the same way, with seed {seed}"), 0)

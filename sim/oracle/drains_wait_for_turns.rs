@@ -31,14 +31,16 @@ impl Oracle for DrainsWaitForTurns {
         let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
         let allowed = half - for_hook(run, half);
         let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
-        // A drain may have begun before, for a restart, and nobody outside knows when.
-        let was_asked = |at: Duration| {
+        // A drain may have begun before, for a restart, and nobody outside knows when; and who asks for one during it may be
+        // in a hurry. It takes its shortest time all the same.
+        let was_asked = |at: Duration, ended: Duration| {
             run.restarts.iter().any(|request| {
-                request.asked_at < at && !request.was_turned_away() && !request.ended_before(at)
+                let took_its_time = request.asked_at + SHORTEST_DRAIN <= ended;
+                took_its_time && !request.was_turned_away() && !request.ended_before(at)
             })
         };
         early
-            .filter(|(asked, _)| !was_asked(*asked))
+            .filter(|(asked, ended)| !was_asked(*asked, *ended))
             .flat_map(|(asked, ended)| {
                 let given_up = run.ledger.entries().iter().filter(move |entry| {
                     let was_open = entry.open_at(asked);
@@ -56,6 +58,9 @@ fn for_hook(run: &Evidence<'_>, both: Duration) -> Duration {
     let hook = run.terms.hooks.iter().find(|hook| hook.event == "pre-stop");
     hook.map_or(Duration::ZERO, |hook| hook.limit.min(both / 3))
 }
+
+/// However much of a hurry somebody is in, work in hand is waited for so long.
+const SHORTEST_DRAIN: Duration = Duration::from_secs(15);
 
 impl DrainsWaitForTurns {
     fn given_up(&self, id: &MessageId, asked: Duration, ended: Duration, allowed: Duration) -> Violation {
@@ -147,18 +152,23 @@ mod tests {
     }
 
     #[test]
-    fn the_drain_of_a_restart_may_have_begun_before_the_signal() {
-        let stopped = |asked: bool| {
-            let begun = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1).asked(1, 1);
-            let mode = crate::timeline::RestartMode::Plain;
-            let begun = match asked {
-                true => begun.asks_for_restart(1, mode).at(1_100).answers_restart(1, true, None, "it comes"),
-                false => begun,
+    fn the_drain_of_a_restart_is_another_one_than_that_of_the_signal() {
+        let stopped = |asked: bool, signal_at: u64, gone_at: u64| {
+            let begun = Story::new().at(0).serves(214).at(900).sent(1).accepted(1).asked(1, 1);
+            let ask = |story: Story| {
+                let story = story.at(1_000).asks_for_restart(1, crate::timeline::RestartMode::Plain);
+                story.at(1_100).answers_restart(1, true, None, "it comes").gateway(214)
             };
-            let gone = begun.gateway(214).at(2_000).signal(Signal::Terminate).at(2_100).releases().exits(0);
-            complaints(&ORACLE, gone.at(90_000).ended()).len()
+            let signalled = match (asked, signal_at < 1_000) {
+                (true, true) => ask(begun.at(signal_at).signal(Signal::User1)),
+                (true, false) => ask(begun).at(signal_at).signal(Signal::User1),
+                (false, _) => begun.at(signal_at).signal(Signal::User1),
+            };
+            complaints(&ORACLE, signalled.at(gone_at).releases().exits(0).at(90_000).ended()).len()
         };
-        assert_eq!((stopped(true), stopped(false)), (0, 1));
+        assert_eq!((stopped(true, 14_000, 16_000), stopped(false, 14_000, 16_000)), (0, 1));
+        assert_eq!(stopped(true, 950, 16_000), 0, "it came during the drain");
+        assert_eq!(stopped(true, 14_000, 15_900), 1, "no drain is as short");
     }
 
     #[test]

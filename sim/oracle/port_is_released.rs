@@ -115,10 +115,14 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     let entries = run.ledger.entries().iter();
     let messages = entries.map(|entry| Interval {
         from: entry.sent_at(),
-        until: entry.settled_at.or_else(|| {
-            let answered = *answered.get(&entry.message)?;
-            Some(entry.platform.and_then(|platform| refused(run, platform, answered)).unwrap_or(answered))
-        }),
+        until: match (entry.settled_at, answered.get(&entry.message)) {
+            // Who was told that a message waits, may get its answer all the same.
+            (Some(settled), Some(answered)) => Some(settled.max(*answered)),
+            (None, Some(answered)) => Some(
+                entry.platform.and_then(|platform| refused(run, platform, *answered)).unwrap_or(*answered),
+            ),
+            (settled, None) => settled,
+        },
     });
     let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
     // In the order of their beginning: what stood in line behind work begins when that is done.
@@ -283,6 +287,17 @@ mod tests {
         };
         assert_eq!(complaints(&PortIsReleased, busy(32_000)), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, busy(32_001)).len(), 1);
+    }
+
+    #[test]
+    fn a_message_whose_sender_was_told_that_it_waits_is_in_flight() {
+        let waits = |answered: bool| {
+            let story = Story::new().at(0).serves(214).at(9_000).sent(1).accepted(1);
+            let story = story.at(10_000).signal(Signal::Terminate).at(15_000).told(1, "it waits");
+            let story = if answered { story.at(28_000).asked(1, 1).at(30_000).answered(1, 1) } else { story };
+            complaints(&PortIsReleased, story.at(31_000).releases()).len()
+        };
+        assert_eq!((waits(true), waits(false)), (0, 1));
     }
 
     #[test]

@@ -72,8 +72,10 @@ pub enum BundleError {
 /// What a replay shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// The same run, event by event.
+    /// The same run, event by event, and the same failure.
     Identical,
+    /// The same run, event by event, which is judged otherwise by this build.
+    JudgedOtherwise,
     /// Another run, which fails in the same way with the same seed.
     SameFailure,
     /// The shrunk scenario fails in the same way, with this seed.
@@ -183,11 +185,12 @@ fn replay_of(run: Run<'_>, folder: &Path, about: &About) -> Result<Replayed, Bun
     if events_gone(&draft).is_empty() {
         let scenario = draft.scenario(&whole)?;
         let result = run(&scenario, &about.profile, about.seed);
-        if result.hash.to_string() == about.hash {
-            return Ok(Replayed::Identical);
-        }
-        if Signature::all_of(&result, &scenario).contains(&signature) {
-            return Ok(Replayed::SameFailure);
+        let is_same_run = result.hash.to_string() == about.hash;
+        match (is_same_run, Signature::all_of(&result, &scenario).contains(&signature)) {
+            (true, true) => return Ok(Replayed::Identical),
+            (true, false) => return Ok(Replayed::JudgedOtherwise),
+            (false, true) => return Ok(Replayed::SameFailure),
+            (false, false) => {}
         }
     }
     let draft = Draft::read(&shrunk, None)?;
@@ -255,6 +258,9 @@ mod tests {
         let folder = folder.path();
         bundle(folder);
         assert_eq!(replayed(folder), Replayed::Identical);
+        change(folder, ABOUT, "no-silent-drop", "up-at-the-end");
+        assert_eq!(replayed(folder), Replayed::JudgedOtherwise);
+        change(folder, ABOUT, "up-at-the-end", "no-silent-drop");
         change(folder, SCENARIO, "hello", "good morning");
         assert_eq!(replayed(folder), Replayed::SameFailure);
         change(folder, SCENARIO, "\"kill\"", "\"service-restart\"");
