@@ -31,6 +31,11 @@ impl UnrecordedEnds {
         });
     }
 
+    /// How many are owed in all.
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().values().sum()
+    }
+
     /// Whether any end of the conversation is owed.
     pub(super) fn are_owed(&self, session_key: &str) -> bool {
         self.0.borrow().contains_key(session_key)

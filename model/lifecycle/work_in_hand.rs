@@ -8,6 +8,7 @@ use super::task_records;
 use crate::agents::subagents;
 use crate::cron;
 use crate::gateway::Gateway;
+use crate::messages::delivery;
 
 /// Everything that a restart of `generation` would interrupt, and records of what earlier ones left.
 ///
@@ -16,7 +17,8 @@ pub(super) fn inventory(gateway: &Gateway, generation: Generation) -> Inventory 
     let mut inventory = Inventory::new();
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     inventory.add_count(WorkKind::Queue, generation, count(gateway.lanes.depth()));
-    inventory.add_count(WorkKind::Reply, generation, count(gateway.waits.count()));
+    let owed = gateway.waits.count() + gateway.unrecorded.count() + delivery::on_their_way(gateway);
+    inventory.add_count(WorkKind::Reply, generation, count(owed));
     for run_id in gateway.lanes.running() {
         let kind = match () {
             () if cron::is_run(&run_id) => WorkKind::CronRun,

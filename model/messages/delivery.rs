@@ -150,14 +150,20 @@ fn is_too_old(gateway: &Gateway, pending: &Pending) -> bool {
 /// waits for a platform is no reason to stay.
 pub(crate) async fn finish(gateway: &Gateway, within: Duration) {
     gateway.couriers.last_call.set(Some(Instant::now() + within));
-    let is_on_its_way = |chat: &Chat, id: &str| {
-        let Couriers { resting, put_off, .. } = &gateway.couriers;
-        let place = (chat.account.clone(), chat.chat.clone());
-        gateway.channels.find(&chat.account).is_some()
-            && !resting.borrow().contains(&place)
-            && !put_off.borrow().contains(id)
-    };
-    gateway.outbox.empty(is_on_its_way).await;
+    gateway.outbox.empty(|chat, id| is_on_its_way(gateway, chat, id)).await;
+}
+
+/// How many texts are owed that could be sent now, or are being sent.
+pub(crate) fn on_their_way(gateway: &Gateway) -> usize {
+    gateway.outbox.depth(|chat, id| is_on_its_way(gateway, chat, id))
+}
+
+fn is_on_its_way(gateway: &Gateway, chat: &Chat, id: &str) -> bool {
+    let Couriers { resting, put_off, .. } = &gateway.couriers;
+    let place = (chat.account.clone(), chat.chat.clone());
+    gateway.channels.find(&chat.account).is_some()
+        && !resting.borrow().contains(&place)
+        && !put_off.borrow().contains(id)
 }
 
 fn send_soon(gateway: &Rc<Gateway>, chat: &Chat) {
