@@ -264,7 +264,7 @@ mod tests {
     fn who_gave_way_to_one_that_was_killed_is_no_reason_for_it_to_be_up() {
         let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
         let beside = served().fact(crate::timeline::Source::Operator, by_hand).gateway(215).starts();
-        let gave_way = beside.at(2_000).exits(78).gateway(214).dies(DeathCause::Killed);
+        let gave_way = beside.at(2_000).exits(78).gateway(214).at(2_500).dies(DeathCause::Killed);
         assert_eq!(complaints(&UpAtTheEnd, gave_way.inactive("it is left").at(9_000).ended()), [""; 0]);
     }
 
