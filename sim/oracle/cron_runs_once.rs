@@ -2,7 +2,8 @@
 //!
 //! Which times are due follows from the scenario. What was made is what the model answered; what was left out must
 //! stand in the gateway's books by the end, as skipped or as failed. A time counts once some life has served for long
-//! enough after it to do the one or the other. A clock that is set back lets a time come again, which is then due when
+//! enough after it to do the one or the other; a run that writes in somebody's conversation waits there for its
+//! turn, and what others keep the model busy with does not count. A clock that is set back lets a time come again, which is then due when
 //! it comes for the last time. Made twice is asked again after an answer; only a record of an interruption excuses
 //! that, since the answer may have been lost on its way into the books.
 
@@ -47,9 +48,7 @@ impl Oracle for CronRunsOnce {
         let mut found = Vec::new();
         for job in &run.terms.cron_jobs {
             let due = due_times(run, &clock, job).into_iter();
-            found.extend(
-                due.filter_map(|(slot_ms, due)| self.skipped(run, &seen, (job.job.clone(), slot_ms), due)),
-            );
+            found.extend(due.filter_map(|(slot_ms, due)| self.skipped(run, &seen, job, slot_ms, due)));
         }
         let twice = seen
             .requests
@@ -166,18 +165,75 @@ fn knows_its_jobs(life: &Life, end: Duration) -> Option<(Duration, Duration)> {
     })
 }
 
-/// Whether some life served for so long after `due` that the run must have come to an end.
-fn had_its_time(run: &Evidence<'_>, due: Duration) -> bool {
+/// When the model was at work on something else in the conversation in which a job writes, in order.
+fn waits(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Interval> {
+    let Some(host) = job.session_of.as_deref() else { return Vec::new() };
+    let conversation = run.mishaps.conversation_of(host);
+    let is_here = |sender: &str| run.mishaps.conversation_of(sender) == conversation;
+    let writes_here = |other: &str, other_ms: u64| {
+        let term = run.terms.cron_jobs.iter().find(|term| term.job == other);
+        let host = term.and_then(|term| term.session_of.as_deref());
+        host.is_some_and(is_here) && (other, other_ms) != (job.job.as_str(), slot_ms)
+    };
+    let mut open: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut found: Vec<Interval> = Vec::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::ProviderRequested { message, request } if is_here(&message.sender) => {
+                open.insert(*request, found.len());
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::CronRunRequested { job, slot_ms, request } if writes_here(job, *slot_ms) => {
+                open.insert(*request, found.len());
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderStopped { request, .. }
+            | Fact::ProviderWantedTools { request, .. }
+            | Fact::CronRunAnswered { request, .. }
+            | Fact::CronRunStopped { request, .. } => {
+                if let Some(place) = open.remove(request) {
+                    found[place].until = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// How much of a time is covered by stretches that come in order and may overlap.
+fn covered(stretches: &[Interval], from: Duration, until: Duration) -> Duration {
+    let mut seen = from;
+    let mut covered = Duration::ZERO;
+    for stretch in stretches {
+        let ended = stretch.until.unwrap_or(until).min(until);
+        covered += ended.saturating_sub(stretch.from.max(seen));
+        seen = seen.max(ended);
+    }
+    covered
+}
+
+/// Whether some life served for so long after `due` that the run must have come to an end, `waits` aside.
+fn had_its_time(run: &Evidence<'_>, due: Duration, waits: &[Interval]) -> bool {
     let enough = |life: &Life, hold: &Interval| {
         let (from, until) = (hold.from.max(due), hold.until.unwrap_or(end_of(run)));
         let awake = until.saturating_sub(from).saturating_sub(life.frozen_between(from, until));
-        awake >= run.terms.cron_grace
+        awake.saturating_sub(covered(waits, from, until)) >= run.terms.cron_grace
     };
     run.lives.iter().any(|life| life.holds.iter().any(|hold| enough(life, hold)))
 }
 
 impl CronRunsOnce {
-    fn skipped(&self, run: &Evidence<'_>, seen: &Seen, of: Of, due: Duration) -> Option<Violation> {
+    fn skipped(
+        &self,
+        run: &Evidence<'_>,
+        seen: &Seen,
+        job: &CronTerm,
+        slot_ms: u64,
+        due: Duration,
+    ) -> Option<Violation> {
+        let of = (job.job.clone(), slot_ms);
         let requests = seen.requests.get(&of).map_or(&[][..], Vec::as_slice);
         let answered = requests.iter().any(|request| request.answered_at.is_some());
         // Books that are written anew need not say what was skipped long ago: they had to be read before.
@@ -185,7 +241,7 @@ impl CronRunsOnce {
         let first_look = seen.looks.iter().find(|look| **look > due);
         let is_known = first_look.is_none_or(|look| !is_rewritten(*look));
         let is_over = answered || seen.says(&of, "skipped") || seen.says(&of, "error");
-        if is_over || !is_known || !had_its_time(run, due) {
+        if is_over || !is_known || !had_its_time(run, due, &waits(run, job, slot_ms)) {
             return None;
         }
         let what = format!("The run of {} that was due at {}", of.0, moment(due));
@@ -289,7 +345,7 @@ mod tests {
     const MINUTE: u64 = 60_000;
 
     fn terms() -> Terms {
-        let job = |job: &str| CronTerm { job: job.into(), every: Duration::from_secs(300) };
+        let job = |job: &str| CronTerm { job: job.into(), every: Duration::from_secs(300), session_of: None };
         let cron_grace = Duration::from_secs(600);
         Terms { cron_jobs: vec![job("report")], cron_grace, wall_epoch_ms: 3_000_000, ..Terms::default() }
     }
@@ -324,6 +380,31 @@ mod tests {
         check(serving().at(19 * MINUTE).books(&range).ended(), &[]);
         check(serving().at(19 * MINUTE).books(&[("other", FIVE, FIVE, "skipped")]).ended(), &missing);
         check(serving().at(14 * MINUTE).ended(), &[]);
+    }
+
+    #[test]
+    fn a_run_waits_while_others_keep_the_model_busy_in_its_conversation() {
+        // Ann is answered from minute six to sixteen, and the run would have ended by fifteen.
+        let missed = |host: Option<&str>, sender: &str, at: u64| {
+            let job = |job: &str, every: u64, host: Option<&str>| CronTerm {
+                job: job.into(),
+                every: Duration::from_secs(every),
+                session_of: host.map(Into::into),
+            };
+            let cron_jobs = vec![job("report", 300, host), job("beat", 1_800, Some("ann"))];
+            let terms = Terms { cron_jobs, ..terms() };
+            let busy = serving().at(6 * MINUTE);
+            let story = match sender {
+                "beat" => {
+                    busy.cron_asked("beat", 2_000_000, 1).at(16 * MINUTE).cron_stopped("beat", 2_000_000, 1)
+                }
+                _ => busy.sender(sender).asked(1, 1).at(16 * MINUTE).answered(1, 1),
+            };
+            verdict(&CronRunsOnce, story.at(at * MINUTE).ended(), &terms).len()
+        };
+        assert_eq!([missed(Some("ann"), "ann", 19), missed(Some("ann"), "beat", 19)], [0, 0]);
+        assert_eq!([missed(Some("ann"), "bob", 19), missed(None, "ann", 19)], [1, 1], "elsewhere");
+        assert!(missed(Some("ann"), "ann", 26) >= 1, "it had its time afterwards");
     }
 
     #[test]

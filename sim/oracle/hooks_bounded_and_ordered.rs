@@ -233,7 +233,7 @@ impl HooksBoundedAndOrdered {
             let at = hook.time.from;
             let (message, seen) = match hook.event {
                 "pre-stop" => {
-                    let accepted = taken_after(run, generation, at)?;
+                    let accepted = taken_after(run, generation, hook)?;
                     (
                         format!("{name} took messages after pre-stop"),
                         format!("One was accepted at {}", moment(accepted)),
@@ -280,12 +280,32 @@ impl HooksBoundedAndOrdered {
     }
 }
 
-/// When a message was accepted in the time of a generation that had run `pre-stop` before.
-fn taken_after(run: &Evidence<'_>, generation: &Generation<'_>, at: Duration) -> Option<Duration> {
+/// When a message was accepted in the time of a generation that had run `pre-stop` before. A platform may count an
+/// acknowledgement late: what the model had been asked, or the hook had read, was taken before.
+fn taken_after(run: &Evidence<'_>, generation: &Generation<'_>, hook: &Hook<'_>) -> Option<Duration> {
     let until = generation.until.unwrap_or_else(|| end_of(run));
-    let accepted = run.events.iter().filter(|event| matches!(event.fact, Fact::MessageAccepted { .. }));
-    let late = at + ON_ITS_WAY..until;
-    accepted.map(|event| event.at).find(|at| late.contains(at))
+    let late = hook.time.from + ON_ITS_WAY..until;
+    let keys = keys(run);
+    let was_listed = |message: &MessageId| {
+        let is_it = |keys: &BTreeSet<&str>| hook.listed.iter().any(|(listed, _)| keys.contains(listed));
+        keys.get(message).is_some_and(is_it)
+    };
+    run.events.iter().filter(|event| late.contains(&event.at)).find_map(|event| match &event.fact {
+        Fact::MessageAccepted { message }
+            if !was_asked(run, message, generation.from, hook.time.from) && !was_listed(message) =>
+        {
+            Some(event.at)
+        }
+        _ => None,
+    })
+}
+
+/// Whether the model was asked about a message in that time.
+fn was_asked(run: &Evidence<'_>, message: &MessageId, from: Duration, until: Duration) -> bool {
+    let is_it =
+        |fact: &Fact| matches!(fact, Fact::ProviderRequested { message: asked, .. } if asked == message);
+    let in_time = run.events.iter().filter(|event| (from..until).contains(&event.at));
+    in_time.into_iter().any(|event| is_it(&event.fact))
 }
 
 /// When a generation that had run `post-start`, and that nobody had asked for anything, said that it was not ready.
@@ -359,7 +379,7 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
             | Fact::MessageStopRequested { message } => *message == entry.message,
             _ => false,
         })
-        && !run.events.iter().take_while(|event| event.at <= at).any(|event| {
+        && !run.events.iter().take_while(|event| event.at <= at + ON_ITS_WAY).any(|event| {
             matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
                 if *message == entry.message && !text.contains("restarted"))
         })
@@ -381,10 +401,7 @@ fn was_handed_out(run: &Evidence<'_>, entry: &Entry, from: Duration, before: Dur
 
 /// Whether a generation that began then got a message, or went on with it.
 fn was_taken_up(run: &Evidence<'_>, entry: &Entry, from: Duration, until: Duration) -> bool {
-    let is_it =
-        |fact: &Fact| matches!(fact, Fact::ProviderRequested { message, .. } if *message == entry.message);
-    let in_time = run.events.iter().filter(|event| (from..until).contains(&event.at));
-    was_handed_out(run, entry, from, until) || in_time.into_iter().any(|event| is_it(&event.fact))
+    was_handed_out(run, entry, from, until) || was_asked(run, &entry.message, from, until)
 }
 
 /// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
@@ -483,6 +500,30 @@ mod tests {
         let late = Story::until_asked().hook("pre-stop", 301, &[]).at(12_000).sent(1).accepted(1);
         let late = late.at(13_000).hook_ends(301).exits(0);
         assert_eq!(complaints(late), ["Gateway pid 214 took messages after pre-stop"]);
+    }
+
+    #[test]
+    fn what_was_taken_before_may_be_acknowledged_late() {
+        let late = |asked: bool, listed: &[(&str, &str)]| {
+            let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            let story = story.hook_ends(300).at(1_000).sent(1);
+            let story = if asked { story.asked(1, 1).at(2_000).answered(1, 1) } else { story };
+            let story = story.at(5_000).signal(Signal::Terminate).releases().hook("pre-stop", 301, listed);
+            complaints(story.at(7_000).accepted(1).at(8_000).hook_ends(301).exits(0)).len()
+        };
+        assert_eq!([late(true, &[]), late(false, &[("ann#1", "told")]), late(false, &[])], [0, 0, 1]);
+    }
+
+    #[test]
+    fn what_the_sender_hears_of_its_end_may_be_on_its_way() {
+        let told = |text: &str, at: u64| {
+            let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            let story = story.hook_ends(300).at(1_000).sent(1).accepted(1).at(5_000);
+            let story = story.signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]);
+            complaints(story.at(at).told(1, text).at(8_000).hook_ends(301).exits(0)).len()
+        };
+        assert_eq!(told("it could not be answered", 5_500), 0);
+        assert_eq!([told("it could not be answered", 6_500), told("the service restarted", 5_500)], [1, 1]);
     }
 
     #[test]

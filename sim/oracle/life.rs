@@ -26,7 +26,7 @@ pub(super) struct Life {
     /// may have taken it away.
     pub(super) has_lock: Vec<Interval>,
     /// The stretches in which it served: from a sign of serving until it ended, or gave the port back in order to
-    /// begin again.
+    /// begin again, or gave the lock back because it had not come to the port.
     pub(super) stints: Vec<Stint>,
     /// The signals it handled that ask a gateway to end, in order.
     pub(super) ending_signals: Vec<(Duration, Signal)>,
@@ -258,6 +258,14 @@ impl Life {
             }
             FsOp::Remove => {
                 close(&mut self.has_lock, at);
+                let had_port = |stint: &Stint| {
+                    let from = stint.time.from;
+                    self.holds.iter().any(|hold| hold.until.is_none_or(|until| until >= from))
+                };
+                // Who never came to the port lets others come first.
+                if self.stints.last().is_some_and(|stint| !had_port(stint)) {
+                    self.stop_serving(at);
+                }
                 // What it wrote until then was the end of what it is to begin again.
                 if self.in_place && self.requests.last().is_some_and(Request::asks_to_begin_again) {
                     self.stop_serving(at);

@@ -208,9 +208,14 @@ impl Mishaps {
         self.reloads.last().is_some_and(|reload| reload.ended.is_some_and(|(_, was_killed)| was_killed))
     }
 
+    /// Who has the conversation in which a sender talks: themselves, unless they joined somebody else's.
+    pub(super) fn conversation_of<'a>(&'a self, sender: &'a str) -> &'a str {
+        self.joined.get(sender).map_or(sender, String::as_str)
+    }
+
     /// When all of the conversation was to be stopped in which a sender talks, each time, where several share it.
     pub(super) fn stops_of<'a>(&'a self, sender: &'a str) -> impl Iterator<Item = Duration> + 'a {
-        let own = self.joined.get(sender).map_or(sender, String::as_str);
+        let own = self.conversation_of(sender);
         self.stops.iter().filter(move |(_, whose)| whose == own).map(|(at, _)| *at)
     }
 

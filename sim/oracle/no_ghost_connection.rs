@@ -143,7 +143,8 @@ fn connections<'a>(run: &Evidence<'a>) -> Vec<Connection<'a>> {
     for event in run.events {
         match &event.fact {
             Fact::BotConnected { account, connection, pid: Some(pid) }
-                if event.source == Source::Platform(Platform::Feishu) =>
+                // Who died while its connection came about closes it no more.
+                if event.source == Source::Platform(Platform::Feishu) && is_alive(run, *pid, event.at) =>
             {
                 open.insert(*connection, found.len());
                 found.push(Connection { account, pid: *pid, from: event.at, until: end });
@@ -221,6 +222,9 @@ mod tests {
     fn the_dead_the_frozen_and_the_cut_off_close_nothing() {
         let dead = connected().at(9_000).dies(DeathCause::PowerLoss).at(10_000).serves(215).bot_connects(2);
         assert_eq!(complaints(&ORACLE, dead.at(80_000).bot_leaves(1).at(90_000).ended()), [""; 0]);
+        let died_meanwhile = Story::new().at(0).serves(214).at(1_000).dies(DeathCause::PowerLoss);
+        let died_meanwhile = died_meanwhile.bot_connects(1).at(10_000).serves(215).bot_connects(2);
+        assert_eq!(complaints(&ORACLE, died_meanwhile.at(90_000).ended()), [""; 0]);
         let frozen = connected().at(9_000).frozen().gateway(215).starts().at(10_000).bot_connects(2);
         assert_eq!(complaints(&ORACLE, frozen.at(90_000).ended()), [""; 0]);
         let (a, b) = ("gateway".to_string(), PLATFORMS.to_string());

@@ -3,6 +3,8 @@
 //! A failed start is a life that ended by its own doing before it ever held the port: with an error, or without
 //! anybody having asked for its end. A few of them in a row are bad luck; more within the window, or a supervisor that gives up, are a loop.
 
+use gateway::env::ExitCode;
+
 use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
@@ -24,7 +26,15 @@ impl Oracle for NoRestartLoop {
         let lives = &run.lives;
         // Who finds a store that nothing can restore refuses to start, as often as it is started.
         let may_refuse = |at| run.mishaps.store_is_beyond_repair(at);
-        let is_failure = |life: &&Life| failed_to_start(life) && !may_refuse(life.started_at);
+        // Whoever asks a process to begin again that has not come up yet gets a process that has not come up yet.
+        let began_again = |life: &Life| {
+            let asked = run.mishaps.restart_signals().any(|(to, at)| {
+                to == life.pid && life.started_at <= at && life.ended_at().is_some_and(|end| at <= end)
+            });
+            asked && matches!(life.ended, Some((_, DeathCause::Exited(ExitCode::RESTART))))
+        };
+        let is_failure =
+            |life: &&Life| failed_to_start(life) && !may_refuse(life.started_at) && !began_again(life);
         let failed: Vec<_> = lives.iter().filter(is_failure).collect();
         let is_limit = |event: &&Event| event.fact == Fact::StartLimitHit && !may_refuse(event.at);
         let gave_up = run.events.iter().find(is_limit);
@@ -128,6 +138,20 @@ mod tests {
         };
         assert_eq!(complaints(&NoRestartLoop, polite(false)).len(), 1);
         assert_eq!(complaints(&NoRestartLoop, polite(true)), [""; 0]);
+    }
+
+    #[test]
+    fn who_is_asked_to_begin_again_before_it_came_up_is_no_loop_when_it_does_so() {
+        let asked = |signal: Option<Signal>, status: u8| {
+            let all = (0..5).fold(Story::new(), |story, n| {
+                let starts = story.at(n * 1_000).gateway(300 + n as u32).starts().at(n * 1_000 + 5);
+                let asked = signal.into_iter().fold(starts, Story::signal);
+                asked.at(n * 1_000 + 10).exits(status)
+            });
+            complaints(&NoRestartLoop, all).len()
+        };
+        assert_eq!(asked(Some(Signal::User1), 75), 0);
+        assert_eq!([asked(None, 75), asked(Some(Signal::User1), 1)], [1, 1]);
     }
 
     #[test]

@@ -180,6 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_the_lock_back_because_it_did_not_come_to_the_port_serves_no_more() {
+        let (lock, books) = ("/state/gateway.lock", "/state/restart-ledger.json");
+        let begins =
+            || Story::new().at(0).gateway(214).starts().disk(FsOp::CreateNew, lock).disk(FsOp::Write, books);
+        let another = |story: Story| {
+            let story = story.at(9_500).gateway(215).starts().disk(FsOp::CreateNew, lock).binds();
+            complaints(&OneInstanceServes, story.at(12_000).gateway(214).exits(78)).len()
+        };
+        let given_back = |story: Story| story.at(9_000).disk(FsOp::Remove, lock);
+        assert_eq!(another(given_back(begins().bind_refused())), 0);
+        let writes_on = given_back(begins().bind_refused()).at(9_100).disk(FsOp::Write, books);
+        assert_eq!(another(writes_on), 1, "without the lock");
+        assert_eq!(another(given_back(begins().binds().at(8_000).releases())), 1, "it had served");
+        assert!(another(begins().bind_refused()) >= 1, "it kept the lock");
+    }
+
+    #[test]
     fn a_successor_that_serves_at_the_very_moment_of_the_exit_is_fine() {
         let handover = || Story::new().at(0).serves(214).at(900).gateway(215).starts();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Whoever asks for a restart from a conversation hears there what came of it, once.
 //!
 //! What counts is what the conversation's own sender received. Nothing is owed before the gateway has promised the restart,
-//! and nothing can be told while nobody serves.
+//! and nothing can be told while nobody serves. Whoever comes for the first time afterwards does not look what was said before.
 
 use std::time::Duration;
 
@@ -49,11 +49,14 @@ impl RequesterIsTold {
             Fact::SenderDisconnected { how } => how == LEFT_FOR_GOOD,
             _ => false,
         });
+        let first_there = of_sender().find(|event| event.fact == Fact::SenderConnected);
+        let came_later = first_there.is_some_and(|event| event.at > promised);
         let times = of_sender()
             .filter(|event| matches!(&event.fact, Fact::NoticeReceived { text, .. } if text.contains(note)))
             .count();
         let served = run.lives.iter().map(|life| life.served_between(promised, end_of(run)));
-        let is_due = served.max().is_some_and(|longest| longest >= TOLD_WITHIN) && !listens_no_more;
+        let is_due =
+            served.max().is_some_and(|longest| longest >= TOLD_WITHIN) && !listens_no_more && !came_later;
         let message = match times {
             0 if is_due => format!("{sender} never heard what came of the restart of request {request}"),
             0 | 1 => return None,
@@ -75,10 +78,14 @@ mod tests {
     const ORACLE: RequesterIsTold = RequesterIsTold;
 
     fn promised() -> Story {
+        asked(Story::new().at(0).serves(214).at(1_000))
+    }
+
+    fn asked(story: Story) -> Story {
         let asked = Fact::RestartAsked { request: 1, mode: RestartMode::Plain };
         let from = Fact::RestartAskedFrom { request: 1, sender: "ann".into(), note: "back".into() };
         let answered = Fact::RestartAnswered { request: 1, ok: true, result: None, said: String::new() };
-        let story = Story::new().at(0).serves(214).at(1_000).fact(Source::Operator, asked);
+        let story = story.fact(Source::Operator, asked);
         let story = story.fact(Source::Operator, from).at(1_010).fact(Source::Operator, answered);
         story.at(1_100).exits(75).at(1_200).serves(215)
     }
@@ -100,6 +107,16 @@ mod tests {
         );
         let twice = hears(hears(promised().at(2_000), "back"), "back").at(200_000).ended();
         assert_eq!(complaints(&ORACLE, twice), ["ann heard 2 times what came of the restart of request 1"]);
+    }
+
+    #[test]
+    fn who_was_never_there_before_need_not_hear_it() {
+        let ann = || Source::Sender("ann".into());
+        let later = promised().at(3_000).fact(ann(), Fact::SenderConnected);
+        assert_eq!(complaints(&ORACLE, later.at(200_000).ended()), [""; 0]);
+        let before = Story::new().at(0).serves(214).at(1_000).fact(ann(), Fact::SenderConnected);
+        let back = asked(before).at(3_000).fact(ann(), Fact::SenderConnected);
+        assert_eq!(complaints(&ORACLE, back.at(200_000).ended()).len(), 1);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct CronTerm {
     pub job: String,
     /// From one time to the next.
     pub every: Duration,
+    /// The sender in whose conversation it writes; `None`: in one of its own.
+    pub session_of: Option<String>,
 }
 
 /// A hook that the gateway's configuration names.

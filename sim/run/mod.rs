@@ -173,7 +173,12 @@ fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
 }
 
 fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
-    scenario.cron.iter().map(|(job, setup)| CronTerm { job: job.clone(), every: setup.every }).collect()
+    let term = |(job, setup): (&String, &crate::scenario::CronSetup)| CronTerm {
+        job: job.clone(),
+        every: setup.every,
+        session_of: setup.session_of.clone(),
+    };
+    scenario.cron.iter().map(term).collect()
 }
 
 /// The numbers this scenario is judged by under a profile.

@@ -266,6 +266,11 @@ impl Story {
         self.fact(Source::Provider, Fact::CronRunAnswered { job: job.into(), slot_ms, request })
     }
 
+    pub(crate) fn cron_stopped(self, job: &str, slot_ms: u64, request: u32) -> Self {
+        let how = "client went away".to_string();
+        self.fact(Source::Provider, Fact::CronRunStopped { job: job.into(), slot_ms, request, how })
+    }
+
     /// A look into the state directory that found these records: job, first and last time, status.
     pub(crate) fn books(self, records: &[(&str, u64, u64, &str)]) -> Self {
         let record = |(job, slot_ms, until_ms, status): &(&str, u64, u64, &str)| CronRecord {
