@@ -111,7 +111,11 @@ impl Container {
                 (self.restarts, self.pause) = (0, Duration::ZERO);
                 self.start(now, actions);
             }
-            State::Stopping { then_start, .. } => *then_start = true,
+            State::Stopping { then_start, .. } => {
+                // As in a restart: whoever wants it to run again has taken the stop back, whatever happens in between.
+                *then_start = true;
+                self.stopped_by_hand = false;
+            }
             State::Running | State::Off => {}
         }
     }

@@ -131,6 +131,14 @@ fn what_a_boot_starts() {
     };
     after_stop(Always, "starting 2, start", "running");
     after_stop(UnlessStopped, "inactive: it had been stopped before the boot", "exited");
+    let taken_back = [
+        STARTED,
+        (5, StopRequested, "stopping within 10s, SIGTERM, timer 1 in 10s", "running"),
+        (6, StartRequested, "", "running"),
+        (7, PowerLost, "", "off"),
+        (8, Booted, "starting 2, start", "running"),
+    ];
+    check("a start takes the stop back", settings(UnlessStopped), &taken_back);
 }
 
 #[test]
