@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::provider::ProviderError;
 use super::subagents;
 use super::untold::Unanswered;
+use crate::channels::Route;
 use crate::channels::webchat::{ChatState, event, publish, publish_end};
 use crate::cron;
 use crate::env::WallTime;
@@ -106,10 +107,11 @@ async fn settle(
             note_interruption(gateway, &unanswered);
             let said = say_unrecorded(gateway, &unanswered, words.as_deref(), &error.to_string());
             let (gateway, conversation) = (gateway.clone(), unanswered[0].message.session_key.clone());
-            gateway.unrecorded.owe(&conversation);
+            let is_told = unanswered.iter().all(|it| matches!(it.message.route, Route::Webchat));
+            gateway.unrecorded.owe(&conversation, is_told);
             drop(gateway.env.clone().spawn("notice", async move {
                 keep_trying(&gateway, unanswered, words, said).await;
-                gateway.unrecorded.pay(&conversation);
+                gateway.unrecorded.pay(&conversation, is_told);
             }));
         }
     }
@@ -408,7 +410,6 @@ pub(crate) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channels::Route;
 
     fn said(text: &str, cause: NoticeCause) -> Unanswered {
         let (run_id, session_key) = ("r".to_string(), "s".to_string());

@@ -5,8 +5,16 @@ use std::collections::BTreeMap;
 
 use crate::env::watch;
 
-/// How many ends of each conversation are owed to the disk.
-pub(crate) struct UnrecordedEnds(watch::Sender<BTreeMap<String, usize>>);
+/// The ends that are owed to the disk.
+pub(crate) struct UnrecordedEnds(watch::Sender<BTreeMap<String, Owed>>);
+
+/// What is owed in one conversation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Owed {
+    ends: usize,
+    /// Ends of which nobody has heard: a platform is sent nothing that is not written down.
+    untold: usize,
+}
 
 impl Default for UnrecordedEnds {
     fn default() -> Self {
@@ -15,25 +23,30 @@ impl Default for UnrecordedEnds {
 }
 
 impl UnrecordedEnds {
-    /// Another end of the conversation is owed.
-    pub(super) fn owe(&self, session_key: &str) {
-        self.0.send_modify(|owed| *owed.entry(session_key.to_string()).or_default() += 1);
+    /// Another end of the conversation is owed, of which somebody has heard or not.
+    pub(super) fn owe(&self, session_key: &str, is_told: bool) {
+        self.0.send_modify(|owed| {
+            let owed = owed.entry(session_key.to_string()).or_default();
+            owed.ends += 1;
+            owed.untold += usize::from(!is_told);
+        });
     }
 
     /// One of them is recorded.
-    pub(super) fn pay(&self, session_key: &str) {
-        self.0.send_modify(|owed| {
-            let Some(count) = owed.get_mut(session_key) else { return };
-            *count -= 1;
-            if *count == 0 {
-                owed.remove(session_key);
+    pub(super) fn pay(&self, session_key: &str, is_told: bool) {
+        self.0.send_modify(|all| {
+            let Some(owed) = all.get_mut(session_key) else { return };
+            owed.ends -= 1;
+            owed.untold -= usize::from(!is_told);
+            if owed.ends == 0 {
+                all.remove(session_key);
             }
         });
     }
 
-    /// How many are owed in all.
-    pub(crate) fn count(&self) -> usize {
-        self.0.borrow().values().sum()
+    /// How many are owed of which nobody has heard.
+    pub(crate) fn untold(&self) -> usize {
+        self.0.borrow().values().map(|owed| owed.untold).sum()
     }
 
     /// Whether any end of the conversation is owed.

@@ -17,7 +17,7 @@ pub(super) fn inventory(gateway: &Gateway, generation: Generation) -> Inventory 
     let mut inventory = Inventory::new();
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     inventory.add_count(WorkKind::Queue, generation, count(gateway.lanes.depth()));
-    let owed = gateway.waits.count() + gateway.unrecorded.count() + delivery::on_their_way(gateway);
+    let owed = gateway.waits.count() + gateway.unrecorded.untold() + delivery::on_their_way(gateway);
     inventory.add_count(WorkKind::Reply, generation, count(owed));
     for run_id in gateway.lanes.running() {
         let kind = match () {

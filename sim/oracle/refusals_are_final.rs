@@ -39,7 +39,9 @@ impl Oracle for RefusalsAreFinal {
             }
         }
         let subagents: BTreeSet<_> = run.events.iter().filter_map(subagent_of).collect();
-        let allowed = TEXTS_OF_A_MESSAGE * run.ledger.entries().len() + subagents.len() + run.lives.len();
+        let of_messages = TEXTS_OF_A_MESSAGE * run.ledger.entries().len();
+        // Whoever asked for a restart from a conversation is told there what came of it.
+        let allowed = of_messages + subagents.len() + run.restarts.len() + run.lives.len();
         let repeated = refused.into_iter().filter(|(_, times)| times.len() > allowed);
         let violation = |((account, to), times): ((&str, &str), Vec<std::time::Duration>)| {
             let (first, last) = (times[0], times[times.len() - 1]);
@@ -93,6 +95,9 @@ mod tests {
             complaints(&RefusalsAreFinal, story).len()
         };
         assert_eq!((more(0), more(1)), (1, 0), "what came of a subagent is a text, too");
+        let asked =
+            refused(4, "blocked by the user").asks_for_restart(1, crate::timeline::RestartMode::Plain);
+        assert_eq!(complaints(&RefusalsAreFinal, asked), [""; 0], "and what came of a request for a restart");
         assert_eq!(complaints(&RefusalsAreFinal, refused(40, "too many requests, again after 5 s")), [""; 0]);
     }
 }
