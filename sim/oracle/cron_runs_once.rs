@@ -3,7 +3,7 @@
 //! Which times are due follows from the scenario. What was made is what the model answered; what was left out must
 //! stand in the gateway's books by the end, as skipped or as failed. A time counts once some life has served for long
 //! enough after it to do the one or the other; a run that writes in somebody's conversation waits there for its
-//! turn, and what others keep the model busy with does not count. A clock that is set back lets a time come again, which is then due when
+//! turn, and what others keep the model busy with does not count, nor does a store that nothing can restore. A clock that is set back lets a time come again, which is then due when
 //! it comes for the last time. Made twice is asked again after an answer; only a record of an interruption excuses
 //! that, since the answer may have been lost on its way into the books.
 
@@ -166,7 +166,7 @@ fn knows_its_jobs(life: &Life, end: Duration) -> Option<(Duration, Duration)> {
 }
 
 /// When the model was at work on something else in the conversation in which a job writes, in order.
-fn waits(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Interval> {
+fn others_at_work(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Interval> {
     let Some(host) = job.session_of.as_deref() else { return Vec::new() };
     let conversation = run.mishaps.conversation_of(host);
     let is_here = |sender: &str| run.mishaps.conversation_of(sender) == conversation;
@@ -200,6 +200,14 @@ fn waits(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Interval> {
         }
     }
     found
+}
+
+/// When a run could not get on: others were at work in its conversation, or its owner had to look after the store.
+fn waits(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Interval> {
+    let mut waits = others_at_work(run, job, slot_ms);
+    waits.extend(run.mishaps.stores_beyond_repair());
+    waits.sort_by_key(|wait| wait.from);
+    waits
 }
 
 /// How much of a time is covered by stretches that come in order and may overlap.
@@ -405,6 +413,16 @@ mod tests {
         assert_eq!([missed(Some("ann"), "ann", 19), missed(Some("ann"), "beat", 19)], [0, 0]);
         assert_eq!([missed(Some("ann"), "bob", 19), missed(None, "ann", 19)], [1, 1], "elsewhere");
         assert!(missed(Some("ann"), "ann", 26) >= 1, "it had its time afterwards");
+    }
+
+    #[test]
+    fn nothing_is_made_on_a_store_that_nothing_can_restore() {
+        let missed = |what: &str| {
+            let story = serving().at(4 * MINUTE).injected(crate::timeline::Injection::CorruptState, what);
+            verdict(&CronRunsOnce, story.at(19 * MINUTE).ended(), &terms()).len()
+        };
+        assert_eq!(missed("agents/main/sessions/sessions.json in the state directory is overwritten"), 0);
+        assert_eq!(missed("tasks.json in the state directory is overwritten"), 1);
     }
 
     #[test]

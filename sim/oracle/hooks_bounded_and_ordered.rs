@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::life::{Interval, Life, end_of};
 use super::{Evidence, HookTerm, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, span};
-use crate::timeline::{DeathCause, Entry, Fact, MessageId};
+use crate::timeline::{DeathCause, Entry, Fact, LEFT_FOR_GOOD, MessageId, Source};
 
 /// How much longer a program may live than it may take: its parent may be waiting for a disk.
 const SLACK: Duration = Duration::from_secs(1);
@@ -117,6 +117,8 @@ struct Generation<'a> {
     /// When it gave the port back.
     left_at: Option<Duration>,
     until: Option<Duration>,
+    /// No other generation of its life came after it.
+    is_last: bool,
     /// It came to its own end, and was not cut off.
     is_whole: bool,
 }
@@ -124,7 +126,7 @@ struct Generation<'a> {
 impl Generation<'_> {
     fn ran(&self, hook: &Hook<'_>) -> bool {
         let time = Interval { from: self.from, until: self.until };
-        let at_its_end = self.until == Some(hook.time.from) && self.life.ended_at() == self.until;
+        let at_its_end = self.is_last && self.until == Some(hook.time.from);
         hook.by == self.life.pid && (time.contains(hook.time.from) || at_its_end)
     }
 }
@@ -142,6 +144,7 @@ fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
                 from: hold.from,
                 left_at: hold.until,
                 until: next.or(life.ended_at()),
+                is_last: next.is_none(),
                 is_whole: next.is_some() || politely,
             }
         })
@@ -367,8 +370,11 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         (generation.from..at).contains(&accepted) && !is_older
     });
     let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
+    // Who has left hears nothing, and what the model was never asked may have come to its end without it.
+    let may_be_over = || left_before(run, entry, at) && !was_asked(run, &entry.message, Duration::ZERO, at);
     in_time
         && !is_stopped()
+        && !may_be_over()
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
             // Whoever cannot ask the model says so.
             Fact::ProviderStopped { message, how, .. } => {
@@ -383,6 +389,16 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
             matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
                 if *message == entry.message && !text.contains("restarted"))
         })
+}
+
+/// Whether the sender of a message had left for good by then.
+fn left_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
+    let leaves = |fact: &Fact| matches!(fact, Fact::SenderDisconnected { how } if how == LEFT_FOR_GOOD);
+    let sender = Source::Sender(entry.message.sender.clone());
+    run.events
+        .iter()
+        .take_while(|event| event.at <= at)
+        .any(|event| event.source == sender && leaves(&event.fact))
 }
 
 /// Whether the sender of a message had been told of its end by then: not only for the first time, perhaps.
@@ -420,7 +436,6 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::verdict;
-    use crate::timeline::Source;
     use crate::timeline::story::{MACHINE, Story, key};
     use gateway::env::{ExitCode, Signal};
 
@@ -472,6 +487,10 @@ mod tests {
         assert_eq!(complaints(forced), [""; 0], "it was cut off");
         let never = Story::new().at(0).serves(GATEWAY.0).at(130_000).ended();
         assert_eq!(complaints(never), ["Gateway pid 214 did not run its hook post-start"]);
+        let generation = |pid| Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", pid, &[]);
+        let next = generation(300).hook_ends(300).at(200).releases().hook("pre-stop", 301, &[]).at(300);
+        let next = next.hook_ends(301).binds().hook("post-start", 302, &[]).hook_ends(302);
+        assert_eq!(complaints(next.releases().exits(70)), [""; 0], "the second of them was over at once");
         let twice = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).hook_ends(301).at(12_000);
         let twice = twice.hook("pre-stop", 302, &[]).hook_ends(302).exits(0);
         assert_eq!(complaints(twice), ["Gateway pid 214 ran its hook pre-stop 2 times"]);
@@ -539,6 +558,14 @@ mod tests {
             complaints(cut_off(&[])),
             ["The list of pre-stop does not name ann#1, and it was cut off"]
         );
+        let left = |asked: bool| {
+            let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+            let story = story.hook_ends(300).at(1_000).sent(1).accepted(1).at(2_000).left();
+            let story = if asked { story.asked(1, 1) } else { story };
+            let story = story.at(5_000).signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]);
+            complaints(story.at(6_000).hook_ends(301).exits(0)).len()
+        };
+        assert_eq!((left(false), left(true)), (0, 1));
         let answered = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
         let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
         let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();

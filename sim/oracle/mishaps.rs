@@ -291,6 +291,11 @@ impl Mishaps {
         self.damages.iter().any(|damage| damage.time.contains(at) && !damage.can_be_mended)
     }
 
+    /// When it was so.
+    pub(super) fn stores_beyond_repair(&self) -> impl Iterator<Item = Interval> {
+        self.damages.iter().filter(|damage| !damage.can_be_mended).map(|damage| damage.time)
+    }
+
     /// Whether somebody spoilt the store in that time.
     pub(super) fn store_was_spoilt(&self, from: Duration, until: Duration) -> bool {
         self.damages.iter().any(|damage| (from..=until).contains(&damage.time.from))

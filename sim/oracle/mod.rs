@@ -3,7 +3,9 @@
 //! An oracle reads the timeline, the ledger folded from it and the terms of the run, and nothing else. It asks
 //! the gateway nothing; the gateway's log records may flesh out an explanation and never decide a verdict.
 
-use crate::timeline::{Event, Ledger};
+use std::time::Duration;
+
+use crate::timeline::{Event, Ledger, RestartMode};
 use crate::verdict::Violation;
 
 mod admission_has_an_owner;
@@ -88,6 +90,23 @@ impl<'a> Evidence<'a> {
         let mishaps = mishaps::Mishaps::of(events, terms, &lives, &restarts);
         restarts::add_drains(&mut restarts, &lives, &mishaps, terms);
         Self { events, ledger, terms, lives, restarts, mishaps }
+    }
+
+    /// Whether the last lives of the service before a moment, more than make a loop, all came up and went because somebody
+    /// had forced a restart: a supervisor that has enough of that has it of people.
+    fn was_worn_out(&self, at: Duration) -> bool {
+        let was_forced = |life: &&life::Life| {
+            let ended = life.ended_at().unwrap_or(at);
+            let forced = self.restarts.iter().filter(|request| request.mode == RestartMode::Force);
+            let served = !life.holds.is_empty();
+            let heard = |asked: &restarts::RestartRequest| {
+                !asked.was_turned_away() && (life.started_at..=ended).contains(&asked.asked_at)
+            };
+            served && forced.into_iter().any(heard)
+        };
+        let few = self.terms.restart_loop_limit.failed_starts;
+        let of_service = self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
+        of_service.take(few + 1).filter(was_forced).count() > few
     }
 }
 

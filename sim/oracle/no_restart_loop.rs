@@ -36,7 +36,9 @@ impl Oracle for NoRestartLoop {
         let is_failure =
             |life: &&Life| failed_to_start(life) && !may_refuse(life.started_at) && !began_again(life);
         let failed: Vec<_> = lives.iter().filter(is_failure).collect();
-        let is_limit = |event: &&Event| event.fact == Fact::StartLimitHit && !may_refuse(event.at);
+        let is_limit = |event: &&Event| {
+            event.fact == Fact::StartLimitHit && !may_refuse(event.at) && !run.was_worn_out(event.at)
+        };
         let gave_up = run.events.iter().find(is_limit);
         if let Some(event) = gave_up {
             let starts = lives.iter().filter(|life| life.started_at <= event.at).count();
@@ -180,6 +182,24 @@ mod tests {
             story.at(u64::from(n) * 100).gateway(300 + n).starts().dies(DeathCause::Killed)
         });
         assert_eq!(complaints(&NoRestartLoop, killed), [""; 0]);
+    }
+
+    #[test]
+    fn who_forces_restart_after_restart_wears_the_supervisor_out() {
+        let forced = |mode, times: u32| {
+            let all = (0..6).fold(Story::new(), |story, n| {
+                let story = story.at(u64::from(n) * 1_000).serves(300 + n);
+                let asked = |story: Story| {
+                    let story = story.asks_for_restart(n, mode);
+                    story.answers_restart(n, true, Some("scheduled"), "it comes")
+                };
+                let story = if n < times { asked(story) } else { story };
+                story.at(u64::from(n) * 1_000 + 5).exits(75)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        use crate::timeline::RestartMode::{Force, Plain};
+        assert_eq!([forced(Force, 6), forced(Force, 5), forced(Plain, 6)], [0, 1, 1]);
     }
 
     #[test]

@@ -100,6 +100,12 @@ impl ShutdownWithinStopTimeout {
         // Who stands in line behind another gateway has nothing to end, and begins again in line.
         let is_in_line = life.in_place
             && run.lives.iter().any(|other| other.pid != life.pid && other.holds_port_at(request.at));
+        // Who finds its port taken has begun again, and stands in line from then on.
+        let refused = run.events.iter().find_map(|event| match event.fact {
+            Fact::BindRefused { pid, .. } if pid == life.pid && event.at >= request.at => Some(event.at),
+            _ => None,
+        });
+        let began_again = refused.filter(|_| life.in_place).map_or(ended, |refused| refused.min(ended));
         let restart = Some((request.at, request.by)).filter(|(_, by)| by.is_restart() && !is_in_line);
         let restart = restart.map(|asked| {
             let work = work_done(run, asked.0, ended).saturating_sub(asked.0);
@@ -107,7 +113,8 @@ impl ShutdownWithinStopTimeout {
         });
         let stop = request.stop.map(|(at, signal)| ((at, Cause::Signal(signal)), stop_timeout));
         let ((asked, by), allowed, took) = stop.into_iter().chain(restart).find_map(|(asked, allowed)| {
-            let (from, _) = asked;
+            let (from, by) = asked;
+            let ended = if by.is_restart() { began_again } else { ended };
             let took = ended.saturating_sub(from).saturating_sub(life.frozen_between(from, ended));
             (took > allowed).then_some((asked, allowed, took))
         })?;
@@ -161,6 +168,18 @@ mod tests {
             complaints(&ShutdownWithinStopTimeout, restarted().at(110_100).exits(75)),
             ["Gateway pid 214 took 100.1 s to end after SIGUSR1 (limit 100.0 s)"]
         );
+    }
+
+    #[test]
+    fn who_begins_again_in_place_and_finds_its_port_taken_stands_in_line() {
+        let terms = Terms { restarts_in_place: true, ..Terms::default() };
+        let left = |signal| Story::new().at(0).serves(214).at(10_000).signal(signal).at(12_000).releases();
+        let exits =
+            |story: Story, at| verdict(&ShutdownWithinStopTimeout, story.at(at).exits(78), &terms).len();
+        assert_eq!(exits(left(Signal::User1).bind_refused(), 45_000), 0);
+        assert_eq!(exits(left(Signal::User1), 45_000), 1, "nobody was in its way");
+        assert_eq!(exits(left(Signal::User1).at(30_000).bind_refused(), 45_000), 1, "it was late by then");
+        assert_eq!(exits(left(Signal::Terminate).bind_refused(), 145_000), 1, "it was to end");
     }
 
     #[test]

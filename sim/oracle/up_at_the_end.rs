@@ -4,6 +4,8 @@
 //! a SIGTERM, SIGINT or SIGQUIT sent by hand that was obeyed; an exit status that forbids a restart does not, unless it
 //! left the service to a process that an operator had started, whose end is then the operator's affair.
 
+use std::time::Duration;
+
 use gateway::env::{ExitCode, Signal};
 
 use super::life::{Life, end_of};
@@ -45,6 +47,10 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     if run.mishaps.store_is_beyond_repair(end_of(run)) {
         return true;
     }
+    let gave_up = run.events.iter().rev().find(|event| event.fact == Fact::StartLimitHit);
+    if gave_up.is_some_and(|event| run.was_worn_out(event.at) && !starts_after(run, event.at)) {
+        return true;
+    }
     // Nor does anybody start what a tool had stopped that was to start it, and was killed.
     let of_service = lives.iter().rev().find(|life| !life.by_hand);
     if run.mishaps.reload_was_killed() && of_service.is_some_and(|life| stopped_by_hand(life, true)) {
@@ -72,6 +78,10 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
         || of_service.is_some_and(|life| ended_last(lives, life) && stopped_by_hand(life, supervised))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
         || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
+}
+
+fn starts_after(run: &Evidence<'_>, at: Duration) -> bool {
+    run.lives.iter().any(|life| life.started_at >= at)
 }
 
 /// Whom an operator had started, and to whom the last that a supervisor started left the service: nobody minds it from

@@ -45,6 +45,8 @@ pub(super) struct Conversation {
     last_tick: Duration,
     tick_silence: Duration,
     history_asked_at: Duration,
+    /// The gateway could not read it then.
+    history_was_refused: bool,
     transcript: Transcript,
     jitter: Box<dyn Fn() -> u64>,
 }
@@ -114,6 +116,7 @@ impl Conversation {
             last_tick: Duration::ZERO,
             tick_silence: Duration::MAX,
             history_asked_at: Duration::ZERO,
+            history_was_refused: false,
             transcript: Transcript::new(name),
             jitter,
         }
@@ -262,7 +265,10 @@ impl Conversation {
             Frame::Response { id, answer } => match self.pending.remove(&id).map(|pending| pending.ask) {
                 Some(Ask::Send(index)) => self.send_answered(index, answer, now),
                 Some(Ask::Abort) => self.abort_answered(&answer.unwrap_or_default()),
-                Some(Ask::History) => self.history_read(&answer.unwrap_or_default()),
+                Some(Ask::History) => {
+                    self.history_was_refused = answer.is_err();
+                    self.history_read(&answer.unwrap_or_default())
+                }
                 None => Vec::new(),
             },
             Frame::Event { name, payload } => match name.as_str() {
@@ -328,7 +334,7 @@ impl Conversation {
         self.last_tick.saturating_add(self.tick_silence)
     }
 
-    /// When to look into the history for messages that stay open.
+    /// When to look into the history for messages that stay open, or because it could not be read the last time.
     fn poll_deadline(&self) -> Option<Duration> {
         let is_history = |ask: &Ask| *ask == Ask::History;
         if !self.reads()
@@ -341,7 +347,8 @@ impl Conversation {
             Standing::Open(since) => Some(since),
             _ => None,
         });
-        Some(open_since.min()?.max(self.history_asked_at) + HISTORY_POLL)
+        let again = self.history_was_refused.then_some(self.history_asked_at);
+        Some(open_since.min().or(again)?.max(self.history_asked_at) + HISTORY_POLL)
     }
 
     fn queue_due_retries(&mut self, now: Duration) {
