@@ -153,9 +153,6 @@ fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
     run.events.iter().filter_map(answer).collect()
 }
 
-/// A job's run is written down before the model is asked, which takes so long on a slow disk; and none begins in a drain.
-const BEGINNING: Duration = Duration::from_millis(500);
-
 /// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
 /// subagent, until the sender has heard it.
 fn requests(run: &Evidence<'_>) -> Vec<Interval> {
@@ -169,9 +166,11 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
                 asked.push(*request);
                 found.push(Interval { from: event.at, until: None });
             }
-            Fact::CronRunRequested { request, .. } => {
+            // A job's run is work from its time on: it may wait for the store, and none begins in a drain.
+            Fact::CronRunRequested { request, slot_ms, .. } => {
                 asked.push(*request);
-                found.push(Interval { from: event.at.saturating_sub(BEGINNING), until: None });
+                let due = Duration::from_millis(slot_ms.saturating_sub(run.terms.wall_epoch_ms));
+                found.push(Interval { from: event.at.min(due), until: None });
             }
             Fact::Subagent { subagent, seen } if seen.begins().is_some() => {
                 asked.extend(seen.begins());
@@ -334,12 +333,13 @@ mod tests {
         assert_eq!(complaints(&PortIsReleased, done.at(15_000).releases()), [""; 0]);
         let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
         assert_eq!(complaints(&PortIsReleased, done.at(15_001).releases()).len(), 1);
-        let begun_before = |asked_at| {
-            let story = Story::new().at(0).serves(214).at(9_000).signal(Signal::User1).at(asked_at);
-            let story = story.cron_asked("report", 0, 1).at(13_000).cron_answered("report", 0, 1);
+        let due_at = |slot_ms| {
+            let story = Story::new().at(0).serves(214).at(9_000).signal(Signal::User1).at(11_000);
+            let story = story.cron_asked("report", slot_ms, 1).at(13_000).cron_answered("report", slot_ms, 1);
             complaints(&PortIsReleased, story.at(15_000).releases()).len()
         };
-        assert_eq!((begun_before(9_500), begun_before(9_501)), (0, 1));
+        let epoch_ms = Terms::default().wall_epoch_ms;
+        assert_eq!((due_at(epoch_ms + 9_000), due_at(epoch_ms + 9_001)), (0, 1));
     }
 
     #[test]
