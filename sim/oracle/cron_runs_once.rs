@@ -222,10 +222,10 @@ fn covered(stretches: &[Interval], from: Duration, until: Duration) -> Duration 
     covered
 }
 
-/// Whether some life served for so long after `due` that the run must have come to an end, `waits` aside.
-fn had_its_time(run: &Evidence<'_>, due: Duration, waits: &[Interval]) -> bool {
+/// Whether some life served for so long after `due`, and before `end`, that the run must have come to an end, `waits` aside.
+fn had_its_time(run: &Evidence<'_>, due: Duration, end: Duration, waits: &[Interval]) -> bool {
     let enough = |life: &Life, hold: &Interval| {
-        let (from, until) = (hold.from.max(due), hold.until.unwrap_or(end_of(run)));
+        let (from, until) = (hold.from.max(due), hold.until.unwrap_or(end).min(end));
         let awake = until.saturating_sub(from).saturating_sub(life.frozen_between(from, until));
         awake.saturating_sub(covered(waits, from, until)) >= run.terms.cron_grace
     };
@@ -246,10 +246,11 @@ impl CronRunsOnce {
         let answered = requests.iter().any(|request| request.answered_at.is_some());
         // Books that are written anew need not say what was skipped long ago: they had to be read before.
         let is_rewritten = |look: Duration| seen.rewrites.iter().any(|at| (due..=look).contains(at));
-        let first_look = seen.looks.iter().find(|look| **look > due);
-        let is_known = first_look.is_none_or(|look| !is_rewritten(*look));
+        let waits = waits(run, job, slot_ms);
+        let told = |look: &Duration| !is_rewritten(*look) && had_its_time(run, due, *look, &waits);
+        let is_known = !is_rewritten(end_of(run)) || seen.looks.iter().any(told);
         let is_over = answered || seen.says(&of, "skipped") || seen.says(&of, "error");
-        if is_over || !is_known || !had_its_time(run, due, &waits(run, job, slot_ms)) {
+        if is_over || !is_known || !had_its_time(run, due, end_of(run), &waits) {
             return None;
         }
         let what = format!("The run of {} that was due at {}", of.0, moment(due));
@@ -506,6 +507,15 @@ mod tests {
             verdict(&CronRunsOnce, story.at(19 * MINUTE).books(&[]).ended(), &terms()).len()
         };
         assert_eq!((missed(true), missed(false)), (0, 1));
+        let read_between = |at: u64| {
+            let story = serving()
+                .at(at * MINUTE)
+                .books(&[])
+                .at(16 * MINUTE)
+                .disk(FsOp::Rename, "/state/cron/runs.jsonl");
+            verdict(&CronRunsOnce, story.at(19 * MINUTE).books(&[]).ended(), &terms()).len()
+        };
+        assert_eq!((read_between(11), read_between(15)), (0, 1), "who reads them too soon knows nothing yet");
     }
 
     #[test]
