@@ -184,7 +184,8 @@ async fn live(
     let policies = &launch.policies;
     let config = Config::load(env.fs(), &launch.config)
         .map_err(|error| StartError::of_config(env, &launch.config, error))?;
-    let files = StateFiles::new(env.clone(), policies.state_write).with_torn_line(policies.torn_line);
+    let files = StateFiles::of_process(env.clone(), policies.state_write, process_wide.watches.clone());
+    let files = files.with_torn_line(policies.torn_line);
     let state_dir = config.gateway.state_dir.clone();
     files.create_dir(&state_dir)?;
     let restarts = requests.restarts().clone();

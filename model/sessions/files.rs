@@ -15,7 +15,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Locks;
+use super::{Locks, Watches};
 use crate::env::{Env, Fs};
 use crate::policy::{StateWrite, TornLine};
 
@@ -133,7 +133,12 @@ struct Known {
 impl StateFiles {
     /// The files of one life. What it holds and knows ends with it.
     pub(crate) fn new(env: Env, policy: StateWrite) -> Self {
-        let locks = Locks::new(env.clone());
+        Self::of_process(env, policy, Watches::default())
+    }
+
+    /// The same, in a process that has watched others' locks before.
+    pub(crate) fn of_process(env: Env, policy: StateWrite, watches: Watches) -> Self {
+        let locks = Locks::new(env.clone(), watches);
         Self { env, policy, torn_line: TornLine::default(), locks, known: Rc::default() }
     }
 

@@ -12,7 +12,7 @@ mod transcript_lock;
 mod unfenced;
 
 pub(crate) use files::{StateError, StateFiles, json_line, json_lines};
-pub(crate) use lock::{FileLock, LockError, Locks, Rules, directories};
+pub(crate) use lock::{FileLock, LockError, Locks, Rules, Watches, directories};
 #[cfg(test)]
 pub(crate) use store::Sessions;
 pub(crate) use store::{

@@ -116,10 +116,14 @@ struct Inner {
     queues: RefCell<BTreeMap<PathBuf, Arc<Mutex<()>>>>,
     /// The locks that this life holds: owner id, file, and since when.
     held: RefCell<BTreeMap<String, (PathBuf, String)>>,
-    /// What stands in the way of each lock. It outlives the attempts, so that waiting in short attempts adds up.
-    watches: RefCell<BTreeMap<PathBuf, Watch>>,
+    watches: Watches,
     closed: Cell<bool>,
 }
+
+/// What stands in the way of each lock. It outlives the attempts to take one, and the attempts of a process to begin, so
+/// that waiting in short attempts adds up. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Watches(Rc<RefCell<BTreeMap<PathBuf, Watch>>>);
 
 /// How long a lock file has been seen unchanged.
 struct Watch {
@@ -146,14 +150,15 @@ enum Obstacle {
 }
 
 impl Locks {
-    pub(crate) fn new(env: Env) -> Self {
+    /// Nothing held; `watches` is what the process has seen of others' locks before.
+    pub(crate) fn new(env: Env, watches: Watches) -> Self {
         let generation = env.random_id("lock-generation");
         Self(Rc::new(Inner {
             env,
             generation,
             queues: RefCell::default(),
             held: RefCell::default(),
-            watches: RefCell::default(),
+            watches,
             closed: Cell::new(false),
         }))
     }
@@ -265,7 +270,7 @@ impl Locks {
             let _ = env.fs().remove(path);
             return Err(LockError::io(path)(source));
         }
-        self.0.watches.borrow_mut().remove(path);
+        self.0.watches.0.borrow_mut().remove(path);
         self.0.held.borrow_mut().insert(owner_id.clone(), (path.to_path_buf(), payload.created_at));
         Ok(Some(owner_id))
     }
@@ -274,13 +279,13 @@ impl Locks {
     /// not the one that was judged any more: programs that know no guard replace locks at any moment, and what is
     /// left to them is the moment between this look and the removal.
     fn take_away(&self, path: &Path, why: Staleness) -> Result<bool, LockError> {
-        let judged = self.0.watches.borrow().get(path).map(|watch| watch.identity.clone());
+        let judged = self.0.watches.0.borrow().get(path).map(|watch| watch.identity.clone());
         let Some((_, Some(now))) = look(&self.0.env, path) else { return Ok(false) };
         if Some(now) != judged {
             return Ok(false);
         }
         tracing::warn!(name: "lock.taken-over", file = %path.display(), %why, "removed a stale lock");
-        self.0.watches.borrow_mut().remove(path);
+        self.0.watches.0.borrow_mut().remove(path);
         match self.0.env.fs().remove(path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -292,7 +297,7 @@ impl Locks {
     fn inspect(&self, path: &Path, rules: Rules) -> Option<(Sight, Judgement)> {
         let env = &self.0.env;
         let Some((sight, identity)) = look(env, path) else {
-            self.0.watches.borrow_mut().remove(path);
+            self.0.watches.0.borrow_mut().remove(path);
             return None;
         };
         let unchanged_for = self.watch(path, &sight, identity);
@@ -322,7 +327,7 @@ impl Locks {
 
     /// Notes what was seen, and returns for how long it has been the same. What cannot be read changes nothing.
     fn watch(&self, path: &Path, sight: &Sight, identity: Option<Identity>) -> Duration {
-        let mut watches = self.0.watches.borrow_mut();
+        let mut watches = self.0.watches.0.borrow_mut();
         let known =
             watches.get(path).filter(|watch| identity.as_ref().is_none_or(|id| *id == watch.identity));
         if let Some(watch) = known {
@@ -340,7 +345,7 @@ impl Locks {
 
     /// Whom everybody in this process's queue waits for: the one in the way of its head, or its head.
     fn whom_we_wait_behind(&self, path: &Path) -> Option<Obstacle> {
-        let watches = self.0.watches.borrow();
+        let watches = self.0.watches.0.borrow();
         watches.get(path).map(|watch| match &watch.owner {
             Some(payload) => Obstacle::Holder(payload.clone()),
             None => Obstacle::Anonymous("its content is not a lock's".into()),

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 use super::{SessionStore, Sessions};
 use crate::env::Env;
 use crate::messages::lanes::LaneBook;
-use crate::sessions::StateError;
 use crate::sessions::files::with_suffix;
 use crate::sessions::unfenced::{HeldLocks, OwnPid, Rules};
+use crate::sessions::{StateError, Watches};
 
 /// The store's lock in era A.
 const RULES: Rules = Rules {
@@ -36,7 +36,8 @@ const WRITE_TIME: Duration = Duration::from_millis(25);
 /// How long an arrival is remembered.
 const ARRIVALS_REMEMBERED: Duration = Duration::from_secs(20 * 60);
 
-/// What a process of history keeps for as long as it lives, whatever is restarted in it.
+/// What a process keeps for as long as it lives, whatever is restarted in it: of today's how long it has watched locks,
+/// and much more of history's.
 #[derive(Clone)]
 pub(crate) struct ProcessWide {
     pub(crate) locks: HeldLocks,
@@ -49,6 +50,8 @@ pub(crate) struct ProcessWide {
     pub(crate) arrivals: Arrivals,
     /// The lanes of a process that did not begin with new ones: openclaw/openclaw#15177.
     pub(crate) lanes: Rc<LaneBook>,
+    /// What it has seen of others' locks: an attempt to begin that gave up on one is not the last.
+    pub(crate) watches: Watches,
 }
 
 impl ProcessWide {
@@ -60,6 +63,7 @@ impl ProcessWide {
             remembered: Rc::default(),
             arrivals: Arrivals::default(),
             lanes: Rc::default(),
+            watches: Watches::default(),
         }
     }
 }
