@@ -222,6 +222,14 @@ fn covered(stretches: &[Interval], from: Duration, until: Duration) -> Duration 
     covered
 }
 
+/// Whether some life served between two moments for so long that it may have said what it left out.
+fn could_write(run: &Evidence<'_>, due: Duration, look: Duration) -> bool {
+    let overlap = |hold: &Interval| {
+        hold.until.unwrap_or(look).min(look).saturating_sub(hold.from.max(due)) >= FIRST_START
+    };
+    run.lives.iter().any(|life| life.holds.iter().any(overlap))
+}
+
 /// Whether some life served for so long after `due` that the run must have come to an end, `waits` aside.
 fn had_its_time(run: &Evidence<'_>, due: Duration, waits: &[Interval]) -> bool {
     let enough = |life: &Life, hold: &Interval| {
@@ -246,7 +254,7 @@ impl CronRunsOnce {
         let answered = requests.iter().any(|request| request.answered_at.is_some());
         // Books that are written anew need not say what was skipped long ago: they had to be read before.
         let is_rewritten = |look: Duration| seen.rewrites.iter().any(|at| (due..=look).contains(at));
-        let first_look = seen.looks.iter().find(|look| **look > due);
+        let first_look = seen.looks.iter().find(|look| **look > due && could_write(run, due, **look));
         let is_known = first_look.is_none_or(|look| !is_rewritten(*look));
         let is_over = answered || seen.says(&of, "skipped") || seen.says(&of, "error");
         if is_over || !is_known || !had_its_time(run, due, &waits(run, job, slot_ms)) {
@@ -506,6 +514,14 @@ mod tests {
             verdict(&CronRunsOnce, story.at(19 * MINUTE).books(&[]).ended(), &terms()).len()
         };
         assert_eq!((missed(true), missed(false)), (0, 1));
+        let looked = |serves: bool| {
+            let story = serving().at(4 * MINUTE).exits(0).at(6 * MINUTE).gateway(215).starts();
+            let story = if serves { story.binds() } else { story };
+            let story = story.at(7 * MINUTE).exits(1).books(&[]).at(8 * MINUTE).serves(216);
+            let story = story.disk(FsOp::Rename, "/state/cron/runs.jsonl").at(19 * MINUTE).books(&[]).ended();
+            verdict(&CronRunsOnce, story, &terms()).len()
+        };
+        assert_eq!((looked(false), looked(true)), (0, 1), "who never served wrote nothing");
     }
 
     #[test]

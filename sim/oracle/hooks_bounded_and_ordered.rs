@@ -56,6 +56,8 @@ impl Oracle for HooksBoundedAndOrdered {
 struct Hook<'e> {
     event: &'e str,
     by: Pid,
+    /// How often the process that ran it had taken the port by then.
+    holds: usize,
     time: Interval,
     /// The messages that it is told of: the key of each, and what it is told became of it.
     listed: Vec<(&'e str, &'e str)>,
@@ -86,6 +88,7 @@ struct Run<'e> {
 fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
     let mut hooks: Vec<Hook<'_>> = Vec::new();
     let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
+    let mut holds: BTreeMap<Pid, usize> = BTreeMap::new();
     for event in run.events {
         match &event.fact {
             Fact::CommandBegan { pid, by, input, .. } => {
@@ -95,11 +98,18 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
                 hooks.push(Hook {
                     event: report.event,
                     by: *by,
+                    holds: holds.get(by).copied().unwrap_or_default(),
                     time: Interval { from: event.at, until: None },
                     listed: runs.map(|run| (run.run_id, run.became)).collect(),
                 });
             }
+            Fact::PortBound { pid, machine, port }
+                if *machine == run.terms.machine && *port == run.terms.port =>
+            {
+                *holds.entry(*pid).or_default() += 1;
+            }
             Fact::ProcessExited { pid, .. } => {
+                holds.remove(pid);
                 if let Some(place) = at_work.remove(pid) {
                     hooks[place].time.until = Some(event.at);
                 }
@@ -113,21 +123,22 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
 /// A stretch of a life with the port, and what of the life comes after it and before the next one.
 struct Generation<'a> {
     life: &'a Life,
+    /// Which of its holds it is, counted from 1: one may begin in the instant in which another ends.
+    number: usize,
     from: Duration,
     /// When it gave the port back.
     left_at: Option<Duration>,
     until: Option<Duration>,
-    /// No other generation of its life came after it.
-    is_last: bool,
     /// It came to its own end, and was not cut off.
     is_whole: bool,
 }
 
 impl Generation<'_> {
     fn ran(&self, hook: &Hook<'_>) -> bool {
-        let time = Interval { from: self.from, until: self.until };
-        let at_its_end = self.is_last && self.until == Some(hook.time.from);
-        hook.by == self.life.pid && (time.contains(hook.time.from) || at_its_end)
+        let of_life = hook.by == self.life.pid
+            && hook.time.from >= self.life.started_at
+            && self.life.ended_at().is_none_or(|ended| hook.time.from <= ended);
+        of_life && hook.holds == self.number
     }
 }
 
@@ -141,10 +152,10 @@ fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
             );
             Generation {
                 life,
+                number: number + 1,
                 from: hold.from,
                 left_at: hold.until,
                 until: next.or(life.ended_at()),
-                is_last: next.is_none(),
                 is_whole: next.is_some() || politely,
             }
         })
@@ -491,6 +502,10 @@ mod tests {
         let next = generation(300).hook_ends(300).at(200).releases().hook("pre-stop", 301, &[]).at(300);
         let next = next.hook_ends(301).binds().hook("post-start", 302, &[]).hook_ends(302);
         assert_eq!(complaints(next.releases().exits(70)), [""; 0], "the second of them was over at once");
+        let first_late = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+        let first_late = first_late.hook_ends(300).releases().hook("pre-stop", 302, &[]).hook_ends(302);
+        let again = first_late.binds().at(150).hook("post-start", 301, &[]);
+        assert_eq!(complaints(again.hook_ends(301).at(200).exits(70)), [""; 0], "each has its own");
         let twice = Story::until_asked().at(11_000).hook("pre-stop", 301, &[]).hook_ends(301).at(12_000);
         let twice = twice.hook("pre-stop", 302, &[]).hook_ends(302).exits(0);
         assert_eq!(complaints(twice), ["Gateway pid 214 ran its hook pre-stop 2 times"]);
