@@ -209,7 +209,12 @@ async fn live(
         Err(change) => return Ok(after_change(env, policies, change, "the wait for the lock")),
     };
     let was_left = lock.was_left();
-    let open = || open().inspect(|gateway| gateway.hooks.lock_was_left(was_left));
+    let open = || {
+        if was_left {
+            files.doubt_names(&state_dir)?;
+        }
+        open().inspect(|gateway| gateway.hooks.lock_was_left(was_left))
+    };
     let starting = start(env, policies, contention, open);
     let next = match requests.unless_changed(Phase::Starting, starting).await {
         Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, requests).await),

@@ -128,6 +128,8 @@ struct Known {
     settled: BTreeSet<OsString>,
     /// Files that a failed append may have left with bytes that must go, and their length before it.
     damaged: BTreeMap<PathBuf, u64>,
+    /// Directories below this one may be there and not survive a power loss.
+    doubtful_below: Option<PathBuf>,
 }
 
 impl StateFiles {
@@ -168,9 +170,21 @@ impl StateFiles {
 
     /// Creates the directory with its parents and makes every new name durable.
     pub(crate) fn create_dir(&self, path: &Path) -> Result<(), StateError> {
-        let missing: Vec<&Path> = path.ancestors().take_while(|dir| self.fs().stat(dir).is_err()).collect();
+        let is_doubtful = |dir: &Path| {
+            let known = self.known.borrow();
+            known.doubtful_below.as_ref().is_some_and(|top| dir.starts_with(top))
+                || self.fs().stat(dir).is_err()
+        };
+        let unsynced: Vec<&Path> = path.ancestors().take_while(|dir| is_doubtful(dir)).collect();
         self.fs().create_dir_all(path).map_err(StateError::io(path))?;
-        missing.into_iter().try_for_each(|created| self.make_name_durable(created))
+        unsynced.into_iter().try_for_each(|created| self.make_name_durable(created))
+    }
+
+    /// Whoever had `dir` before did not end in good order: a directory in it may be there, and yet not survive a power loss.
+    /// From now on [`create_dir`](Self::create_dir) makes their names durable as well. So it does now with that of `dir`.
+    pub(crate) fn doubt_names(&self, dir: &Path) -> Result<(), StateError> {
+        self.known.borrow_mut().doubtful_below = Some(dir.to_path_buf());
+        self.create_dir(dir)
     }
 
     /// Appends bytes; when this returns they survive whatever comes. When it fails the file is as it was: a

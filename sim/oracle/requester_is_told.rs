@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::life::end_of;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::moment;
-use crate::timeline::{Fact, LEFT_FOR_GOOD, Source};
+use crate::timeline::{Fact, LEFT_FOR_GOOD, Source, Via};
 
 /// Who has served for so long has told what it owes: a store that is held for a while is waited for.
 const TOLD_WITHIN: Duration = Duration::from_secs(120);
@@ -51,9 +51,20 @@ impl RequesterIsTold {
         });
         let first_there = of_sender().find(|event| event.fact == Fact::SenderConnected);
         let came_later = first_there.is_some_and(|event| event.at > promised);
-        let times = of_sender()
-            .filter(|event| matches!(&event.fact, Fact::NoticeReceived { text, .. } if text.contains(note)))
-            .count();
+        let heard: Vec<_> = of_sender()
+            .filter_map(|event| match &event.fact {
+                Fact::NoticeReceived { text, via, .. } if text.contains(note) => Some((*via, text)),
+                _ => None,
+            })
+            .collect();
+        // What a platform took while nobody could know that it had it had to come once more.
+        let had_to_come_again = |pair: &&[(Via, &String)]| match **pair {
+            [(Via::Platform { send: first }, text), (Via::Platform { send: second }, again)] => {
+                run.ledger.sends().had_to_come_again((first, text), (second, again))
+            }
+            _ => false,
+        };
+        let times = heard.len() - heard.windows(2).filter(had_to_come_again).count();
         let served = run.lives.iter().map(|life| life.served_between(promised, end_of(run)));
         let is_due =
             served.max().is_some_and(|longest| longest >= TOLD_WITHIN) && !listens_no_more && !came_later;
@@ -73,7 +84,7 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
-    use crate::timeline::{RestartMode, Via};
+    use crate::timeline::{Platform, RestartMode};
 
     const ORACLE: RequesterIsTold = RequesterIsTold;
 
@@ -117,6 +128,20 @@ mod tests {
         let before = Story::new().at(0).serves(214).at(1_000).fact(ann(), Fact::SenderConnected);
         let back = asked(before).at(3_000).fact(ann(), Fact::SenderConnected);
         assert_eq!(complaints(&ORACLE, back.at(200_000).ended()).len(), 1);
+    }
+
+    #[test]
+    fn what_a_platform_may_not_have_taken_is_said_again() {
+        let hears = |story: Story, send, text: &str| {
+            let via = Via::Platform { send };
+            let fact = Fact::NoticeReceived { message: None, text: text.into(), via };
+            story.takes(Platform::Telegram, send, None).fact(Source::Sender("ann".into()), fact)
+        };
+        let marked = "back\n(You may have got this before.)";
+        let twice = |story: Story| complaints(&ORACLE, hears(story.at(3_000), 2, marked).at(200_000).ended());
+        let once = || hears(promised().at(2_000), 1, "back");
+        assert_eq!(twice(once().loses_send(1, true)), [""; 0]);
+        assert_eq!(twice(once().answers_send(1)).len(), 1, "its sender knew");
     }
 
     #[test]

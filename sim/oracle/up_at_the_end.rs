@@ -13,6 +13,9 @@ use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment};
 use crate::timeline::{DeathCause, Event, Fact, OperatorOrder};
 
+/// With what launchd is asked to stop a service, and a tool begins to load it anew.
+const FIRST_OF_RELOAD: &str = "bootout";
+
 /// The service is up when the run ends, unless its operator stopped it.
 pub(super) struct UpAtTheEnd;
 
@@ -101,9 +104,13 @@ fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
         }
         _ => false,
     };
+    // Whoever has it loaded anew by a tool learns only from that, some time later, that nothing was done.
     let is_refused = |index: usize| {
-        let next = run.events.get(index + 1).map(|event| &event.fact);
-        matches!(next, Some(Fact::ServiceOrderRefused { .. }))
+        let by_tool = matches!(run.events[index].fact, Fact::Ordered { order: OperatorOrder::Reload });
+        let later = run.events[index + 1..].iter().map(|event| &event.fact);
+        let mut answers = later.take_while(|fact| !matches!(fact, Fact::Ordered { .. }));
+        let is_no = |fact: &Fact| matches!(fact, Fact::ServiceOrderRefused { order, .. } if !by_tool || order == FIRST_OF_RELOAD);
+        if by_tool { answers.any(is_no) } else { answers.next().is_some_and(is_no) }
     };
     let is_wish =
         |index: &usize| matches!(run.events[*index].fact, Fact::Ordered { .. }) && !is_refused(*index);
@@ -299,6 +306,20 @@ mod tests {
         };
         let done = DeathCause::Exited(ExitCode::CLEAN);
         assert_eq!((ended(DeathCause::Killed), ended(done)), (0, 1));
+    }
+
+    #[test]
+    fn a_tool_that_finds_it_stopped_already_wanted_nothing() {
+        let ended = |refused: &str| {
+            let order =
+                |story: Story, order| story.fact(crate::timeline::Source::Operator, Fact::Ordered { order });
+            let stopping = order(served(), OperatorOrder::Stop).stopping(20_000).signal(Signal::Terminate);
+            let tool = order(stopping.at(2_000), OperatorOrder::Reload).program("tool", 300).starts();
+            let refusal = Fact::ServiceOrderRefused { order: refused.into(), why: "not loaded".into() };
+            let tool = tool.at(2_100).supervisor(refusal).exits(1).gateway(214).at(3_000).exits(0);
+            complaints(&UpAtTheEnd, tool.inactive("booted out: exit 0").at(9_000).ended()).len()
+        };
+        assert_eq!((ended("bootout"), ended("bootstrap")), (0, 1));
     }
 
     #[test]
