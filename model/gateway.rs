@@ -210,9 +210,7 @@ async fn live(
     };
     let was_left = lock.was_left();
     let open = || {
-        if was_left {
-            files.doubt_names(&state_dir)?;
-        }
+        files.doubt_names(&state_dir, was_left)?;
         open().inspect(|gateway| gateway.hooks.lock_was_left(was_left))
     };
     let starting = start(env, policies, contention, open);

@@ -180,9 +180,12 @@ impl StateFiles {
         unsynced.into_iter().try_for_each(|created| self.make_name_durable(created))
     }
 
-    /// Whoever had `dir` before did not end in good order: a directory in it may be there, and yet not survive a power loss.
-    /// From now on [`create_dir`](Self::create_dir) makes their names durable as well. So it does now with that of `dir`.
-    pub(crate) fn doubt_names(&self, dir: &Path) -> Result<(), StateError> {
+    /// Where whoever had `dir` before did not end in good order, `was_left`, a directory in it may be there and yet not survive
+    /// a power loss. From now on [`create_dir`](Self::create_dir) makes their names durable as well, and now that of `dir`.
+    pub(crate) fn doubt_names(&self, dir: &Path, was_left: bool) -> Result<(), StateError> {
+        if !was_left {
+            return Ok(());
+        }
         self.known.borrow_mut().doubtful_below = Some(dir.to_path_buf());
         self.create_dir(dir)
     }
