@@ -395,7 +395,8 @@ impl Restarts {
         show: impl FnOnce(&mut Coordinator, Moment, &Inventory) -> (Option<Action>, T),
     ) -> Option<Result<T, Refusal>> {
         let gateway = self.0.gateway.borrow().upgrade();
-        let before = (self.0.coordinator.borrow().clone(), self.0.ordered_at_ms.get());
+        let before =
+            must_be_written.then(|| (self.0.coordinator.borrow().clone(), self.0.ordered_at_ms.get()));
         let (action, said) = {
             let mut coordinator = self.0.coordinator.borrow_mut();
             let coordinator = coordinator.as_mut()?;
@@ -412,9 +413,11 @@ impl Restarts {
             if gateway.policies.restart_reopening == Reopening::Forgotten && !self.admits() {
                 self.0.closed.set(true);
             }
-            if !self.write(gateway) && must_be_written {
-                self.0.coordinator.replace(before.0);
-                self.0.ordered_at_ms.set(before.1);
+            if !self.write(gateway)
+                && let Some((coordinator, ordered_at_ms)) = before
+            {
+                self.0.coordinator.replace(coordinator);
+                self.0.ordered_at_ms.set(ordered_at_ms);
                 return Some(Err(Refusal::NotRecorded));
             }
             self.tell(gateway);
