@@ -32,6 +32,7 @@ use crate::messages::gathering::Gathering;
 use crate::messages::inbox::Inbox;
 use crate::messages::lanes::Lanes;
 use crate::messages::outbox::Outbox;
+use crate::messages::overflow::Overflow;
 use crate::policy::{
     AdmissionFence, ForcedExit, InterruptedWork, OldGeneration, Policies, Recovery, RestartExit, RestartMode,
     Successor,
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) peers: Peers,
     pub(crate) waits: Waits,
     pub(crate) unrecorded: UnrecordedEnds,
+    /// In history only.
+    pub(crate) overflow: Overflow,
     pub(crate) untold: Untold,
     pub(crate) cron: Option<Cron>,
     pub(crate) subagents: Subagents,
@@ -437,7 +440,13 @@ impl Gateway {
             policies: policies.clone(),
             endpoint,
             phase: PhaseCell::new(),
-            inbox: Inbox::open(env.clone(), files.clone(), state_dir, policies.acknowledgement)?,
+            inbox: Inbox::open(
+                env.clone(),
+                files.clone(),
+                state_dir,
+                policies.acknowledgement,
+                policies.key_memory,
+            )?,
             outbox: Outbox::open(env.clone(), files.clone(), state_dir)?,
             couriers: Couriers::default(),
             channels: Channels::open(env, files, config, policies)?,
@@ -452,6 +461,7 @@ impl Gateway {
             peers: Peers::new(Bound::of(policies.slow_consumer, config.gateway.max_buffered_bytes)),
             waits: Waits::default(),
             unrecorded: UnrecordedEnds::default(),
+            overflow: Overflow::default(),
             untold: Untold::default(),
             cron: Cron::open(env, files, config, policies)?,
             subagents: Subagents::open(env, files, config, policies)?,

@@ -24,7 +24,8 @@ use crate::messages::lanes::{Interruption, LaneName, Turn};
 use crate::messages::traces;
 use crate::policy::{self, LockFailure};
 use crate::sessions::{
-    LOCK_DEADLINE, Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript, TranscriptEntries,
+    LOCK_DEADLINE, Outcome, Role, RunLock, SessionStatus, StateError, ToolCall, Transcript,
+    TranscriptEntries, TranscriptEntry,
 };
 
 /// How often the model is asked in all when it fails transiently.
@@ -208,7 +209,9 @@ async fn turn(
     let mut rounds = 0;
     let reply = loop {
         let messages = company.messages();
-        let unsaid = unsaid(&entries, &messages, gateway.env.wall_clock());
+        let mut unsaid = unsaid(&entries, &messages, gateway.env.wall_clock());
+        let summary = gateway.overflow.take(&messages[0].session_key);
+        unsaid.extend(summary.map(|words| summary_of_overflow(gateway, &messages[0], &words)));
         transcript.append_all(&unsaid)?;
         entries.extend(unsaid);
         let prompt = prompt::of(&entries, &run_ids(&messages));
@@ -233,6 +236,11 @@ async fn turn(
     transcript.append_for(Role::Assistant, &reply, &run_ids(&messages), gateway.env.wall_clock())?;
     gateway.conclude(&messages, &Outcome::Reply(reply.clone()))?;
     Ok(reply)
+}
+
+/// What is left of messages that history let wait no longer, as part of a turn about `message`.
+fn summary_of_overflow(gateway: &Gateway, message: &Accepted, words: &str) -> Rc<TranscriptEntry> {
+    Rc::new(TranscriptEntry::new(Role::User, words, &[&message.run_id], gateway.env.wall_clock()))
 }
 
 /// Does what the model wants before it answers. What is wanted stands in the transcript before it is done, and what came

@@ -22,8 +22,8 @@ use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::outbox::About;
 use crate::messages::stop;
 use crate::policy::{
-    BegunTurn, InterruptionEvidence, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeLimit,
-    SessionStatus,
+    BegunTurn, InterruptionEvidence, InterruptionNotice, Policies, Recovery, RecoveryDispatch, ResumeAge,
+    ResumeLimit, SessionStatus,
 };
 use crate::sessions::{self, Outcome, Recorded, Role, StateError};
 
@@ -96,7 +96,7 @@ fn verdict(policy: Recovery, policies: &Policies, evidence: Evidence<'_>) -> Ver
         return Verdict::Resume(Duration::ZERO);
     }
     match resumed {
-        _ if age > TOO_OLD => Verdict::Tell(Why::TooOld),
+        _ if policies.resume_age == ResumeAge::Limited && age > TOO_OLD => Verdict::Tell(Why::TooOld),
         MOST_RESUMES.. => Verdict::Tell(Why::TriedTooOften),
         0 => Verdict::Resume(Duration::ZERO),
         1.. => Verdict::Resume(FIRST_PAUSE * (1 << (resumed - 1))),

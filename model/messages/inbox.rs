@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::Route;
 use crate::env::Env;
-use crate::policy::{Acknowledgement, FollowUps};
+use crate::policy::{Acknowledgement, FollowUps, KeyMemory};
 use crate::sessions::{Outcome, StateError, StateFiles, json_line, json_lines};
 
 mod journal;
@@ -26,6 +26,9 @@ use journal::{Entries, Entry, Record, digest, forget_old, in_order, likeness, re
 
 /// A journal shorter than this is not worth rewriting.
 const COMPACT_FROM_LINES: usize = 1_000;
+
+/// After how long history forgot the key of a message that was over (`src/gateway/server-constants.ts`).
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +103,7 @@ pub(crate) struct Inbox {
     files: StateFiles,
     path: PathBuf,
     policy: Acknowledgement,
+    key_memory: KeyMemory,
     entries: RefCell<Entries>,
     next_order: Cell<u64>,
     /// The first that is not of an earlier life.
@@ -118,6 +122,7 @@ impl Inbox {
         files: StateFiles,
         dir: &Path,
         policy: Acknowledgement,
+        key_memory: KeyMemory,
     ) -> Result<Self, StateError> {
         let path = dir.join("inbox.jsonl");
         let records: Vec<Record> = files.read_records(&path)?;
@@ -127,6 +132,7 @@ impl Inbox {
             files,
             path,
             policy,
+            key_memory,
             entries: RefCell::new(replay(records)),
             next_order: Cell::new(next_order),
             first_order: next_order,
@@ -324,6 +330,7 @@ impl Inbox {
                 .likeness()
                 .and_then(|alike| entries.values().find(|entry| entry.likeness == Some(alike)))
                 .map_or(Known::No, |entry| Known::AsThis(entry.stage)),
+            Some(entry) if self.is_forgotten(message, entry) => Known::No,
             Some(entry)
                 if entry.session_key == message.session_key
                     && entry.fingerprint == fingerprint(&message.text) =>
@@ -332,6 +339,14 @@ impl Inbox {
             }
             Some(_) => Known::AsAnother,
         }
+    }
+
+    /// Whether history had forgotten the key under which a client asks again.
+    fn is_forgotten(&self, message: &Accepted, entry: &Entry) -> bool {
+        self.key_memory == KeyMemory::FiveMinutes
+            && message.route.is_webchat()
+            && entry.is_settled()
+            && self.env.wall_clock().since(entry.at) > FORGOTTEN_AFTER
     }
 
     /// Where the message accepted under this key is; `None` when the key is not known, or not any more.

@@ -6,6 +6,7 @@ pub(crate) mod gathering;
 pub(crate) mod inbox;
 pub(crate) mod lanes;
 pub(crate) mod outbox;
+pub(crate) mod overflow;
 mod road;
 pub(crate) mod stop;
 pub(crate) mod traces;

@@ -9,20 +9,17 @@ use super::delivery::{self, Kind};
 use super::gathering::Waiting;
 use super::inbox::{Accepted, Known, Settlement, Stage};
 use super::lanes::{Interruption, Stopped};
-use super::{stop, traces};
+use super::{overflow, stop, traces};
 use crate::agents::{run, subagents};
 use crate::channels::webchat::{ChatState, publish};
 use crate::cron;
 use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
-use crate::policy::{self, FollowUpCap, FollowUps, SessionStatus, UserStop};
+use crate::policy::{self, FollowUps, SessionStatus, UserStop};
 use crate::sessions::{Outcome, Recorded, Role, StateError, TranscriptEntries};
 
 /// How long the gateway waits before it tries again to write settlements that the disk refused.
 const PAY_RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// How many messages history let wait behind a turn.
-const MOST_WAITING: usize = 20;
 
 /// The lane of a conversation that has but one.
 const ONLY_LANE: u64 = 0;
@@ -115,8 +112,8 @@ impl Gateway {
             stop::carry_out(self, message);
             return Ok(Receipt::Started);
         }
-        if self.policies.follow_up_cap == FollowUpCap::TwentyOldestDropped {
-            self.make_room(&message.session_key);
+        if overflow::make_room(self, message) {
+            return Ok(Receipt::Started);
         }
         let lane = match self.policies.lanes {
             policy::Lanes::OnePerConversation => ONLY_LANE,
@@ -124,16 +121,6 @@ impl Gateway {
         };
         self.enqueue_in(lane, message, None);
         Ok(Receipt::Started)
-    }
-
-    /// Where too many wait, history dropped the oldest.
-    fn make_room(&self, session_key: &str) {
-        let waiting = self.lanes.waiting(session_key);
-        if let Some(oldest) = waiting.first().filter(|_| waiting.len() >= MOST_WAITING) {
-            tracing::debug!(name: "message.forgotten", run = oldest, session = session_key, "too many wait");
-            self.lanes.forget(std::slice::from_ref(oldest));
-            self.inbox.presume_over(oldest, Settlement::Told);
-        }
     }
 
     /// Whether the session store says that the conversation is at work, where that counts. What a generation of this

@@ -55,6 +55,17 @@ pub enum SubagentAnnouncement {
     ThreeTries,
 }
 
+/// How long the result of a subagent is owed to whoever asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubagentAnnouncementExpiry {
+    /// Until it is announced.
+    #[default]
+    Never,
+    /// Half an hour after its end; then nobody hears of it: OpenClaw 2026.3.2 (openclaw/openclaw#47711).
+    ThirtyMinutes,
+}
+
 /// What becomes of a subagent that cannot be written into the books.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,6 +43,8 @@ pub struct Policies {
     pub acknowledgement: Acknowledgement,
     /// What the next life does with messages that the last one accepted and did not settle.
     pub recovery: Recovery,
+    /// How long the key of a message that is over is known.
+    pub key_memory: KeyMemory,
     /// How state files are written.
     pub state_write: StateWrite,
     /// How connections are ended, and when the port is free.
@@ -177,6 +179,8 @@ pub struct Policies {
     pub begun_turn: BegunTurn,
     /// How often a message is taken up again whose lives have died.
     pub resume_limit: ResumeLimit,
+    /// How old may be what the end of an earlier life left, to be taken up again.
+    pub resume_age: ResumeAge,
     /// Where the answer of a resumed turn goes.
     pub resumed_reply: ResumedReply,
     /// Who is told of an interruption.
@@ -195,6 +199,8 @@ pub struct Policies {
     pub subagent_without_session: SubagentWithoutSession,
     /// How the result of a subagent is announced.
     pub subagent_announcement: SubagentAnnouncement,
+    /// How long the result of a subagent is owed to whoever asked for it.
+    pub subagent_announcement_expiry: SubagentAnnouncementExpiry,
     /// What becomes of a subagent that cannot be written into the books.
     pub subagent_record: SubagentRecord,
     /// Which subagents are swept away an hour after their time.

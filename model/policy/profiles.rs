@@ -72,6 +72,8 @@ fn messages_of_2026_3_2() -> Policies {
         delivery_record: DeliveryRecord::FailureIgnored,
         delivery_readiness: DeliveryReadiness::Ignored,
         follow_ups: FollowUps::InMemory,
+        follow_up_cap: FollowUpCap::TwentyOldestSummarized,
+        key_memory: KeyMemory::FiveMinutes,
         admission_fence: AdmissionFence::NotTheDoor,
         drain_inventory: DrainInventory::AtWorkAtItsBeginning,
         arrival_memory: ArrivalMemory::AtArrival,
@@ -90,6 +92,7 @@ fn messages_of_2026_3_2() -> Policies {
         subagent_without_session: SubagentWithoutSession::Pruned,
         subagent_record: SubagentRecord::FailureIgnored,
         subagent_announcement: SubagentAnnouncement::ThreeTries,
+        subagent_announcement_expiry: SubagentAnnouncementExpiry::ThirtyMinutes,
         subagent_sweep: SubagentSweep::ByAge,
         lifecycle_hooks: LifecycleHooks::Missing,
         restart_sentinel: RestartSentinel::DeletedFirst,
@@ -153,6 +156,7 @@ fn openclaw_2026_5_3() -> Policies {
         session_status: SessionStatus::AsTheStoreSays,
         begun_turn: BegunTurn::Replayed,
         resume_limit: ResumeLimit::Unlimited,
+        resume_age: ResumeAge::Any,
         resumed_reply: ResumedReply::TranscriptOnly,
         subagent_restore: SubagentRestore::ResumeBeforeTracking,
         restart_sentinel: RestartSentinel::FortyFiveTries,
@@ -522,6 +526,20 @@ pub(super) const PLANTED: &[NamedPolicies] = &[
     }),
     ("planted:oldest-follow-up-dropped", || Policies {
         follow_up_cap: FollowUpCap::TwentyOldestDropped,
+        ..Policies::default()
+    }),
+    ("planted:oldest-follow-up-summarized", || Policies {
+        follow_up_cap: FollowUpCap::TwentyOldestSummarized,
+        ..Policies::default()
+    }),
+    ("planted:newest-follow-up-dropped", || Policies {
+        follow_up_cap: FollowUpCap::TwentyNewestDropped,
+        ..Policies::default()
+    }),
+    ("planted:resumed-at-any-age", || Policies { resume_age: ResumeAge::Any, ..Policies::default() }),
+    ("planted:keys-forgotten", || Policies { key_memory: KeyMemory::FiveMinutes, ..Policies::default() }),
+    ("planted:announcements-expire", || Policies {
+        subagent_announcement_expiry: SubagentAnnouncementExpiry::ThirtyMinutes,
         ..Policies::default()
     }),
     ("planted:stranded-texts", || Policies {

@@ -24,6 +24,12 @@ pub enum FollowUpCap {
     /// Twenty; the oldest makes room for the next, and nobody is told: `messages.queue.drop = "old"` of OpenClaw since
     /// 2026.3.2 (openclaw/openclaw#115888).
     TwentyOldestDropped,
+    /// Twenty; the oldest makes room for the next, and a line of it is shown to the model with the next turn. Until then
+    /// the line is in memory, and the message is over: `messages.queue.drop = "summarize"`, the default of OpenClaw since
+    /// 2026.3.2.
+    TwentyOldestSummarized,
+    /// Twenty; another is acknowledged and dropped: `messages.queue.drop = "new"` of OpenClaw since 2026.3.2.
+    TwentyNewestDropped,
 }
 
 /// Which work a drain waits for.
@@ -111,6 +117,18 @@ pub enum ResumeLimit {
     ThreeTimes,
     /// As often as it takes: openclaw/openclaw#96230.
     Unlimited,
+}
+
+/// How old may be what the end of an earlier life left, to be taken up again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResumeAge {
+    /// A message that nobody has begun, a day; a subagent, two hours after its run began. Whoever asked is told of what is
+    /// older.
+    #[default]
+    Limited,
+    /// Any age: OpenClaw up to openclaw/openclaw#90817, which set the two hours.
+    Any,
 }
 
 /// Where the answer of a resumed turn goes.

@@ -13,6 +13,17 @@ pub enum Acknowledgement {
     BeforeDurable,
 }
 
+/// How long the key of a message that is over is known, so that who asks again hears how it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyMemory {
+    /// A day, across restarts.
+    #[default]
+    ADay,
+    /// Five minutes; the same key is a new message then: `chat.send` of OpenClaw up to 2026.5 (openclaw/openclaw#135880).
+    FiveMinutes,
+}
+
 /// How state files are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,6 +43,7 @@ mod resumes_are_bounded;
 mod safe_restart_interrupts_nothing;
 mod sessions_come_to_rest;
 mod shutdown_within_stop_timeout;
+mod stale_work_is_not_resumed;
 mod state_never_goes_back;
 mod stays_down_after_a_stop;
 mod subagent_results_once;
@@ -132,6 +133,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(lock_has_a_live_owner::LockHasALiveOwner),
         Box::new(sessions_come_to_rest::SessionsComeToRest),
         Box::new(resumes_are_bounded::ResumesAreBounded),
+        Box::new(stale_work_is_not_resumed::StaleWorkIsNotResumed),
         Box::new(drains_wait_for_turns::DrainsWaitForTurns),
         Box::new(cron_runs_once::CronRunsOnce),
         Box::new(subagent_results_once::SubagentResultsOnce),

@@ -29,6 +29,7 @@ pub const INVARIANTS: &[&str] = &[
     "lock-has-a-live-owner",
     "sessions-come-to-rest",
     "resumes-are-bounded",
+    "stale-work-is-not-resumed",
     "drains-wait-for-turns",
     "cron-runs-once",
     "subagent-results-once",

@@ -10,10 +10,12 @@ use crate::agents::notice::NoticeCause;
 use crate::gateway::Gateway;
 use crate::messages::inbox::{Accepted, Settlement, Stage};
 use crate::messages::{Receipt, SendRefused};
-use crate::policy::SubagentAnnouncement;
+use crate::policy::{SubagentAnnouncement, SubagentAnnouncementExpiry};
 
 /// How often history tried to announce a result.
 const MOST_TRIES: u32 = 3;
+/// How long after a subagent's end history announced what came of it.
+const EXPIRY_MS: u64 = 30 * 60 * 1_000;
 /// How much of a task is quoted.
 const QUOTED_TASK_CHARS: usize = 200;
 
@@ -21,6 +23,9 @@ const QUOTED_TASK_CHARS: usize = 200;
 pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
     if entry.announcement != Announcement::Pending || gateway.subagents.is_hushed(entry) {
         return;
+    }
+    if is_expired(gateway, entry) {
+        return give_up(gateway, run_id);
     }
     let message = message(gateway, entry);
     match gateway.inbox.stage_of(&message.run_id) {
@@ -53,8 +58,7 @@ pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
         // The next life finds the row.
         Err(SendRefused::NotAdmitting) => {}
         Err(SendRefused::NotDurable(_) | SendRefused::Busy) if is_given_up(gateway, &entry.id) => {
-            tracing::debug!(name: "subagent.announcement-lost", child = run_id, "nobody hears of it");
-            note_of(gateway, run_id, |entry| entry.announcement = Announcement::NotWanted);
+            give_up(gateway, run_id);
         }
         Err(SendRefused::NotDurable(_) | SendRefused::Busy) => try_again(gateway, &entry.id, make),
         Err(SendRefused::KeyReused) => {
@@ -62,6 +66,19 @@ pub(super) fn make(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
             settled(gateway, &entry.id, Settlement::Told);
         }
     }
+}
+
+/// What history did with a result that it announced no more.
+fn give_up(gateway: &Rc<Gateway>, run_id: &str) {
+    tracing::debug!(name: "subagent.announcement-lost", child = run_id, "nobody hears of it");
+    note_of(gateway, run_id, |entry| entry.announcement = Announcement::NotWanted);
+}
+
+/// Whether history had no use any more for what came of a subagent.
+fn is_expired(gateway: &Gateway, entry: &Entry) -> bool {
+    let age = entry.ended_at.map_or(0, |ended_at| gateway.subagents.now_ms().saturating_sub(ended_at));
+    gateway.policies.subagent_announcement_expiry == SubagentAnnouncementExpiry::ThirtyMinutes
+        && age > EXPIRY_MS
 }
 
 /// Whether history had tried often enough to announce what came of a subagent; it has, once more.

@@ -18,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::recovery::flagged;
 use crate::messages::inbox::{Settlement, Stage};
-use crate::policy::{SubagentRestore, SubagentWithoutSession};
+use crate::policy::{ResumeAge, SubagentRestore, SubagentWithoutSession};
 use crate::sessions;
 
 /// How often a subagent is resumed at most.
@@ -33,6 +33,9 @@ const RESUME_DELAY: Duration = Duration::from_secs(5);
 const HISTORY_ANSWER: Duration = Duration::from_millis(20);
 const HISTORY_PATIENCE: Duration = Duration::from_secs(10);
 const HISTORY_RETRIES: u32 = 3;
+/// How long after its beginning a run is not resumed any more (openclaw/openclaw#90817): what it was to do is what somebody
+/// wanted then, and it may have done half of it.
+const TOO_OLD_MS: u64 = 2 * 60 * 60 * 1_000;
 /// How much of a task the resumed run is reminded of (OpenClaw: 2,000).
 const REMINDED_CHARS: usize = 2_000;
 
@@ -62,6 +65,8 @@ enum Verdict {
     Resume,
     /// It was cut short too often.
     GiveUp,
+    /// It was cut short too long ago.
+    TooOld,
     /// Nobody can go on with it: its conversation is gone.
     Lost,
     /// Its run has its answer.
@@ -72,8 +77,13 @@ enum Verdict {
     Announce,
 }
 
-fn verdict(entry: &Entry, evidence: Evidence, now: u64) -> Verdict {
-    let cut_short = if is_worn_out(entry, now) { Verdict::GiveUp } else { Verdict::Resume };
+fn verdict(age: ResumeAge, entry: &Entry, evidence: Evidence, now: u64) -> Verdict {
+    let is_too_old = age == ResumeAge::Limited && is_too_old(entry, now);
+    let cut_short = match is_too_old {
+        _ if is_worn_out(entry, now) => Verdict::GiveUp,
+        true => Verdict::TooOld,
+        false => Verdict::Resume,
+    };
     match entry.status {
         Status::Ended if entry.is_over() => Verdict::Leave,
         Status::Ended => Verdict::Announce,
@@ -85,7 +95,7 @@ fn verdict(entry: &Entry, evidence: Evidence, now: u64) -> Verdict {
             Some(Stage::Accepted | Stage::Started) => Verdict::Adopt,
             // It ended without a reply, and the row says nothing of it.
             Some(Stage::Settled(_)) => cut_short,
-            None if evidence.has_begun => cut_short,
+            None if evidence.has_begun || is_too_old => cut_short,
             None => Verdict::HandOver,
         },
     }
@@ -95,6 +105,11 @@ fn verdict(entry: &Entry, evidence: Evidence, now: u64) -> Verdict {
 fn is_worn_out(entry: &Entry, now: u64) -> bool {
     let recent = entry.resumed_at.iter().filter(|at| now.abs_diff(**at) < RAPID_MS).count();
     entry.resumed_at.len() >= MOST_RESUMES || recent >= RAPID_RESUMES
+}
+
+/// Whether its run began too long ago to be gone on with.
+fn is_too_old(entry: &Entry, now: u64) -> bool {
+    now.saturating_sub(entry.started_at.unwrap_or(entry.created_at)) > TOO_OLD_MS
 }
 
 /// Looks after what earlier lives left behind. The message road is recovered before.
@@ -113,7 +128,7 @@ pub(crate) fn recover(gateway: &Rc<Gateway>) {
 fn look_after(gateway: &Rc<Gateway>, run_id: &str, entry: &Entry) {
     match evidence(gateway, run_id, entry) {
         Ok(evidence) => {
-            let verdict = verdict(entry, evidence, gateway.subagents.now_ms());
+            let verdict = verdict(gateway.policies.resume_age, entry, evidence, gateway.subagents.now_ms());
             carry_out(gateway, verdict, run_id, entry);
         }
         Err(error) => {
@@ -151,6 +166,7 @@ fn carry_out(gateway: &Rc<Gateway>, verdict: Verdict, run_id: &str, entry: &Entr
             resume_later(gateway, entry);
         }
         Verdict::GiveUp => ends(OutcomeStatus::Lost, "restarts interrupted it too often"),
+        Verdict::TooOld => ends(OutcomeStatus::Lost, "a restart interrupted it, hours ago"),
         Verdict::Lost if gateway.policies.subagent_without_session == SubagentWithoutSession::Pruned => {
             prune(gateway, run_id);
         }
@@ -307,8 +323,10 @@ pub(super) mod tests {
     const NOTHING: Evidence =
         Evidence { stage: None, has_session: true, has_begun: false, has_answer: false };
 
+    const NOW: u64 = 7_000_000;
+
     fn check(entry: &Entry, evidence: Evidence, expected: Verdict) {
-        assert_eq!(verdict(entry, evidence, 10_000_000), expected, "{entry:?} {evidence:?}");
+        assert_eq!(verdict(ResumeAge::Limited, entry, evidence, NOW), expected, "{entry:?} {evidence:?}");
     }
 
     #[test]
@@ -341,8 +359,21 @@ pub(super) mod tests {
             |times: &[u64]| Entry { resumed_at: times.to_vec(), status: Status::Interrupted, ..entry() };
         check(&resumed(&[1, 2]), NOTHING, Verdict::Resume);
         check(&resumed(&[1, 2, 3]), NOTHING, Verdict::GiveUp);
-        check(&resumed(&[1, 10_000_000]), NOTHING, Verdict::Resume);
-        check(&resumed(&[9_900_000, 9_990_000]), NOTHING, Verdict::GiveUp);
+        check(&resumed(&[1, NOW]), NOTHING, Verdict::Resume);
+        check(&resumed(&[6_900_000, 6_990_000]), NOTHING, Verdict::GiveUp);
+    }
+
+    #[test]
+    fn what_began_long_ago_is_not_gone_on_with() {
+        let begun = |at| Entry { started_at: Some(at), status: Status::Interrupted, ..entry() };
+        let judged = |age, at| verdict(age, &begun(at), NOTHING, TOO_OLD_MS + 1_000);
+        assert_eq!(judged(ResumeAge::Limited, 1_000), Verdict::Resume);
+        assert_eq!(judged(ResumeAge::Limited, 999), Verdict::TooOld);
+        assert_eq!(judged(ResumeAge::Any, 0), Verdict::Resume);
+        // Whoever set the clock back has made nothing old.
+        assert_eq!(judged(ResumeAge::Limited, u64::MAX), Verdict::Resume);
+        let answered = Evidence { has_answer: true, has_begun: true, ..NOTHING };
+        check(&Entry { created_at: 0, started_at: None, ..begun(0) }, answered, Verdict::Answered);
     }
 
     #[test]
