@@ -16,6 +16,8 @@ pub(super) struct Cast {
     pub(super) hosts: Vec<String>,
     /// Those in whose conversation a job writes, each as often as there are such jobs.
     pub(super) visited: Vec<String>,
+    /// Somebody hands over again what was not acknowledged.
+    pub(super) retries: bool,
     /// Those who talk on a platform.
     pub(super) on_platforms: Vec<String>,
     /// Who has not said anything yet.
@@ -75,6 +77,7 @@ impl Cast {
             let joins = senders.and_then(|all| all.get(*name)?.get("joins"));
             !is_on_platform(name) && joins.is_none()
         };
+        let is_retrying = |sender: &Value| sender.get("kind").and_then(Value::as_str) == Some("retrying");
         let hosts = || names.iter().filter(|name| is_on_platform(name) || is_on_webchat(name));
         let sends = || {
             let is_one = |step: &&Value| step.get("do").and_then(Value::as_str) == Some("send");
@@ -90,6 +93,7 @@ impl Cast {
         let visited = jobs.filter_map(|job| job.get("session-of")?.as_str().map(String::from)).collect();
         Self {
             visited,
+            retries: senders.into_iter().flat_map(Table::values).any(is_retrying),
             startup: time("gateway", "startup").and_then(|(is_certain, ms)| is_certain.then_some(ms)),
             sync: time("disk", "sync").map_or(2, |(_, ms)| ms),
             hosts: hosts().filter(|name| *name != NEWCOMER).cloned().collect(),

@@ -14,7 +14,7 @@ mod company;
 mod platforms;
 
 use accidents::{crash, disk_fault, leave_lock, spoil_store, squat, task_records};
-use company::{second_instance, service_restart, squat_port, stop_for_long, tool_held_up};
+use company::{down_for_hours, second_instance, service_restart, squat_port, stop_for_long, tool_held_up};
 
 /// One kind of trouble.
 pub(super) struct Fault {
@@ -70,7 +70,7 @@ pub(super) const FAULTS: &[Fault] = &[
         themes: &[Conflicts],
         trouble: |_, die| one(doing("port-lingers", &[("for", die.time(10, 10_000).into())])),
     },
-    Fault { word: "partition", themes: &[], trouble: |cast, die| one(partition(cast, die)) },
+    Fault { word: "partition", themes: &[Queues], trouble: |cast, die| one(partition(cast, die)) },
     Fault {
         word: "suspend",
         themes: &[Restarts, Supervision],
@@ -94,6 +94,7 @@ pub(super) const FAULTS: &[Fault] = &[
         trouble: service_restart,
     },
     Fault { word: "service-stop", themes: &[Jobs, Subagents, Subagents], trouble: stop_for_long },
+    Fault { word: "down-for-hours", themes: &[Subagents, Subagents, Queues], trouble: down_for_hours },
     Fault {
         word: "service-start",
         themes: &[],
@@ -117,6 +118,11 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault { word: "corrupt-state", themes: &[Store, Platforms], trouble: spoil_store },
     Fault { word: "task-records", themes: &[Restarts], trouble: |_, die| Some(task_records(die)) },
     Fault { word: "platform-down", themes: &[Platforms, Platforms], trouble: platforms::down },
+    Fault {
+        word: "crash-on-the-road",
+        themes: &[Platforms, Platforms, Crashes],
+        trouble: platforms::crash_on_the_road,
+    },
     Fault { word: "platform-slow", themes: &[Platforms], trouble: platforms::slow },
     Fault { word: "platform-limits", themes: &[Platforms], trouble: platforms::limits },
     Fault { word: "platform-blocks", themes: &[Platforms], trouble: platforms::blocks },
@@ -172,6 +178,12 @@ fn signal(name: &str) -> Table {
 }
 
 fn partition(cast: &Cast, die: &Die) -> Table {
+    if cast.retries && die.chance(50) {
+        // An acknowledgement is lost, and it takes long until anybody can ask again.
+        let between = Value::Array(vec!["gateway".into(), "clients".into()]);
+        let cut = doing("partition", &[("between", between), ("for", die.instant(30_000, 600_000).into())]);
+        return anchored("inbox.recorded", die.between(1, 3), cut);
+    }
     let others: &[&str] = match cast.platforms.is_empty() {
         true => &["clients", "provider"],
         false => &["clients", "provider", "platforms"],

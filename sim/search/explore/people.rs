@@ -206,7 +206,7 @@ fn load(
         }
         for at in instants {
             // Somebody has much to say, and says it at once.
-            let bursts = themes.has(Theme::Queues) && !runs_programs && die.chance(10);
+            let bursts = themes.has(Theme::Queues) && !runs_programs && die.chance(20);
             let count = match pace {
                 Pace::Quick if bursts => die.between(21, 30) as i64,
                 Pace::Quick => die.between(1, die.between(1, many)) as i64,

@@ -85,7 +85,7 @@ pub(super) fn disk_fault(cast: &Cast, die: &Die) -> Option<Trouble> {
 }
 
 /// A full disk for a while, as far as these files go.
-fn full(file: &str, operation: Option<&str>, die: &Die) -> Table {
+pub(super) fn full(file: &str, operation: Option<&str>, die: &Die) -> Table {
     let entries =
         [("error", "ENOSPC".into()), ("file", file.into()), ("for", die.time(20_000, 60_000).into())];
     let mut step = doing("disk-fault", &entries);

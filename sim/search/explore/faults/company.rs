@@ -1,8 +1,8 @@
 //! Troubles that take several steps: somebody else comes, stands still, and goes; a service is down for long.
 
-use toml::Value;
+use toml::{Table, Value};
 
-use super::accidents::newcomer;
+use super::accidents::{full, newcomer};
 use super::{Trouble, anchored, doing, one, signal};
 use crate::search::explore::cast::Cast;
 use crate::search::explore::dice::{Die, written};
@@ -30,6 +30,39 @@ pub(super) fn stop_for_long(cast: &Cast, die: &Die) -> Option<Trouble> {
         () => die.between(20_000, 400_000),
     };
     Some(vec![(0, doing("service-stop", &[])), (down, doing("service-start", &[]))])
+}
+
+/// The gateway dies, and the clock has gone on for hours when it comes back: most of all, while a subagent is at work, or what
+/// came of it cannot be announced.
+pub(super) fn down_for_hours(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if !cast.is_revived {
+        return None;
+    }
+    let jump = || {
+        doing(
+            "clock-jump",
+            &[("by", die.instant(1_900_000, 100_000_000).into()), ("direction", "forward".into())],
+        )
+    };
+    if !cast.has_subagents || die.chance(20) {
+        return Some(vec![(0, doing("kill", &[])), (50, jump())]);
+    }
+    let nth = die.between(1, 2);
+    let later = |event: &'static str, after: u64, step: Table| {
+        let mut step = anchored(event, nth, step);
+        step.insert("after".into(), written(after).into());
+        (0, step)
+    };
+    let is_done = die.chance(50);
+    let (event, after) = match is_done {
+        true => ("subagent.answered", die.between(500, 5_000)),
+        false => ("subagent.requested", die.between(0, 10_000)),
+    };
+    let mut trouble = vec![later(event, after, doing("kill", &[])), later(event, after + 50, jump())];
+    if is_done {
+        trouble.push((0, anchored("subagent.requested", nth, full("inbox.jsonl", Some("append"), die))));
+    }
+    Some(trouble)
 }
 
 /// A second gateway by hand: beside the service, in its place, or so slow that it stands in the way of its start.
@@ -106,8 +139,15 @@ pub(super) fn tool_held_up(cast: &Cast, die: &Die) -> Option<Trouble> {
         false => doing("kill", &[]),
     };
     hold.insert("process".into(), "tool".into());
-    let begins = cast.startup.unwrap_or(100);
-    let mut trouble = vec![(0, tool), (begins + die.between(1, 2 + 2 * cast.sync), hold)];
+    let mut trouble = vec![(0, tool)];
+    if die.chance(40) {
+        // What it is about to put in the store's place is written.
+        hold.insert("path".into(), "*sessions.json.*.tmp".into());
+        trouble.push((0, anchored("disk.write", die.between(1, 4), hold)));
+    } else {
+        let begins = cast.startup.unwrap_or(100);
+        trouble.push((begins + die.between(1, 2 + 2 * cast.sync), hold));
+    }
     trouble.extend(newcomer(cast).map(|step| (die.between(1_000, 100_000), step)));
     Some(trouble)
 }

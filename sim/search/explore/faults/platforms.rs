@@ -2,9 +2,9 @@
 
 use toml::Value;
 
-use super::{Trouble, doing, one};
+use super::{Trouble, anchored, doing, one};
 use crate::search::explore::cast::{Cast, one_of};
-use crate::search::explore::dice::Die;
+use crate::search::explore::dice::{Die, written};
 
 /// A step about one of the platforms on which somebody talks.
 fn about(cast: &Cast, die: &Die, verb: &str, entries: &[(&str, Value)]) -> Option<Trouble> {
@@ -48,4 +48,23 @@ pub(super) fn cuts_line(cast: &Cast, die: &Die) -> Option<Trouble> {
 pub(super) fn acknowledges_late(cast: &Cast, die: &Die) -> Option<Trouble> {
     let entries = [("by", die.instant(5_000, 150_000).into()), ("for", die.instant(20_000, 400_000).into())];
     about(cast, die, "platform-acknowledges-late", &entries)
+}
+
+/// The gateway dies when a message has just come from a platform, or a text is about to go there.
+pub(super) fn crash_on_the_road(cast: &Cast, die: &Die) -> Option<Trouble> {
+    if cast.on_platforms.is_empty() || !cast.is_revived {
+        return None;
+    }
+    let crash = |file: &str, moment: &str| {
+        doing("crash-at", &[("file", file.into()), ("operation", "append".into()), ("moment", moment.into())])
+    };
+    let (event, mut step) = match die.between(0, 2) {
+        0 => ("message.accepted", doing("kill", &[])),
+        1 => ("update.handed-out", crash("inbox.jsonl", "before")),
+        _ => ("outbox.queued", crash("outbox.jsonl", "after")),
+    };
+    if event == "message.accepted" {
+        step.insert("after".into(), written(die.between(0, 2)).into());
+    }
+    one(anchored(event, die.between(1, 3), step))
 }
