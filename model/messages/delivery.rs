@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE_BETWEEN_COPIES: Duration = Duration::from_secs(60 * 60);
 /// A text that could not be sent for so long is given up. Every life tries once before it does.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// And not before it was tried so often: a clock that jumps makes every text a day old (OpenClaw 2026.9.6: 8 attempts and 24 h).
+const LEAST_ATTEMPTS: u32 = 8;
 /// How long OpenClaw 2026.3.2 sent at a start what was left, and no longer.
 const START_BUDGET: Duration = Duration::from_secs(60);
 /// How often history sent a text.
@@ -248,7 +250,9 @@ async fn deliver(gateway: &Rc<Gateway>, channel: &dyn Channel, place: &Place, mu
             {
                 return give_up(gateway, &pending, "it was tried five times").await;
             }
-            (Next::Again { .. }, _) if is_too_old(gateway, &pending) => {
+            (Next::Again { .. }, _)
+                if is_too_old(gateway, &pending) && pending.progress.attempts() >= LEAST_ATTEMPTS =>
+            {
                 return give_up(gateway, &pending, "it could not be sent in time").await;
             }
             // Whatever the platform asks for, not longer than the text is of use.

@@ -51,7 +51,7 @@ const METHODS: [&str; 8] = [
 ];
 
 /// How many runs that were stopped before `chat.abort` names.
-const ALREADY_STOPPED_LIMIT: usize = 20;
+const ALREADY_STOPPED_LIMIT: usize = HISTORY_LIMIT;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -59,8 +59,10 @@ pub fn shrink(run: Run<'_>, task: Task<'_>) -> Shrunk {
         runs: 0,
         draft: task.draft.clone(),
         refused: BTreeSet::new(),
+        broken: BTreeSet::new(),
         task,
     };
+    shrinking.broken = shrinking.broken_at_first();
     passes::tidy(&mut shrinking.draft);
     let whole = shrinking.draft.clone();
     shrinking.take_first(passes::shorter_settle);
@@ -100,6 +102,11 @@ fn is_same(result: &RunResult, scenario: &Scenario, signature: &Signature) -> bo
     fails && Signature::all_of(result, scenario).contains(signature)
 }
 
+/// The invariants that a run broke.
+fn broken(result: &RunResult) -> impl Iterator<Item = String> {
+    result.violations.iter().map(|violation| violation.invariant.clone())
+}
+
 struct Shrinking<'a> {
     run: Run<'a>,
     task: Task<'a>,
@@ -108,6 +115,8 @@ struct Shrinking<'a> {
     runs: u64,
     /// What was proposed before, which need not be tried again.
     refused: BTreeSet<String>,
+    /// The invariants that the scenario broke as it was. One that breaks others as well has another cause.
+    broken: BTreeSet<String>,
 }
 
 impl Shrinking<'_> {
@@ -175,12 +184,21 @@ impl Shrinking<'_> {
         self.result(draft, seed).is_some_and(|(_, same)| same)
     }
 
-    /// A run of the draft, and whether it fails with the signature; `None` when it is no scenario.
+    /// What the scenario breaks before anything is taken from it; nothing, where it does not fail any more.
+    fn broken_at_first(&mut self) -> BTreeSet<String> {
+        let (draft, seed) = (self.draft.clone(), self.seed);
+        let result = self.result(&draft, seed);
+        result.map(|(result, _)| broken(&result).collect()).unwrap_or_default()
+    }
+
+    /// A run of the draft, and whether it fails with the signature, and in no way in which the scenario did not fail before.
+    /// `None`: it is no scenario.
     fn result(&mut self, draft: &Draft, seed: u64) -> Option<(RunResult, bool)> {
         let scenario = draft.scenario(self.task.path).ok()?;
         self.runs += 1;
         let result = (self.run)(&scenario, self.task.profile, seed);
-        let same = is_same(&result, &scenario, &self.task.signature);
+        let is_same = is_same(&result, &scenario, &self.task.signature);
+        let same = is_same && broken(&result).all(|invariant| self.broken.contains(&invariant));
         Some((result, same))
     }
 
