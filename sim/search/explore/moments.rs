@@ -136,7 +136,7 @@ impl Past {
     pub(super) fn note(&mut self, word: &str) {
         let is_end = ENDS.contains(&word) || matches!(word, "service-stop" | "reload-service" | "SIGINT");
         self.ends += u64::from(is_end);
-        self.deaths += u64::from(is_end || is_death(word));
+        self.deaths += u64::from(is_end || is_death(word) || DEATHS_AMONG_OTHER_THINGS.contains(&word));
         self.asks |= matches!(word, "ask-for-restart" | "task-records" | "write-config");
         self.aborts |= word == "abort";
     }
@@ -144,6 +144,9 @@ impl Past {
 
 /// What makes a gateway end in an orderly way, for what aims at an end.
 const ENDS: [&str; 4] = ["SIGTERM", "SIGUSR1", "service-restart", "ask-for-restart"];
+
+/// What kills a gateway among other things, and nobody else's aim.
+const DEATHS_AMONG_OTHER_THINGS: [&str; 2] = ["crash-on-the-road", "down-for-hours"];
 
 /// The words of a gateway's sudden ends.
 pub(super) fn is_death(word: &str) -> bool {
