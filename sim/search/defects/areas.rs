@@ -49,7 +49,7 @@ const POLICIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("coordinator", &["restart-"]),
-    ("inbox", &["acknowledgement", "follow-ups", "lane", "lock-failure"]),
+    ("inbox", &["acknowledgement", "follow-up", "key-memory", "lane", "lock-failure"]),
     ("locks", &["instance-lock", "store-lock", "transcript-lock", "lock-sweep"]),
     ("store", &["state-write", "unreadable-store", "torn-line", "session-status"]),
     ("shutdown", &["peer-close", "close-budget", "forced-exit", "old-generation"]),
