@@ -161,6 +161,9 @@ pub(crate) trait Channel {
     /// How long after an attempt the platform recognises a text by its name and takes it once ([`Delivery::id`]).
     fn recognises_repeats_for(&self) -> Duration;
 
+    /// The parts in which a text can be sent that may be too long for one message, with room for a word more in each.
+    fn parts<'t>(&self, text: &'t str) -> Vec<&'t str>;
+
     /// Begins to take what arrives: each message goes to [`Gateway::accept`](crate::gateway::Gateway::accept), and is
     /// confirmed to the platform when that has made it durable.
     fn start(&self, gateway: &Rc<crate::gateway::Gateway>);

@@ -1,5 +1,8 @@
 //! The parts of a text that is longer than what a platform takes at once.
 
+/// What is left free in each part of a text: when it is sent again, it may say so.
+pub(super) const ROOM_FOR_A_WORD: usize = 100;
+
 /// Cuts `text` into parts of at most `limit`, by the measure of each character; where it can, after a line or a word.
 pub(super) fn parts(text: &str, limit: usize, measure: impl Fn(char) -> usize) -> Vec<&str> {
     let mut parts = Vec::new();

@@ -240,10 +240,8 @@ fn tell_too_many(gateway: &Rc<Gateway>) {
                 chat: chat.clone(),
                 text: words,
             };
-            let _ = gateway.outbox.queue(
-                delivery,
-                About { run_id: message.run_id.clone(), session_key: message.session_key.clone() },
-            );
+            let about = About { run_id: message.run_id.clone(), session_key: message.session_key.clone() };
+            let _ = gateway.outbox.queue(vec![delivery], &about);
         }
     }
 }

@@ -98,14 +98,29 @@ pub(crate) fn owe_as(
     {
         return Ok(());
     }
-    let delivery = Delivery { id, chat: chat.clone(), text: text.to_string() };
     let about = About { run_id: message.run_id.clone(), session_key: message.session_key.clone() };
-    match (gateway.outbox.queue(delivery.clone(), about), gateway.policies.delivery_record) {
-        (Err(error), DeliveryRecord::FailureIgnored) => send_unprotected(gateway, delivery, &error),
+    let texts = in_parts(gateway, &id, chat, text);
+    match (gateway.outbox.queue(texts, &about), gateway.policies.delivery_record) {
+        (Err(error), DeliveryRecord::FailureIgnored) => {
+            let delivery = Delivery { id, chat: chat.clone(), text: text.to_string() };
+            send_unprotected(gateway, delivery, &error);
+        }
         (queued, _) => queued?,
     }
     send_soon(gateway, chat);
     Ok(())
+}
+
+/// A text as it is owed: where it is too long for one message each part by itself, so that a part which the platform has is
+/// not sent again for the sake of the next.
+fn in_parts(gateway: &Gateway, id: &str, chat: &Chat, text: &str) -> Vec<Delivery> {
+    let channel = gateway.channels.find(&chat.account);
+    let parts = channel.map_or_else(|| vec![text], |channel| channel.parts(text));
+    let part = |(index, text): (usize, &str)| {
+        let id = if index == 0 { id.to_string() } else { format!("{id}:part-{}", index + 1) };
+        Delivery { id, chat: chat.clone(), text: text.to_string() }
+    };
+    parts.into_iter().enumerate().map(part).collect()
 }
 
 /// Sends what could not be written down, as history did: once, and that was all.
@@ -343,6 +358,8 @@ fn worded(delivery: &Delivery, progress: Progress, recognised: bool, policy: Del
             delivery.id = format!("{}:{}", delivery.id, progress.attempts());
         }
         (DeliveryRepeats::WithEvidence, Progress::Unknown { .. }) if !recognised => {
+            // A part may end where a word does.
+            delivery.text.truncate(delivery.text.trim_end().len());
             delivery.text.push_str("\n(You may have got this before: the service cannot tell.)");
         }
         _ => {}

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::channels::{Account, Chat, Delivery};
 use crate::env::{Env, WallTime};
-use crate::sessions::{StateError, StateFiles, json_line};
+use crate::sessions::{StateError, StateFiles, json_line, json_lines};
 
 /// How long the end of a text is remembered for its name, and how many of them at most.
 const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -179,26 +179,31 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Makes a text durable that is to be sent. One that is known is not queued again, whatever became of it.
-    pub(crate) fn queue(&self, delivery: Delivery, about: About) -> Result<(), StateError> {
-        let Delivery { id, chat, text } = delivery;
-        if self.entries.borrow().contains_key(&id) {
+    /// Makes texts durable that are to be sent one after the other, all at once. One that is known is not queued again,
+    /// whatever became of it.
+    pub(crate) fn queue(&self, mut texts: Vec<Delivery>, about: &About) -> Result<(), StateError> {
+        texts.retain(|delivery| !self.entries.borrow().contains_key(&delivery.id));
+        if texts.is_empty() {
             return Ok(());
         }
         let at = self.env.wall_clock();
-        let record = Record::Queued {
+        let record = |Delivery { id, chat, text }: &Delivery| Record::Queued {
             id: id.clone(),
             about: about.clone(),
             chat: chat.clone(),
             text: text.clone(),
             at: at.epoch_ms(),
         };
-        self.write(&record)?;
-        tracing::info!(name: "outbox.queued", run = about.run_id, text = id, account = %chat.account, "a text is owed");
-        let order = self.next_order.replace(self.next_order.get() + 1);
-        let owed = Some(Owed { about, chat, text });
-        let entry = Entry { owed, progress: Progress::Queued { attempts: 0 }, at, order };
-        self.entries.borrow_mut().insert(id, entry);
+        self.files.append(&self.path, &json_lines(texts.iter().map(record)))?;
+        self.journal_lines.set(self.journal_lines.get() + texts.len());
+        for Delivery { id, chat, text } in texts {
+            let account = &chat.account;
+            tracing::info!(name: "outbox.queued", run = about.run_id, text = id, %account, "a text is owed");
+            let order = self.next_order.replace(self.next_order.get() + 1);
+            let owed = Some(Owed { about: about.clone(), chat, text });
+            let entry = Entry { owed, progress: Progress::Queued { attempts: 0 }, at, order };
+            self.entries.borrow_mut().insert(id, entry);
+        }
         self.changed.notify_waiters();
         self.compact_if_worth_it();
         Ok(())

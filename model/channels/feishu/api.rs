@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 
 /// The longest message; the platform's own limit is 150 KB.
-const MESSAGE_BYTES: usize = 100_000;
+pub(super) const MESSAGE_BYTES: usize = 100_000;
 
 /// The platform's words for what can never be sent: we are not in the chat, or not available to the user.
 const NOT_IN_CHAT: i64 = 230_002;

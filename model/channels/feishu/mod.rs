@@ -17,6 +17,7 @@ use self::event::{Frame, Headers};
 use self::recorded::RecordedIds;
 use super::arrival::{Arrival, NotTaken};
 use super::backoff::Backoff;
+use super::parts::{ROOM_FOR_A_WORD, parts};
 use super::presence::Presence;
 use super::{Account, Channel, Delivery, Platform, SendError, Sent};
 use crate::config::FeishuAccount;
@@ -86,6 +87,10 @@ impl Channel for Feishu {
 
     fn recognises_repeats_for(&self) -> Duration {
         REPEATS_RECOGNISED_FOR
+    }
+
+    fn parts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        parts(text, api::MESSAGE_BYTES - ROOM_FOR_A_WORD, char::len_utf8)
     }
 
     fn start(&self, gateway: &Rc<Gateway>) {

@@ -22,7 +22,7 @@ const UPDATES: u32 = 100;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest message, in units of UTF-16; the API's own limit.
-const MESSAGE_UNITS: usize = 4_096;
+pub(super) const MESSAGE_UNITS: usize = 4_096;
 
 /// A bot, as the API knows it.
 pub(super) struct Api {

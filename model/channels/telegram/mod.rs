@@ -15,6 +15,7 @@ use self::api::{Api, ApiError, Message, Update};
 use self::offset::OffsetFile;
 use super::arrival::{Arrival, NotTaken};
 use super::backoff::Backoff;
+use super::parts::{ROOM_FOR_A_WORD, parts};
 use super::presence::Presence;
 use super::{Account, Channel, Chat, Delivery, Platform, SendError, Sent};
 use crate::config::TelegramAccount;
@@ -72,6 +73,10 @@ impl Channel for Telegram {
 
     fn recognises_repeats_for(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn parts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        parts(text, api::MESSAGE_UNITS - ROOM_FOR_A_WORD, char::len_utf16)
     }
 
     fn start(&self, gateway: &Rc<Gateway>) {

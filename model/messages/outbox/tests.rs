@@ -24,7 +24,7 @@ fn open(world: &World) -> Outbox {
 
 fn queue(outbox: &Outbox, id: &str) {
     let (delivery, about) = text(id);
-    outbox.queue(delivery, about).expect("the disk is fine");
+    outbox.queue(vec![delivery], &about).expect("the disk is fine");
 }
 
 fn owed(outbox: &Outbox) -> Vec<(String, Progress)> {
