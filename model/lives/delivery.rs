@@ -65,16 +65,17 @@ fn what_waited_for_days_is_tried_before_it_is_given_up() {
         let house = House::new();
         let telegram = Telegram::beside(&house);
         let life = house.live().await;
-        for _ in 0..2 {
-            telegram.next_send(limit(500));
-        }
+        (0..8).for_each(|_| telegram.next_send(limit(1)));
         telegram.write("hello");
         sleep(Duration::from_secs(2)).await;
         life.killed().await;
         house.world.jump_clock(3 * A_DAY_MS);
-        // The next life is told to wait, too: that was its attempt.
+        // The next life is told to wait, too. A clock that jumps has nothing given up that was not tried eight times.
         house.live().await;
-        sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(10)).await;
+        let attempts = || house.world.text("/state/outbox.jsonl").matches(r#""type":"attempt""#).count();
+        assert!((3..8).contains(&attempts()), "{}", attempts());
+        sleep(Duration::from_secs(600)).await;
         assert!(house.world.text("/state/dead-letters.jsonl").contains("re: hello"));
         telegram.next_send(limit(500));
         telegram.write("again");
