@@ -75,7 +75,7 @@ fn what_waited_for_days_is_tried_before_it_is_given_up() {
         sleep(Duration::from_secs(10)).await;
         let attempts = || house.world.text("/state/outbox.jsonl").matches(r#""type":"attempt""#).count();
         assert!((3..8).contains(&attempts()), "{}", attempts());
-        sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_secs(200)).await;
         assert!(house.world.text("/state/dead-letters.jsonl").contains("re: hello"));
         telegram.next_send(limit(500));
         telegram.write("again");
