@@ -21,6 +21,8 @@ pub(super) struct Mishaps {
     refusals: Vec<Refusal>,
     cuts: Vec<Cut>,
     still: Vec<(Pid, Interval)>,
+    /// When processes may have waited for their disk to make something durable, in order.
+    syncs: Vec<(Pid, Interval)>,
     wishes: Vec<Wish>,
     damages: Vec<Damage>,
     reloads: Vec<Reload>,
@@ -118,6 +120,13 @@ impl Mishaps {
         match &event.fact {
             Fact::Disk { pid, op, error: Some(error), .. } if is_trouble(*op, error) => {
                 self.refusals.push(Refusal { at, pid: *pid })
+            }
+            Fact::Disk { pid, op: FsOp::SyncFile | FsOp::SyncDir, error: None, .. }
+                if !terms.longest_sync.is_zero() =>
+            {
+                let before = self.syncs.iter().rev().find(|(of, _)| of == pid);
+                let from = before.and_then(|(_, time)| time.until).map_or(at, |until| until.max(at));
+                self.syncs.push((*pid, Interval { from, until: Some(from + terms.longest_sync) }));
             }
             Fact::LinkPartitioned { a, b } => {
                 self.cuts.push(Cut { ends: [a.clone(), b.clone()], time: open });
@@ -253,6 +262,13 @@ impl Mishaps {
     /// For how long a process, of whatever program, stood still in that time.
     pub(super) fn stood_still(&self, who: Pid, from: Duration, until: Duration) -> Duration {
         let of_it = self.still.iter().filter(|(pid, _)| *pid == who);
+        of_it.map(|(_, time)| overlap(time, from, until)).sum()
+    }
+
+    /// For how long a process may have waited for its disk in that time, which does nothing else meanwhile: each thing
+    /// that it makes durable waits for those before it.
+    pub(super) fn waited_for_disk(&self, who: Pid, from: Duration, until: Duration) -> Duration {
+        let of_it = self.syncs.iter().filter(|(pid, _)| *pid == who);
         of_it.map(|(_, time)| overlap(time, from, until)).sum()
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::timeline::{Event, Ledger, RestartMode};
+use crate::timeline::{DeathCause, Event, Fact, Ledger, RestartMode};
 use crate::verdict::Violation;
 
 mod admission_has_an_owner;
@@ -93,7 +93,8 @@ impl<'a> Evidence<'a> {
     }
 
     /// Whether the last lives of the service before a moment, more than make a loop, all came up and went because somebody
-    /// had forced a restart: a supervisor that has enough of that has it of people.
+    /// had forced a restart, or so many of twice as many were killed from outside that the others make no loop: a
+    /// supervisor that has enough of that has it of people, or of the world.
     fn was_worn_out(&self, at: Duration) -> bool {
         let was_forced = |life: &&life::Life| {
             let ended = life.ended_at().unwrap_or(at);
@@ -105,8 +106,19 @@ impl<'a> Evidence<'a> {
             served && forced.into_iter().any(heard)
         };
         let few = self.terms.restart_loop_limit.failed_starts;
-        let of_service = self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
-        of_service.take(few + 1).filter(was_forced).count() > few
+        let of_service = || self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
+        let killed = of_service().take(2 * few + 1).filter(|life| self.was_killed_from_outside(life));
+        of_service().take(few + 1).filter(was_forced).count() > few || killed.count() > few
+    }
+
+    /// Whether a gateway died by no doing of its own, of the supervisor's patience or of another gateway.
+    fn was_killed_from_outside(&self, life: &life::Life) -> bool {
+        let Some((ended, DeathCause::Killed | DeathCause::PowerLoss)) = life.ended else { return false };
+        !self.events.iter().filter(|event| event.at == ended).any(|event| match event.fact {
+            Fact::StopTimedOut => true,
+            Fact::ProcessStruck { pid, .. } => pid == life.pid,
+            _ => false,
+        })
     }
 }
 

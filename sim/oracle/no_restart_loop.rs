@@ -203,6 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_killed_again_and_again_from_outside_wears_the_supervisor_out() {
+        // Four starts end by themselves, the others as they are told to.
+        let worn_out = |deaths: u32, struck: bool| {
+            let own = (0..4).fold(Story::new(), |story, n| {
+                story.at(u64::from(n) * 1_000).serves(300 + n).at(u64::from(n) * 1_000 + 5).exits(75)
+            });
+            let all = (0..deaths).fold(own, |story, n| {
+                let story = story.at(10_000 + u64::from(n) * 1_000).gateway(400 + n).starts();
+                let story = story.at(10_005 + u64::from(n) * 1_000);
+                let story = match struck {
+                    true => story.strikes(400 + n, gateway::env::EndSignal::Kill),
+                    false => story,
+                };
+                story.dies(DeathCause::Killed)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        assert_eq!([worn_out(5, false), worn_out(4, false), worn_out(5, true)], [0, 1, 1]);
+    }
+
+    #[test]
     fn a_supervisor_that_gives_up_is_always_a_violation() {
         let story = failing(3, 1_000).supervisor(Fact::StartLimitHit);
         assert_eq!(

@@ -51,7 +51,8 @@ impl PortIsReleased {
         let released = hold.until.unwrap_or_else(|| end_of(run));
         let done = work_done(run, asked, released);
         let frozen = life.frozen_between(asked, released);
-        let due = done + terms.port_release_budget + frozen;
+        let disk = run.mishaps.waited_for_disk(life.pid, asked, released);
+        let due = done + terms.port_release_budget + frozen + disk;
         if released <= due {
             return None;
         }
@@ -154,26 +155,30 @@ fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
 }
 
 /// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
-/// subagent, until the sender has heard it.
+/// subagent, until the sender has heard it; and every program that a turn runs, as long as it does.
 fn requests(run: &Evidence<'_>) -> Vec<Interval> {
-    let mut found = Vec::new();
-    let mut asked = Vec::new();
+    let mut found = programs(run);
+    // The number of each, where it has one.
+    let mut asked: Vec<Option<u32>> = vec![None; found.len()];
+    let place = |asked: &[Option<u32>], number: Option<u32>| {
+        asked.iter().rposition(|known| number.is_some() && *known == number)
+    };
     let mut done_at = BTreeMap::new();
     let mut announcing = BTreeMap::new();
     for event in run.events {
         match &event.fact {
             Fact::ProviderRequested { request, .. } => {
-                asked.push(*request);
+                asked.push(Some(*request));
                 found.push(Interval { from: event.at, until: None });
             }
             // A job's run is work from its time on: it may wait for the store, and none begins in a drain.
             Fact::CronRunRequested { request, slot_ms, .. } => {
-                asked.push(*request);
+                asked.push(Some(*request));
                 let due = Duration::from_millis(slot_ms.saturating_sub(run.terms.wall_epoch_ms));
                 found.push(Interval { from: event.at.min(due), until: None });
             }
             Fact::Subagent { subagent, seen } if seen.begins().is_some() => {
-                asked.extend(seen.begins());
+                asked.push(seen.begins());
                 // What came of a subagent is there to be told from the end of its work on.
                 let from = match seen {
                     SubagentSeen::AnnouncementRequested { .. } => done_at.get(subagent).copied(),
@@ -188,8 +193,16 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
                 let index = match seen {
                     SubagentSeen::Heard { via: Via::History, .. } => None,
                     SubagentSeen::Heard { .. } => announcing.get(subagent).copied(),
-                    _ => asked.iter().rposition(|known| Some(*known) == seen.ends()),
+                    _ => place(&asked, seen.ends()),
                 };
+                // Whoever cannot ask the model for the words says so.
+                if let (SubagentSeen::Heard { notice: true, via, .. }, Some(from)) =
+                    (seen, done_at.get(subagent).copied())
+                    && *via != Via::History
+                {
+                    found.push(Interval { from, until: Some(event.at) });
+                    asked.push(None);
+                }
                 if let SubagentSeen::AnnouncementAnswered { .. } = seen {
                     announcing.extend(index.map(|index| (subagent, index)));
                 }
@@ -202,7 +215,7 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
             | Fact::ProviderStopped { request, .. }
             | Fact::CronRunAnswered { request, .. }
             | Fact::CronRunStopped { request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| known == request) {
+                if let Some(index) = place(&asked, Some(*request)) {
                     found[index].until = Some(event.at);
                 }
             }
@@ -210,6 +223,27 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
         }
     }
     found.sort_by_key(|request| request.from);
+    found
+}
+
+/// The programs that turns run, which are told nothing; a hook is told what for.
+fn programs(run: &Evidence<'_>) -> Vec<Interval> {
+    let mut found: Vec<Interval> = Vec::new();
+    let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::CommandBegan { pid, input, .. } if input.is_empty() => {
+                at_work.insert(*pid, found.len());
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::ProcessExited { pid, .. } => {
+                if let Some(index) = at_work.remove(pid) {
+                    found[index].until = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
     found
 }
 
@@ -365,6 +399,49 @@ mod tests {
         assert_eq!(complaints(&PortIsReleased, announced(posted, 17_000)), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, announced(posted, 17_001)).len(), 1);
         assert_eq!(complaints(&PortIsReleased, announced(Via::History, 16_001)).len(), 1);
+    }
+
+    #[test]
+    fn what_came_of_a_subagent_is_work_until_a_notice_says_so_where_the_model_cannot_be_asked() {
+        let told = |notice, via, released| {
+            let story = Story::new().at(0).serves(214).at(9_000).asked(1, 1).at(10_000).signal(Signal::User1);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(11_000);
+            let how = "went down".to_string();
+            let story = story.stopped(1, 1, &how).subagent(1, SubagentSeen::Stopped { request: 2, how });
+            let heard = SubagentSeen::Heard { text: "It failed".into(), notice, via };
+            complaints(&PortIsReleased, story.at(14_000).subagent(1, heard).at(released).releases()).len()
+        };
+        assert_eq!([told(true, Via::Live, 16_000), told(true, Via::Live, 16_001)], [0, 1]);
+        assert_eq!([told(false, Via::Live, 16_000), told(true, Via::History, 16_000)], [1, 1]);
+    }
+
+    #[test]
+    fn a_program_that_a_turn_runs_is_work_and_one_that_a_hook_runs_is_none() {
+        let runs = |input: &str, released| {
+            let (began, by) = (Story::new().at(0).serves(214).at(9_000).gateway(301), Pid(214));
+            let (arguments, input) = (Vec::new(), input.to_string());
+            let began = began
+                .fact(Source::Process(Pid(301)), Fact::CommandBegan { pid: Pid(301), by, arguments, input });
+            let story = began.gateway(214).at(10_000).signal(Signal::User1).at(15_000);
+            let story = story.program("build", 301).dies(crate::timeline::DeathCause::Killed).gateway(214);
+            complaints(&PortIsReleased, story.at(released).releases()).len()
+        };
+        assert_eq!([runs("", 17_000), runs("", 17_001)], [0, 1]);
+        assert_eq!([runs("{}", 12_000), runs("{}", 17_000)], [0, 1]);
+    }
+
+    #[test]
+    fn time_in_which_it_waited_for_its_disk_does_not_count() {
+        let slow = |syncs: u32, by: u32, released| {
+            let story = Story::new().at(0).serves(214).at(9_900).gateway(by);
+            let story =
+                (0..syncs).fold(story, |story, _| story.disk(gateway::env::FsOp::SyncFile, "/state/x"));
+            let story = story.gateway(214).at(10_000).signal(Signal::User1).at(released).releases();
+            let terms = Terms { longest_sync: Duration::from_millis(100), ..Terms::default() };
+            verdict(&PortIsReleased, story, &terms).len()
+        };
+        assert_eq!([slow(5, 214, 12_400), slow(5, 214, 12_401)], [0, 1], "four of the five after the signal");
+        assert_eq!([slow(0, 214, 12_400), slow(5, 215, 12_400)], [1, 1], "another one's waits");
     }
 
     #[test]

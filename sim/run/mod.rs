@@ -222,6 +222,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
             .map(|(group, sender)| (group.to_string(), sender.to_string()))
             .collect(),
         max_buffered: max_buffered(scenario),
+        longest_sync: scenario.disk.sync.max,
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }

@@ -69,6 +69,21 @@ fn a_hook_that_is_missing_or_run_again_is_missed() {
 }
 
 #[test]
+fn a_successor_of_the_same_number_and_instant_has_hooks_of_its_own() {
+    let begun = |hooks: u32| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let story = story.releases().exits(70).serves(GATEWAY.0);
+        (0..hooks).fold(story.at(200), |story, n| story.hook("post-start", 301 + n, &[]).hook_ends(301 + n))
+    };
+    assert_eq!(complaints(begun(1).at(300).exits(70)), [""; 0]);
+    assert_eq!(complaints(begun(2).at(300).exits(70)), ["Gateway pid 214 ran its hook post-start 2 times"]);
+    assert_eq!(
+        complaints(begun(0).at(200_000).exits(70)),
+        ["Gateway pid 214 did not run its hook post-start"]
+    );
+}
+
+#[test]
 fn a_hook_ends_in_time_and_before_its_gateway() {
     let begun = || Story::until_asked().at(11_000).hook("pre-stop", 301, &[]);
     let long = begun().at(18_000).hook_ends(301).exits(0);
@@ -157,10 +172,14 @@ fn who_was_told_before_its_platform_knew_of_it_was_cut_off_earlier() {
     assert_eq!(stopped(told(next()).at(4_500).accepted(1)), [""; 0]);
     let again = told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
     assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
-    assert_eq!(
-        stopped(told(next().accepted(1).at(5_500))),
-        ["The list of pre-stop does not name bob#1, and it was cut off"]
-    );
+    assert_eq!(stopped(told(next().accepted(1).at(5_900))), [""; 0], "this one was not asked to go yet");
+    let cut_off = ["The list of pre-stop does not name bob#1, and it was cut off"];
+    assert_eq!(stopped(told(next().accepted(1).asked(1, 1).at(5_900))), cut_off, "the model was asked again");
+    let waits = next().accepted(1).at(5_900).posts_notice(&[1], 1, "it waits");
+    assert_eq!(stopped(waits.at(6_050)), [""; 0], "another notice says that it is over");
+    let told_by_this_one = told(next().accepted(1).at(6_000).signal(Signal::Terminate).at(6_100)).releases();
+    let told_by_this_one = told_by_this_one.hook("pre-stop", 301, &[]).at(7_000).hook_ends(301).exits(0);
+    assert_eq!(complaints(told_by_this_one), cut_off);
     let refused = |story: Story| {
         let why = Fact::SendRefused { account: "main".into(), to: "1".into(), why: "blocked".into() };
         story.fact(crate::timeline::Source::Platform(crate::timeline::Platform::Telegram), why)
