@@ -30,7 +30,7 @@ impl Oracle for DrainsWaitForTurns {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
         let allowed = half - for_hook(run, half);
-        let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
+        let early = run.lives.iter().filter_map(|life| Some((life, early_end(life, allowed)?)));
         // A drain may have begun before, for a restart, and nobody outside knows when; and who asks for one during it may be
         // in a hurry. It takes its shortest time all the same.
         let was_asked = |at: Duration, ended: Duration| {
@@ -40,11 +40,13 @@ impl Oracle for DrainsWaitForTurns {
             })
         };
         early
-            .filter(|(asked, ended)| !was_asked(*asked, *ended))
-            .flat_map(|(asked, ended)| {
+            .filter(|(_, (asked, ended))| !was_asked(*asked, *ended))
+            .flat_map(|(life, (asked, ended))| {
                 let given_up = run.ledger.entries().iter().filter(move |entry| {
                     let was_open = entry.open_at(asked);
-                    was_open && !was_stopped(run, entry) && is_given_up(run, &entry.message, asked, ended)
+                    was_open
+                        && !was_stopped(run, entry)
+                        && is_given_up(run, life, &entry.message, asked, ended)
                 });
                 given_up.map(move |entry| self.given_up(&entry.message, asked, ended, allowed))
             })
@@ -95,9 +97,9 @@ fn was_stopped(run: &Evidence<'_>, entry: &Entry) -> bool {
     run.events.iter().any(|event| is_it(&event.fact)) || stops.any(|at| at >= entry.sent_at())
 }
 
-/// Whether the model was asked for the message before `asked`, and for nothing else about it until `ended`, and did not
-/// finish by then.
-fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Duration) -> bool {
+/// Whether this life asked the model for the message before `asked`, and for nothing else about it until `ended`, and the
+/// model did not finish by then. It may still be at work for one that lost its power.
+fn is_given_up(run: &Evidence<'_>, life: &Life, id: &MessageId, asked: Duration, ended: Duration) -> bool {
     let mut at_work = None;
     for event in run.events.iter().take_while(|event| event.at <= ended) {
         match &event.fact {
@@ -119,7 +121,7 @@ fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Durat
             _ => {}
         }
     }
-    at_work.is_some_and(|(at, _)| at <= asked)
+    at_work.is_some_and(|(at, _)| (life.started_at..=asked).contains(&at))
 }
 
 #[cfg(test)]
@@ -149,6 +151,18 @@ mod tests {
         let twice = signalled().signal(Signal::Interrupt).at(2_100);
         assert_eq!(complaints(&ORACLE, gone(twice)), [""; 0], "somebody is in a hurry");
         assert_eq!(complaints(&ORACLE, signalled().at(2_100).dies(DeathCause::Killed)), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_model_makes_for_a_life_that_lost_its_power_is_nobodys_answer() {
+        let next = |asks: bool| {
+            let begun = Story::new().at(0).serves(213).at(1_000).sent(1).accepted(1).asked(1, 1).at(1_200);
+            let next = begun.dies(DeathCause::PowerLoss).at(1_500).serves(214);
+            let next = if asks { next.asked(1, 2) } else { next };
+            let gone = next.at(2_000).signal(Signal::Terminate).at(2_100).releases().exits(0);
+            complaints(&ORACLE, gone.at(90_000).ended()).len()
+        };
+        assert_eq!((next(false), next(true)), (0, 1));
     }
 
     #[test]

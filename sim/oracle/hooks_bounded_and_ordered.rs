@@ -395,8 +395,15 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         (generation.from..at).contains(&accepted) && !is_older
     });
     let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
-    // Who has left hears nothing, and what the model was never asked may have come to its end without it.
-    let may_be_over = || left_before(run, entry, at) && !was_asked(run, &entry.message, Duration::ZERO, at);
+    // Who has left hears nothing, and what the model was never asked may have come to its end without it; so has what the
+    // model said and the disk refused.
+    let may_be_over = || {
+        let may_have_failed = || {
+            !was_asked(run, &entry.message, Duration::ZERO, at)
+                || run.was_refused_by_the_disk(&entry.message, at)
+        };
+        left_before(run, entry, at) && may_have_failed()
+    };
     in_time
         && !is_stopped()
         && !may_be_over()

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::timeline::{DeathCause, Event, Fact, Ledger, RestartMode};
+use crate::timeline::{DeathCause, Event, Fact, Ledger, MessageId, RestartMode};
 use crate::verdict::Violation;
 
 mod admission_has_an_owner;
@@ -53,6 +53,9 @@ mod up_at_the_end;
 mod wall_clock;
 
 pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
+
+/// How soon a gateway writes down what the model said.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// One invariant.
 pub trait Oracle {
@@ -109,6 +112,23 @@ impl<'a> Evidence<'a> {
         let of_service = || self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
         let killed = of_service().take(2 * few + 1).filter(|life| self.was_killed_from_outside(life));
         of_service().take(few + 1).filter(was_forced).count() > few || killed.count() > few
+    }
+
+    /// Whether the model was done with a message by then, and the disk refused what it had said: its turn ends at once,
+    /// without an answer.
+    fn was_refused_by_the_disk(&self, of: &MessageId, by: Duration) -> bool {
+        let before = self.events.iter().rev().skip_while(|event| event.at > by);
+        let mut said = before.filter_map(|event| match &event.fact {
+            Fact::ProviderRequested { message, .. } | Fact::ProviderStopped { message, .. } => {
+                (message == of).then_some(None)
+            }
+            Fact::ProviderAnswered { message, .. } | Fact::ProviderWantedTools { message, .. } => {
+                (message == of).then_some(Some(event.at))
+            }
+            _ => None,
+        });
+        let said = said.next().flatten();
+        said.is_some_and(|said| self.mishaps.disk_failed(said, by.min(said + AT_ONCE)))
     }
 
     /// Whether a gateway died by no doing of its own, of the supervisor's patience or of another gateway.

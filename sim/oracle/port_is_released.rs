@@ -113,16 +113,19 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it. Where
     // nobody waits for an end, or none came, the model's answer has to do.
     let answered = answered(run);
+    let told = told(run);
     let entries = run.ledger.entries().iter();
     let messages = entries.map(|entry| Interval {
         from: entry.sent_at(),
         until: match (entry.settled_at, answered.get(&entry.message)) {
-            // Who was told that a message waits, may get its answer all the same.
-            (Some(settled), Some(answered)) => Some(settled.max(*answered)),
+            // Who was told that a message waits, may get its answer all the same, or be told how it ended.
+            (Some(settled), answered) => Some(
+                settled.max(*answered.unwrap_or(&settled)).max(*told.get(&entry.message).unwrap_or(&settled)),
+            ),
             (None, Some(answered)) => Some(
                 entry.platform.and_then(|platform| refused(run, platform, *answered)).unwrap_or(*answered),
             ),
-            (settled, None) => settled,
+            (None, None) => None,
         },
     });
     let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
@@ -152,6 +155,18 @@ fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
         _ => None,
     };
     run.events.iter().filter_map(answer).collect()
+}
+
+/// When each sender last heard of a message, other than by its reply: a notice, or that it was stopped.
+fn told<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
+    let told = |event: &'a Event| match &event.fact {
+        Fact::NoticeReceived { message: Some(message), via, .. } if *via != Via::History => {
+            Some((message, event.at))
+        }
+        Fact::MessageCancelled { message } => Some((message, event.at)),
+        _ => None,
+    };
+    run.events.iter().filter_map(told).collect()
 }
 
 /// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
@@ -338,6 +353,13 @@ mod tests {
             complaints(&PortIsReleased, story.at(31_000).releases()).len()
         };
         assert_eq!((waits(true), waits(false)), (0, 1));
+        let ends = |story: fn(Story) -> Story| {
+            let waiting = Story::new().at(0).serves(214).at(5_000).sent(1).accepted(1).told(1, "it waits");
+            let ended = story(waiting.at(10_000).signal(Signal::Terminate).at(30_000));
+            complaints(&PortIsReleased, ended.at(31_000).releases()).len()
+        };
+        assert_eq!([ends(|it| it.told(1, "it could not be answered")), ends(|it| it.cancelled(1))], [0, 0]);
+        assert_eq!([ends(|it| it), ends(|it| it.told(2, "it could not be answered"))], [1, 1]);
     }
 
     #[test]

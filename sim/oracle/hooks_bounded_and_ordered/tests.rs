@@ -150,6 +150,17 @@ fn the_list_names_who_was_cut_off_and_nobody_who_was_answered() {
         complaints(story.at(6_000).hook_ends(301).exits(0)).len()
     };
     assert_eq!((left(false), left(true)), (0, 1));
+    let refused = |left: bool, at: u64| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+        let story = story.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).at(2_000);
+        let story = if left { story.left() } else { story };
+        let wants = Fact::ProviderWantedTools { message: crate::timeline::story::id("ann#1"), request: 1 };
+        let story = story.fact(Source::Provider, wants).at(at).gateway(GATEWAY.0);
+        let story = story.disk_fails(gateway::env::FsOp::Append, "/state/t.jsonl", "no space");
+        let story = story.at(5_000).signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]);
+        complaints(story.at(6_000).hook_ends(301).exits(0)).len()
+    };
+    assert_eq!((refused(true, 2_001), refused(true, 3_001), refused(false, 2_001)), (0, 1, 1));
     let answered = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
     let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
     let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
