@@ -95,9 +95,9 @@ impl<'a> Evidence<'a> {
         Self { events, ledger, terms, lives, restarts, mishaps }
     }
 
-    /// Whether the last lives of the service before a moment, more than make a loop, all came up and went because somebody
-    /// had forced a restart, or so many of twice as many were killed from outside that the others make no loop: a
-    /// supervisor that has enough of that has it of people, or of the world.
+    /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced a
+    /// restart, or were killed from outside, that the others make no loop: a supervisor that has enough of that has it of
+    /// people, or of the world.
     fn was_worn_out(&self, at: Duration) -> bool {
         let was_forced = |life: &&life::Life| {
             let ended = life.ended_at().unwrap_or(at);
@@ -110,8 +110,8 @@ impl<'a> Evidence<'a> {
         };
         let few = self.terms.restart_loop_limit.failed_starts;
         let of_service = || self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
-        let killed = of_service().take(2 * few + 1).filter(|life| self.was_killed_from_outside(life));
-        of_service().take(few + 1).filter(was_forced).count() > few || killed.count() > few
+        let of_others = |life: &&life::Life| was_forced(life) || self.was_killed_from_outside(life);
+        of_service().take(2 * few + 1).filter(of_others).count() > few
     }
 
     /// Whether the model was done with a message by then, and the disk refused what it had said: its turn ends at once,

@@ -199,7 +199,7 @@ mod tests {
             complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
         };
         use crate::timeline::RestartMode::{Force, Plain};
-        assert_eq!([forced(Force, 6), forced(Force, 5), forced(Plain, 6)], [0, 1, 1]);
+        assert_eq!([forced(Force, 6), forced(Force, 5), forced(Force, 4), forced(Plain, 6)], [0, 0, 1, 1]);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Event, Fact, MessageId, Platform, Source, SubagentSeen, Via};
 
+/// How long before the model is asked the work of a subagent may have been taken up again.
+const TAKEN_UP: Duration = Duration::from_secs(1);
+
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
 
@@ -178,7 +181,7 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let place = |asked: &[Option<u32>], number: Option<u32>| {
         asked.iter().rposition(|known| number.is_some() && *known == number)
     };
-    let mut done_at = BTreeMap::new();
+    let (mut done_at, mut cut_at) = (BTreeMap::new(), BTreeMap::new());
     let mut announcing = BTreeMap::new();
     for event in run.events {
         match &event.fact {
@@ -197,6 +200,11 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
                 // What came of a subagent is there to be told from the end of its work on.
                 let from = match seen {
                     SubagentSeen::AnnouncementRequested { .. } => done_at.get(subagent).copied(),
+                    // What was cut off is taken up again some time before.
+                    SubagentSeen::Requested { .. } => {
+                        let cut = cut_at.get(subagent).copied();
+                        cut.map(|cut: Duration| cut.max(event.at.saturating_sub(TAKEN_UP)))
+                    }
                     _ => None,
                 };
                 found.push(Interval { from: from.unwrap_or(event.at), until: None });
@@ -204,6 +212,9 @@ fn requests(run: &Evidence<'_>) -> Vec<Interval> {
             Fact::Subagent { subagent, seen } => {
                 if let SubagentSeen::Answered { .. } | SubagentSeen::Stopped { .. } = seen {
                     done_at.insert(subagent, event.at);
+                }
+                if let SubagentSeen::Stopped { .. } = seen {
+                    cut_at.insert(subagent, event.at);
                 }
                 let index = match seen {
                     SubagentSeen::Heard { via: Via::History, .. } => None,
@@ -435,6 +446,26 @@ mod tests {
         };
         assert_eq!([told(true, Via::Live, 16_000), told(true, Via::Live, 16_001)], [0, 1]);
         assert_eq!([told(false, Via::Live, 16_000), told(true, Via::History, 16_000)], [1, 1]);
+    }
+
+    #[test]
+    fn a_subagent_that_was_cut_off_is_taken_up_again_a_little_before_the_model_hears_of_it() {
+        let again = |was_cut: bool, asked_at: u64| {
+            let how = "client went away".to_string();
+            let story = Story::new().at(0).serves(214).at(1_000);
+            let story = match was_cut {
+                true => story
+                    .subagent(1, SubagentSeen::Requested { request: 1 })
+                    .at(2_000)
+                    .subagent(1, SubagentSeen::Stopped { request: 1, how }),
+                false => story,
+            };
+            let story = story.at(10_000).signal(Signal::User1).at(asked_at);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(20_000);
+            let story = story.subagent(1, SubagentSeen::Answered { request: 2 });
+            complaints(&PortIsReleased, story.at(22_000).releases()).len()
+        };
+        assert_eq!([again(true, 11_000), again(true, 11_001), again(false, 10_500)], [0, 1, 1]);
     }
 
     #[test]

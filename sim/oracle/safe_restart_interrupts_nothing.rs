@@ -116,7 +116,7 @@ fn was_cut_off(run: &Evidence<'_>, of: &MessageId, asked_at: Duration, left_at: 
 
 /// Whether a message was accepted by a gateway before the one that left, and cut off by whatever ended that: it was at the
 /// model before and not since, or the books say when the gateway leaves that it has its notice. Where they said so before
-/// it came, its platform may hand it out once more.
+/// it came, or somebody had given up the model's answer by then, its platform may hand it out once more.
 fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left_at: Duration) -> bool {
     let of = &entry.message;
     let asked = run
@@ -143,7 +143,13 @@ fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left
         _ => None,
     });
     let was_noticed = looks.next().is_some_and(|state| state.noticed.contains(of));
-    (came_at.is_some_and(|came| came < took_at) || was_noticed)
+    let was_given_up = || {
+        let before = run.events.iter().take_while(|event| event.at < took_at);
+        before.into_iter().any(|event| {
+            matches!(&event.fact, Fact::ProviderStopped { message, how, .. } if message == of && how == CLIENT_LEFT)
+        })
+    };
+    (came_at.is_some_and(|came| came < took_at) || was_noticed || (is_noticed && was_given_up()))
         && asked_at.map_or(is_noticed, |asked| asked < took_at)
 }
 
@@ -152,8 +158,8 @@ fn stayed_open(entry: &Entry, left_at: Duration) -> bool {
     entry.open_at(left_at) && matches!(entry.fate, Fate::Told | Fate::Dropped)
 }
 
-/// Whether a message had failed when the gateway left, by the model or by the disk that refused what the model had said,
-/// and its sender was told so: that may have been on its way. Who is away is told of what the disk refused by the next
+/// Whether a message had failed when the gateway left, by the model, which may never have been reached, or by the disk that
+/// refused what the model had said, and its sender was told so: that may have been on its way. Who is away is told of what the disk refused by the next
 /// gateway, which does not know why.
 fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
     let before = run.events.iter().rev().skip_while(|event| event.at > left_at);
@@ -166,8 +172,13 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
         Fact::NoticeReceived { message: Some(message), text, .. } => message == of && text.contains(FAILED),
         _ => false,
     };
+    let last = asked.next();
+    let was_said_at_once = || run.events.iter().take_while(|event| event.at <= left_at + NOTICING).any(said);
+    if last.is_none() && was_said_at_once() {
+        return true;
+    }
     let was_refused = run.was_refused_by_the_disk(of, left_at);
-    (asked.next() == Some(true) || was_refused) && run.events.iter().any(said)
+    (last == Some(true) || was_refused) && run.events.iter().any(said)
         || was_refused && is_away(run, &of.sender, left_at)
 }
 
@@ -238,6 +249,18 @@ mod tests {
         assert_eq!(failed(text, false), [""; 0]);
         assert_eq!(failed(text, true), INTERRUPTED, "the model was at work");
         assert_eq!(failed("the service restarted", false), INTERRUPTED);
+    }
+
+    #[test]
+    fn who_could_not_be_asked_had_failed_a_message_when_its_sender_hears_so_at_once() {
+        let failed = |told_at: u64, text: &str| {
+            let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().exits(75);
+            let story = story.at(told_at).told(1, text).at(60_000).ended();
+            complaints(&ORACLE, story).len()
+        };
+        let text = "it could not be answered: cannot reach the model";
+        assert_eq!([failed(6_000, text), failed(6_001, text), failed(6_000, "please resend")], [0, 1, 1]);
     }
 
     #[test]
@@ -320,6 +343,19 @@ mod tests {
             complaints(&ORACLE, story.at(60_000).posts_notice(&[1], 1, "please resend").ended()).len()
         };
         assert_eq!((left(&["ann#1"], false), left(&[], false), left(&["ann#1"], true)), (0, 1, 1));
+        let in_place = |given_up: bool, asks: bool| {
+            let terms = crate::oracle::Terms { restarts_in_place: true, ..Default::default() };
+            let story = Story::new().at(0).serves(214).at(1_000).writes(1).handed_out(1, 1).asked(1, 1);
+            let story = story.at(1_100).signal(Signal::User1).at(1_200).releases();
+            let story = if given_up { story.stopped(1, 1, CLIENT_LEFT) } else { story };
+            let story = story.at(1_500).binds().at(1_600).handed_out(1, 2).at(1_700).accepted(1);
+            let story = if asks { story.asked(1, 2) } else { story };
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().at(6_000).binds();
+            let story = story.looked(Some(Ok(())), &["ann#1"], &[], &["ann#1"]);
+            let story = story.at(60_000).posts_notice(&[1], 1, "please resend").ended();
+            crate::oracle::tests::verdict(&ORACLE, story, &terms).len()
+        };
+        assert_eq!((in_place(true, false), in_place(false, false), in_place(true, true)), (0, 1, 1));
     }
 
     #[test]

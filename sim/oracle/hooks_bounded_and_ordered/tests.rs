@@ -169,6 +169,25 @@ fn the_list_names_who_was_cut_off_and_nobody_who_was_answered() {
 }
 
 #[test]
+fn a_message_that_is_handed_out_under_another_name_is_known_by_either() {
+    let cut_off = |handed_out_as: &str, listed_as: &str| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let message = crate::timeline::story::id("ann#1");
+        let again = Fact::UpdateHandedOut { message, key: handed_out_as.into(), times: 2 };
+        let feishu = Source::Platform(crate::timeline::Platform::Feishu);
+        let story = story.at(1_000).sent(1).fact(feishu, again).at(1_010).accepted(1).asked(1, 1).at(5_000);
+        let run = serde_json::json!({"runId": listed_as, "became": "told"});
+        let sessions = serde_json::json!([{"sessionKey": "s", "runs": [run]}]);
+        let input = serde_json::json!({"event": "pre-stop", "sessions": sessions}).to_string();
+        let began = Fact::CommandBegan { pid: Pid(301), by: GATEWAY, arguments: Vec::new(), input };
+        let story = story.gateway(GATEWAY.0).signal(Signal::Terminate).releases();
+        complaints(story.fact(Source::Process(Pid(301)), began).at(6_000).hook_ends(301).exits(0)).len()
+    };
+    assert_eq!([cut_off("om_second", "om_second"), cut_off("om_second", &key("ann#1"))], [0, 0]);
+    assert_eq!(cut_off("om_second", "om_third"), 1, "nobody was ever given that name");
+}
+
+#[test]
 fn who_was_told_before_its_platform_knew_of_it_was_cut_off_earlier() {
     let next = || {
         let story = Story::new().sender("bob").at(0).serves(213).at(1_500).writes(1).handed_out(1, 1);
