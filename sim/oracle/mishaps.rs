@@ -121,12 +121,8 @@ impl Mishaps {
             Fact::Disk { pid, op, error: Some(error), .. } if is_trouble(*op, error) => {
                 self.refusals.push(Refusal { at, pid: *pid })
             }
-            Fact::Disk { pid, op: FsOp::SyncFile | FsOp::SyncDir, error: None, .. }
-                if !terms.longest_sync.is_zero() =>
-            {
-                let before = self.syncs.iter().rev().find(|(of, _)| of == pid);
-                let from = before.and_then(|(_, time)| time.until).map_or(at, |until| until.max(at));
-                self.syncs.push((*pid, Interval { from, until: Some(from + terms.longest_sync) }));
+            Fact::Disk { pid, op: FsOp::SyncFile | FsOp::SyncDir, error: None, .. } => {
+                self.waits_for_disk(*pid, at, terms.longest_sync);
             }
             Fact::LinkPartitioned { a, b } => {
                 self.cuts.push(Cut { ends: [a.clone(), b.clone()], time: open });
@@ -179,6 +175,15 @@ impl Mishaps {
             }
             _ => {}
         }
+    }
+
+    fn waits_for_disk(&mut self, pid: Pid, at: Duration, longest: Duration) {
+        if longest.is_zero() {
+            return;
+        }
+        let before = self.syncs.iter().rev().find(|(of, _)| *of == pid);
+        let from = before.and_then(|(_, time)| time.until).map_or(at, |until| until.max(at));
+        self.syncs.push((pid, Interval { from, until: Some(from + longest) }));
     }
 
     fn goes_on(&mut self, pid: Pid, at: Duration) {

@@ -51,6 +51,7 @@ mod terms;
 mod tracking_points_at_the_live_run;
 mod up_at_the_end;
 mod wall_clock;
+mod work_in_flight;
 
 pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 

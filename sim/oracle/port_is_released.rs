@@ -4,18 +4,16 @@
 //! budget remains for closing. Work is what is visible from outside: accepted messages whose sender waits, and
 //! requests the model has not finished. A successor must never find the port taken by such a process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::env::Pid;
 
 use super::life::{Cause, Interval, Life, Request, end_of};
+use super::work_in_flight::work_done;
 use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{Event, Fact, MessageId, Platform, Source, SubagentSeen, Via};
-
-/// How long before the model is asked the work of a subagent may have been taken up again.
-const TAKEN_UP: Duration = Duration::from_secs(1);
 
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
@@ -106,173 +104,6 @@ impl PortIsReleased {
     }
 }
 
-/// When the last work that was in flight at the signal was done; at the latest when the drain budget is used up. What
-/// is handed over after the signal is no reason to keep the port: nobody has to take it.
-pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
-    let limit = signalled + run.terms.drain_budget;
-    let in_flight =
-        |work: &Interval| work.from <= signalled && work.until.is_none_or(|done| done > signalled);
-    let end = |work: Interval| work.until.unwrap_or(limit);
-    // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it. Where
-    // nobody waits for an end, or none came, the model's answer has to do.
-    let answered = answered(run);
-    let told = told(run);
-    let entries = run.ledger.entries().iter();
-    let messages = entries.map(|entry| Interval {
-        from: entry.sent_at(),
-        until: match (entry.settled_at, answered.get(&entry.message)) {
-            // Who was told that a message waits, may get its answer all the same, or be told how it ended.
-            (Some(settled), answered) => Some(
-                settled.max(*answered.unwrap_or(&settled)).max(*told.get(&entry.message).unwrap_or(&settled)),
-            ),
-            (None, Some(answered)) => Some(
-                entry.platform.and_then(|platform| refused(run, platform, *answered)).unwrap_or(*answered),
-            ),
-            (None, None) => None,
-        },
-    });
-    let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
-    // In the order of their beginning: what stood in line behind work begins when that is done.
-    for request in requests(run).into_iter().filter(|request| request.from <= until) {
-        if in_flight(&request) || (signalled..=done).contains(&request.from) {
-            done = done.max(end(request));
-        }
-    }
-    done.min(limit)
-}
-
-/// When a gateway can have heard that a platform refused what was answered then: the way back takes as long as the way
-/// there.
-fn refused(run: &Evidence<'_>, platform: Platform, answered: Duration) -> Option<Duration> {
-    let is_it = |event: &&Event| {
-        let by_it = event.source == Source::Platform(platform);
-        by_it && event.at >= answered && matches!(event.fact, Fact::SendRefused { .. })
-    };
-    run.events.iter().find(is_it).map(|event| event.at + (event.at - answered))
-}
-
-/// When the model last answered each message.
-fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
-    let answer = |event: &'a Event| match &event.fact {
-        Fact::ProviderAnswered { message, .. } => Some((message, event.at)),
-        _ => None,
-    };
-    run.events.iter().filter_map(answer).collect()
-}
-
-/// When each sender last heard of a message, other than by its reply: a notice, or that it was stopped.
-fn told<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
-    let told = |event: &'a Event| match &event.fact {
-        Fact::NoticeReceived { message: Some(message), via, .. } if *via != Via::History => {
-            Some((message, event.at))
-        }
-        Fact::MessageCancelled { message } => Some((message, event.at)),
-        _ => None,
-    };
-    run.events.iter().filter_map(told).collect()
-}
-
-/// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
-/// subagent, until the sender has heard it; and every program that a turn runs, as long as it does.
-fn requests(run: &Evidence<'_>) -> Vec<Interval> {
-    let mut found = programs(run);
-    // The number of each, where it has one.
-    let mut asked: Vec<Option<u32>> = vec![None; found.len()];
-    let place = |asked: &[Option<u32>], number: Option<u32>| {
-        asked.iter().rposition(|known| number.is_some() && *known == number)
-    };
-    let (mut done_at, mut cut_at) = (BTreeMap::new(), BTreeMap::new());
-    let mut announcing = BTreeMap::new();
-    for event in run.events {
-        match &event.fact {
-            Fact::ProviderRequested { request, .. } => {
-                asked.push(Some(*request));
-                found.push(Interval { from: event.at, until: None });
-            }
-            // A job's run is work from its time on: it may wait for the store, and none begins in a drain.
-            Fact::CronRunRequested { request, slot_ms, .. } => {
-                asked.push(Some(*request));
-                let due = Duration::from_millis(slot_ms.saturating_sub(run.terms.wall_epoch_ms));
-                found.push(Interval { from: event.at.min(due), until: None });
-            }
-            Fact::Subagent { subagent, seen } if seen.begins().is_some() => {
-                asked.push(seen.begins());
-                // What came of a subagent is there to be told from the end of its work on.
-                let from = match seen {
-                    SubagentSeen::AnnouncementRequested { .. } => done_at.get(subagent).copied(),
-                    // What was cut off is taken up again some time before.
-                    SubagentSeen::Requested { .. } => {
-                        let cut = cut_at.get(subagent).copied();
-                        cut.map(|cut: Duration| cut.max(event.at.saturating_sub(TAKEN_UP)))
-                    }
-                    _ => None,
-                };
-                found.push(Interval { from: from.unwrap_or(event.at), until: None });
-            }
-            Fact::Subagent { subagent, seen } => {
-                if let SubagentSeen::Answered { .. } | SubagentSeen::Stopped { .. } = seen {
-                    done_at.insert(subagent, event.at);
-                }
-                if let SubagentSeen::Stopped { .. } = seen {
-                    cut_at.insert(subagent, event.at);
-                }
-                let index = match seen {
-                    SubagentSeen::Heard { via: Via::History, .. } => None,
-                    SubagentSeen::Heard { .. } => announcing.get(subagent).copied(),
-                    _ => place(&asked, seen.ends()),
-                };
-                // Whoever cannot ask the model for the words says so.
-                if let (SubagentSeen::Heard { notice: true, via, .. }, Some(from)) =
-                    (seen, done_at.get(subagent).copied())
-                    && *via != Via::History
-                {
-                    found.push(Interval { from, until: Some(event.at) });
-                    asked.push(None);
-                }
-                if let SubagentSeen::AnnouncementAnswered { .. } = seen {
-                    announcing.extend(index.map(|index| (subagent, index)));
-                }
-                if let Some(index) = index {
-                    found[index].until = Some(event.at);
-                }
-            }
-            Fact::ProviderAnswered { request, .. }
-            | Fact::ProviderWantedTools { request, .. }
-            | Fact::ProviderStopped { request, .. }
-            | Fact::CronRunAnswered { request, .. }
-            | Fact::CronRunStopped { request, .. } => {
-                if let Some(index) = place(&asked, Some(*request)) {
-                    found[index].until = Some(event.at);
-                }
-            }
-            _ => {}
-        }
-    }
-    found.sort_by_key(|request| request.from);
-    found
-}
-
-/// The programs that turns run, which are told nothing; a hook is told what for.
-fn programs(run: &Evidence<'_>) -> Vec<Interval> {
-    let mut found: Vec<Interval> = Vec::new();
-    let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
-    for event in run.events {
-        match &event.fact {
-            Fact::CommandBegan { pid, input, .. } if input.is_empty() => {
-                at_work.insert(*pid, found.len());
-                found.push(Interval { from: event.at, until: None });
-            }
-            Fact::ProcessExited { pid, .. } => {
-                if let Some(index) = at_work.remove(pid) {
-                    found[index].until = Some(event.at);
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 fn explain(
     run: &Evidence<'_>,
     life: &Life,
@@ -324,6 +155,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
+    use crate::timeline::{Platform, Source, SubagentSeen, Via};
     use gateway::env::Signal;
 
     fn signalled() -> Story {
@@ -445,7 +277,21 @@ mod tests {
             complaints(&PortIsReleased, story.at(14_000).subagent(1, heard).at(released).releases()).len()
         };
         assert_eq!([told(true, Via::Live, 16_000), told(true, Via::Live, 16_001)], [0, 1]);
-        assert_eq!([told(false, Via::Live, 16_000), told(true, Via::History, 16_000)], [1, 1]);
+        let until_a_stop = |stopped: bool, whose: &str, released| {
+            let story = Story::new().at(0).serves(214).at(8_000);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(9_000);
+            let story = story.subagent(1, SubagentSeen::Answered { request: 2 }).at(9_500);
+            let stop = Fact::ConversationStopRequested { whose: whose.into() };
+            let story = if stopped { story.fact(Source::Sender("bob".into()), stop) } else { story };
+            let story = story.at(10_000).signal(Signal::User1).at(released).releases();
+            complaints(&PortIsReleased, story).len()
+        };
+        assert_eq!(
+            [until_a_stop(false, "ann", 97_000), until_a_stop(false, "ann", 97_001)],
+            [0, 1],
+            "the drain"
+        );
+        assert_eq!([until_a_stop(true, "ann", 12_001), until_a_stop(true, "eve", 97_000)], [1, 0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::life::{Cause, Life, Request, end_of};
-use super::port_is_released::work_done;
+use super::work_in_flight::work_done;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
