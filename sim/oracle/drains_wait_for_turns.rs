@@ -32,10 +32,11 @@ impl Oracle for DrainsWaitForTurns {
         let allowed = half - for_hook(run, half);
         let early = run.lives.iter().filter_map(|life| Some((life, early_end(life, allowed)?)));
         // A drain may have begun before, for a restart, and nobody outside knows when; and who asks for one during it may be
-        // in a hurry. It takes its shortest time all the same.
+        // in a hurry. It takes its shortest time all the same, unless no drain is to take as long.
         let was_asked = |at: Duration, ended: Duration| {
             run.restarts.iter().any(|request| {
-                let took_its_time = request.asked_at + SHORTEST_DRAIN <= ended;
+                let shortest = SHORTEST_DRAIN.min(run.terms.drain_budget);
+                let took_its_time = request.asked_at + shortest <= ended;
                 took_its_time && !request.was_turned_away() && !request.ended_before(at)
             })
         };
@@ -183,6 +184,15 @@ mod tests {
         assert_eq!((stopped(true, 14_000, 16_000), stopped(false, 14_000, 16_000)), (0, 1));
         assert_eq!(stopped(true, 950, 16_000), 0, "it came during the drain");
         assert_eq!(stopped(true, 14_000, 15_900), 1, "no drain is as short");
+        let budget_of_eight = |ended| {
+            let terms = Terms { drain_budget: Duration::from_secs(8), ..Terms::default() };
+            let begun = Story::new().at(0).serves(214).at(900).sent(1).accepted(1).asked(1, 1);
+            let story = begun.at(1_000).asks_for_restart(1, crate::timeline::RestartMode::Plain).at(1_100);
+            let story = story.answers_restart(1, true, None, "it comes").gateway(214).at(7_000);
+            let story = story.signal(Signal::User1).at(ended).releases().exits(75).at(90_000).ended();
+            verdict(&ORACLE, story, &terms).len()
+        };
+        assert_eq!([budget_of_eight(9_000), budget_of_eight(8_999)], [0, 1], "but one of eight seconds");
     }
 
     #[test]

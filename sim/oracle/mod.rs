@@ -55,6 +55,8 @@ mod work_in_flight;
 
 pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 
+/// A gateway that has just begun again serves for so long at least before it does so for another request.
+const PACE: Duration = Duration::from_secs(20);
 /// How soon a gateway writes down what the model said.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -97,8 +99,8 @@ impl<'a> Evidence<'a> {
     }
 
     /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced a
-    /// restart, or were killed from outside, that the others make no loop: a supervisor that has enough of that has it of
-    /// people, or of the world.
+    /// restart, or had asked for one of a gateway that took its time, or were killed from outside, that the others make no
+    /// loop: a supervisor that has enough of that has it of people, or of the world.
     fn was_worn_out(&self, at: Duration) -> bool {
         let was_forced = |life: &&life::Life| {
             let ended = life.ended_at().unwrap_or(at);
@@ -111,7 +113,14 @@ impl<'a> Evidence<'a> {
         };
         let few = self.terms.restart_loop_limit.failed_starts;
         let of_service = || self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
-        let of_others = |life: &&life::Life| was_forced(life) || self.was_killed_from_outside(life);
+        // Who is asked again and again, and takes its time, does as it is asked.
+        let was_asked = |life: &life::Life| {
+            let ended = life.ended_at().unwrap_or(at);
+            let requested = life.requests.iter().any(|request| request.by.is_restart());
+            requested && life.served_between(life.started_at, ended) >= PACE
+        };
+        let of_others =
+            |life: &&life::Life| was_forced(life) || self.was_killed_from_outside(life) || was_asked(life);
         of_service().take(2 * few + 1).filter(of_others).count() > few
     }
 

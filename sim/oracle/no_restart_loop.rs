@@ -203,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_to_restart_again_and_again_and_takes_its_time_is_no_loop() {
+        let asked = |asks: bool, pace_ms: u64| {
+            let all = (0..6).fold(Story::new(), |story, n| {
+                let story = story.at(u64::from(n) * pace_ms).serves(300 + n);
+                let story = match asks {
+                    true => story.at(u64::from(n + 1) * pace_ms - 20).gateway(300 + n).signal(Signal::User1),
+                    false => story,
+                };
+                story.gateway(300 + n).at(u64::from(n + 1) * pace_ms - 10).exits(75)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        assert_eq!([asked(true, 20_020), asked(true, 20_000), asked(false, 20_020)], [0, 1, 1]);
+    }
+
+    #[test]
     fn what_is_killed_again_and_again_from_outside_wears_the_supervisor_out() {
         // Four starts end by themselves, the others as they are told to.
         let worn_out = |deaths: u32, struck: bool| {

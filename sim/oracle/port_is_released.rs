@@ -206,6 +206,47 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_waits_has_no_end() {
+        let kept = |text: &str, told_by: u32, ends: bool| {
+            let story = Story::new().at(0).serves(told_by).at(5_000).sent(1).accepted(1).told(1, text);
+            let story = match told_by {
+                214 => story,
+                other => story.gateway(other).at(5_500).exits(75).at(6_000).serves(214),
+            };
+            let story = story.gateway(214).at(10_000).signal(Signal::Terminate);
+            let story = if ends { story.at(12_000).told(1, "it could not be answered") } else { story };
+            complaints(&PortIsReleased, story.at(90_000).releases()).len()
+        };
+        let waits = "Your message waits: the disk is full. It is kept";
+        assert_eq!(kept(waits, 214, false), 0);
+        assert_eq!(
+            [kept("it failed", 214, false), kept(waits, 213, false), kept(waits, 214, true)],
+            [1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn a_scheduled_run_waits_for_a_store_that_nothing_can_restore() {
+        let due = |spoilt: bool, at_ms: u64| {
+            let job = crate::oracle::CronTerm {
+                job: "digest".into(),
+                every: Duration::from_secs(60),
+                session_of: None,
+            };
+            let terms = Terms { cron_jobs: vec![job], ..Terms::default() };
+            let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+            let story = Story::new().at(10_000).serves(214).at(11_000);
+            let story = match spoilt {
+                true => story.injected(crate::timeline::Injection::CorruptState, what),
+                false => story,
+            };
+            let story = story.gateway(214).at(at_ms).signal(Signal::Terminate).at(at_ms + 80_000);
+            verdict(&PortIsReleased, story.releases(), &terms).len()
+        };
+        assert_eq!([due(true, 60_000), due(true, 59_000), due(false, 60_000)], [0, 1, 1]);
+    }
+
+    #[test]
     fn what_is_handed_over_after_the_signal_is_no_excuse() {
         let busy = Story::new().at(0).serves(214).at(10_000).signal(Signal::Terminate).at(11_000).sent(1);
         assert_eq!(complaints(&PortIsReleased, busy.at(12_001).releases()).len(), 1);
@@ -311,7 +352,7 @@ mod tests {
             let story = story.subagent(1, SubagentSeen::Answered { request: 2 });
             complaints(&PortIsReleased, story.at(22_000).releases()).len()
         };
-        assert_eq!([again(true, 11_000), again(true, 11_001), again(false, 10_500)], [0, 1, 1]);
+        assert_eq!([again(true, 14_000), again(true, 14_001), again(false, 10_500)], [0, 1, 1]);
     }
 
     #[test]

@@ -10,11 +10,16 @@ use gateway::env::Pid;
 
 use super::Evidence;
 use super::life::Interval;
+use super::terms::CronTerm;
+use super::wall_clock::WallClock;
 use crate::actors::provider::CLIENT_LEFT;
 use crate::timeline::{Event, Fact, MessageId, Platform, Source, SubagentId, SubagentSeen, Via};
 
-/// How long before the model is asked the work of a subagent may have been taken up again.
-const TAKEN_UP: Duration = Duration::from_secs(1);
+/// How long before the model is asked the work of a subagent may have been taken up again. Who cannot reach the model tries
+/// again after one second and after two.
+const TAKEN_UP: Duration = Duration::from_secs(4);
+/// What stands in a notice that a message is kept, which settles nothing.
+const WAITS: &str = " waits: ";
 
 /// When the last work that was in flight at the signal was done; at the latest when the drain budget is used up. What
 /// is handed over after the signal is no reason to keep the port: nobody has to take it.
@@ -41,6 +46,7 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
             (None, None) => None,
         },
     });
+    let messages = messages.chain(kept(run, signalled)).chain(due(run, signalled));
     let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
     // In the order of their beginning: what stood in line behind work begins when that is done.
     for request in requests(run).into_iter().filter(|request| request.from <= until) {
@@ -49,6 +55,47 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
         }
     }
     done.min(limit)
+}
+
+/// Messages of which a gateway that was asked to go at `signalled` said last that they wait: they have no end.
+fn kept(run: &Evidence<'_>, signalled: Duration) -> Vec<Interval> {
+    let Some(life) = run.lives.iter().find(|life| life.holds_port_at(signalled)) else { return Vec::new() };
+    let mut last = BTreeMap::new();
+    for event in run.events.iter().filter(|event| event.at >= life.started_at) {
+        match &event.fact {
+            Fact::NoticeReceived { message: Some(message), text, .. } => {
+                last.insert(message, text.contains(WAITS));
+            }
+            Fact::ReplyReceived { message, .. } | Fact::MessageCancelled { message } => {
+                last.insert(message, false);
+            }
+            _ => {}
+        }
+    }
+    let waits = run.ledger.entries().iter().filter(|entry| last.get(&entry.message) == Some(&true));
+    waits.map(|entry| Interval { from: entry.sent_at(), until: None }).collect()
+}
+
+/// Scheduled runs that came due before `signalled` and that nobody can make, since nothing can restore the store.
+fn due(run: &Evidence<'_>, signalled: Duration) -> Vec<Interval> {
+    let life = run.lives.iter().find(|life| life.holds_port_at(signalled));
+    let hold = life.and_then(|life| life.holds.iter().find(|hold| hold.contains(signalled)));
+    let Some(hold) = hold.filter(|_| run.mishaps.store_is_beyond_repair(signalled)) else {
+        return Vec::new();
+    };
+    let clock = WallClock::of(run);
+    let due = |job: &CronTerm| {
+        let every_ms = (job.every.as_millis() as u64).max(1);
+        let slot_ms = clock.shows_at(signalled) / every_ms * every_ms;
+        let came = clock
+            .last_came(slot_ms, signalled + Duration::from_millis(1))
+            .filter(|came| *came >= hold.from)?;
+        let was_asked = run.events.iter().any(|event| {
+            matches!(&event.fact, Fact::CronRunRequested { job: of, slot_ms: slot, .. } if *of == job.job && *slot == slot_ms)
+        });
+        (!was_asked).then_some(Interval { from: came, until: None })
+    };
+    run.terms.cron_jobs.iter().filter_map(due).collect()
 }
 
 /// When a gateway can have heard that a platform refused what was answered then: the way back takes as long as the way
