@@ -76,7 +76,7 @@ pub(crate) enum Outcome {
     Interrupted(Change),
 }
 
-/// What to do about `other`, which has been in the way for `waited`.
+/// What to do about `other`, which has been in the way for `waited`: in all, or, where it is silent, since it is.
 pub(crate) fn decide(
     policy: StartConflict,
     minded_by: MindedBy,
@@ -119,6 +119,9 @@ pub(crate) fn decide(
 #[derive(Default)]
 pub(crate) struct Standoff {
     since: Option<Instant>,
+    /// Since when the other says nothing that a gateway would. One that was on its way out until then is given all the
+    /// patience that silence has.
+    silent_since: Option<Instant>,
     seen: Option<Other>,
     suspicion: Suspicion,
 }
@@ -155,7 +158,15 @@ impl Standoff {
             let pid = pid.map_or_else(|| "unknown".to_string(), |pid| pid.to_string());
             tracing::warn!(name: "start.conflict", by = pid, is = other.name(), "somebody else is in the way");
         }
-        let way = decide(policies.start_conflict, minded_by, other, since.elapsed(), contention.drain_budget);
+        let silent_since = match other {
+            Other::Silent | Other::Unclear => Some(*self.silent_since.get_or_insert_with(Instant::now)),
+            Other::Serving | Other::Unready => self.silent_since.take().and(None),
+        };
+        let waited = match (policies.start_conflict, silent_since) {
+            (StartConflict::WaitsOrGivesWay, Some(silent_since)) => silent_since.elapsed(),
+            _ => since.elapsed(),
+        };
+        let way = decide(policies.start_conflict, minded_by, other, waited, contention.drain_budget);
         match way {
             Way::Leave(code) => Outcome::Leave(code),
             Way::StandBy => {

@@ -17,7 +17,7 @@ use super::terms::CronTerm;
 use super::wall_clock::WallClock;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{counted, moment};
-use crate::timeline::{CronRecord, Fact};
+use crate::timeline::{CronRecord, Fact, SubagentSeen};
 
 /// The books.
 const BOOKS: &str = "cron/runs.jsonl";
@@ -187,7 +187,20 @@ fn others_at_work(run: &Evidence<'_>, job: &CronTerm, slot_ms: u64) -> Vec<Inter
                 open.insert(*request, found.len());
                 found.push(Interval { from: event.at, until: None });
             }
-            Fact::ProviderAnswered { request, .. }
+            // What came of a subagent is told where it was asked for.
+            Fact::Subagent { subagent, seen: SubagentSeen::AnnouncementRequested { request } }
+                if is_here(&subagent.message.sender) =>
+            {
+                open.insert(*request, found.len());
+                found.push(Interval { from: event.at, until: None });
+            }
+            Fact::Subagent {
+                seen:
+                    SubagentSeen::AnnouncementAnswered { request }
+                    | SubagentSeen::AnnouncementStopped { request, .. },
+                ..
+            }
+            | Fact::ProviderAnswered { request, .. }
             | Fact::ProviderStopped { request, .. }
             | Fact::ProviderWantedTools { request, .. }
             | Fact::CronRunAnswered { request, .. }

@@ -30,21 +30,24 @@ impl Oracle for DrainsWaitForTurns {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let half = run.terms.drain_budget.min(run.terms.stop_timeout) / 2;
         let allowed = half - for_hook(run, half);
-        let early = run.lives.iter().filter_map(|life| early_end(life, allowed));
+        let early = run.lives.iter().filter_map(|life| Some((life, early_end(life, allowed)?)));
         // A drain may have begun before, for a restart, and nobody outside knows when; and who asks for one during it may be
-        // in a hurry. It takes its shortest time all the same.
+        // in a hurry. It takes its shortest time all the same, unless no drain is to take as long.
         let was_asked = |at: Duration, ended: Duration| {
             run.restarts.iter().any(|request| {
-                let took_its_time = request.asked_at + SHORTEST_DRAIN <= ended;
+                let shortest = SHORTEST_DRAIN.min(run.terms.drain_budget);
+                let took_its_time = request.asked_at + shortest <= ended;
                 took_its_time && !request.was_turned_away() && !request.ended_before(at)
             })
         };
         early
-            .filter(|(asked, ended)| !was_asked(*asked, *ended))
-            .flat_map(|(asked, ended)| {
+            .filter(|(_, (asked, ended))| !was_asked(*asked, *ended))
+            .flat_map(|(life, (asked, ended))| {
                 let given_up = run.ledger.entries().iter().filter(move |entry| {
                     let was_open = entry.open_at(asked);
-                    was_open && !was_stopped(run, entry) && is_given_up(run, &entry.message, asked, ended)
+                    was_open
+                        && !was_stopped(run, entry)
+                        && is_given_up(run, life, &entry.message, asked, ended)
                 });
                 given_up.map(move |entry| self.given_up(&entry.message, asked, ended, allowed))
             })
@@ -95,9 +98,9 @@ fn was_stopped(run: &Evidence<'_>, entry: &Entry) -> bool {
     run.events.iter().any(|event| is_it(&event.fact)) || stops.any(|at| at >= entry.sent_at())
 }
 
-/// Whether the model was asked for the message before `asked`, and for nothing else about it until `ended`, and did not
-/// finish by then.
-fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Duration) -> bool {
+/// Whether this life asked the model for the message before `asked`, and for nothing else about it until `ended`, and the
+/// model did not finish by then. It may still be at work for one that lost its power.
+fn is_given_up(run: &Evidence<'_>, life: &Life, id: &MessageId, asked: Duration, ended: Duration) -> bool {
     let mut at_work = None;
     for event in run.events.iter().take_while(|event| event.at <= ended) {
         match &event.fact {
@@ -119,7 +122,7 @@ fn is_given_up(run: &Evidence<'_>, id: &MessageId, asked: Duration, ended: Durat
             _ => {}
         }
     }
-    at_work.is_some_and(|(at, _)| at <= asked)
+    at_work.is_some_and(|(at, _)| (life.started_at..=asked).contains(&at))
 }
 
 #[cfg(test)]
@@ -152,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_model_makes_for_a_life_that_lost_its_power_is_nobodys_answer() {
+        let next = |asks: bool| {
+            let begun = Story::new().at(0).serves(213).at(1_000).sent(1).accepted(1).asked(1, 1).at(1_200);
+            let next = begun.dies(DeathCause::PowerLoss).at(1_500).serves(214);
+            let next = if asks { next.asked(1, 2) } else { next };
+            let gone = next.at(2_000).signal(Signal::Terminate).at(2_100).releases().exits(0);
+            complaints(&ORACLE, gone.at(90_000).ended()).len()
+        };
+        assert_eq!((next(false), next(true)), (0, 1));
+    }
+
+    #[test]
     fn the_drain_of_a_restart_is_another_one_than_that_of_the_signal() {
         let stopped = |asked: bool, signal_at: u64, gone_at: u64| {
             let begun = Story::new().at(0).serves(214).at(900).sent(1).accepted(1).asked(1, 1);
@@ -169,6 +184,15 @@ mod tests {
         assert_eq!((stopped(true, 14_000, 16_000), stopped(false, 14_000, 16_000)), (0, 1));
         assert_eq!(stopped(true, 950, 16_000), 0, "it came during the drain");
         assert_eq!(stopped(true, 14_000, 15_900), 1, "no drain is as short");
+        let budget_of_eight = |ended| {
+            let terms = Terms { drain_budget: Duration::from_secs(8), ..Terms::default() };
+            let begun = Story::new().at(0).serves(214).at(900).sent(1).accepted(1).asked(1, 1);
+            let story = begun.at(1_000).asks_for_restart(1, crate::timeline::RestartMode::Plain).at(1_100);
+            let story = story.answers_restart(1, true, None, "it comes").gateway(214).at(7_000);
+            let story = story.signal(Signal::User1).at(ended).releases().exits(75).at(90_000).ended();
+            verdict(&ORACLE, story, &terms).len()
+        };
+        assert_eq!([budget_of_eight(9_000), budget_of_eight(8_999)], [0, 1], "but one of eight seconds");
     }
 
     #[test]

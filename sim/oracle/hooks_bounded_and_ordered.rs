@@ -22,6 +22,9 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Who serves for so long has settled what was left, and runs `post-start`.
 const SETTLED_BY: Duration = Duration::from_secs(120);
 
+/// What a notice says of an interruption.
+const RESTARTED: &str = "restarted";
+
 /// Hooks are bounded and ordered.
 pub(super) struct HooksBoundedAndOrdered;
 
@@ -56,6 +59,8 @@ impl Oracle for HooksBoundedAndOrdered {
 struct Hook<'e> {
     event: &'e str,
     by: Pid,
+    /// How many gateways had begun by then under the number of the process that ran it.
+    lives: usize,
     /// How often the process that ran it had taken the port by then.
     holds: usize,
     time: Interval,
@@ -89,6 +94,7 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
     let mut hooks: Vec<Hook<'_>> = Vec::new();
     let mut at_work: BTreeMap<Pid, usize> = BTreeMap::new();
     let mut holds: BTreeMap<Pid, usize> = BTreeMap::new();
+    let mut lives: BTreeMap<Pid, usize> = BTreeMap::new();
     for event in run.events {
         match &event.fact {
             Fact::CommandBegan { pid, by, input, .. } => {
@@ -98,6 +104,7 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
                 hooks.push(Hook {
                     event: report.event,
                     by: *by,
+                    lives: lives.get(by).copied().unwrap_or_default(),
                     holds: holds.get(by).copied().unwrap_or_default(),
                     time: Interval { from: event.at, until: None },
                     listed: runs.map(|run| (run.run_id, run.became)).collect(),
@@ -107,6 +114,11 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
                 if *machine == run.terms.machine && *port == run.terms.port =>
             {
                 *holds.entry(*pid).or_default() += 1;
+            }
+            Fact::ProcessStarted { pid, machine, program }
+                if *machine == run.terms.machine && *program == run.terms.program =>
+            {
+                *lives.entry(*pid).or_default() += 1;
             }
             Fact::ProcessExited { pid, .. } => {
                 holds.remove(pid);
@@ -123,6 +135,8 @@ fn hooks<'e>(run: &'e Evidence<'_>) -> Vec<Hook<'e>> {
 /// A stretch of a life with the port, and what of the life comes after it and before the next one.
 struct Generation<'a> {
     life: &'a Life,
+    /// Which of the lives under its process number it is, counted from 1.
+    of_number: usize,
     /// Which of its holds it is, counted from 1: one may begin in the instant in which another ends.
     number: usize,
     from: Duration,
@@ -135,15 +149,13 @@ struct Generation<'a> {
 
 impl Generation<'_> {
     fn ran(&self, hook: &Hook<'_>) -> bool {
-        let of_life = hook.by == self.life.pid
-            && hook.time.from >= self.life.started_at
-            && self.life.ended_at().is_none_or(|ended| hook.time.from <= ended);
-        of_life && hook.holds == self.number
+        hook.by == self.life.pid && hook.lives == self.of_number && hook.holds == self.number
     }
 }
 
 fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
-    let of_life = |life: &'a Life| {
+    let of_life = |(index, life): (usize, &'a Life)| {
+        let of_number = run.lives[..=index].iter().filter(|other| other.pid == life.pid).count();
         life.holds.iter().enumerate().map(move |(number, hold)| {
             let next = life.holds.get(number + 1).map(|next| next.from);
             let politely = matches!(
@@ -152,6 +164,7 @@ fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
             );
             Generation {
                 life,
+                of_number,
                 number: number + 1,
                 from: hold.from,
                 left_at: hold.until,
@@ -160,7 +173,7 @@ fn generations<'a>(run: &'a Evidence<'_>) -> Vec<Generation<'a>> {
             }
         })
     };
-    run.lives.iter().flat_map(of_life).collect()
+    run.lives.iter().enumerate().flat_map(of_life).collect()
 }
 
 impl HooksBoundedAndOrdered {
@@ -370,7 +383,8 @@ fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
         // What became of a notice takes its time, too; of one that was refused nobody hears.
-        let was_heard = was_told(run, entry, accepted + ON_ITS_WAY);
+        let was_heard = was_told(run, entry, accepted + ON_ITS_WAY, "")
+            || was_told_before_its_end(run, generation, entry, at);
         let was_refused = || {
             let in_time = run.events.iter().filter(|event| (generation.from..=accepted).contains(&event.at));
             let is_it = |event: &crate::timeline::Event| matches!(event.fact, Fact::SendRefused { .. });
@@ -381,8 +395,15 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         (generation.from..at).contains(&accepted) && !is_older
     });
     let is_stopped = || run.mishaps.stops_of(&entry.message.sender).any(|stop| stop <= at);
-    // Who has left hears nothing, and what the model was never asked may have come to its end without it.
-    let may_be_over = || left_before(run, entry, at) && !was_asked(run, &entry.message, Duration::ZERO, at);
+    // Who has left hears nothing, and what the model was never asked may have come to its end without it; so has what the
+    // model said and the disk refused.
+    let may_be_over = || {
+        let may_have_failed = || {
+            !was_asked(run, &entry.message, Duration::ZERO, at)
+                || run.was_refused_by_the_disk(&entry.message, at)
+        };
+        left_before(run, entry, at) && may_have_failed()
+    };
     in_time
         && !is_stopped()
         && !may_be_over()
@@ -398,7 +419,7 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         })
         && !run.events.iter().take_while(|event| event.at <= at + ON_ITS_WAY).any(|event| {
             matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
-                if *message == entry.message && !text.contains("restarted"))
+                if *message == entry.message && !text.contains(RESTARTED))
         })
 }
 
@@ -412,10 +433,24 @@ fn left_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
         .any(|event| event.source == sender && leaves(&event.fact))
 }
 
-/// Whether the sender of a message had been told of its end by then: not only for the first time, perhaps.
-fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration) -> bool {
-    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), .. } if *message == entry.message);
+/// Whether the sender of a message had been told by then, in these words: not only for the first time, perhaps.
+fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration, words: &str) -> bool {
+    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), text, .. } if *message == entry.message && text.contains(words));
     run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
+}
+
+/// Whether the sender of a message had been told that the service restarted before anybody asked this generation to go,
+/// which never asked the model about it: by then it was over.
+fn was_told_before_its_end(
+    run: &Evidence<'_>,
+    generation: &Generation<'_>,
+    entry: &Entry,
+    at: Duration,
+) -> bool {
+    let asked = generation.life.requests.iter().map(|request| request.at);
+    let asked = asked.filter(|asked| (generation.from..=at).contains(asked)).min();
+    asked.is_some_and(|asked| was_told(run, entry, asked, RESTARTED))
+        && !was_asked(run, &entry.message, generation.from, at)
 }
 
 /// Whether its platform handed out a message in that time.

@@ -347,6 +347,11 @@ impl Life {
         self.holds.iter().any(|hold| hold.contains(moment))
     }
 
+    /// Whether it has the lock on the whole state directory at `moment`.
+    pub(super) fn has_lock_at(&self, moment: Duration) -> bool {
+        self.has_lock.iter().any(|held| held.contains(moment))
+    }
+
     /// For how long it served between two moments: it held the port, was not frozen, and had not been asked to end
     /// since it took the port.
     pub(super) fn served_between(&self, from: Duration, until: Duration) -> Duration {

@@ -21,6 +21,8 @@ pub(super) struct Mishaps {
     refusals: Vec<Refusal>,
     cuts: Vec<Cut>,
     still: Vec<(Pid, Interval)>,
+    /// When processes may have waited for their disk to make something durable, in order.
+    syncs: Vec<(Pid, Interval)>,
     wishes: Vec<Wish>,
     damages: Vec<Damage>,
     reloads: Vec<Reload>,
@@ -119,6 +121,9 @@ impl Mishaps {
             Fact::Disk { pid, op, error: Some(error), .. } if is_trouble(*op, error) => {
                 self.refusals.push(Refusal { at, pid: *pid })
             }
+            Fact::Disk { pid, op: FsOp::SyncFile | FsOp::SyncDir, error: None, .. } => {
+                self.waits_for_disk(*pid, at, terms.longest_sync);
+            }
             Fact::LinkPartitioned { a, b } => {
                 self.cuts.push(Cut { ends: [a.clone(), b.clone()], time: open });
             }
@@ -160,13 +165,25 @@ impl Mishaps {
                 self.damages.push(Damage { time: open, can_be_mended: has_talked });
             }
             Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
+                // Another program mends nothing.
                 let began = lives.iter().rev().find(|life| life.pid == *pid && life.started_at <= at);
-                let began = began.map_or(at, |life| life.started_at);
-                let seen = self.damages.iter_mut().filter(|damage| damage.time.from <= began);
+                let seen = self
+                    .damages
+                    .iter_mut()
+                    .filter(|damage| began.is_some_and(|life| damage.time.from <= life.started_at));
                 seen.for_each(|damage| close(&mut damage.time, at));
             }
             _ => {}
         }
+    }
+
+    fn waits_for_disk(&mut self, pid: Pid, at: Duration, longest: Duration) {
+        if longest.is_zero() {
+            return;
+        }
+        let before = self.syncs.iter().rev().find(|(of, _)| *of == pid);
+        let from = before.and_then(|(_, time)| time.until).map_or(at, |until| until.max(at));
+        self.syncs.push((pid, Interval { from, until: Some(from + longest) }));
     }
 
     fn goes_on(&mut self, pid: Pid, at: Duration) {
@@ -253,6 +270,13 @@ impl Mishaps {
     /// For how long a process, of whatever program, stood still in that time.
     pub(super) fn stood_still(&self, who: Pid, from: Duration, until: Duration) -> Duration {
         let of_it = self.still.iter().filter(|(pid, _)| *pid == who);
+        of_it.map(|(_, time)| overlap(time, from, until)).sum()
+    }
+
+    /// For how long a process may have waited for its disk in that time, which does nothing else meanwhile: each thing
+    /// that it makes durable waits for those before it.
+    pub(super) fn waited_for_disk(&self, who: Pid, from: Duration, until: Duration) -> Duration {
+        let of_it = self.syncs.iter().filter(|(pid, _)| *pid == who);
         of_it.map(|(_, time)| overlap(time, from, until)).sum()
     }
 
@@ -362,6 +386,9 @@ mod tests {
         let looks = |mishaps: &Mishaps| [2, 3, 5, 7].map(|at| mishaps.store_is_spoilt(s(at)));
         assert_eq!(ask(spoilt().at(6_000).binds(), looks), [false, true, true, false]);
         assert_eq!(ask(spoilt().at(6_000).exits(1), looks), [false, true, true, true]);
+        let squatter = talked().at(3_000).injected(Injection::CorruptState, SPOILT).at(6_000);
+        let squatter = squatter.program("squatter", 900).starts().binds();
+        assert!(ask(squatter, |mishaps| mishaps.store_is_spoilt(s(7))));
         let other = talked()
             .at(3_000)
             .injected(Injection::CorruptState, "tasks.json in the state directory is overwritten");
@@ -395,6 +422,14 @@ mod tests {
             let (ledger, terms) = (Ledger::of(&events), Terms::default());
             Evidence::new(&events, &ledger, &terms).mishaps.was_signalled(Pid(214), s(0), s(9))
         };
+        let gave_up = |at| {
+            let story = Story::new().at(0).serves(214).at(1_000).asks_for_restart(1, RestartMode::Plain);
+            let story = story.gateway(214).at(at).signal(Signal::User1).at(3_000);
+            let events = story.answers_restart(1, false, None, "closed 1012 service restart").events();
+            let (ledger, terms) = (Ledger::of(&events), Terms::default());
+            Evidence::new(&events, &ledger, &terms).mishaps.was_signalled(Pid(214), s(0), s(9))
+        };
+        assert!(gave_up(2_000), "who gives up had sent nothing");
         let sent = Some("signalled");
         assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::User1, sent)), [false, true]);
         assert_eq!([2_000, 4_000].map(|at| signalled(at, Signal::User1, Some("deferred"))), [true, true]);

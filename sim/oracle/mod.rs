@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::timeline::{Event, Ledger, RestartMode};
+use crate::timeline::{DeathCause, Event, Fact, Ledger, MessageId, RestartMode};
 use crate::verdict::Violation;
 
 mod admission_has_an_owner;
@@ -52,8 +52,14 @@ mod terms;
 mod tracking_points_at_the_live_run;
 mod up_at_the_end;
 mod wall_clock;
+mod work_in_flight;
 
 pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
+
+/// A gateway that has just begun again serves for so long at least before it does so for another request.
+const PACE: Duration = Duration::from_secs(20);
+/// How soon a gateway writes down what the model said.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// One invariant.
 pub trait Oracle {
@@ -93,8 +99,9 @@ impl<'a> Evidence<'a> {
         Self { events, ledger, terms, lives, restarts, mishaps }
     }
 
-    /// Whether the last lives of the service before a moment, more than make a loop, all came up and went because somebody
-    /// had forced a restart: a supervisor that has enough of that has it of people.
+    /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced a
+    /// restart, or had asked for one of a gateway that took its time, or were killed from outside, that the others make no
+    /// loop: a supervisor that has enough of that has it of people, or of the world.
     fn was_worn_out(&self, at: Duration) -> bool {
         let was_forced = |life: &&life::Life| {
             let ended = life.ended_at().unwrap_or(at);
@@ -106,8 +113,43 @@ impl<'a> Evidence<'a> {
             served && forced.into_iter().any(heard)
         };
         let few = self.terms.restart_loop_limit.failed_starts;
-        let of_service = self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
-        of_service.take(few + 1).filter(was_forced).count() > few
+        let of_service = || self.lives.iter().rev().filter(|life| !life.by_hand && life.started_at <= at);
+        // Who is asked again and again, and takes its time, does as it is asked.
+        let was_asked = |life: &life::Life| {
+            let ended = life.ended_at().unwrap_or(at);
+            let requested = life.requests.iter().any(|request| request.by.is_restart());
+            requested && life.served_between(life.started_at, ended) >= PACE
+        };
+        let of_others =
+            |life: &&life::Life| was_forced(life) || self.was_killed_from_outside(life) || was_asked(life);
+        of_service().take(2 * few + 1).filter(of_others).count() > few
+    }
+
+    /// Whether the model was done with a message by then, and the disk refused what it had said: its turn ends at once,
+    /// without an answer.
+    fn was_refused_by_the_disk(&self, of: &MessageId, by: Duration) -> bool {
+        let before = self.events.iter().rev().skip_while(|event| event.at > by);
+        let mut said = before.filter_map(|event| match &event.fact {
+            Fact::ProviderRequested { message, .. } | Fact::ProviderStopped { message, .. } => {
+                (message == of).then_some(None)
+            }
+            Fact::ProviderAnswered { message, .. } | Fact::ProviderWantedTools { message, .. } => {
+                (message == of).then_some(Some(event.at))
+            }
+            _ => None,
+        });
+        let said = said.next().flatten();
+        said.is_some_and(|said| self.mishaps.disk_failed(said, by.min(said + AT_ONCE)))
+    }
+
+    /// Whether a gateway died by no doing of its own, of the supervisor's patience or of another gateway.
+    fn was_killed_from_outside(&self, life: &life::Life) -> bool {
+        let Some((ended, DeathCause::Killed | DeathCause::PowerLoss)) = life.ended else { return false };
+        !self.events.iter().filter(|event| event.at == ended).any(|event| match event.fact {
+            Fact::StopTimedOut => true,
+            Fact::ProcessStruck { pid, .. } => pid == life.pid,
+            _ => false,
+        })
     }
 }
 

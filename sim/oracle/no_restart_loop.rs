@@ -199,7 +199,44 @@ mod tests {
             complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
         };
         use crate::timeline::RestartMode::{Force, Plain};
-        assert_eq!([forced(Force, 6), forced(Force, 5), forced(Plain, 6)], [0, 1, 1]);
+        assert_eq!([forced(Force, 6), forced(Force, 5), forced(Force, 4), forced(Plain, 6)], [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn who_is_asked_to_restart_again_and_again_and_takes_its_time_is_no_loop() {
+        let asked = |asks: bool, pace_ms: u64| {
+            let all = (0..6).fold(Story::new(), |story, n| {
+                let story = story.at(u64::from(n) * pace_ms).serves(300 + n);
+                let story = match asks {
+                    true => story.at(u64::from(n + 1) * pace_ms - 20).gateway(300 + n).signal(Signal::User1),
+                    false => story,
+                };
+                story.gateway(300 + n).at(u64::from(n + 1) * pace_ms - 10).exits(75)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        assert_eq!([asked(true, 20_020), asked(true, 20_000), asked(false, 20_020)], [0, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_killed_again_and_again_from_outside_wears_the_supervisor_out() {
+        // Four starts end by themselves, the others as they are told to.
+        let worn_out = |deaths: u32, struck: bool| {
+            let own = (0..4).fold(Story::new(), |story, n| {
+                story.at(u64::from(n) * 1_000).serves(300 + n).at(u64::from(n) * 1_000 + 5).exits(75)
+            });
+            let all = (0..deaths).fold(own, |story, n| {
+                let story = story.at(10_000 + u64::from(n) * 1_000).gateway(400 + n).starts();
+                let story = story.at(10_005 + u64::from(n) * 1_000);
+                let story = match struck {
+                    true => story.strikes(400 + n, gateway::env::EndSignal::Kill),
+                    false => story,
+                };
+                story.dies(DeathCause::Killed)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        assert_eq!([worn_out(5, false), worn_out(4, false), worn_out(5, true)], [0, 1, 1]);
     }
 
     #[test]

@@ -59,12 +59,12 @@ impl OneNoticePerInterruption {
         run: &Evidence<'_>,
         sender: &str,
         talk: &Talk<'_>,
-        ends: &[Duration],
+        ends: &[End<'_>],
     ) -> Option<Violation> {
         let leaving = run.terms.stop_timeout.max(run.terms.drain_budget);
-        let hits: Vec<_> = ends.iter().filter(|end| talk.was_open_at(**end, leaving)).collect();
+        let hits: Vec<_> = ends.iter().filter(|end| talk.was_open_at(end, leaving)).collect();
         for (index, (at, text)) in talk.notices.iter().enumerate() {
-            let interrupted = hits.iter().filter(|end| ***end <= *at + leaving).count();
+            let interrupted = hits.iter().filter(|end| end.seen_from(*at) <= *at + leaving).count();
             if index < interrupted {
                 continue;
             }
@@ -85,18 +85,31 @@ impl OneNoticePerInterruption {
     }
 }
 
-/// When a process or a generation ended. A process that ends after it gave its port back ends once.
-fn ends(run: &Evidence<'_>) -> Vec<Duration> {
-    let of_life = |life: &Life| {
+/// When a process or a generation ended, and which.
+struct End<'a> {
+    at: Duration,
+    life: &'a Life,
+}
+
+impl End<'_> {
+    /// When it would have come if the process had not stood still since a moment.
+    fn seen_from(&self, moment: Duration) -> Duration {
+        self.at.saturating_sub(self.life.frozen_between(moment, self.at))
+    }
+}
+
+/// Every end, in order. A process that ends after it gave its port back ends once.
+fn ends<'a>(run: &'a Evidence<'_>) -> Vec<End<'a>> {
+    let of_life = |life: &'a Life| {
         let mut ends: Vec<_> = life.holds.iter().filter_map(|hold| hold.until).collect();
         if let Some(ended) = life.ended_at() {
             ends.pop();
             ends.push(ended);
         }
-        ends
+        ends.into_iter().map(move |at| End { at, life })
     };
     let mut ends: Vec<_> = run.lives.iter().flat_map(of_life).collect();
-    ends.sort_unstable();
+    ends.sort_by_key(|end| end.at);
     ends
 }
 
@@ -127,14 +140,14 @@ struct Contradiction<'a> {
 
 impl<'a> Talk<'a> {
     /// Whether something of it was cut off by an end: open then, or settled by a notice so shortly before.
-    fn was_open_at(&self, end: Duration, leaving: Duration) -> bool {
+    fn was_open_at(&self, end: &End<'_>, leaving: Duration) -> bool {
         self.messages.values().any(|seen| {
             let open = match (seen.ended, seen.by_notice) {
                 (None, _) => true,
-                (Some(ended), true) => ended + leaving >= end,
-                (Some(ended), false) => ended > end,
+                (Some(ended), true) => ended + leaving >= end.seen_from(ended),
+                (Some(ended), false) => ended > end.at,
             };
-            seen.handed_out <= end && open
+            seen.handed_out <= end.at && open
         })
     }
 
@@ -239,6 +252,12 @@ mod tests {
         assert_eq!(complaints(&ORACLE, way_out), [""; 0], "on its way out");
         let later = written().at(3_000).posts_notice(&[1, 2], 1, SORRY).at(400_000).releases().exits(0);
         assert_eq!(complaints(&ORACLE, later), none);
+        let stood_still = |until| {
+            let told = written().at(3_000).posts_notice(&[1, 2], 1, SORRY).at(4_000).frozen();
+            complaints(&ORACLE, told.at(until).thawed().at(400_000).releases().exits(0))
+        };
+        assert_eq!(stood_still(390_000), [""; 0], "on its way out, and stopped there");
+        assert_eq!(stood_still(200_000), none, "and long after that");
         let over = written().at(1_500).posts_reply(1, 1, "a").posts_reply(2, 2, "b");
         let over = over.at(2_000).dies(DeathCause::Killed).at(3_000).serves(215).at(4_000);
         let told = over.at(5_000).writes(3).handed_out(3, 1).at(6_000).posts_notice(&[3], 3, SORRY);

@@ -4,15 +4,16 @@
 //! budget remains for closing. Work is what is visible from outside: accepted messages whose sender waits, and
 //! requests the model has not finished. A successor must never find the port taken by such a process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway::env::Pid;
 
 use super::life::{Cause, Interval, Life, Request, end_of};
+use super::work_in_flight::work_done;
 use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{Event, Fact, MessageId, Platform, Source, SubagentSeen, Via};
 
 /// A process that was asked to end releases the port within its budget, and no successor finds it taken.
 pub(super) struct PortIsReleased;
@@ -51,7 +52,8 @@ impl PortIsReleased {
         let released = hold.until.unwrap_or_else(|| end_of(run));
         let done = work_done(run, asked, released);
         let frozen = life.frozen_between(asked, released);
-        let due = done + terms.port_release_budget + frozen;
+        let disk = run.mishaps.waited_for_disk(life.pid, asked, released);
+        let due = done + terms.port_release_budget + frozen + disk;
         if released <= due {
             return None;
         }
@@ -100,117 +102,6 @@ impl PortIsReleased {
         }
         found
     }
-}
-
-/// When the last work that was in flight at the signal was done; at the latest when the drain budget is used up. What
-/// is handed over after the signal is no reason to keep the port: nobody has to take it.
-pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
-    let limit = signalled + run.terms.drain_budget;
-    let in_flight =
-        |work: &Interval| work.from <= signalled && work.until.is_none_or(|done| done > signalled);
-    let end = |work: Interval| work.until.unwrap_or(limit);
-    // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it. Where
-    // nobody waits for an end, or none came, the model's answer has to do.
-    let answered = answered(run);
-    let entries = run.ledger.entries().iter();
-    let messages = entries.map(|entry| Interval {
-        from: entry.sent_at(),
-        until: match (entry.settled_at, answered.get(&entry.message)) {
-            // Who was told that a message waits, may get its answer all the same.
-            (Some(settled), Some(answered)) => Some(settled.max(*answered)),
-            (None, Some(answered)) => Some(
-                entry.platform.and_then(|platform| refused(run, platform, *answered)).unwrap_or(*answered),
-            ),
-            (settled, None) => settled,
-        },
-    });
-    let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
-    // In the order of their beginning: what stood in line behind work begins when that is done.
-    for request in requests(run).into_iter().filter(|request| request.from <= until) {
-        if in_flight(&request) || (signalled..=done).contains(&request.from) {
-            done = done.max(end(request));
-        }
-    }
-    done.min(limit)
-}
-
-/// When a gateway can have heard that a platform refused what was answered then: the way back takes as long as the way
-/// there.
-fn refused(run: &Evidence<'_>, platform: Platform, answered: Duration) -> Option<Duration> {
-    let is_it = |event: &&Event| {
-        let by_it = event.source == Source::Platform(platform);
-        by_it && event.at >= answered && matches!(event.fact, Fact::SendRefused { .. })
-    };
-    run.events.iter().find(is_it).map(|event| event.at + (event.at - answered))
-}
-
-/// When the model last answered each message.
-fn answered<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
-    let answer = |event: &'a Event| match &event.fact {
-        Fact::ProviderAnswered { message, .. } => Some((message, event.at)),
-        _ => None,
-    };
-    run.events.iter().filter_map(answer).collect()
-}
-
-/// Every request to the model, from when it was received until the model was done with it; what tells a sender of a
-/// subagent, until the sender has heard it.
-fn requests(run: &Evidence<'_>) -> Vec<Interval> {
-    let mut found = Vec::new();
-    let mut asked = Vec::new();
-    let mut done_at = BTreeMap::new();
-    let mut announcing = BTreeMap::new();
-    for event in run.events {
-        match &event.fact {
-            Fact::ProviderRequested { request, .. } => {
-                asked.push(*request);
-                found.push(Interval { from: event.at, until: None });
-            }
-            // A job's run is work from its time on: it may wait for the store, and none begins in a drain.
-            Fact::CronRunRequested { request, slot_ms, .. } => {
-                asked.push(*request);
-                let due = Duration::from_millis(slot_ms.saturating_sub(run.terms.wall_epoch_ms));
-                found.push(Interval { from: event.at.min(due), until: None });
-            }
-            Fact::Subagent { subagent, seen } if seen.begins().is_some() => {
-                asked.extend(seen.begins());
-                // What came of a subagent is there to be told from the end of its work on.
-                let from = match seen {
-                    SubagentSeen::AnnouncementRequested { .. } => done_at.get(subagent).copied(),
-                    _ => None,
-                };
-                found.push(Interval { from: from.unwrap_or(event.at), until: None });
-            }
-            Fact::Subagent { subagent, seen } => {
-                if let SubagentSeen::Answered { .. } | SubagentSeen::Stopped { .. } = seen {
-                    done_at.insert(subagent, event.at);
-                }
-                let index = match seen {
-                    SubagentSeen::Heard { via: Via::History, .. } => None,
-                    SubagentSeen::Heard { .. } => announcing.get(subagent).copied(),
-                    _ => asked.iter().rposition(|known| Some(*known) == seen.ends()),
-                };
-                if let SubagentSeen::AnnouncementAnswered { .. } = seen {
-                    announcing.extend(index.map(|index| (subagent, index)));
-                }
-                if let Some(index) = index {
-                    found[index].until = Some(event.at);
-                }
-            }
-            Fact::ProviderAnswered { request, .. }
-            | Fact::ProviderWantedTools { request, .. }
-            | Fact::ProviderStopped { request, .. }
-            | Fact::CronRunAnswered { request, .. }
-            | Fact::CronRunStopped { request, .. } => {
-                if let Some(index) = asked.iter().rposition(|known| known == request) {
-                    found[index].until = Some(event.at);
-                }
-            }
-            _ => {}
-        }
-    }
-    found.sort_by_key(|request| request.from);
-    found
 }
 
 fn explain(
@@ -264,6 +155,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
+    use crate::timeline::{Platform, Source, SubagentSeen, Via};
     use gateway::env::Signal;
 
     fn signalled() -> Story {
@@ -304,6 +196,54 @@ mod tests {
             complaints(&PortIsReleased, story.at(31_000).releases()).len()
         };
         assert_eq!((waits(true), waits(false)), (0, 1));
+        let ends = |story: fn(Story) -> Story| {
+            let waiting = Story::new().at(0).serves(214).at(5_000).sent(1).accepted(1).told(1, "it waits");
+            let ended = story(waiting.at(10_000).signal(Signal::Terminate).at(30_000));
+            complaints(&PortIsReleased, ended.at(31_000).releases()).len()
+        };
+        assert_eq!([ends(|it| it.told(1, "it could not be answered")), ends(|it| it.cancelled(1))], [0, 0]);
+        assert_eq!([ends(|it| it), ends(|it| it.told(2, "it could not be answered"))], [1, 1]);
+    }
+
+    #[test]
+    fn a_message_that_waits_has_no_end() {
+        let kept = |text: &str, told_by: u32, ends: bool| {
+            let story = Story::new().at(0).serves(told_by).at(5_000).sent(1).accepted(1).told(1, text);
+            let story = match told_by {
+                214 => story,
+                other => story.gateway(other).at(5_500).exits(75).at(6_000).serves(214),
+            };
+            let story = story.gateway(214).at(10_000).signal(Signal::Terminate);
+            let story = if ends { story.at(12_000).told(1, "it could not be answered") } else { story };
+            complaints(&PortIsReleased, story.at(90_000).releases()).len()
+        };
+        let waits = "Your message waits: the disk is full. It is kept";
+        assert_eq!(kept(waits, 214, false), 0);
+        assert_eq!(
+            [kept("it failed", 214, false), kept(waits, 213, false), kept(waits, 214, true)],
+            [1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn a_scheduled_run_waits_for_a_store_that_nothing_can_restore() {
+        let due = |spoilt: bool, at_ms: u64| {
+            let job = crate::oracle::CronTerm {
+                job: "digest".into(),
+                every: Duration::from_secs(60),
+                session_of: None,
+            };
+            let terms = Terms { cron_jobs: vec![job], ..Terms::default() };
+            let what = "agents/main/sessions/sessions.json in the state directory is overwritten";
+            let story = Story::new().at(10_000).serves(214).at(11_000);
+            let story = match spoilt {
+                true => story.injected(crate::timeline::Injection::CorruptState, what),
+                false => story,
+            };
+            let story = story.gateway(214).at(at_ms).signal(Signal::Terminate).at(at_ms + 80_000);
+            verdict(&PortIsReleased, story.releases(), &terms).len()
+        };
+        assert_eq!([due(true, 60_000), due(true, 59_000), due(false, 60_000)], [0, 1, 1]);
     }
 
     #[test]
@@ -365,6 +305,83 @@ mod tests {
         assert_eq!(complaints(&PortIsReleased, announced(posted, 17_000)), [""; 0]);
         assert_eq!(complaints(&PortIsReleased, announced(posted, 17_001)).len(), 1);
         assert_eq!(complaints(&PortIsReleased, announced(Via::History, 16_001)).len(), 1);
+    }
+
+    #[test]
+    fn what_came_of_a_subagent_is_work_until_a_notice_says_so_where_the_model_cannot_be_asked() {
+        let told = |notice, via, released| {
+            let story = Story::new().at(0).serves(214).at(9_000).asked(1, 1).at(10_000).signal(Signal::User1);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(11_000);
+            let how = "went down".to_string();
+            let story = story.stopped(1, 1, &how).subagent(1, SubagentSeen::Stopped { request: 2, how });
+            let heard = SubagentSeen::Heard { text: "It failed".into(), notice, via };
+            complaints(&PortIsReleased, story.at(14_000).subagent(1, heard).at(released).releases()).len()
+        };
+        assert_eq!([told(true, Via::Live, 16_000), told(true, Via::Live, 16_001)], [0, 1]);
+        let until_a_stop = |stopped: bool, whose: &str, released| {
+            let story = Story::new().at(0).serves(214).at(8_000);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(9_000);
+            let story = story.subagent(1, SubagentSeen::Answered { request: 2 }).at(9_500);
+            let stop = Fact::ConversationStopRequested { whose: whose.into() };
+            let story = if stopped { story.fact(Source::Sender("bob".into()), stop) } else { story };
+            let story = story.at(10_000).signal(Signal::User1).at(released).releases();
+            complaints(&PortIsReleased, story).len()
+        };
+        assert_eq!(
+            [until_a_stop(false, "ann", 97_000), until_a_stop(false, "ann", 97_001)],
+            [0, 1],
+            "the drain"
+        );
+        assert_eq!([until_a_stop(true, "ann", 12_001), until_a_stop(true, "eve", 97_000)], [1, 0]);
+    }
+
+    #[test]
+    fn a_subagent_that_was_cut_off_is_taken_up_again_a_little_before_the_model_hears_of_it() {
+        let again = |was_cut: bool, asked_at: u64| {
+            let how = "client went away".to_string();
+            let story = Story::new().at(0).serves(214).at(1_000);
+            let story = match was_cut {
+                true => story
+                    .subagent(1, SubagentSeen::Requested { request: 1 })
+                    .at(2_000)
+                    .subagent(1, SubagentSeen::Stopped { request: 1, how }),
+                false => story,
+            };
+            let story = story.at(10_000).signal(Signal::User1).at(asked_at);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(20_000);
+            let story = story.subagent(1, SubagentSeen::Answered { request: 2 });
+            complaints(&PortIsReleased, story.at(22_000).releases()).len()
+        };
+        assert_eq!([again(true, 14_000), again(true, 14_001), again(false, 10_500)], [0, 1, 1]);
+    }
+
+    #[test]
+    fn a_program_that_a_turn_runs_is_work_and_one_that_a_hook_runs_is_none() {
+        let runs = |input: &str, released| {
+            let (began, by) = (Story::new().at(0).serves(214).at(9_000).gateway(301), Pid(214));
+            let (arguments, input) = (Vec::new(), input.to_string());
+            let began = began
+                .fact(Source::Process(Pid(301)), Fact::CommandBegan { pid: Pid(301), by, arguments, input });
+            let story = began.gateway(214).at(10_000).signal(Signal::User1).at(15_000);
+            let story = story.program("build", 301).dies(crate::timeline::DeathCause::Killed).gateway(214);
+            complaints(&PortIsReleased, story.at(released).releases()).len()
+        };
+        assert_eq!([runs("", 17_000), runs("", 17_001)], [0, 1]);
+        assert_eq!([runs("{}", 12_000), runs("{}", 17_000)], [0, 1]);
+    }
+
+    #[test]
+    fn time_in_which_it_waited_for_its_disk_does_not_count() {
+        let slow = |syncs: u32, by: u32, released| {
+            let story = Story::new().at(0).serves(214).at(9_900).gateway(by);
+            let story =
+                (0..syncs).fold(story, |story, _| story.disk(gateway::env::FsOp::SyncFile, "/state/x"));
+            let story = story.gateway(214).at(10_000).signal(Signal::User1).at(released).releases();
+            let terms = Terms { longest_sync: Duration::from_millis(100), ..Terms::default() };
+            verdict(&PortIsReleased, story, &terms).len()
+        };
+        assert_eq!([slow(5, 214, 12_400), slow(5, 214, 12_401)], [0, 1], "four of the five after the signal");
+        assert_eq!([slow(0, 214, 12_400), slow(5, 215, 12_400)], [1, 1], "another one's waits");
     }
 
     #[test]

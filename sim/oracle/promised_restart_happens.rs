@@ -82,6 +82,7 @@ mod tests {
     use crate::timeline::RestartEnding::{Refused, TimedOut};
     use crate::timeline::story::Story;
     use crate::timeline::{Fact, RestartMode, Source};
+    use gateway::env::Signal;
 
     const ORACLE: PromisedRestartHappens = PromisedRestartHappens;
 
@@ -119,6 +120,32 @@ mod tests {
             ["The restart for an edit of the configuration came after 390.0 s of serving"]
         );
         assert_eq!(complaints(&ORACLE, story().at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn who_asks_while_a_restart_by_signal_drains_waits_for_that_drain_too() {
+        let terms = crate::oracle::Terms { restarts_in_place: true, ..Default::default() };
+        let asked = |signal: Option<Signal>, was_followed: bool, went_at: u64| {
+            let story = Story::new().at(0).serves(214).at(1_000);
+            let story = signal.into_iter().fold(story, Story::signal);
+            let story = if was_followed { story.at(1_500).releases().binds() } else { story };
+            let story = story.at(2_000).asks_for_restart(1, RestartMode::Force).at(2_100);
+            let story = story.answers_restart(1, true, Some("coalesced"), "it joins another").gateway(214);
+            let story = story.at(went_at).releases().at(went_at + 100).binds().at(900_000).ended();
+            crate::oracle::tests::verdict(&ORACLE, story, &terms).len()
+        };
+        let by_signal = Some(Signal::User1);
+        assert_eq!(
+            [asked(by_signal, false, 177_000), asked(by_signal, false, 177_001)],
+            [0, 1],
+            "90 s and 85 s"
+        );
+        assert_eq!(
+            [asked(None, false, 177_000), asked(by_signal, true, 177_000)],
+            [1, 1],
+            "there was no drain"
+        );
+        assert_eq!(asked(Some(Signal::Terminate), false, 177_000), 1, "that is no restart");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl ReadinessTellsTheTruth {
         let refused_at = refused_at(run, &entry.message, sent_at)?;
         let changed_meanwhile =
             life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at))
-                || began_meanwhile(run, probe, refused_at);
+                || began_meanwhile(run, life, probe, refused_at);
         if changed_meanwhile || run.mishaps.disk_failed(sent_at, refused_at) {
             return None;
         }
@@ -172,10 +172,14 @@ fn for_want_of_readiness(reason: &str) -> bool {
 }
 
 /// Whether a restart that somebody had asked for may have begun while a probe and a refusal were under way: nobody outside
-/// knows when it does, but the next probe tells.
-fn began_meanwhile(run: &Evidence<'_>, probe: &Probe, refused_at: Duration) -> bool {
+/// knows when it does, but the next probe tells, unless whoever answered this one had gone by then.
+fn began_meanwhile(run: &Evidence<'_>, life: &Life, probe: &Probe, refused_at: Duration) -> bool {
     let mut later = probes(run).into_iter().filter(|next| next.asked_at > probe.asked_at);
-    let is_over = !later.next().is_some_and(|next| next.ready);
+    let has_gone = |next: &Probe| {
+        let held = life.holds.iter().rev().find(|hold| hold.from <= probe.answered_at);
+        held.and_then(|hold| hold.until).is_some_and(|until| until <= next.asked_at)
+    };
+    let is_over = !later.next().is_some_and(|next| next.ready && !has_gone(&next));
     let is_open = |request: &RestartRequest| {
         let ended = [request.ended_at(), request.restarted_at].into_iter().flatten().min();
         request.asked_at <= refused_at && ended.is_none_or(|ended| ended >= probe.asked_at)
@@ -272,6 +276,23 @@ mod tests {
             complaints(&ORACLE, disk.refused(1, "UNAVAILABLE").at(2_004).ready(2_000, Some(true))),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_restart_that_began_during_the_probe_is_not_told_by_what_the_successor_says() {
+        let refused = |asks: bool, goes: bool| {
+            let story = served();
+            let story = match asks {
+                true => story.asks_for_restart(1, crate::timeline::RestartMode::Plain).at(1_900),
+                false => story,
+            };
+            let story = story.gateway(214).at(2_001).sent(1).at(2_002).refused(1, "UNAVAILABLE").at(2_004);
+            let story = story.ready(2_000, Some(true)).gateway(214).at(2_500);
+            let story = if goes { story.exits(75).at(2_600).serves(215) } else { story };
+            complaints(&ORACLE, story.at(3_010).ready(3_000, Some(true)).at(9_000).ended()).len()
+        };
+        assert_eq!(refused(true, true), 0);
+        assert_eq!([refused(true, false), refused(false, true)], [1, 1]);
     }
 
     #[test]

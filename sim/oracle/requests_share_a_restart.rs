@@ -31,7 +31,7 @@ impl Oracle for RequestsShareARestart {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let restarts = restarts(run);
         let follows_closely = |pair: &[Restarted<'_>]| {
-            pair[1].at.saturating_sub(pair[0].at) < PAUSE && pair[0].is_on_request && !pair[1].is_excused
+            pair[1].at.saturating_sub(pair[0].due_at) < PAUSE && pair[0].is_on_request && !pair[1].is_excused
         };
         let mut found = Vec::new();
         let mut rest = &restarts[..];
@@ -64,6 +64,8 @@ impl RequestsShareARestart {
 /// A gateway has taken the port because somebody asked for a restart.
 struct Restarted<'r> {
     at: Duration,
+    /// When it would have, if the one before had not stood still on its way out.
+    due_at: Duration,
     request: &'r RestartRequest,
     /// Whether nothing else may have been the reason.
     is_on_request: bool,
@@ -82,9 +84,16 @@ fn restarts<'r>(run: &'r Evidence<'_>) -> Vec<Restarted<'r>> {
         let forced =
             request.mode == RestartMode::Force || served.any(|other| other.mode == RestartMode::Force);
         let is_on_request = !had_other_reasons(run, before, at);
-        Some(Restarted { at, request, is_on_request, is_excused: forced || !is_on_request })
+        let due_at = at.saturating_sub(stood_still(run, before, request.asked_at.max(before), at));
+        Some(Restarted { at, due_at, request, is_on_request, is_excused: forced || !is_on_request })
     };
     begins.windows(2).filter_map(restarted).collect()
+}
+
+/// For how long the gateway that took the port at `before` stood still between two moments.
+fn stood_still(run: &Evidence<'_>, before: Duration, from: Duration, until: Duration) -> Duration {
+    let lives = run.lives.iter().filter(|life| life.holds.iter().any(|hold| hold.from == before));
+    lives.map(|life| life.frozen_between(from, until)).sum()
 }
 
 /// Whether a gateway that took the port at `at` may have done so for `request`: it reached the one before, and nobody
@@ -133,6 +142,21 @@ mod tests {
         let found = complaints(&ORACLE, burst(RestartMode::Plain, &[5, 9, 13, 60]).ended());
         assert_eq!(found, ["The gateway restarted 3 times within 8.0 s"]);
         assert_eq!(complaints(&ORACLE, burst(RestartMode::Safe, &[5, 25]).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn who_stood_still_on_its_way_out_had_begun_to_pause_before() {
+        let second = |still: bool, asks_at: u64| {
+            let story = Story::new().at(0).serves(1).at(5_000).asks_for_restart(1, RestartMode::Plain);
+            let story = story.at(5_100).answers_restart(1, true, Some("scheduled"), "it comes");
+            let story = if still { story.at(5_200).frozen().at(17_200).thawed() } else { story };
+            let story = story.at(17_500).exits(75).at(18_000).serves(2).at(asks_at);
+            let story = story.asks_for_restart(2, RestartMode::Plain).at(asks_at + 100);
+            let story = story.answers_restart(2, true, Some("scheduled"), "it comes").at(asks_at + 200);
+            complaints(&ORACLE, story.exits(75).at(asks_at + 1_000).serves(3).ended()).len()
+        };
+        assert_eq!([second(true, 30_000), second(false, 30_000)], [0, 1]);
+        assert_eq!(second(true, 20_000), 1, "it has to pause all the same");
     }
 
     #[test]

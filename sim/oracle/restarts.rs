@@ -72,7 +72,11 @@ fn take(requests: &mut Vec<RestartRequest>, terms: &Terms, event: &Event) {
         }),
         Fact::RestartAnswered { request, ok, said, result } => {
             if let Some(request) = numbered(requests, *request) {
-                let may_have_signalled = result.as_deref().is_none_or(|result| result == SIGNALLED);
+                // Who gives up says so when it had signalled.
+                let may_have_signalled = match result.as_deref() {
+                    Some(result) => result == SIGNALLED,
+                    None => *ok,
+                };
                 let answer = Answer { at, ok: *ok, said: said.clone(), may_have_signalled };
                 request.answer.get_or_insert(answer);
             }

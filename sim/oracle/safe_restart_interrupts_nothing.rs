@@ -10,7 +10,7 @@ use super::restarts::RestartRequest;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::actors::provider::CLIENT_LEFT;
 use crate::timeline::words::{capital, moment};
-use crate::timeline::{DeathCause, Entry, Fact, Fate, MessageId, RestartMode};
+use crate::timeline::{DeathCause, Entry, Fact, Fate, MessageId, RestartMode, Source};
 
 /// How much later the model may notice that nobody listens to it any more.
 const NOTICING: Duration = Duration::from_secs(1);
@@ -115,7 +115,8 @@ fn was_cut_off(run: &Evidence<'_>, of: &MessageId, asked_at: Duration, left_at: 
 }
 
 /// Whether a message was accepted by a gateway before the one that left, and cut off by whatever ended that: it was at the
-/// model before and not since, or the books say when the gateway leaves that it has its notice.
+/// model before and not since, or the books say when the gateway leaves that it has its notice. Where they said so before
+/// it came, or somebody had given up the model's answer by then, its platform may hand it out once more.
 fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left_at: Duration) -> bool {
     let of = &entry.message;
     let asked = run
@@ -136,7 +137,20 @@ fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left
         .take_while(|event| event.at <= left_at)
         .filter(|event| matches!(&event.fact, Fact::UpdateHandedOut { message, .. } if message == of));
     let came_at = handed_out.last().map(|event| event.at).or(entry.accepted_at);
-    came_at.is_some_and(|came| came < took_at) && asked_at.map_or(is_noticed, |asked| asked < took_at)
+    let looks = run.events.iter().rev().skip_while(|event| event.at > took_at);
+    let mut looks = looks.filter_map(|event| match &event.fact {
+        Fact::State(state) => Some(state),
+        _ => None,
+    });
+    let was_noticed = looks.next().is_some_and(|state| state.noticed.contains(of));
+    let was_given_up = || {
+        let before = run.events.iter().take_while(|event| event.at < took_at);
+        before.into_iter().any(|event| {
+            matches!(&event.fact, Fact::ProviderStopped { message, how, .. } if message == of && how == CLIENT_LEFT)
+        })
+    };
+    (came_at.is_some_and(|came| came < took_at) || was_noticed || (is_noticed && was_given_up()))
+        && asked_at.map_or(is_noticed, |asked| asked < took_at)
 }
 
 /// Whether a message had no end when the gateway left, and no answer ever after.
@@ -144,7 +158,9 @@ fn stayed_open(entry: &Entry, left_at: Duration) -> bool {
     entry.open_at(left_at) && matches!(entry.fate, Fate::Told | Fate::Dropped)
 }
 
-/// Whether the model had failed a message when the gateway left, and its sender was told so: that may have been on its way.
+/// Whether a message had failed when the gateway left, by the model, which may never have been reached, or by the disk that
+/// refused what the model had said, and its sender was told so: that may have been on its way. Who is away is told of what the disk refused by the next
+/// gateway, which does not know why.
 fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
     let before = run.events.iter().rev().skip_while(|event| event.at > left_at);
     let mut asked = before.filter_map(|event| match &event.fact {
@@ -156,7 +172,25 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
         Fact::NoticeReceived { message: Some(message), text, .. } => message == of && text.contains(FAILED),
         _ => false,
     };
-    asked.next() == Some(true) && run.events.iter().any(said)
+    let last = asked.next();
+    let was_said_at_once = || run.events.iter().take_while(|event| event.at <= left_at + NOTICING).any(said);
+    if last.is_none() && was_said_at_once() {
+        return true;
+    }
+    let was_refused = run.was_refused_by_the_disk(of, left_at);
+    (last == Some(true) || was_refused) && run.events.iter().any(said)
+        || was_refused && is_away(run, &of.sender, left_at)
+}
+
+/// Whether a sender had no connection at that moment.
+fn is_away(run: &Evidence<'_>, sender: &str, at: Duration) -> bool {
+    let by_it = run.events.iter().rev().skip_while(|event| event.at > at);
+    let mut connections = by_it.filter_map(|event| match (&event.source, &event.fact) {
+        (Source::Sender(name), Fact::SenderConnected) if name == sender => Some(true),
+        (Source::Sender(name), Fact::SenderDisconnected { .. }) if name == sender => Some(false),
+        _ => None,
+    });
+    connections.next() == Some(false)
 }
 
 #[cfg(test)]
@@ -166,7 +200,6 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::OperatorOrder;
-    use crate::timeline::Source;
     use crate::timeline::story::Story;
 
     const ORACLE: SafeRestartInterruptsNothing = SafeRestartInterruptsNothing;
@@ -219,6 +252,35 @@ mod tests {
     }
 
     #[test]
+    fn who_could_not_be_asked_had_failed_a_message_when_its_sender_hears_so_at_once() {
+        let failed = |told_at: u64, text: &str| {
+            let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().exits(75);
+            let story = story.at(told_at).told(1, text).at(60_000).ended();
+            complaints(&ORACLE, story).len()
+        };
+        let text = "it could not be answered: cannot reach the model";
+        assert_eq!([failed(6_000, text), failed(6_001, text), failed(6_000, "please resend")], [0, 1, 1]);
+    }
+
+    #[test]
+    fn what_the_disk_refused_of_the_model_had_failed() {
+        let wants = || Fact::ProviderWantedTools { message: crate::timeline::story::id("ann#1"), request: 1 };
+        let ended = |is_away: bool, refused_at: u64, text: &str| {
+            let story = safe().at(4_000).fact(Source::Provider, wants()).gateway(214);
+            let gone = Fact::SenderDisconnected { how: "closed".into() };
+            let story = if is_away { story.fact(Source::Sender("ann".into()), gone) } else { story };
+            let story = story.at(refused_at).disk_fails(gateway::env::FsOp::Append, "/state/t", "no space");
+            let story = story.at(6_000).releases().exits(75).at(6_200).serves(215);
+            complaints(&ORACLE, story.at(7_000).told(1, text).ended()).len()
+        };
+        let (failed, restarted) = ("it could not be answered: no space", "the service restarted");
+        assert_eq!([ended(false, 4_001, failed), ended(true, 4_001, restarted)], [0, 0]);
+        assert_eq!([ended(false, 5_001, failed), ended(true, 5_001, restarted)], [1, 1], "something else");
+        assert_eq!(ended(false, 4_001, restarted), 1, "it was there to be told");
+    }
+
+    #[test]
     fn a_signal_of_the_command_line_is_the_request_and_any_other_excuses_it() {
         let story =
             at_work().at(2_000).asks_for_restart(1, RestartMode::Safe).at(2_100).signal(Signal::User1);
@@ -267,6 +329,33 @@ mod tests {
             complaints(&ORACLE, story.at(60_000).told(1, "please resend").ended()).len()
         };
         assert_eq!((left(&["ann#1"]), left(&[])), (0, 1));
+    }
+
+    #[test]
+    fn what_had_its_notice_before_its_platform_handed_it_out_once_more_was_cut_off_before() {
+        let left = |noticed: &[&str], asks: bool| {
+            let story = Story::new().at(0).serves(214).at(1_000).writes(1).handed_out(1, 1).asked(1, 1);
+            let story = story.at(1_200).releases().exits(75).looked(Some(Ok(())), &["ann#1"], &[], noticed);
+            let story = story.at(1_500).serves(215).at(1_600).handed_out(1, 2).at(1_700).accepted(1);
+            let story = if asks { story.asked(1, 2) } else { story };
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().exits(75);
+            let story = story.looked(Some(Ok(())), &["ann#1"], &[], &["ann#1"]).at(6_000).serves(216);
+            complaints(&ORACLE, story.at(60_000).posts_notice(&[1], 1, "please resend").ended()).len()
+        };
+        assert_eq!((left(&["ann#1"], false), left(&[], false), left(&["ann#1"], true)), (0, 1, 1));
+        let in_place = |given_up: bool, asks: bool| {
+            let terms = crate::oracle::Terms { restarts_in_place: true, ..Default::default() };
+            let story = Story::new().at(0).serves(214).at(1_000).writes(1).handed_out(1, 1).asked(1, 1);
+            let story = story.at(1_100).signal(Signal::User1).at(1_200).releases();
+            let story = if given_up { story.stopped(1, 1, CLIENT_LEFT) } else { story };
+            let story = story.at(1_500).binds().at(1_600).handed_out(1, 2).at(1_700).accepted(1);
+            let story = if asks { story.asked(1, 2) } else { story };
+            let story = asked(story, RestartMode::Safe).at(5_000).releases().at(6_000).binds();
+            let story = story.looked(Some(Ok(())), &["ann#1"], &[], &["ann#1"]);
+            let story = story.at(60_000).posts_notice(&[1], 1, "please resend").ended();
+            crate::oracle::tests::verdict(&ORACLE, story, &terms).len()
+        };
+        assert_eq!((in_place(true, false), in_place(false, false), in_place(true, true)), (0, 1, 1));
     }
 
     #[test]

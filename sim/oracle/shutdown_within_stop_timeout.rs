@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::life::{Cause, Life, Request, end_of};
-use super::port_is_released::work_done;
+use super::work_in_flight::work_done;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
@@ -98,8 +98,9 @@ impl ShutdownWithinStopTimeout {
         // as there is work, and then what closing takes. For a stop that overtakes it, one does.
         let stop_timeout = run.terms.stop_timeout;
         // Who stands in line behind another gateway has nothing to end, and begins again in line.
+        let is_in_the_way = |other: &&Life| other.holds_port_at(request.at) || other.has_lock_at(request.at);
         let is_in_line = life.in_place
-            && run.lives.iter().any(|other| other.pid != life.pid && other.holds_port_at(request.at));
+            && run.lives.iter().filter(|other| other.pid != life.pid).any(|other| is_in_the_way(&other));
         // Who finds its port taken has begun again, and stands in line from then on.
         let refused = run.events.iter().find_map(|event| match event.fact {
             Fact::BindRefused { pid, .. } if pid == life.pid && event.at >= request.at => Some(event.at),
@@ -217,6 +218,14 @@ mod tests {
             verdict(&ShutdownWithinStopTimeout, story, &terms).len()
         };
         assert_eq!((in_line(true), in_line(false)), (0, 1));
+        let behind_a_lock = |gives_it_back: bool| {
+            let first = Story::new().at(0).gateway(213).starts().disk(FsOp::CreateNew, "/state/gateway.lock");
+            let first = if gives_it_back { first.disk(FsOp::Remove, "/state/gateway.lock") } else { first };
+            let story = first.at(100).gateway(214).starts().disk(FsOp::Read, "/state/gateway.lock");
+            let story = story.at(9_000).signal(Signal::User1).at(900_000).ended();
+            verdict(&ShutdownWithinStopTimeout, story, &terms).len()
+        };
+        assert_eq!((behind_a_lock(false), behind_a_lock(true)), (0, 1));
     }
 
     #[test]

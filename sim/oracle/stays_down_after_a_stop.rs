@@ -11,12 +11,16 @@ use std::time::Duration;
 
 use gateway::env::{Pid, Signal};
 
+use super::life::Life;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 use crate::timeline::{Event, Fact, OperatorOrder};
 
 /// The program that starts a successor where the service manager does not.
 const START_SCRIPT: &str = "start-script";
+
+/// How long an answer may be on its way.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Who was stopped stays down until somebody asks for a start.
 pub(super) struct StaysDownAfterAStop;
@@ -47,6 +51,8 @@ impl Oracle for StaysDownAfterAStop {
                         && !run.mishaps.is_being_loaded_anew(event.at);
                     stop = is_stop.then(|| (event.at, "through its supervisor".to_string()));
                 }
+                // Who was started by hand beside the service is none of its supervisor's: what it begins again with is wanted.
+                Fact::RestartAnswered { ok: true, .. } if serves_by_hand(run, event.at) => stop = None,
                 Fact::SignalDelivered { pid, signal, handled: true }
                     if is_stop_by_hand(run, event, *pid, *signal) =>
                 {
@@ -101,6 +107,16 @@ fn is_left_to_a_script(run: &Evidence<'_>, stop: usize) -> bool {
     living.is_empty() && !scripts.is_empty()
 }
 
+/// Whether somebody started the gateway by hand that has the port.
+fn serves_by_hand(run: &Evidence<'_>, at: Duration) -> bool {
+    let was_asked = |life: &Life| {
+        let last = life.holds.iter().rev().find(|hold| hold.from <= at);
+        // The command line may say so when the gateway is on its way already.
+        last.is_some_and(|hold| hold.until.is_none_or(|until| at <= until + AT_ONCE))
+    };
+    run.lives.iter().any(|life| life.by_hand && was_asked(life))
+}
+
 /// A manager refuses at once.
 fn is_refused(events: &[Event], order: usize) -> bool {
     events.get(order + 1).is_some_and(|event| matches!(event.fact, Fact::ServiceOrderRefused { .. }))
@@ -122,7 +138,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::story::Story;
-    use crate::timeline::{Source, TOOL_PROGRAM};
+    use crate::timeline::{RestartMode, Source, TOOL_PROGRAM};
 
     const AGAIN: [&str; 1] = ["Gateway pid 215 started after a stop that nobody had taken back"];
 
@@ -180,6 +196,20 @@ mod tests {
         assert_eq!(complaints(&StaysDownAfterAStop, stopped(loading())), [""; 0]);
         let done = loading().at(1_200).exits(0).at(1_300);
         assert_eq!(complaints(&StaysDownAfterAStop, stopped(done)), AGAIN);
+    }
+
+    #[test]
+    fn who_was_started_by_hand_is_asked_to_restart_and_wanted() {
+        let restarted = |by_hand: bool, ok: bool| {
+            let first = Story::new().at(0);
+            let first = if by_hand { ordered(first, OperatorOrder::StartByHand) } else { first };
+            let first = first.gateway(214).starts().binds().at(1_000);
+            let asked = ordered(first, OperatorOrder::Stop).asks_for_restart(1, RestartMode::Plain);
+            let asked = asked.at(1_200).answers_restart(1, ok, None, "it comes");
+            complaints(&StaysDownAfterAStop, another(asked.gateway(214).at(2_000).exits(0)))
+        };
+        assert_eq!(restarted(true, true), [""; 0]);
+        assert_eq!([restarted(false, true), restarted(true, false)], [AGAIN, AGAIN]);
     }
 
     #[test]

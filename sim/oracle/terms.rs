@@ -36,6 +36,8 @@ pub struct Terms {
     pub deferral_limit: Option<Duration>,
     /// How long the port may stay bound once no work is in flight.
     pub port_release_budget: Duration,
+    /// How long the disk may take to make something durable, for which the process that asked it waits.
+    pub longest_sync: Duration,
     /// How many starts may fail in a row.
     pub restart_loop_limit: RestartLoopLimit,
     /// How long a gateway may serve beside a lock file whose owner is dead, or stands still, before it breaks it. To
@@ -117,6 +119,7 @@ impl Default for Terms {
             drain_budget: Duration::from_secs(85),
             deferral_limit: Some(Duration::from_secs(300)),
             port_release_budget: Duration::from_secs(2),
+            longest_sync: Duration::ZERO,
             restart_loop_limit: RestartLoopLimit { failed_starts: 4, within: Duration::from_secs(60) },
             orphan_lock_grace: Duration::from_secs(150),
             longest_lock_hold: Duration::from_secs(60),

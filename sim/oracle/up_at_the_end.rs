@@ -56,7 +56,8 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
     }
     // Nor does anybody start what a tool had stopped that was to start it, and was killed.
     let of_service = lives.iter().rev().find(|life| !life.by_hand);
-    if run.mishaps.reload_was_killed() && of_service.is_some_and(|life| stopped_by_hand(life, true)) {
+    let was_stopped = |life: &Life| stopped_by_hand(life, true) || ended_by_supervisor(run, life);
+    if run.mishaps.reload_was_killed() && of_service.is_some_and(was_stopped) {
         return true;
     }
     if nobody_came_after_the_last_wish(run) {
@@ -81,6 +82,17 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
         || of_service.is_some_and(|life| ended_last(lives, life) && stopped_by_hand(life, supervised))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
         || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
+}
+
+/// Whether the supervisor was stopping this life when it ended: some ask nobody first.
+fn ended_by_supervisor(run: &Evidence<'_>, life: &Life) -> bool {
+    let Some(ended) = life.ended_at() else { return false };
+    let mut before = run.events.iter().rev().skip_while(|event| event.at > ended);
+    let last = before
+        .find(|event| matches!(event.fact, Fact::ServiceStarting { .. } | Fact::ServiceStopping { .. }));
+    last.is_some_and(|event| {
+        matches!(event.fact, Fact::ServiceStopping { .. }) && event.at >= life.started_at
+    })
 }
 
 fn starts_after(run: &Evidence<'_>, at: Duration) -> bool {
@@ -306,6 +318,16 @@ mod tests {
         };
         let done = DeathCause::Exited(ExitCode::CLEAN);
         assert_eq!((ended(DeathCause::Killed), ended(done)), (0, 1));
+        let without_a_signal = |stopping: bool, killed: bool| {
+            let order = Fact::Ordered { order: OperatorOrder::Reload };
+            let tool = served().fact(crate::timeline::Source::Operator, order).program("tool", 300).starts();
+            let story = if stopping { tool.stopping(0) } else { tool }.gateway(214).dies(DeathCause::Killed);
+            let story = story.inactive("ended on request").program("tool", 300).at(2_000);
+            let story = if killed { story.dies(DeathCause::Killed) } else { story.exits(0) };
+            complaints(&UpAtTheEnd, story.at(9_000).ended()).len()
+        };
+        assert_eq!(without_a_signal(true, true), 0, "some supervisors ask nobody first");
+        assert_eq!([without_a_signal(false, true), without_a_signal(true, false)], [1, 1]);
     }
 
     #[test]

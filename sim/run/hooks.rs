@@ -27,7 +27,9 @@ pub(super) fn install(world: &World, scenario: &Scenario) -> io::Result<()> {
 /// How many processes that may take at a time: each program once, and once more while one of a life that was killed is
 /// still at work.
 pub(super) fn processes(scenario: &Scenario) -> usize {
-    2 * scenario.programs.len()
+    // Each step may kill a gateway, whose programs live on.
+    let left_behind = if scenario.programs.is_empty() { 0 } else { scenario.steps.len() };
+    2 * scenario.programs.len() + left_behind
 }
 
 /// The hooks that the gateway's configuration names when the world begins.

@@ -127,7 +127,7 @@ fn process_slots(scenario: &Scenario) -> usize {
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, storm } = recording;
-    let ledger = Ledger::of(&events);
+    let ledger = Ledger::over(scenario.network.latency.max, &events);
     let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));
@@ -222,6 +222,7 @@ fn terms(scenario: &Scenario, profile: &str) -> Terms {
             .map(|(group, sender)| (group.to_string(), sender.to_string()))
             .collect(),
         max_buffered: max_buffered(scenario),
+        longest_sync: scenario.disk.sync.max,
         wall_epoch_ms: WorldSettings::default().wall_epoch.epoch_ms(),
         ..Terms::default()
     }

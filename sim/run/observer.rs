@@ -21,6 +21,7 @@ use crate::timeline::{
 const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const SUBAGENT_BOOKS: &str = "subagents/runs.json";
 const INBOX: &str = "inbox.jsonl";
+const OUTBOX: &str = "outbox.jsonl";
 const LOCK_EXTENSION: &str = "lock";
 /// What a session's entry in the store says while somebody works there.
 const RUNNING: &str = "running";
@@ -134,6 +135,9 @@ fn kept(path: &Path, durable: &[u8], known: Option<&Marks>) -> BTreeSet<MessageI
     if path.file_name().is_some_and(|name| name == INBOX) {
         return open_in_journal(&text_of(durable)).collect();
     }
+    if path.file_name().is_some_and(|name| name == OUTBOX) {
+        return unsent_in_journal(&text_of(durable)).collect();
+    }
     let owed = |marks: &Marks| marks.answered.iter().chain(&marks.noticed).cloned().collect();
     known.map_or_else(|| owed(&Marks::of(&text_of(durable))), owed)
 }
@@ -162,6 +166,31 @@ fn open_in_journal(text: &str) -> impl Iterator<Item = MessageId> {
         }
     }
     open.into_values().flat_map(|said| MessageId::marked_in(&said)).collect::<Vec<_>>().into_iter()
+}
+
+/// What a line of the journal of texts for platforms says, as far as it is of interest here.
+#[derive(Deserialize)]
+struct TextLine<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    text: Cow<'a, str>,
+}
+
+/// The messages that are named in texts which no platform has yet, by a journal of these.
+fn unsent_in_journal(text: &str) -> impl Iterator<Item = MessageId> {
+    let mut unsent: BTreeMap<Cow<'_, str>, Cow<'_, str>> = BTreeMap::new();
+    for line in text.lines() {
+        let Ok(TextLine { kind, id, text }) = serde_json::from_str(line) else { continue };
+        match &*kind {
+            "queued" => drop(unsent.insert(id, text)),
+            "sent" | "failed" | "tombstone" => drop(unsent.remove(&id)),
+            _ => {}
+        }
+    }
+    unsent.into_values().flat_map(|said| MessageId::marked_in(&said)).collect::<Vec<_>>().into_iter()
 }
 
 /// What the books of subagents say; nothing when they do not parse.
@@ -222,6 +251,21 @@ mod tests {
         ];
         let open: Vec<_> = open_in_journal(&journal.join("\n")).map(|message| message.to_string()).collect();
         assert_eq!(open, ["ann#2", "ann#3"]);
+    }
+
+    #[test]
+    fn what_a_text_names_is_owed_until_a_platform_has_it() {
+        let journal = [
+            r#"{"type":"queued","id":"a","about":{},"chat":{},"text":"Stopped: \"hello [ann#1]\"","at":1}"#,
+            r#"{"type":"queued","id":"b","about":{},"chat":{},"text":"Re [ann#2]: yes","at":2}"#,
+            r#"{"type":"attempt","id":"a"}"#,
+            r#"{"type":"attempt","id":"b"}"#,
+            r#"{"type":"sent","id":"b","message":"7"}"#,
+            r#"{"type":"queued","id":"c","about":{},"chat":{},"text":"hello [ann#3"#,
+        ];
+        let owed: Vec<_> =
+            unsent_in_journal(&journal.join("\n")).map(|message| message.to_string()).collect();
+        assert_eq!(owed, ["ann#1"]);
     }
 
     #[test]

@@ -194,7 +194,8 @@ pub struct StateSeen {
     /// Every message about which a *notice* to its sender stands somewhere in the state directory.
     pub noticed: BTreeSet<MessageId>,
     /// Every message that the next start will find to tell of, whatever befalls the machine: it is open in the journal
-    /// of accepted messages, or a reply or a notice stands in a transcript, as far as the disk's content is durable.
+    /// of accepted messages, a text that names it waits for its platform, or a reply or a notice stands in a transcript, as
+    /// far as the disk's content is durable.
     pub kept: BTreeSet<MessageId>,
     /// The keys of the session store, when it parses.
     pub sessions: BTreeSet<String>,

@@ -154,7 +154,12 @@ impl fmt::Display for Fate {
 impl Ledger {
     /// Folds the events of a run, in their order. Messages that nobody sent are not in the ledger.
     pub fn of(events: &[Event]) -> Self {
-        let mut fold = Fold::default();
+        Self::over(Duration::ZERO, events)
+    }
+
+    /// The same, of a run whose network took so long at most from one end of a line to the other.
+    pub fn over(longest_way: Duration, events: &[Event]) -> Self {
+        let mut fold = Fold { sends: Sends::over(longest_way), ..Fold::default() };
         for event in events {
             fold.take(event);
         }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process that ends by itself has to have waited for the answer since its message was taken; or for as long
 /// as it has to have patience, since that came to the platform.
 const WAITED: Duration = Duration::from_secs(5);
-/// How long what was sent at one moment from both ends of a line may be on its way.
+/// How long what was sent at one moment from both ends of a line may be on its way, unless the network is slower.
 const CROSSING: Duration = Duration::from_millis(50);
 /// The machine that platforms run on: a cut link to it holds answers back.
 const PLATFORMS: &str = "platforms";
@@ -37,6 +37,8 @@ pub struct Sends {
     /// How processes ended, with the signals that they had been sent. What they sent may still be on its way.
     dead: BTreeMap<Pid, (Duration, DeathCause, u32)>,
     failed_writes: BTreeMap<Pid, Vec<Duration>>,
+    /// How long the network may take from one end of a line to the other.
+    longest_way: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,11 @@ struct Send {
 }
 
 impl Sends {
+    /// Nothing yet, on a network that may take so long from one end of a line to the other.
+    pub(super) fn over(longest_way: Duration) -> Self {
+        Self { longest_way, ..Self::default() }
+    }
+
     /// Takes note of one event.
     pub(super) fn take(&mut self, event: &Event) {
         let at = event.at;
@@ -185,7 +192,7 @@ impl Sends {
         ended.any(|(began, ended)| {
             ended - began >= PATIENCE
                 && (ended..=ended + NOTING).contains(&send.asked_at)
-                && send.answered_at.is_none_or(|at| at <= ended + CROSSING)
+                && send.answered_at.is_none_or(|at| at <= ended + CROSSING.max(self.longest_way))
         })
     }
 

@@ -63,11 +63,23 @@ fn a_run_waits_while_others_keep_the_model_busy_in_its_conversation() {
             "beat" => {
                 busy.cron_asked("beat", 2_000_000, 1).at(16 * MINUTE).cron_stopped("beat", 2_000_000, 1)
             }
+            "about" => {
+                let told = |seen| busy.sender("ann").subagent(1, seen).at(16 * MINUTE);
+                let story = told(SubagentSeen::AnnouncementRequested { request: 1 });
+                story.subagent(1, SubagentSeen::AnnouncementAnswered { request: 1 })
+            }
+            "subagent" => {
+                let works = busy.sender("ann").subagent(1, SubagentSeen::Requested { request: 1 });
+                works.at(16 * MINUTE).subagent(1, SubagentSeen::Answered { request: 1 })
+            }
             _ => busy.sender(sender).asked(1, 1).at(16 * MINUTE).answered(1, 1),
         };
         verdict(&CronRunsOnce, story.at(at * MINUTE).ended(), &terms).len()
     };
     assert_eq!([missed(Some("ann"), "ann", 19), missed(Some("ann"), "beat", 19)], [0, 0]);
+    assert_eq!(missed(Some("ann"), "about", 19), 0);
+    assert!(missed(Some("ann"), "about", 26) >= 1, "it had its time afterwards");
+    assert_eq!([missed(Some("bob"), "about", 19), missed(Some("ann"), "subagent", 19)], [1, 1], "elsewhere");
     assert_eq!([missed(Some("ann"), "bob", 19), missed(None, "ann", 19)], [1, 1], "elsewhere");
     assert!(missed(Some("ann"), "ann", 26) >= 1, "it had its time afterwards");
 }
@@ -238,6 +250,22 @@ fn late_runs_must_not_come_as_a_crowd() {
     check(late(&["a", "b"], 1), &[]);
     check(late(&["a", "b", "c", "d"], 1), &["4 scheduled runs that were late began all at once"]);
     check(late(&["a", "b", "c", "d"], 5_000), &[]);
+}
+
+#[test]
+fn who_waited_for_a_lock_that_came_free_are_no_crowd() {
+    let late = |taker: u32, freed_at: u64| {
+        let served = Story::new().at(100).serves(214).at(200).exits(0).at(5 * MINUTE).gateway(taker);
+        let lock = "/state/agents/main/sessions/sessions.json.lock";
+        let held = served.disk(FsOp::CreateNew, lock).at(6 * MINUTE).serves(215).at(freed_at).gateway(taker);
+        let freed = held.disk(FsOp::Remove, lock).at(7 * MINUTE);
+        let all = ["a", "b", "c"].iter().zip(0..);
+        all.fold(freed, |story, (job, turn)| story.cron_asked(job, FIVE, turn))
+    };
+    let crowd = ["3 scheduled runs that were late began all at once"];
+    check(late(900, 7 * MINUTE - 500), &[]);
+    check(late(900, 7 * MINUTE - 1_001), &crowd);
+    check(late(214, 7 * MINUTE - 500), &crowd);
 }
 
 #[test]

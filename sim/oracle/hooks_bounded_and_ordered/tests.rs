@@ -69,6 +69,21 @@ fn a_hook_that_is_missing_or_run_again_is_missed() {
 }
 
 #[test]
+fn a_successor_of_the_same_number_and_instant_has_hooks_of_its_own() {
+    let begun = |hooks: u32| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let story = story.releases().exits(70).serves(GATEWAY.0);
+        (0..hooks).fold(story.at(200), |story, n| story.hook("post-start", 301 + n, &[]).hook_ends(301 + n))
+    };
+    assert_eq!(complaints(begun(1).at(300).exits(70)), [""; 0]);
+    assert_eq!(complaints(begun(2).at(300).exits(70)), ["Gateway pid 214 ran its hook post-start 2 times"]);
+    assert_eq!(
+        complaints(begun(0).at(200_000).exits(70)),
+        ["Gateway pid 214 did not run its hook post-start"]
+    );
+}
+
+#[test]
 fn a_hook_ends_in_time_and_before_its_gateway() {
     let begun = || Story::until_asked().at(11_000).hook("pre-stop", 301, &[]);
     let long = begun().at(18_000).hook_ends(301).exits(0);
@@ -135,11 +150,41 @@ fn the_list_names_who_was_cut_off_and_nobody_who_was_answered() {
         complaints(story.at(6_000).hook_ends(301).exits(0)).len()
     };
     assert_eq!((left(false), left(true)), (0, 1));
+    let refused = |left: bool, at: u64| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
+        let story = story.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).at(2_000);
+        let story = if left { story.left() } else { story };
+        let wants = Fact::ProviderWantedTools { message: crate::timeline::story::id("ann#1"), request: 1 };
+        let story = story.fact(Source::Provider, wants).at(at).gateway(GATEWAY.0);
+        let story = story.disk_fails(gateway::env::FsOp::Append, "/state/t.jsonl", "no space");
+        let story = story.at(5_000).signal(Signal::Terminate).releases().hook("pre-stop", 301, &[]);
+        complaints(story.at(6_000).hook_ends(301).exits(0)).len()
+    };
+    assert_eq!((refused(true, 2_001), refused(true, 3_001), refused(false, 2_001)), (0, 1, 1));
     let answered = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]);
     let answered = answered.hook_ends(300).at(1_000).sent(1).accepted(1).asked(1, 1).answered(1, 1);
     let answered = answered.at(1_100).replied(1, "Hi").at(5_000).signal(Signal::Terminate).releases();
     let answered = answered.hook("pre-stop", 301, &[("ann#1", "told")]).hook_ends(301).exits(0);
     assert_eq!(complaints(answered), ["The list of pre-stop says ann#1 was told, and it had its reply"]);
+}
+
+#[test]
+fn a_message_that_is_handed_out_under_another_name_is_known_by_either() {
+    let cut_off = |handed_out_as: &str, listed_as: &str| {
+        let story = Story::new().at(0).serves(GATEWAY.0).at(100).hook("post-start", 300, &[]).hook_ends(300);
+        let message = crate::timeline::story::id("ann#1");
+        let again = Fact::UpdateHandedOut { message, key: handed_out_as.into(), times: 2 };
+        let feishu = Source::Platform(crate::timeline::Platform::Feishu);
+        let story = story.at(1_000).sent(1).fact(feishu, again).at(1_010).accepted(1).asked(1, 1).at(5_000);
+        let run = serde_json::json!({"runId": listed_as, "became": "told"});
+        let sessions = serde_json::json!([{"sessionKey": "s", "runs": [run]}]);
+        let input = serde_json::json!({"event": "pre-stop", "sessions": sessions}).to_string();
+        let began = Fact::CommandBegan { pid: Pid(301), by: GATEWAY, arguments: Vec::new(), input };
+        let story = story.gateway(GATEWAY.0).signal(Signal::Terminate).releases();
+        complaints(story.fact(Source::Process(Pid(301)), began).at(6_000).hook_ends(301).exits(0)).len()
+    };
+    assert_eq!([cut_off("om_second", "om_second"), cut_off("om_second", &key("ann#1"))], [0, 0]);
+    assert_eq!(cut_off("om_second", "om_third"), 1, "nobody was ever given that name");
 }
 
 #[test]
@@ -157,10 +202,14 @@ fn who_was_told_before_its_platform_knew_of_it_was_cut_off_earlier() {
     assert_eq!(stopped(told(next()).at(4_500).accepted(1)), [""; 0]);
     let again = told(next()).at(4_500).accepted(1).at(5_000).posts_notice(&[1], 2, "the service restarted");
     assert_eq!(stopped(again), [""; 0], "nobody knew that bob had heard it");
-    assert_eq!(
-        stopped(told(next().accepted(1).at(5_500))),
-        ["The list of pre-stop does not name bob#1, and it was cut off"]
-    );
+    assert_eq!(stopped(told(next().accepted(1).at(5_900))), [""; 0], "this one was not asked to go yet");
+    let cut_off = ["The list of pre-stop does not name bob#1, and it was cut off"];
+    assert_eq!(stopped(told(next().accepted(1).asked(1, 1).at(5_900))), cut_off, "the model was asked again");
+    let waits = next().accepted(1).at(5_900).posts_notice(&[1], 1, "it waits");
+    assert_eq!(stopped(waits.at(6_050)), [""; 0], "another notice says that it is over");
+    let told_by_this_one = told(next().accepted(1).at(6_000).signal(Signal::Terminate).at(6_100)).releases();
+    let told_by_this_one = told_by_this_one.hook("pre-stop", 301, &[]).at(7_000).hook_ends(301).exits(0);
+    assert_eq!(complaints(told_by_this_one), cut_off);
     let refused = |story: Story| {
         let why = Fact::SendRefused { account: "main".into(), to: "1".into(), why: "blocked".into() };
         story.fact(crate::timeline::Source::Platform(crate::timeline::Platform::Telegram), why)

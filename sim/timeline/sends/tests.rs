@@ -111,6 +111,14 @@ fn who_stood_still_gives_up_what_is_overdue() {
     let answered = |at| taken(went_on(20_000), 20_040).at(at).answers_send(1);
     assert!(avoidable(answered(20_051), 21_000), "it had the answer");
     assert!(!avoidable(answered(20_050), 21_000), "it may have hung up before it had the answer");
+    let over = |way_ms, answered_at| {
+        let mut sends = Sends::over(Duration::from_millis(way_ms));
+        let story = taken(went_on(20_000), 20_240).at(answered_at).answers_send(1).at(22_000);
+        let story = story.takes(Platform::Telegram, 2, None);
+        story.events().iter().for_each(|event| sends.take(event));
+        sends.unavoidable(1, 2).is_none()
+    };
+    assert_eq!([over(400, 20_400), over(400, 20_401), over(200, 20_400)], [false, true, true]);
 }
 
 #[test]
