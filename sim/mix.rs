@@ -73,7 +73,19 @@ mod tests {
 
     #[test]
     fn what_differs_little_differs() {
-        let texts = ["", "\0", "\0\0", "a", "a\0", "ab", "ba", "abcdefgh", "abcdefgh\0", "abcdefgi", "abcdefghabcdefgh"];
+        let texts = [
+            "",
+            "\0",
+            "\0\0",
+            "a",
+            "a\0",
+            "ab",
+            "ba",
+            "abcdefgh",
+            "abcdefgh\0",
+            "abcdefgi",
+            "abcdefghabcdefgh",
+        ];
         let mut seen: BTreeSet<u64> = texts.iter().map(mixed).collect();
         seen.extend((0..1000_u64).map(mixed));
         seen.extend((1..1000_i64).map(|number| mixed((number, -number))));

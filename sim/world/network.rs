@@ -452,16 +452,20 @@ impl State {
     }
 
     fn deliver(&mut self, packet: Packet) {
+        let mut told = None;
         if let Transport::Tcp(segment) = &packet.payload {
             let TcpFlags { rst, fin, .. } = segment.flags;
             if rst {
                 self.lines.reset(way_of(&packet, segment).back());
             } else if fin || !segment.payload.is_empty() {
-                self.lines.bring_news(way_of(&packet, segment).back());
+                told = self.lines.bring_news(way_of(&packet, segment).back(), fin);
             }
         }
         if let Some(guard) = &self.guard {
             guard.deliver(packet);
+        }
+        if let Some(line) = told {
+            line.wake_readers();
         }
     }
 
