@@ -12,8 +12,15 @@ use indexmap::IndexMap;
 pub(crate) type MixMap<K, V> = IndexMap<K, V, BuildHasherDefault<Mix>>;
 
 /// See the file's head.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mix(u64);
+
+impl Default for Mix {
+    /// Not zero, to which a zero would add nothing.
+    fn default() -> Self {
+        Self(0x243f_6a88_85a3_08d3)
+    }
+}
 
 impl Hasher for Mix {
     #[inline]
