@@ -171,9 +171,14 @@ pub(super) fn string_at<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
 
 /// The text of a chat message: its `text` parts joined, whether `content` is a list of parts or plain text.
 pub(super) fn text_of(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
+    message.get("content").map(text_in).unwrap_or_default()
+}
+
+/// The text of what a chat message has as its content.
+pub(super) fn text_in(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
         _ => String::new(),
     }
 }

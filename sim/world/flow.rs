@@ -5,6 +5,7 @@
 //! send it with; so do the wires, where it cannot be noticed. It halves their work. Knows segments, not kernels,
 //! machines or time.
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -56,6 +57,32 @@ pub(super) struct Arrival {
     pub(super) at_ms: u64,
     pub(super) rank: u64,
     pub(super) sequence: u64,
+}
+
+/// A packet on its way. The one that arrives first is the greatest, for a heap.
+pub(super) struct InFlight {
+    pub(super) arrival: Arrival,
+    pub(super) packet: Packet,
+}
+
+impl PartialEq for InFlight {
+    fn eq(&self, other: &Self) -> bool {
+        self.arrival == other.arrival
+    }
+}
+
+impl Eq for InFlight {}
+
+impl PartialOrd for InFlight {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InFlight {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.arrival.cmp(&self.arrival)
+    }
 }
 
 /// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.
