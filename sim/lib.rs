@@ -7,6 +7,7 @@ pub mod actors;
 pub mod cli;
 pub mod determinism;
 mod instant;
+mod mix;
 pub mod oracle;
 pub mod report;
 mod run;

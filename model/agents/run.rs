@@ -44,21 +44,23 @@ const MOST_ROUNDS: u32 = 20;
 /// The messages that a turn answers, at least one. The first gives it its name; others may join.
 pub(crate) struct Company {
     lane: LaneName,
-    messages: RefCell<Vec<Accepted>>,
+    messages: RefCell<Rc<Vec<Accepted>>>,
 }
 
 impl Company {
     /// What is left of a turn's messages; `None`: nothing.
     fn of(gateway: &Gateway, turn: &Turn) -> Option<Self> {
         let messages = open(gateway, &turn.run_ids);
-        (!messages.is_empty()).then(|| Self { lane: turn.lane.clone(), messages: RefCell::new(messages) })
+        (!messages.is_empty())
+            .then(|| Self { lane: turn.lane.clone(), messages: RefCell::new(Rc::new(messages)) })
     }
 
     fn lead(&self) -> Accepted {
         self.messages.borrow()[0].clone()
     }
 
-    fn messages(&self) -> Vec<Accepted> {
+    /// Those of the moment; who joins later is not among them.
+    fn messages(&self) -> Rc<Vec<Accepted>> {
         self.messages.borrow().clone()
     }
 }
@@ -80,7 +82,7 @@ pub(crate) async fn work(gateway: Rc<Gateway>, mut turn: Turn) {
         gateway.policies.transcript_lock,
         gateway.config.run_timeout(),
     );
-    for message in company.messages() {
+    for message in company.messages().iter() {
         tracing::info!(name: "run.started", run = message.run_id, session = message.session_key, "a run begins");
     }
     let wait = Wait::default();
@@ -266,7 +268,7 @@ async fn use_tools(
 async fn join(gateway: &Gateway, company: &Company, joined: &[String]) {
     let joined = open(gateway, joined);
     // First of all, so that whatever becomes of the turn becomes of them.
-    company.messages.borrow_mut().extend(joined.iter().cloned());
+    Rc::make_mut(&mut company.messages.borrow_mut()).extend(joined.iter().cloned());
     for message in &joined {
         let (session, lead) = (&message.session_key, company.lead().run_id);
         tracing::info!(name: "run.joined", run = message.run_id, session = session, lead, "it joins the turn at work");

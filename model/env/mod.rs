@@ -10,6 +10,8 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use futures_util::FutureExt;
+
 mod clock;
 mod command;
 mod fs;
@@ -97,10 +99,11 @@ impl Env {
         let (send, receive) = tokio::sync::oneshot::channel();
         let control = self.process.spawn(
             name,
-            Box::pin(async move {
+            // An async block would keep the task twice, where it was captured and where it is awaited.
+            Box::pin(task.map(move |outcome| {
                 // A dropped receiver only means that nobody waits for the result.
-                let _ = send.send(task.await);
-            }),
+                let _ = send.send(outcome);
+            })),
         );
         Task::new(receive, control)
     }

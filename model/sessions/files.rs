@@ -71,8 +71,7 @@ impl StateError {
     }
 
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io { path, source }
+        move |source| Self::Io { path: path.to_path_buf(), source }
     }
 }
 

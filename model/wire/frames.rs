@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// The id of a response to a frame that has none.
 const NO_ID: &str = "invalid";
@@ -155,13 +155,21 @@ struct AnyRequest {
     _method: String,
 }
 
+/// What a method answers, as it goes out: text.
+pub(crate) type Answer = Box<RawValue>;
+
+/// Puts an answer into text. Fields in the order of their names are what a [`Value`] would have made of them.
+pub(crate) fn as_answer(with: &impl Serialize) -> Answer {
+    to_raw_value(with).expect("answers are plain values")
+}
+
 #[derive(Serialize)]
 struct Response<'a> {
     r#type: &'static str,
     id: &'a str,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Value>,
+    payload: Option<Answer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorBody>,
 }
@@ -184,7 +192,7 @@ struct Event<'a> {
 }
 
 /// A response.
-pub(crate) fn response(id: &str, result: Result<Value, RpcError>) -> String {
+pub(crate) fn response(id: &str, result: Result<Answer, RpcError>) -> String {
     let ok = result.is_ok();
     let (payload, error) = match result {
         Ok(payload) => (Some(payload), None),

@@ -1,10 +1,10 @@
 //! The handshake: `connect.challenge`, then `connect` with the token, then `hello-ok`.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::client::Client;
-use super::frames::{Params, RpcError, event};
+use super::frames::{Answer, Params, RpcError, as_answer, event};
 use super::rpc;
 use super::{MAX_PAYLOAD_BYTES, PROTOCOL_VERSION, TICK_INTERVAL_MS};
 use crate::gateway::Gateway;
@@ -33,6 +33,51 @@ struct Auth {
     token: Option<String>,
 }
 
+/// What a client reads when it is connected.
+#[derive(Serialize)]
+struct Hello {
+    auth: GrantedAuth,
+    features: Features,
+    policy: Limits,
+    protocol: u64,
+    server: Server,
+    snapshot: Snapshot,
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct GrantedAuth {
+    role: &'static str,
+    scopes: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Features {
+    events: [&'static str; 4],
+    methods: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    max_buffered_bytes: u64,
+    max_payload: usize,
+    tick_interval_ms: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Server {
+    conn_id: String,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Snapshot {
+    uptime_ms: u64,
+}
+
 /// The event that opens the conversation.
 pub(super) fn challenge(gateway: &Gateway) -> String {
     let nonce = gateway.env.random_id("connect-nonce");
@@ -44,7 +89,7 @@ pub(super) fn connect(
     gateway: &Gateway,
     connection_id: u64,
     params: Params<'_>,
-) -> Result<(Value, Client), RpcError> {
+) -> Result<(Answer, Client), RpcError> {
     let params: ConnectParams = params.read("connect")?;
     if !(params.min_protocol..=params.max_protocol).contains(&PROTOCOL_VERSION) {
         return Err(RpcError::invalid(format!(
@@ -61,22 +106,23 @@ pub(super) fn connect(
         Authentication::Required | Authentication::Skipped => {}
     }
     let client = Client::new(params.client.id.as_deref(), params.scopes.as_deref());
-    let hello = json!({
-        "type": "hello-ok",
-        "protocol": PROTOCOL_VERSION,
-        "server": {"version": env!("CARGO_PKG_VERSION"), "connId": connection_id.to_string()},
-        "features": {
-            "methods": rpc::methods(gateway).collect::<Vec<_>>(),
-            "events": ["chat", "tick", "restart", "shutdown"],
+    let hello = Hello {
+        auth: GrantedAuth { role: "operator", scopes: client.scopes() },
+        features: Features {
+            events: ["chat", "tick", "restart", "shutdown"],
+            methods: rpc::methods(gateway).collect(),
         },
-        "snapshot": {"uptimeMs": gateway.uptime().as_millis() as u64},
-        "auth": {"role": "operator", "scopes": client.scopes()},
-        "policy": {
-            "maxPayload": MAX_PAYLOAD_BYTES,
-            "maxBufferedBytes": gateway.config.gateway.max_buffered_bytes,
-            "tickIntervalMs": TICK_INTERVAL_MS,
+        policy: Limits {
+            max_buffered_bytes: gateway.config.gateway.max_buffered_bytes,
+            max_payload: MAX_PAYLOAD_BYTES,
+            tick_interval_ms: TICK_INTERVAL_MS,
         },
-    });
+        protocol: PROTOCOL_VERSION,
+        server: Server { conn_id: connection_id.to_string(), version: env!("CARGO_PKG_VERSION") },
+        snapshot: Snapshot { uptime_ms: gateway.uptime().as_millis() as u64 },
+        r#type: "hello-ok",
+    };
+    let hello = as_answer(&hello);
     Ok((hello, client))
 }
 

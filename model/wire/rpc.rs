@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::Scope;
-use super::frames::{Params, Request, RpcError, parse_request, response};
+use super::frames::{Answer, Params, Request, RpcError, as_answer, parse_request, response};
 use super::peers::{MAX_FOLLOWED, Membership};
 use super::{UNKNOWN_METHOD, restart};
 use crate::agents::subagents;
@@ -79,7 +79,7 @@ pub(super) fn answer(gateway: &Rc<Gateway>, membership: &Membership, text: &str)
     response(&request.id, obey(gateway, membership, &request))
 }
 
-fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -> Result<Value, RpcError> {
+fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -> Result<Answer, RpcError> {
     let client = membership.client();
     let params = request.params;
     let answers = answers_restarts(gateway);
@@ -90,23 +90,27 @@ fn obey(gateway: &Rc<Gateway>, membership: &Membership, request: &Request<'_>) -
         }
         "chat.abort" => {
             client.may(Scope::Write)?;
-            abort(gateway, membership, params)
+            abort(gateway, membership, params).map(|done| as_answer(&done))
         }
         "chat.history" => {
             client.may(Scope::Read)?;
             history(gateway, membership, params)
         }
-        "health" => Ok(gateway.health()),
+        "health" => Ok(as_answer(&gateway.health())),
         "cron.list" => {
             client.may(Scope::Read)?;
-            Ok(cron::list(gateway))
+            Ok(as_answer(&cron::list(gateway)))
         }
-        "gateway.restart.preflight" if answers => restart::preflight(gateway, &client, params),
+        "gateway.restart.preflight" if answers => {
+            restart::preflight(gateway, &client, params).map(|could| as_answer(&could))
+        }
         // The tool of the model asks by it, which history had before it had the method.
         "gateway.restart.request" if answers || restart::is_of_a_tool(params) => {
-            restart::request(gateway, &client, params)
+            restart::request(gateway, &client, params).map(|asked| as_answer(&asked))
         }
-        "gateway.restart.status" if answers => restart::status(gateway, &client, params),
+        "gateway.restart.status" if answers => {
+            restart::status(gateway, &client, params).map(|status| as_answer(&status))
+        }
         "connect" => Err(RpcError::invalid("already connected")),
         other => Err(RpcError::invalid(format!("{UNKNOWN_METHOD} {other:?}"))),
     }
@@ -145,7 +149,7 @@ fn follow(gateway: &Gateway, membership: &Membership, session_key: &str) -> Resu
     Ok(session_key)
 }
 
-fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
+fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Answer, RpcError> {
     let params: SendParams = params.read("chat.send")?;
     check_key("idempotencyKey", &params.idempotency_key)?;
     if cron::is_run(&params.idempotency_key) {
@@ -169,10 +173,18 @@ fn send(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> R
     let receipt = gateway.accept(&message, Some(membership.id)).map_err(|refused| refusal(&refused))?;
     let Accepted { run_id, session_key, .. } = message;
     Ok(match receipt {
-        Receipt::Started => json!({"runId": run_id, "status": "started"}),
-        Receipt::InFlight => json!({"runId": run_id, "status": "in_flight"}),
-        Receipt::Over(how) => over(gateway, &run_id, &session_key, how),
+        Receipt::Started => as_answer(&Taken { run_id: &run_id, status: "started" }),
+        Receipt::InFlight => as_answer(&Taken { run_id: &run_id, status: "in_flight" }),
+        Receipt::Over(how) => as_answer(&over(gateway, &run_id, &session_key, how)),
     })
+}
+
+/// What is answered to who hands a message over that is not over.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Taken<'a> {
+    run_id: &'a str,
+    status: &'static str,
 }
 
 /// What is answered to who hands a message over once more that is over: how it ended, and in what words, as its `chat`
@@ -218,7 +230,33 @@ fn abort(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> 
     Ok(json!({"ok": true, "aborted": !run_ids.is_empty(), "runIds": run_ids, "alreadyStopped": already}))
 }
 
-fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Value, RpcError> {
+/// What `chat.history` answers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct History<'a> {
+    messages: Vec<HistoryEntry<'a>>,
+    session_key: &'a str,
+    stopped: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryEntry<'a> {
+    content: [TextPart<'a>; 1],
+    role: &'static str,
+    run_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    run_ids: Vec<&'a str>,
+    timestamp: u64,
+}
+
+#[derive(Serialize)]
+struct TextPart<'a> {
+    text: &'a str,
+    r#type: &'static str,
+}
+
+fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -> Result<Answer, RpcError> {
     let params: HistoryParams = params.read("chat.history")?;
     let session_key = follow(gateway, membership, &params.session_key)?;
     let entries = gateway.history(&session_key).map_err(|error| {
@@ -228,11 +266,10 @@ fn history(gateway: &Rc<Gateway>, membership: &Membership, params: Params<'_>) -
     let recent = &entries[entries.len().saturating_sub(limit)..];
     let waiting = usize::try_from(gateway.config.gateway.max_buffered_bytes).unwrap_or(usize::MAX);
     let room = HISTORY_BYTES.min(waiting / 2);
-    let messages: Vec<Value> =
-        newest_that_fit(recent, room).iter().map(|entry| history_entry(entry)).collect();
+    let messages = newest_that_fit(recent, room).iter().map(|entry| history_entry(entry)).collect();
     // Somebody else may have stopped what this peer sent, while it was away: no reply and no notice says so.
     let stopped = gateway.inbox.cancelled_in(&session_key, ALREADY_STOPPED_LIMIT);
-    Ok(json!({"sessionKey": session_key, "messages": messages, "stopped": stopped}))
+    Ok(as_answer(&History { messages, session_key: &session_key, stopped }))
 }
 
 /// The end of `entries` whose texts have at most so many bytes; the newest entry whatever it has.
@@ -245,15 +282,12 @@ fn newest_that_fit(entries: &[Rc<TranscriptEntry>], room: usize) -> &[Rc<Transcr
     &entries[entries.len() - fitting.count()..]
 }
 
-fn history_entry(entry: &TranscriptEntry) -> Value {
-    let mut shown = json!({
-        "role": entry.role.name(),
-        "content": [{"type": "text", "text": entry.text}],
-        "runId": entry.run_id,
-        "timestamp": entry.at_ms,
-    });
-    if !entry.with.is_empty() {
-        shown["runIds"] = entry.run_ids().collect();
+fn history_entry(entry: &TranscriptEntry) -> HistoryEntry<'_> {
+    HistoryEntry {
+        content: [TextPart { text: &entry.text, r#type: "text" }],
+        role: entry.role.name(),
+        run_id: &entry.run_id,
+        run_ids: if entry.with.is_empty() { Vec::new() } else { entry.run_ids().collect() },
+        timestamp: entry.at_ms,
     }
-    shown
 }

@@ -39,6 +39,9 @@ impl Frame {
         if is_piece_of_an_answer(text) {
             return Some(Self::Event { name: "chat".to_owned(), payload: Value::Null });
         }
+        if text.ends_with(HELLO_ENDS) {
+            return Self::parse_hello(text);
+        }
         let AnyFrame { kind, id, ok, error, event, payload } = serde_json::from_str(text).ok()?;
         match &*kind {
             "res" => {
@@ -49,6 +52,31 @@ impl Frame {
             _ => None,
         }
     }
+
+    fn parse_hello(text: &str) -> Option<Self> {
+        let HelloFrame { kind, id, ok, payload: Hello { policy } } = serde_json::from_str(text).ok()?;
+        let answer = Ok(json!({ "policy": policy }));
+        (kind == "res" && ok).then_some(Self::Response { id, answer })
+    }
+}
+
+/// How the frame ends that welcomes us.
+const HELLO_ENDS: &str = r#","type":"hello-ok"}}"#;
+
+/// The welcome, of which clients read nothing but the policy; most of it is lists.
+#[derive(Deserialize)]
+struct HelloFrame<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    id: String,
+    ok: bool,
+    payload: Hello,
+}
+
+#[derive(Deserialize)]
+struct Hello {
+    #[serde(default)]
+    policy: Value,
 }
 
 /// The fields of every kind of frame.
@@ -143,9 +171,14 @@ pub(super) fn string_at<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
 
 /// The text of a chat message: its `text` parts joined, whether `content` is a list of parts or plain text.
 pub(super) fn text_of(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
+    message.get("content").map(text_in).unwrap_or_default()
+}
+
+/// The text of what a chat message has as its content.
+pub(super) fn text_in(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
         _ => String::new(),
     }
 }

@@ -214,7 +214,9 @@ fn changes_state(op: FsOp, path: &str, state_dir: &str) -> bool {
 pub(super) const INSTANCE_LOCK: &str = "gateway.lock";
 
 fn is_instance_lock(path: &str, state_dir: &str) -> bool {
-    path.strip_prefix(state_dir).and_then(|rest| rest.strip_prefix('/')) == Some(INSTANCE_LOCK)
+    // Asked of each disk operation, and mostly answered by the length.
+    path.len() == state_dir.len() + 1 + INSTANCE_LOCK.len()
+        && path.strip_prefix(state_dir).and_then(|rest| rest.strip_prefix('/')) == Some(INSTANCE_LOCK)
 }
 
 impl Request {

@@ -43,8 +43,11 @@ impl Oracle for NeverTwoWriters {
                     log.living.remove(pid);
                 }
                 Fact::PowerLost { .. } => log.files.clear(),
-                Fact::Disk { pid, op, path, bytes: _, error } if inside(path, &run.terms.state_dir) => {
+                Fact::Disk { pid, op, path, bytes: _, error } => {
                     let Some(deed) = Deed::of(*op, error.as_deref()) else { continue };
+                    if !inside(path, &run.terms.state_dir) {
+                        continue;
+                    }
                     let Some(writer) = log.living.get(pid).cloned() else { continue };
                     let crimes = log.take(&writer, deed, path, at);
                     found.extend(crimes.into_iter().map(|crime| self.violation(&crime, at)));

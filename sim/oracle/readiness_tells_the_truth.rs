@@ -36,7 +36,10 @@ impl Oracle for ReadinessTellsTheTruth {
         for life in lives {
             found.extend(ready.iter().find_map(|probe| self.ready_while_ending(lives, life, probe)));
         }
-        for entry in run.ledger.entries() {
+        let was_refused = |entry: &&Entry| {
+            entry.attempts.iter().any(|a| matches!(a.outcome, Some(AttemptOutcome::Refused(_))))
+        };
+        for entry in run.ledger.entries().iter().filter(was_refused) {
             found.extend(ready.iter().find_map(|probe| self.ready_yet_refusing(run, lives, entry, probe)));
         }
         found.extend(self.accepting_yet_not_ready(run, lives, &probes));

@@ -82,9 +82,12 @@ impl MessageId {
     /// has few.
     pub(crate) fn marks_in(text: &str) -> impl Iterator<Item = (usize, Self)> {
         text.match_indices('#').filter_map(|(sign, _)| {
-            let open = text[..sign].rfind(['[', ']', '#']).filter(|&at| text[at..].starts_with('['))?;
+            // Byte by byte, since what is looked for is near.
+            let before = text[..sign].bytes().rposition(|byte| matches!(byte, b'[' | b']' | b'#'));
+            let open = before.filter(|&at| text[at..].starts_with('['))?;
             let sender = &text[open + 1..sign];
-            let (number, _) = text[sign + 1..].split_once(']')?;
+            let number = text[sign + 1..].bytes().position(|byte| byte == b']')?;
+            let number = &text[sign + 1..sign + 1 + number];
             let number = number.parse().ok().filter(|_| !sender.is_empty())?;
             Some((open, Self { sender: sender.to_string(), number }))
         })

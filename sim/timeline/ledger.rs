@@ -20,6 +20,7 @@ use super::sighting::Sightings;
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
 use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
+use crate::mix::MixMap;
 use twice::Blows;
 
 /// The program name under which gateway processes stand in the process table.
@@ -32,7 +33,7 @@ pub const TOOL_PROGRAM: &str = "tool";
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
-    index: BTreeMap<MessageId, usize>,
+    index: MixMap<MessageId, usize>,
     sends: Sends,
 }
 
@@ -196,7 +197,7 @@ impl Ledger {
 #[derive(Default)]
 struct Fold<'a> {
     tallies: Vec<Tally>,
-    index: BTreeMap<MessageId, usize>,
+    index: MixMap<MessageId, usize>,
     sightings: Sightings<'a>,
     /// The messages that each request to the model was about.
     asked_together: BTreeMap<u32, BTreeSet<&'a MessageId>>,

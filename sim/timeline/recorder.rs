@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{Event, Fact, Source};
 use crate::determinism::{Step, note};
 use crate::instant;
+use crate::mix::Mix;
 
 /// The running hash over all events of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,42 +24,6 @@ impl fmt::Display for EventHash {
     }
 }
 
-/// The hash of everything that was written so far. Events are written in many small pieces, which are gathered first:
-/// for each call, the hash function does about as much as for a hundred bytes.
-struct RunningHash {
-    hash: Xxh3Default,
-    gathered: Vec<u8>,
-}
-
-impl RunningHash {
-    const GATHER: usize = 4096;
-
-    fn new() -> Self {
-        Self { hash: Xxh3Default::new(), gathered: Vec::with_capacity(2 * Self::GATHER) }
-    }
-
-    /// Takes note of an event.
-    fn add(&mut self, event: &Event) {
-        event.hash(self);
-        if self.gathered.len() >= Self::GATHER {
-            self.hash.update(&self.gathered);
-            self.gathered.clear();
-        }
-    }
-}
-
-impl Hasher for RunningHash {
-    fn write(&mut self, bytes: &[u8]) {
-        self.gathered.extend_from_slice(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        let mut hash = self.hash.clone();
-        hash.update(&self.gathered);
-        hash.digest()
-    }
-}
-
 /// A shared handle on the event stream of one run.
 #[derive(Clone)]
 pub struct Recorder(Rc<RefCell<Recording>>);
@@ -67,7 +31,7 @@ pub struct Recorder(Rc<RefCell<Recording>>);
 struct Recording {
     epoch: Instant,
     events: Vec<Event>,
-    hash: RunningHash,
+    hash: Mix,
     watches: Vec<Watch>,
 }
 
@@ -84,7 +48,7 @@ impl Recorder {
         Self(Rc::new(RefCell::new(Recording {
             epoch: Instant::now(),
             events: Vec::with_capacity(1024),
-            hash: RunningHash::new(),
+            hash: Mix::default(),
             watches: Vec::new(),
         })))
     }
@@ -99,7 +63,7 @@ impl Recorder {
     pub fn record(&self, source: Source, fact: Fact) {
         let mut recording = self.0.borrow_mut();
         let event = Event { at: instant::now() - recording.epoch, source, fact };
-        recording.hash.add(&event);
+        event.hash(&mut recording.hash);
         note(|| Step::event(&event));
         let due = |watch: &mut Watch| {
             let hit = (watch.matches)(&event);

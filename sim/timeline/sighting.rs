@@ -4,20 +4,19 @@
 //! names a message by its mark, or by the idempotency key that its sender gave it, which is the id of its run and
 //! outlives every process. Nothing in this file decides a fate.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway::env::Pid;
 
 use super::words::cut;
 use super::{Event, Fact, LogRecord, MessageId, Sighting, Via};
+use crate::mix::MixMap;
 
 /// Follows all messages of a run through its events.
 #[derive(Default)]
 pub(super) struct Sightings<'a> {
-    last: BTreeMap<&'a MessageId, Seen<'a>>,
-    by_key: BTreeMap<&'a str, &'a MessageId>,
-    run_of: BTreeMap<&'a MessageId, RunPlace<'a>>,
+    last: MixMap<&'a MessageId, Seen<'a>>,
+    by_key: MixMap<&'a str, &'a MessageId>,
 }
 
 /// The process, and the run in it, that works or worked last for a message.
@@ -41,7 +40,7 @@ impl RunPlace<'_> {
 struct Seen<'a> {
     at: Duration,
     fact: &'a Fact,
-    /// Who worked for the message then.
+    /// Who worked for the message then, by the latest record that says so.
     run: Option<RunPlace<'a>>,
 }
 
@@ -55,8 +54,9 @@ impl<'a> Sightings<'a> {
         if let Fact::MessageSent { key, .. } | Fact::UpdateHandedOut { key, .. } = &event.fact {
             self.by_key.insert(key, message);
         }
-        let run = self.run_of.get(message).copied();
-        self.last.insert(message, Seen { at: event.at, fact: &event.fact, run });
+        let seen = Seen { at: event.at, fact: &event.fact, run: None };
+        let last = self.last.entry(message).or_insert(seen);
+        *last = Seen { run: last.run, ..seen };
     }
 
     /// Where `message` was last seen, if ever.
@@ -67,11 +67,11 @@ impl<'a> Sightings<'a> {
     }
 
     fn see_record(&mut self, event: &'a Event, pid: Pid, record: &'a LogRecord) {
-        for message in self.messages_of(record) {
-            let known = self.run_of.get(message).and_then(|place| place.run);
+        for at in self.messages_of(record) {
+            let last = &mut self.last[at];
+            let known = last.run.and_then(|place| place.run);
             let place = RunPlace { pid, run: record.field("run").or(known) };
-            self.run_of.insert(message, place);
-            self.last.insert(message, Seen { at: event.at, fact: &event.fact, run: Some(place) });
+            *last = Seen { at: event.at, fact: &event.fact, run: Some(place) };
         }
     }
 
@@ -82,17 +82,17 @@ impl<'a> Sightings<'a> {
         named
     }
 
-    /// The messages that a record names, each once.
-    fn messages_of(&self, record: &LogRecord) -> Vec<&'a MessageId> {
+    /// The messages that a record names, each once: where they stand among those that were seen.
+    fn messages_of(&self, record: &LogRecord) -> Vec<usize> {
         let mut found = Vec::new();
         for (_, value) in &record.fields {
             // Most values name nothing; looking closely at each was a fortieth of a run's time.
             let named = if value.contains('#') { Self::named_in(value) } else { Vec::new() };
             for message in named.iter().chain(self.by_key.get(value.as_str()).copied()) {
-                if let Some((&message, _)) = self.last.get_key_value(message)
-                    && !found.contains(&message)
+                if let Some(at) = self.last.get_index_of(message)
+                    && !found.contains(&at)
                 {
-                    found.push(message);
+                    found.push(at);
                 }
             }
         }

@@ -232,6 +232,8 @@ fn in_text(path: &Path) -> Cow<'_, str> {
 /// An error without the C library's words for it, which differ from system to system.
 fn in_portable_words(error: &io::Error) -> String {
     match error.raw_os_error() {
+        // Nearly every error is that nothing is there.
+        Some(2) if error.kind() == io::ErrorKind::NotFound => "NotFound (os error 2)".to_string(),
         Some(number) => format!("{:?} (os error {number})", error.kind()),
         None => error.to_string(),
     }

@@ -5,14 +5,14 @@
 //! send it with; so do the wires, where it cannot be noticed. It halves their work. Knows segments, not kernels,
 //! machines or time.
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 use turmoil_net::{Packet, TcpFlags, TcpSegment, Transport};
 
 use super::slots::{SlotId, slot_at};
+use crate::mix::MixMap;
 
 /// So many unacknowledged bytes keep nobody waiting, where the window is at least so wide.
 const LITTLE: u32 = 8 * 1024;
@@ -49,26 +49,7 @@ impl Way {
 
 /// What is known of ways. Several are looked up for every packet, in maps that grow with each connection of a run: an
 /// ordered map took a fiftieth of its time.
-pub(super) type ByWay<T> = IndexMap<Way, T, BuildHasherDefault<Mix>>;
-
-/// Spreads the one number that a [`Way`] is. The same in every run, and nobody can choose ports to its disadvantage.
-#[derive(Default)]
-pub(super) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        // The upper bits are the well mixed ones, and tables look at the lower ones first.
-        self.0.rotate_left(32)
-    }
-}
+pub(super) type ByWay<T> = MixMap<Way, T>;
 
 /// When a packet arrives: the millisecond, then the random rank of its connection, then the order of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +57,32 @@ pub(super) struct Arrival {
     pub(super) at_ms: u64,
     pub(super) rank: u64,
     pub(super) sequence: u64,
+}
+
+/// A packet on its way. The one that arrives first is the greatest, for a heap.
+pub(super) struct InFlight {
+    pub(super) arrival: Arrival,
+    pub(super) packet: Packet,
+}
+
+impl PartialEq for InFlight {
+    fn eq(&self, other: &Self) -> bool {
+        self.arrival == other.arrival
+    }
+}
+
+impl Eq for InFlight {}
+
+impl PartialOrd for InFlight {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InFlight {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.arrival.cmp(&self.arrival)
+    }
 }
 
 /// An acknowledgement that nobody waits for. From its arrival on it is delivered when the pump has something to do anyway.

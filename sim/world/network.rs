@@ -7,7 +7,7 @@
 //! processes, ports or files.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
-use super::flow::{Arrival, ByWay, Delayed, Flow, Parked, Way, reset_segment, tcp_ends};
+use super::flow::{Arrival, ByWay, Delayed, Flow, InFlight, Parked, Way, reset_segment, tcp_ends};
 use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
@@ -62,7 +62,7 @@ struct State {
     guard: Option<EnterGuard>,
     slots: Slots,
     /// In flight, by time of arrival; see [`Arrival`].
-    in_flight: BTreeMap<Arrival, Packet>,
+    in_flight: BinaryHeap<InFlight>,
     next_sequence: u64,
     flows: ByWay<Flow>,
     /// Acknowledgements that wait for something to travel with; a later one takes the place of an earlier one.
@@ -105,7 +105,7 @@ impl Network {
         let state = State {
             guard: Some(net.enter()),
             slots,
-            in_flight: BTreeMap::new(),
+            in_flight: BinaryHeap::new(),
             next_sequence: 0,
             flows: ByWay::default(),
             delayed: BTreeMap::new(),
@@ -215,7 +215,8 @@ impl Network {
         let mut state = self.state.borrow_mut();
         for parked in state.cut.remove(&Link::between(a, b)).unwrap_or_default() {
             // The sequence of sending is kept, so later packets of the connection stay behind.
-            state.in_flight.insert(Arrival { at_ms: now_ms, ..parked.arrival }, parked.packet);
+            let arrival = Arrival { at_ms: now_ms, ..parked.arrival };
+            state.in_flight.push(InFlight { arrival, packet: parked.packet });
         }
         drop(state);
         if let Some(alarm) = &*self.alarm.borrow() {
@@ -292,7 +293,7 @@ impl Network {
         }
         state.egress = egress;
         if std::mem::take(&mut state.is_early) {
-            let next_ms = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
+            let next_ms = state.in_flight.peek().map(|next| next.arrival.at_ms);
             drop(state);
             self.advance_alarm(next_ms);
         }
@@ -336,10 +337,9 @@ impl Network {
     fn deliver_due(&self) -> Option<u64> {
         let now_ms = self.now_ms();
         let mut state = self.state.borrow_mut();
-        while let Some(entry) = state.in_flight.first_entry()
-            && entry.key().at_ms <= now_ms
+        while state.in_flight.peek().is_some_and(|next| next.arrival.at_ms <= now_ms)
+            && let Some(InFlight { arrival, packet }) = state.in_flight.pop()
         {
-            let (arrival, packet) = entry.remove_entry();
             if state.arrive(arrival, packet, now_ms) {
                 self.touch();
             }
@@ -349,7 +349,7 @@ impl Network {
         if state.expire_parked(give_up_before) {
             self.touch();
         }
-        let next_arrival = state.in_flight.keys().next().map(|arrival| arrival.at_ms);
+        let next_arrival = state.in_flight.peek().map(|next| next.arrival.at_ms);
         let next_expiry = state.oldest_parked().map(|since_ms| since_ms + self.tcp_user_timeout_ms);
         next_arrival.into_iter().chain(next_expiry).min()
     }
@@ -397,8 +397,8 @@ impl State {
         if flow.is_ending {
             self.delayed.remove(&way.back());
         }
-        let is_next = self.in_flight.first_key_value().is_none_or(|(first, _)| arrival < *first);
-        self.in_flight.insert(arrival, packet);
+        let is_next = self.in_flight.peek().is_none_or(|first| arrival < first.arrival);
+        self.in_flight.push(InFlight { arrival, packet });
         self.is_early |= is_next;
     }
 
@@ -447,21 +447,32 @@ impl State {
             may_answer = !self.cut.is_empty() || !flow.can_stay_silent(segment, &other);
             flow.hear(segment);
         }
-        self.deliver(packet);
+        self.deliver_on(way, packet);
         may_answer
     }
 
     fn deliver(&mut self, packet: Packet) {
         if let Transport::Tcp(segment) = &packet.payload {
+            self.deliver_on(way_of(&packet, segment), packet);
+        }
+    }
+
+    /// Hands the kernel a packet that came that way.
+    fn deliver_on(&mut self, way: Way, packet: Packet) {
+        let mut told = None;
+        if let Transport::Tcp(segment) = &packet.payload {
             let TcpFlags { rst, fin, .. } = segment.flags;
             if rst {
-                self.lines.reset(way_of(&packet, segment).back());
+                self.lines.reset(way.back());
             } else if fin || !segment.payload.is_empty() {
-                self.lines.bring_news(way_of(&packet, segment).back());
+                told = self.lines.bring_news(way.back(), fin);
             }
         }
         if let Some(guard) = &self.guard {
             guard.deliver(packet);
+        }
+        if let Some(line) = told {
+            line.wake_readers();
         }
     }
 

@@ -125,6 +125,8 @@ impl Process {
             leftover: Bytes::new(),
             saw_end: false,
             waiting: None,
+            trusts_line: false,
+            is_drained: false,
         };
         Ok(Stream::new(Box::new(io), SocketAddr::new(IpAddr::V4(shown), port), wire))
     }
@@ -228,8 +230,12 @@ struct ConnectedSocket {
     wire: Rc<Wire>,
     leftover: Bytes,
     saw_end: bool,
-    /// Whom the kernel wakes when something comes, after it had nothing.
+    /// Who is woken when something comes, after the kernel had nothing.
     waiting: Option<Waker>,
+    /// The kernel had nothing once, so whatever it has now, its line has told of.
+    trusts_line: bool,
+    /// The last read took all that the kernel had.
+    is_drained: bool,
 }
 
 impl ConnectedSocket {
@@ -242,16 +248,24 @@ impl ConnectedSocket {
         self.inner.as_mut().map(Pin::new)
     }
 
-    /// Whether the kernel has nothing to read and knows whom to wake. Many a task looks at its socket each time it is
-    /// woken for something else, and asking the kernel was half of what reading cost.
+    /// Whether the kernel has nothing to read and it is known whom to wake. Many a task looks at its socket each time it
+    /// is woken for something else, and once more after each read; asking the kernel was half of what reading cost.
     fn waits_already(&mut self, reader: &Waker) -> bool {
         // What a process sends to itself stays inside its kernel.
         let is_told = self.wire.local.ip() != self.wire.remote.ip();
-        let has_news = self.wire.line.take_news();
-        if has_news {
-            self.waiting = None;
+        let line = &self.wire.line;
+        if line.take_news() {
+            (self.waiting, self.is_drained) = (None, false);
         }
-        is_told && self.waiting.as_ref().is_some_and(|waiting| waiting.will_wake(reader))
+        if !is_told || self.waiting.as_ref().is_some_and(|waiting| waiting.will_wake(reader)) {
+            return is_told;
+        }
+        let has_nothing = self.trusts_line && self.is_drained && line.is_going_on();
+        if has_nothing {
+            line.wait_for_news(reader);
+            self.waiting = Some(reader.clone());
+        }
+        has_nothing
     }
 
     /// Whether the peer sent something that was never read; an error when the connection is already over.
@@ -289,10 +303,13 @@ impl AsyncRead for ConnectedSocket {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     this.waiting = Some(cx.waker().clone());
+                    this.trusts_line = true;
                     return Poll::Pending;
                 }
             }
             let taken = taken.filled();
+            // Its buffer is no larger.
+            this.is_drained = true;
             if taken.len() >= RECEIVE_BUFFER / 2 {
                 // Now the kernel tells its peer that there is room again.
                 network.touch();
@@ -300,7 +317,9 @@ impl AsyncRead for ConnectedSocket {
             let (now, later) = taken.split_at(taken.len().min(buf.remaining()));
             buf.put_slice(now);
             this.saw_end = taken.is_empty();
-            this.leftover = Bytes::copy_from_slice(later);
+            if !later.is_empty() {
+                this.leftover = Bytes::copy_from_slice(later);
+            }
             return Poll::Ready(Ok(()));
         }
         if this.enter().is_none() {

@@ -3,11 +3,12 @@
 //! Read from the prompt alone, by the marks in what the user said.
 
 use gateway::env::WallTime;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::actors::frames::{string_at, text_of};
+use crate::actors::frames::text_in;
 use crate::timeline::{ANNOUNCEMENT_PREFIX, MessageId, SubagentId};
 
 /// What a request is about.
@@ -44,16 +45,30 @@ pub(super) struct Asked<'a> {
     pub(super) messages: Vec<&'a RawValue>,
 }
 
+/// A message of the prompt. What is no text where one should be is something else than what it is compared with.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    role: Value,
+    #[serde(default)]
+    content: Value,
+    #[serde(default, rename = "tool_calls", deserialize_with = "is_there")]
+    wants_tools: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(whatever: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(whatever).map(|_| true)
+}
+
 impl Asked<'_> {
     /// What the user said since the last answer, in that order. A model that wanted tools has not answered yet.
     pub(super) fn said_since_the_answer(&self) -> Vec<String> {
         let said =
-            self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Value>(said.get()).ok());
-        let is_answer =
-            |said: &Value| string_at(said, "role") == Some("assistant") && said.get("tool_calls").is_none();
+            self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Said>(said.get()).ok());
+        let is_answer = |said: &Said| said.role == "assistant" && !said.wants_tools;
         let open = said.skip_while(is_answer).take_while(|said| !is_answer(said));
         let mut texts: Vec<String> =
-            open.filter(|said| string_at(said, "role") == Some("user")).map(|said| text_of(&said)).collect();
+            open.filter(|said| said.role == "user").map(|said| text_in(&said.content)).collect();
         texts.reverse();
         texts
     }

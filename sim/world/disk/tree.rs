@@ -16,6 +16,7 @@ use rand_chacha::rand_core::Rng;
 use super::Errno;
 use super::content::Content;
 use super::journal::{DirOp, Ino, Journal, Name};
+use crate::mix::MixMap;
 
 const ROOT: Ino = 0;
 
@@ -30,6 +31,8 @@ pub(super) struct Tree {
     /// Directories found lately, by path: most operations are in the same two or three, and walking there from
     /// the root took longer than the operations themselves.
     known_dirs: RefCell<Vec<(OsString, Ino)>>,
+    /// What was found under live names since one of them went away, by path: most operations are on a dozen files.
+    known: RefCell<MixMap<OsString, Ino>>,
     /// Nodes that nothing leads to any more are swept out when there are more than this many.
     sweep_above: usize,
 }
@@ -65,6 +68,7 @@ impl Tree {
             next: ROOT + 1,
             journal: Journal::default(),
             known_dirs: RefCell::default(),
+            known: RefCell::default(),
             sweep_above: 64,
         }
     }
@@ -196,6 +200,7 @@ impl Tree {
     /// [`Content::lose_power`] leaves of it. Returns how many operations and unsynced contents were lost.
     pub(super) fn lose_power(&mut self, rng: &mut (impl Rng + ?Sized)) -> u32 {
         self.known_dirs.get_mut().clear();
+        self.known.get_mut().clear();
         let pending = self.journal.len();
         let survive = if pending == 0 { 0 } else { (rng.next_u64() % (pending as u64 + 1)) as usize };
         for op in self.journal.take().take(survive) {
@@ -239,6 +244,10 @@ impl Tree {
     fn change(&mut self, op: DirOp, now: WallTime) {
         if op.moves_directory {
             self.known_dirs.get_mut().clear();
+        }
+        // Who renames onto a name, takes one away.
+        if op.gone.is_some() {
+            self.known.get_mut().clear();
         }
         if let Some((dir, name)) = &op.gone
             && let Some(Node::Dir(dir)) = self.nodes.get_mut(dir)
@@ -291,12 +300,20 @@ impl Tree {
     }
 
     fn find(&self, path: &Path) -> io::Result<Ino> {
-        match split(path) {
-            Some((parent, name)) => {
-                Ok(*self.dir(self.find_dir(parent)?)?.live.get(name).ok_or(Errno::Enoent)?)
-            }
-            None => self.find_in(path, View::Live),
+        const KNOWN_AT_MOST: usize = 4096;
+        if let Some(ino) = self.known.borrow().get(path.as_os_str()) {
+            return Ok(*ino);
         }
+        let ino = match split(path) {
+            Some((parent, name)) => *self.dir(self.find_dir(parent)?)?.live.get(name).ok_or(Errno::Enoent)?,
+            None => self.find_in(path, View::Live)?,
+        };
+        let mut known = self.known.borrow_mut();
+        if known.len() >= KNOWN_AT_MOST {
+            known.clear();
+        }
+        known.insert(path.as_os_str().to_owned(), ino);
+        Ok(ino)
     }
 
     /// The live directory at `path`.
