@@ -33,8 +33,11 @@ impl Oracle for NoRestartLoop {
             });
             asked && matches!(life.ended, Some((_, DeathCause::Exited(ExitCode::RESTART))))
         };
-        let is_failure =
-            |life: &&Life| failed_to_start(life) && !may_refuse(life.started_at) && !began_again(life);
+        // Whoever has it started again and again by the supervisor is no loop either.
+        let was_ordered = |life: &Life| run.mishaps.was_ordered(life.started_at, life.started_at);
+        let is_failure = |life: &&Life| {
+            failed_to_start(life) && !may_refuse(life.started_at) && !began_again(life) && !was_ordered(life)
+        };
         let failed: Vec<_> = lives.iter().filter(is_failure).collect();
         let is_limit = |event: &&Event| {
             event.fact == Fact::StartLimitHit && !may_refuse(event.at) && !run.was_worn_out(event.at)
@@ -94,9 +97,23 @@ fn describe(life: &Life) -> String {
 mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
-    use crate::timeline::Injection;
     use crate::timeline::story::Story;
+    use crate::timeline::{Injection, OperatorOrder, Source};
     use gateway::env::Signal;
+
+    #[test]
+    fn starts_that_somebody_ordered_are_no_loop() {
+        let told = |ordered: u32| {
+            let starts = (0..6_u32).fold(Story::new(), |story, n| {
+                let order = Fact::Ordered { order: OperatorOrder::Start };
+                let story = story.at(u64::from(n) * 1_000);
+                let story = if n < ordered { story.fact(Source::Operator, order) } else { story };
+                story.gateway(100 + n).starts().exits(78)
+            });
+            complaints(&NoRestartLoop, starts.ended()).len()
+        };
+        assert_eq!((told(0), told(1), told(2)), (1, 1, 0), "four may fail");
+    }
 
     #[test]
     fn who_refuses_a_store_that_nothing_can_restore_is_no_loop() {

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use super::life::end_of;
+use super::life::{Interval, end_of};
 use super::restarts::{RestartRequest, served_between};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 use crate::timeline::{Fact, RestartMode};
+
+/// The machine from which people look after what they asked for.
+const CLIENTS_MACHINE: &str = "clients";
 
 /// How long after its end a request may be reported.
 const TELLING: Duration = Duration::from_secs(15);
@@ -43,7 +46,8 @@ impl RestartRequestsEnd {
             (None, Some(restarted_at)) => (restarted_at, Duration::ZERO),
             (None, None) => return None,
         };
-        let heard = served_between(run, since, until).saturating_sub(asker_stood_still(run, request, until));
+        let deaf = asker_stood_still(run, request, until) + asker_was_cut_off(run, since, until);
+        let heard = served_between(run, since, until).saturating_sub(deaf);
         if heard <= bound + TELLING {
             return None;
         }
@@ -84,6 +88,15 @@ impl RestartRequestsEnd {
     }
 }
 
+/// For how long nobody who waits for the end of a request could be reached where people are.
+fn asker_was_cut_off(run: &Evidence<'_>, since: Duration, until: Duration) -> Duration {
+    let cut = |time: Interval| {
+        let (from, until) = (time.from.max(since), time.until.unwrap_or(until).min(until));
+        until.saturating_sub(from)
+    };
+    run.mishaps.cuts_of(CLIENTS_MACHINE).map(cut).sum()
+}
+
 /// For how long the command line of a request stood still: nobody can tell it anything then.
 fn asker_stood_still(run: &Evidence<'_>, request: &RestartRequest, until: Duration) -> Duration {
     let asker = run.events.iter().find_map(|event| match &event.fact {
@@ -103,6 +116,7 @@ mod tests {
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::RestartEnding::{Done, Refused, TimedOut};
+    use crate::timeline::Source;
     use crate::timeline::story::Story;
 
     const ORACLE: RestartRequestsEnd = RestartRequestsEnd;
@@ -134,6 +148,21 @@ mod tests {
         assert_eq!(complaints(&ORACLE, forced), [NOBODY]);
         let told = deferred(RestartMode::Safe).at(320_000).reports_restart(1, TimedOut).at(900_000).ended();
         assert_eq!(complaints(&ORACLE, told), [""; 0]);
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_told_afterwards() {
+        let link = || ("clients".to_string(), "gateway".to_string());
+        let told = |healed_at: u64, reported_at: u64| {
+            let ((a, b), (c, d)) = (link(), link());
+            let done = deferred(RestartMode::Plain).at(60_000).exits(75).at(61_000).serves(215);
+            let cut = done.at(62_000).fact(Source::World, Fact::LinkPartitioned { a, b });
+            let healed = cut.at(healed_at).fact(Source::World, Fact::LinkHealed { a: c, b: d });
+            let reported = healed.at(reported_at).reports_restart(1, Done).at(2_000_000).ended();
+            complaints(&ORACLE, reported).len()
+        };
+        assert_eq!(told(600_000, 605_000), 0);
+        assert_eq!(told(63_000, 605_000), 1, "for a second only");
     }
 
     #[test]
