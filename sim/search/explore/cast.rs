@@ -77,7 +77,6 @@ impl Cast {
             let joins = senders.and_then(|all| all.get(*name)?.get("joins"));
             !is_on_platform(name) && joins.is_none()
         };
-        let is_retrying = |sender: &Value| sender.get("kind").and_then(Value::as_str) == Some("retrying");
         let hosts = || names.iter().filter(|name| is_on_platform(name) || is_on_webchat(name));
         let sends = || {
             let is_one = |step: &&Value| step.get("do").and_then(Value::as_str) == Some("send");
@@ -128,6 +127,10 @@ impl Cast {
     pub(super) fn somebody(&self, die: &Die) -> Option<&str> {
         one_of(&self.senders, die)
     }
+}
+
+fn is_retrying(sender: &Value) -> bool {
+    sender.get("kind").and_then(Value::as_str) == Some("retrying")
 }
 
 pub(super) fn one_of<'a>(names: &'a [String], die: &Die) -> Option<&'a str> {
