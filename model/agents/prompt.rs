@@ -30,6 +30,20 @@ pub(crate) struct PromptMessage<'a> {
     tool_call_id: Option<&'a str>,
 }
 
+impl PromptMessage<'_> {
+    /// Writes it as JSON. A prompt is long, and most of it is text that needs no more than quotation marks.
+    pub(super) fn write(&self, body: &mut Vec<u8>) {
+        if !self.tool_calls.is_empty() || self.tool_call_id.is_some() {
+            return serde_json::to_writer(body, self).expect("a message is plain text");
+        }
+        body.extend_from_slice(br#"{"role":""#);
+        body.extend_from_slice(self.role.as_bytes());
+        body.extend_from_slice(br#"","content":"#);
+        serde_json::to_writer(&mut *body, self.content).expect("text is JSON");
+        body.push(b'}');
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct PromptCall<'a> {
     id: &'a str,
@@ -106,6 +120,19 @@ fn result<'a>(entries: &'a [Rc<TranscriptEntry>], call: &str) -> Option<&'a str>
     let mut of_round = of_run.take_while(|entry| entry.role != Role::ToolCalls);
     let result = of_round.find(|entry| entry.call_id.as_deref() == Some(call))?;
     Some(&result.text)
+}
+
+/// One message of each kind.
+#[cfg(test)]
+pub(super) fn examples(calls: &[ToolCall]) -> [PromptMessage<'_>; 3] {
+    let plain = PromptMessage { role: "user", content: "Hi \"Ann\"\n", ..PromptMessage::default() };
+    let wants = PromptMessage {
+        role: "assistant",
+        tool_calls: calls.iter().map(PromptCall::from).collect(),
+        ..PromptMessage::default()
+    };
+    let result = PromptMessage { role: "tool", tool_call_id: Some("c"), ..plain.clone() };
+    [plain, wants, result]
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode, Uri, header};
-use serde::{Deserialize, Serialize};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::connection::{Connections, Link};
@@ -61,7 +62,8 @@ impl ProviderError {
 pub(crate) struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
-    path: String,
+    path: Uri,
+    authority: HeaderValue,
     connections: Connections,
 }
 
@@ -72,20 +74,21 @@ impl Endpoint {
         if uri.scheme_str() != Some("http") {
             return None;
         }
-        let path = format!("{}/chat/completions", uri.path().trim_end_matches('/'));
+        let path = format!("{}/chat/completions", uri.path().trim_end_matches('/')).parse().ok()?;
         let (host, port) = (uri.host()?.to_string(), uri.port_u16().unwrap_or(80));
-        Some(Self { host, port, path, connections: Connections::default() })
+        let authority = HeaderValue::from_str(&format!("{host}:{port}")).ok()?;
+        Some(Self { host, port, path, authority, connections: Connections::default() })
     }
 
     fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
-        Request::builder()
-            .method(Method::POST)
-            .uri(&self.path)
-            .header(header::HOST, format!("{}:{}", self.host, self.port))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "text/event-stream")
-            .body(Full::new(body))
-            .expect("the path was parsed as a URI")
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.authority.clone());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request
     }
 }
 
@@ -98,12 +101,24 @@ pub(crate) struct Question<'a> {
     pub(crate) tools: &'a RawValue,
 }
 
-#[derive(Serialize)]
-struct CompletionRequest<'a> {
-    model: &'a str,
-    stream: bool,
-    messages: &'a [PromptMessage<'a>],
-    tools: &'a RawValue,
+impl Question<'_> {
+    /// The body of the request.
+    fn body(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(2048);
+        body.extend_from_slice(br#"{"model":"#);
+        serde_json::to_writer(&mut body, self.model).expect("text is JSON");
+        body.extend_from_slice(br#","stream":true,"messages":["#);
+        for (place, message) in self.messages.iter().enumerate() {
+            if place > 0 {
+                body.push(b',');
+            }
+            message.write(&mut body);
+        }
+        body.extend_from_slice(br#"],"tools":"#);
+        body.extend_from_slice(self.tools.get().as_bytes());
+        body.push(b'}');
+        body
+    }
 }
 
 /// What the model says.
@@ -182,10 +197,7 @@ pub(crate) async fn complete(
     question: Question<'_>,
     mut on_delta: impl FnMut(&str),
 ) -> Result<Answer, ProviderError> {
-    let Question { model, messages, tools } = question;
-    let body = serde_json::to_vec(&CompletionRequest { model, stream: true, messages, tools })
-        .expect("a prompt is plain text");
-    let body = Bytes::from(body);
+    let body = Bytes::from(question.body());
     if let Some(mut link) = endpoint.connections.take().await
         && let Ok(response) = link.send(endpoint.request(body.clone())).await
     {
@@ -317,6 +329,19 @@ mod tests {
         assert_eq!(calls, [["a", "exec", "{\"x\":1}"], ["b", "sessions_spawn", "{}"]]);
         let far = serde_json::from_str(r#"{"index":64}"#).expect("a piece");
         assert!(answer.add(far).is_err());
+    }
+
+    #[test]
+    fn a_question_is_written_as_it_would_be_serialized() {
+        let calls = [ToolCall { id: "c".into(), name: "exec".into(), arguments: "{}".into() }];
+        let messages = crate::agents::prompt::examples(&calls);
+        let tools = RawValue::from_string("[]".into()).expect("is JSON");
+        let question = Question { model: "a \"b\"", messages: &messages, tools: &tools };
+        let serialized = serde_json::json!({
+            "model": question.model, "stream": true, "messages": messages, "tools": [],
+        });
+        let written: serde_json::Value = serde_json::from_slice(&question.body()).expect("is JSON");
+        assert_eq!(written, serialized);
     }
 
     #[test]

@@ -91,6 +91,43 @@ pub(super) struct Delayed {
     pub(super) packet: Packet,
 }
 
+/// The acknowledgements that wait, by their way: one for each, in the order of ways. There are few at a time, and one is
+/// looked for with every packet.
+#[derive(Default)]
+pub(super) struct Waiting(Vec<(Way, Delayed)>);
+
+impl Waiting {
+    fn place(&self, way: Way) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&way, |(way, _)| *way)
+    }
+
+    /// Lets one wait, instead of an earlier one.
+    pub(super) fn insert(&mut self, way: Way, delayed: Delayed) {
+        match self.place(way) {
+            Ok(place) => self.0[place].1 = delayed,
+            Err(place) => self.0.insert(place, (way, delayed)),
+        }
+    }
+
+    /// It need not be sent any more.
+    pub(super) fn remove(&mut self, way: Way) {
+        if let Ok(place) = self.place(way) {
+            self.0.remove(place);
+        }
+    }
+
+    /// Takes the first one that has waited long enough.
+    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Way, Delayed)> {
+        let place = self.0.iter().position(|(_, delayed)| delayed.arrival.at_ms <= now_ms)?;
+        Some(self.0.remove(place))
+    }
+
+    /// Keeps those whose packets are wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&Packet) -> bool) {
+        self.0.retain(|(_, delayed)| is_wanted(&delayed.packet));
+    }
+}
+
 /// A packet that waits at a cut link.
 pub(super) struct Parked {
     pub(super) since_ms: u64,

@@ -54,7 +54,7 @@ impl Subscriber for TimelineSubscriber {
         let metadata = event.metadata();
         let Some(level) = level_of(metadata) else { return };
         let Some(process) = with_current(|process| process.cloned()) else { return };
-        let mut fields = Fields(Vec::new());
+        let mut fields = Fields(Vec::with_capacity(metadata.fields().len()));
         event.record(&mut fields);
         let record = LogRecord { name: name_of(metadata).to_string(), level, fields: fields.0 };
         process.record(Fact::Log { pid: process.pid, record });

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, TcpFlags, TcpSegment, Transport};
 
-use super::flow::{Arrival, ByWay, Delayed, Flow, InFlight, Parked, Way, reset_segment, tcp_ends};
+use super::flow::{Arrival, ByWay, Delayed, Flow, InFlight, Parked, Waiting, Way, reset_segment, tcp_ends};
 use super::lines::{Line, Lines};
 use super::random::{RandomStream, RandomStreams};
 use super::settings::WorldSettings;
@@ -66,7 +66,7 @@ struct State {
     next_sequence: u64,
     flows: ByWay<Flow>,
     /// Acknowledgements that wait for something to travel with; a later one takes the place of an earlier one.
-    delayed: BTreeMap<Way, Delayed>,
+    delayed: Waiting,
     latency: RangeInclusive<Duration>,
     latency_of: BTreeMap<Link, RangeInclusive<Duration>>,
     latency_draw: RandomStream,
@@ -108,7 +108,7 @@ impl Network {
             in_flight: BinaryHeap::new(),
             next_sequence: 0,
             flows: ByWay::default(),
-            delayed: BTreeMap::new(),
+            delayed: Waiting::default(),
             latency: settings.latency.clone(),
             latency_of: BTreeMap::new(),
             latency_draw: random.stream("network latency"),
@@ -323,7 +323,7 @@ impl Network {
             }
         }
         state.orphans.retain(|way, ()| !way.comes_from(slot));
-        state.delayed.retain(|_, delayed| delayed.packet.src != address && delayed.packet.dst != address);
+        state.delayed.retain(|packet| packet.src != address && packet.dst != address);
         // Whatever still arrives for them is answered at once.
         let of_slot = state.flows.iter_mut().filter(|(way, _)| way.touches(slot));
         of_slot.for_each(|(_, flow)| flow.is_ending = true);
@@ -393,9 +393,9 @@ impl State {
         let arrival = Arrival { at_ms: flow.last_arrival_ms, rank: flow.rank, sequence };
         flow.follow(segment);
         // It says all that those said which waited, and whoever ends the connection waits for nothing more.
-        self.delayed.remove(&way);
+        self.delayed.remove(way);
         if flow.is_ending {
-            self.delayed.remove(&way.back());
+            self.delayed.remove(way.back());
         }
         let is_next = self.in_flight.peek().is_none_or(|first| arrival < first.arrival);
         self.in_flight.push(InFlight { arrival, packet });
@@ -404,10 +404,7 @@ impl State {
 
     /// Delivers the acknowledgements that have waited long enough.
     fn release_delayed(&mut self, now_ms: u64) {
-        while let Some(way) =
-            self.delayed.iter().find(|(_, d)| d.arrival.at_ms <= now_ms).map(|(way, _)| *way)
-            && let Some(Delayed { arrival, packet }) = self.delayed.remove(&way)
-        {
+        while let Some((way, Delayed { arrival, packet })) = self.delayed.pop_due(now_ms) {
             if let (Some(flow), Transport::Tcp(segment)) = (self.flows.get_mut(&way), &packet.payload) {
                 flow.follow(segment);
             }
