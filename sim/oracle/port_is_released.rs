@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduled_run_waits_for_a_store_that_nothing_can_restore() {
+    fn a_scheduled_run_waits_for_a_store_that_was_spoilt() {
         let due = |spoilt: bool, at_ms: u64| {
             let job = crate::oracle::CronTerm {
                 job: "digest".into(),
