@@ -160,7 +160,10 @@ impl Standoff {
         }
         let silent_since = match other {
             Other::Silent | Other::Unclear => Some(*self.silent_since.get_or_insert_with(Instant::now)),
-            Other::Serving | Other::Unready => self.silent_since.take().and(None),
+            Other::Serving | Other::Unready => {
+                self.silent_since = None;
+                None
+            }
         };
         let waited = match (policies.start_conflict, silent_since) {
             (StartConflict::WaitsOrGivesWay, Some(silent_since)) => silent_since.elapsed(),

@@ -74,11 +74,13 @@ impl PortIsReleased {
             if *machine != run.terms.machine || *port != run.terms.port {
                 continue;
             }
-            // Another program may well come and find the port taken.
-            if lives.iter().all(|life| life.pid != *pid) {
+            let at = event.at;
+            // Another program may well come and find the port taken, be it that a gateway has its number later.
+            let lived =
+                |life: &Life| life.started_at <= at && life.ended_at().is_none_or(|ended| at <= ended);
+            if !lives.iter().any(|life| life.pid == *pid && lived(life)) {
                 continue;
             }
-            let at = event.at;
             let holder = lives.iter().find(|life| life.pid != *pid && life.holds_port_at(at));
             let Some((holder, Request { at: asked, by, .. })) =
                 holder.and_then(|life| Some((life, life.request_at(at)?)))
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduled_run_waits_for_a_store_that_nothing_can_restore() {
+    fn a_scheduled_run_waits_for_a_store_that_was_spoilt() {
         let due = |spoilt: bool, at_ms: u64| {
             let job = crate::oracle::CronTerm {
                 job: "digest".into(),
@@ -443,6 +445,9 @@ mod tests {
         );
         let stranger = signalled().at(11_000).gateway(900).bind_refused().gateway(214).at(11_500).releases();
         assert_eq!(complaints(&PortIsReleased, stranger), [""; 0]);
+        let reused = signalled().at(11_000).gateway(900).bind_refused().gateway(214).at(11_500).releases();
+        let reused = reused.exits(0).at(12_000).gateway(900).starts();
+        assert_eq!(complaints(&PortIsReleased, reused), [""; 0], "a gateway has its number later");
         let healthy_holder = Story::new().at(0).serves(214).at(5).gateway(215).starts().bind_refused();
         assert_eq!(complaints(&PortIsReleased, healthy_holder), [""; 0]);
     }

@@ -177,7 +177,11 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
     if last.is_none() && was_said_at_once() {
         return true;
     }
-    let was_refused = run.was_refused_by_the_disk(of, left_at);
+    let was_never_begun = || {
+        let accepted = run.ledger.entry(of).and_then(|entry| entry.accepted_at);
+        accepted.is_some_and(|at| run.mishaps.disk_failed(at, left_at.min(at + NOTICING)))
+    };
+    let was_refused = run.was_refused_by_the_disk(of, left_at) || (last.is_none() && was_never_begun());
     (last == Some(true) || was_refused) && run.events.iter().any(said)
         || was_refused && is_away(run, &of.sender, left_at)
 }
@@ -261,6 +265,20 @@ mod tests {
         };
         let text = "it could not be answered: cannot reach the model";
         assert_eq!([failed(6_000, text), failed(6_001, text), failed(6_000, "please resend")], [0, 1, 1]);
+    }
+
+    #[test]
+    fn what_the_disk_refused_before_the_model_was_asked_had_failed() {
+        let refused = |is_away: bool, refused_at: u64| {
+            let story = Story::new().at(0).serves(214).at(1_000).sent(1).accepted(1);
+            let gone = Fact::SenderDisconnected { how: "closed".into() };
+            let story = if is_away { story.fact(Source::Sender("ann".into()), gone) } else { story };
+            let story = story.gateway(214).at(refused_at);
+            let story = story.disk_fails(gateway::env::FsOp::Append, "/state/t", "no space");
+            let story = asked(story.at(3_000), RestartMode::Safe).at(5_000).releases().exits(75);
+            complaints(&ORACLE, story.at(60_000).told(1, "please resend").ended()).len()
+        };
+        assert_eq!([refused(true, 1_500), refused(true, 2_001), refused(false, 1_500)], [0, 1, 1]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::timeline::{Event, Fact, OperatorOrder};
 /// The program that starts a successor where the service manager does not.
 const START_SCRIPT: &str = "start-script";
 
-/// How long an answer may be on its way.
+/// How long after its predecessor a successor may start.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Who was stopped stays down until somebody asks for a start.
@@ -51,15 +51,15 @@ impl Oracle for StaysDownAfterAStop {
                         && !run.mishaps.is_being_loaded_anew(event.at);
                     stop = is_stop.then(|| (event.at, "through its supervisor".to_string()));
                 }
-                // Who was started by hand beside the service is none of its supervisor's: what it begins again with is wanted.
-                Fact::RestartAnswered { ok: true, .. } if serves_by_hand(run, event.at) => stop = None,
                 Fact::SignalDelivered { pid, signal, handled: true }
                     if is_stop_by_hand(run, event, *pid, *signal) =>
                 {
                     stop = Some((event.at, format!("with {signal}, and nobody supervises it")));
                 }
                 Fact::ProcessStarted { pid, machine, program }
-                    if *machine == run.terms.machine && *program == run.terms.program =>
+                    if *machine == run.terms.machine
+                        && *program == run.terms.program
+                        && !follows_one_by_hand(run, event.at) =>
                 {
                     // Once is enough: what follows from it is no news.
                     let Some((at, how)) = stop.take() else { continue };
@@ -107,14 +107,22 @@ fn is_left_to_a_script(run: &Evidence<'_>, stop: usize) -> bool {
     living.is_empty() && !scripts.is_empty()
 }
 
-/// Whether somebody started the gateway by hand that has the port.
-fn serves_by_hand(run: &Evidence<'_>, at: Duration) -> bool {
-    let was_asked = |life: &Life| {
-        let last = life.holds.iter().rev().find(|hold| hold.from <= at);
-        // The command line may say so when the gateway is on its way already.
-        last.is_some_and(|hold| hold.until.is_none_or(|until| at <= until + AT_ONCE))
+/// Whether a process that starts then succeeds a gateway that somebody had started by hand beside the service, and asked to
+/// restart: that is none of the supervisor's, and nobody told it to stop.
+fn follows_one_by_hand(run: &Evidence<'_>, at: Duration) -> bool {
+    let has_just_gone = |life: &Life| {
+        let left = life.holds.last().and_then(|hold| hold.until).is_some_and(|left| left <= at);
+        left && life.ended_at().is_none_or(|ended| ended + AT_ONCE >= at)
     };
-    run.lives.iter().any(|life| life.by_hand && was_asked(life))
+    let was_asked = |life: &Life| {
+        run.restarts.iter().any(|request| {
+            let is_its = life.started_at <= request.asked_at && request.asked_at <= at;
+            is_its && !request.was_turned_away() && request.restarted_at.is_none_or(|again| again >= at)
+        })
+    };
+    run.lives
+        .iter()
+        .any(|life| life.by_hand && life.started_at < at && has_just_gone(life) && was_asked(life))
 }
 
 /// A manager refuses at once.

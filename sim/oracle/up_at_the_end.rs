@@ -134,9 +134,10 @@ fn nobody_came_after_the_last_wish(run: &Evidence<'_>) -> bool {
     })
 }
 
-/// Whether no other life ended after this one.
+/// Whether no other life ended after this one. Who was started by hand and never came to serve left things as they were.
 fn ended_last(lives: &[Life], life: &Life) -> bool {
-    lives.iter().all(|other| other.ended.is_some() && other.ended_at() <= life.ended_at())
+    let mut others = lives.iter().filter(|other| !other.by_hand || !other.holds.is_empty());
+    others.all(|other| other.ended.is_some() && other.ended_at() <= life.ended_at())
 }
 
 /// Whether the supervisor left the service down after the death of this life, which was none of its own doing.
@@ -328,6 +329,19 @@ mod tests {
         };
         assert_eq!(without_a_signal(true, true), 0, "some supervisors ask nobody first");
         assert_eq!([without_a_signal(false, true), without_a_signal(true, false)], [1, 1]);
+    }
+
+    #[test]
+    fn who_was_started_by_hand_and_died_before_it_served_left_things_as_they_were() {
+        let ended = |signalled: bool, serves: bool| {
+            let story = if signalled { served().signal(Signal::Terminate) } else { served() };
+            let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
+            let story = story.at(2_000).fact(crate::timeline::Source::Operator, by_hand);
+            let story = story.gateway(215).starts().gateway(214).at(2_500).exits(0).inactive("a clean end");
+            let story = if serves { story.gateway(215).binds() } else { story.gateway(215) };
+            complaints(&UpAtTheEnd, story.at(3_000).dies(DeathCause::Killed).at(9_000).ended()).len()
+        };
+        assert_eq!([ended(true, false), ended(true, true), ended(false, false)], [0, 1, 1]);
     }
 
     #[test]

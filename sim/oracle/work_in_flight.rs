@@ -76,11 +76,11 @@ fn kept(run: &Evidence<'_>, signalled: Duration) -> Vec<Interval> {
     waits.map(|entry| Interval { from: entry.sent_at(), until: None }).collect()
 }
 
-/// Scheduled runs that came due before `signalled` and that nobody can make, since nothing can restore the store.
+/// Scheduled runs that came due before `signalled` and that nobody can make, since the store was spoilt.
 fn due(run: &Evidence<'_>, signalled: Duration) -> Vec<Interval> {
     let life = run.lives.iter().find(|life| life.holds_port_at(signalled));
     let hold = life.and_then(|life| life.holds.iter().find(|hold| hold.contains(signalled)));
-    let Some(hold) = hold.filter(|_| run.mishaps.store_is_beyond_repair(signalled)) else {
+    let Some(hold) = hold.filter(|_| run.mishaps.store_is_spoilt(signalled)) else {
         return Vec::new();
     };
     let clock = WallClock::of(run);
