@@ -99,7 +99,7 @@ impl<'a> Evidence<'a> {
         Self { events, ledger, terms, lives, restarts, mishaps }
     }
 
-    /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced a
+    /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced or ordered a
     /// restart, or had asked for one of a gateway that took its time, or were killed from outside, that the others make no
     /// loop: a supervisor that has enough of that has it of people, or of the world.
     fn was_worn_out(&self, at: Duration) -> bool {
@@ -120,8 +120,11 @@ impl<'a> Evidence<'a> {
             let requested = life.requests.iter().any(|request| request.by.is_restart());
             requested && life.served_between(life.started_at, ended) >= PACE
         };
-        let of_others =
-            |life: &&life::Life| was_forced(life) || self.was_killed_from_outside(life) || was_asked(life);
+        let ordered =
+            |life: &life::Life| self.mishaps.was_ordered(life.started_at, life.ended_at().unwrap_or(at));
+        let of_others = |life: &&life::Life| {
+            was_forced(life) || self.was_killed_from_outside(life) || was_asked(life) || ordered(life)
+        };
         of_service().take(2 * few + 1).filter(of_others).count() > few
     }
 

@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn who_orders_restart_after_restart_of_the_supervisor_wears_it_out() {
+        let ordered = |times: u32| {
+            let all = (0..6).fold(Story::new(), |story, n| {
+                let story = story.at(u64::from(n) * 1_000).serves(300 + n).at(u64::from(n) * 1_000 + 10);
+                let order = Fact::Ordered { order: crate::timeline::OperatorOrder::Restart };
+                let by_operator = crate::timeline::Source::Operator;
+                let story = if n < times { story.fact(by_operator, order) } else { story };
+                story.gateway(300 + n).at(u64::from(n) * 1_000 + 20).exits(0)
+            });
+            complaints(&NoRestartLoop, all.supervisor(Fact::StartLimitHit)).len()
+        };
+        assert_eq!([ordered(5), ordered(4)], [0, 1]);
+    }
+
+    #[test]
     fn what_is_killed_again_and_again_from_outside_wears_the_supervisor_out() {
         // Four starts end by themselves, the others as they are told to.
         let worn_out = |deaths: u32, struck: bool| {

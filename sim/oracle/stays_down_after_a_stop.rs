@@ -38,6 +38,8 @@ impl Oracle for StaysDownAfterAStop {
         let mut found = Vec::new();
         let mut has_power = true;
         let mut stop: Option<(Duration, String)> = None;
+        // When those began that succeed a gateway by hand, one after the other.
+        let mut heirs: Vec<Duration> = Vec::new();
         for (index, event) in run.events.iter().enumerate() {
             match &event.fact {
                 Fact::PowerLost { .. } if is_of_machine(run, event) => has_power = false,
@@ -57,10 +59,12 @@ impl Oracle for StaysDownAfterAStop {
                     stop = Some((event.at, format!("with {signal}, and nobody supervises it")));
                 }
                 Fact::ProcessStarted { pid, machine, program }
-                    if *machine == run.terms.machine
-                        && *program == run.terms.program
-                        && !follows_one_by_hand(run, event.at) =>
+                    if *machine == run.terms.machine && *program == run.terms.program =>
                 {
+                    if follows_one_by_hand(run, event.at, &heirs) {
+                        heirs.push(event.at);
+                        continue;
+                    }
                     // Once is enough: what follows from it is no news.
                     let Some((at, how)) = stop.take() else { continue };
                     let message =
@@ -109,7 +113,7 @@ fn is_left_to_a_script(run: &Evidence<'_>, stop: usize) -> bool {
 
 /// Whether a process that starts then succeeds a gateway that somebody had started by hand beside the service, and asked to
 /// restart: that is none of the supervisor's, and nobody told it to stop.
-fn follows_one_by_hand(run: &Evidence<'_>, at: Duration) -> bool {
+fn follows_one_by_hand(run: &Evidence<'_>, at: Duration, heirs: &[Duration]) -> bool {
     let has_just_gone = |life: &Life| {
         let left = life.holds.last().and_then(|hold| hold.until).is_some_and(|left| left <= at);
         left && life.ended_at().is_none_or(|ended| ended + AT_ONCE >= at)
@@ -120,9 +124,8 @@ fn follows_one_by_hand(run: &Evidence<'_>, at: Duration) -> bool {
             is_its && !request.was_turned_away() && request.restarted_at.is_none_or(|again| again >= at)
         })
     };
-    run.lives
-        .iter()
-        .any(|life| life.by_hand && life.started_at < at && has_just_gone(life) && was_asked(life))
+    let mut theirs = run.lives.iter().filter(|life| life.by_hand || heirs.contains(&life.started_at));
+    theirs.any(|life| life.started_at < at && has_just_gone(life) && was_asked(life))
 }
 
 /// A manager refuses at once.
@@ -218,6 +221,21 @@ mod tests {
         };
         assert_eq!(restarted(true, true), [""; 0]);
         assert_eq!([restarted(false, true), restarted(true, false)], [AGAIN, AGAIN]);
+        let twice = |asked_again: bool| {
+            let first = ordered(Story::new().at(0), OperatorOrder::StartByHand).gateway(214).starts().binds();
+            let asked = ordered(first.at(1_000), OperatorOrder::Stop).asks_for_restart(1, RestartMode::Plain);
+            let asked = asked.at(1_200).answers_restart(1, true, None, "it comes").gateway(214).at(2_000);
+            let heir = asked.exits(0).at(2_500).gateway(215).starts().binds().at(3_000);
+            let heir = match asked_again {
+                true => {
+                    heir.asks_for_restart(2, RestartMode::Plain).answers_restart(2, true, None, "it comes")
+                }
+                false => heir,
+            };
+            let next = heir.gateway(215).at(4_000).exits(0).at(4_500).gateway(216).starts();
+            complaints(&StaysDownAfterAStop, next).len()
+        };
+        assert_eq!([twice(true), twice(false)], [0, 1]);
     }
 
     #[test]
