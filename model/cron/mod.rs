@@ -9,7 +9,7 @@
 //! The built-in job that looks after the session store is apart (`poller`): it repairs what the message road needs,
 //! so it must not depend on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub(crate) struct Cron {
     at_work: RefCell<BTreeSet<String>>,
     /// Jobs that have to wait for their turn after the start.
     held: RefCell<BTreeMap<String, Instant>>,
+    /// When one of them had its turn, last.
+    last_turn: Cell<Option<Instant>>,
 }
 
 /// Whether a run or an idempotency key is that of a scheduled job.
@@ -101,6 +103,7 @@ impl Cron {
             missed: policies.cron_missed,
             at_work: RefCell::default(),
             held: RefCell::default(),
+            last_turn: Cell::default(),
         }))
     }
 

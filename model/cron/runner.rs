@@ -80,19 +80,31 @@ fn look_at_all(gateway: &Rc<Gateway>, cron: &Cron) -> Duration {
         pause = RETRY_DELAY;
     }
     for job in &cron.jobs {
-        let held = cron.held.borrow().get(&job.id).copied();
-        if let Some(left) = held.and_then(|until| until.checked_duration_since(Instant::now()))
+        let turn = turn_of(cron, job);
+        if let Some(left) = turn.and_then(|turn| turn.checked_duration_since(Instant::now()))
             && !left.is_zero()
         {
             pause = pause.min(left);
             continue;
         }
         pause = pause.min(match look_at(gateway, cron, job) {
-            Ok(()) => until_next(cron, job),
+            Ok(()) => {
+                if turn.is_some() {
+                    cron.held.borrow_mut().remove(&job.id);
+                    cron.last_turn.set(Some(Instant::now()));
+                }
+                until_next(cron, job)
+            }
             Err(NotNow) => RETRY_DELAY,
         });
     }
     pause
+}
+
+/// When a late job may begin that has not begun: in its turn, and not right after another whose turn the disk held up.
+fn turn_of(cron: &Cron, job: &CronJob) -> Option<Instant> {
+    let turn = *cron.held.borrow().get(&job.id)?;
+    Some(cron.last_turn.get().map_or(turn, |last| turn.max(last + LATE_JOB_DELAY)))
 }
 
 fn until_next(cron: &Cron, job: &CronJob) -> Duration {

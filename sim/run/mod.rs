@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::determinism::{self, Trace};
 use crate::oracle::{self, CronTerm, Evidence, Terms};
 use crate::scenario::{ConfigEdit, NewContents, Scenario, Step, Supervisor, Verb, When, is_quiet};
-use crate::timeline::{self, Event, EventHash, Fact, Fate, Ledger, Level, Source};
+use crate::timeline::{self, Delays, Event, EventHash, Fact, Fate, Ledger, Level, Source};
 use crate::verdict::{Expected, RunResult, Verdict};
 use crate::world::{World, WorldSettings};
 
@@ -127,7 +127,8 @@ fn process_slots(scenario: &Scenario) -> usize {
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, storm } = recording;
-    let ledger = Ledger::over(scenario.network.latency.max, &events);
+    let delays = Delays { longest_way: scenario.network.latency.max, longest_sync: scenario.disk.sync.max };
+    let ledger = Ledger::within(delays, &events);
     let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::platforms::Platform;
 use super::restarts::is_about_a_restart;
-use super::sends::Sends;
+use super::sends::{Delays, Sends};
 use super::sighting::Sightings;
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
@@ -155,12 +155,12 @@ impl fmt::Display for Fate {
 impl Ledger {
     /// Folds the events of a run, in their order. Messages that nobody sent are not in the ledger.
     pub fn of(events: &[Event]) -> Self {
-        Self::over(Duration::ZERO, events)
+        Self::within(Delays::default(), events)
     }
 
-    /// The same, of a run whose network took so long at most from one end of a line to the other.
-    pub fn over(longest_way: Duration, events: &[Event]) -> Self {
-        let mut fold = Fold { sends: Sends::over(longest_way), ..Fold::default() };
+    /// The same, of a run in a world that may take so long.
+    pub fn within(delays: Delays, events: &[Event]) -> Self {
+        let mut fold = Fold { sends: Sends::within(delays), ..Fold::default() };
         for event in events {
             fold.take(event);
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gateway::env::{ExitCode, Pid, Signal};
+use gateway::env::{ExitCode, FsOp, Pid, Signal};
 
 use super::words::moment;
 use super::{DeathCause, Event, Fact, GATEWAY_PROGRAM, Platform, Source};
@@ -37,8 +37,18 @@ pub struct Sends {
     /// How processes ended, with the signals that they had been sent. What they sent may still be on its way.
     dead: BTreeMap<Pid, (Duration, DeathCause, u32)>,
     failed_writes: BTreeMap<Pid, Vec<Duration>>,
-    /// How long the network may take from one end of a line to the other.
-    longest_way: Duration,
+    /// When processes may have waited for their disk, which do nothing else meanwhile.
+    syncs: BTreeMap<Pid, Vec<(Duration, Option<Duration>)>>,
+    delays: Delays,
+}
+
+/// What things may take in a world at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delays {
+    /// The network, from one end of a line to the other.
+    pub longest_way: Duration,
+    /// The disk, to make something durable.
+    pub longest_sync: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -57,9 +67,9 @@ struct Send {
 }
 
 impl Sends {
-    /// Nothing yet, on a network that may take so long from one end of a line to the other.
-    pub(super) fn over(longest_way: Duration) -> Self {
-        Self { longest_way, ..Self::default() }
+    /// Nothing yet, in a world that may take so long.
+    pub(super) fn within(delays: Delays) -> Self {
+        Self { delays, ..Self::default() }
     }
 
     /// Takes note of one event.
@@ -104,8 +114,22 @@ impl Sends {
             Fact::Disk { pid, error: Some(_), .. } if !self.sends.is_empty() => {
                 self.failed_writes.entry(*pid).or_default().push(at);
             }
+            Fact::Disk { pid, op: FsOp::SyncFile | FsOp::SyncDir, error: None, .. } => {
+                self.waits_for_disk(*pid, at);
+            }
             _ => {}
         }
+    }
+
+    /// Each thing that is made durable waits for those before it.
+    fn waits_for_disk(&mut self, pid: Pid, at: Duration) {
+        let longest = self.delays.longest_sync;
+        if longest.is_zero() {
+            return;
+        }
+        let syncs = self.syncs.entry(pid).or_default();
+        let from = syncs.last().and_then(|(_, until)| *until).map_or(at, |until| until.max(at));
+        syncs.push((from, Some(from + longest)));
     }
 
     fn with(&mut self, number: u32, change: impl FnOnce(&mut Send)) {
@@ -192,7 +216,7 @@ impl Sends {
         ended.any(|(began, ended)| {
             ended - began >= PATIENCE
                 && (ended..=ended + NOTING).contains(&send.asked_at)
-                && send.answered_at.is_none_or(|at| at <= ended + CROSSING.max(self.longest_way))
+                && send.answered_at.is_none_or(|at| at <= ended + CROSSING.max(self.delays.longest_way))
         })
     }
 
@@ -216,8 +240,11 @@ impl Sends {
             failed.into_iter().any(|at| (send.taken_at..=died).contains(at))
         };
         answered.is_none_or(|at| {
-            let still = self.still.get(&pid).map_or(Duration::ZERO, |still| overlap(still, at, died));
-            died <= at + NOTING + still || self.was_cut_off(at, died.min(send.given_up_at()))
+            let of = |stretches: &BTreeMap<_, Vec<_>>| {
+                stretches.get(&pid).map_or(Duration::ZERO, |stretches| overlap(stretches, at, died))
+            };
+            died <= at + NOTING + of(&self.still) + of(&self.syncs)
+                || self.was_cut_off(at, died.min(send.given_up_at()))
         }) || could_not_write()
     }
 

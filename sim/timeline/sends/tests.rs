@@ -112,13 +112,31 @@ fn who_stood_still_gives_up_what_is_overdue() {
     assert!(avoidable(answered(20_051), 21_000), "it had the answer");
     assert!(!avoidable(answered(20_050), 21_000), "it may have hung up before it had the answer");
     let over = |way_ms, answered_at| {
-        let mut sends = Sends::over(Duration::from_millis(way_ms));
+        let longest_way = Duration::from_millis(way_ms);
+        let mut sends = Sends::within(Delays { longest_way, ..Delays::default() });
         let story = taken(went_on(20_000), 20_240).at(answered_at).answers_send(1).at(22_000);
         let story = story.takes(Platform::Telegram, 2, None);
         story.events().iter().for_each(|event| sends.take(event));
         sends.unavoidable(1, 2).is_none()
     };
     assert_eq!([over(400, 20_400), over(400, 20_401), over(200, 20_400)], [false, true, true]);
+}
+
+#[test]
+fn who_waits_for_its_disk_notes_no_answer_meanwhile() {
+    let again = |syncs: u32, longest_ms: u64| {
+        let longest_sync = Duration::from_millis(longest_ms);
+        let mut sends = Sends::within(Delays { longest_sync, ..Delays::default() });
+        let taken = Story::new().at(0).serves(214).at(1_000).takes(Platform::Telegram, 1, None);
+        let busy = (0..syncs).fold(taken, |story, _| story.disk(FsOp::SyncFile, "/state/inbox.jsonl"));
+        let killed = busy.at(1_020).answers_send(1).at(1_700).dies(DeathCause::Killed);
+        let story = killed.at(3_000).gateway(215).takes(Platform::Telegram, 2, None);
+        story.events().iter().for_each(|event| sends.take(event));
+        sends.unavoidable(1, 2).is_some()
+    };
+    assert!(again(3, 100), "the disk was slow");
+    assert!(!again(3, 50), "it had the time to note it");
+    assert!(!again(0, 100), "nothing was made durable");
 }
 
 #[test]
