@@ -28,7 +28,10 @@ impl Oracle for NoSilentDrop {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
         let dropped = run.ledger.entries().iter().filter(|entry| entry.fate == Fate::Dropped);
-        let dropped = dropped.filter(|entry| !waits_its_turn(run, entry) && !waits_for_the_store(run, entry));
+        let waits = |entry: &&Entry| {
+            waits_its_turn(run, entry) || waits_for_the_store(run, entry) || waits_for_a_start(run, entry)
+        };
+        let dropped = dropped.filter(|entry| !waits(entry));
         dropped
             .map(|entry| Violation {
                 invariant: self.invariant().to_string(),
@@ -79,6 +82,21 @@ fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry) -> bool {
     let is_kept = looks.next().is_some_and(|state| state.mentioned.contains(&entry.message));
     let is_to_be_fetched = entry.platform.is_some() && entry.accepted_at.is_none();
     run.mishaps.store_is_beyond_repair(end_of(run)) && (is_kept || is_to_be_fetched)
+}
+
+/// Whether the supervisor had enough of what people and the world did to the service, nobody has started it since, and the
+/// next start will find what is owed.
+fn waits_for_a_start(run: &Evidence<'_>, entry: &Entry) -> bool {
+    let gave_up = run.events.iter().rev().find(|event| event.fact == Fact::StartLimitHit);
+    let Some(at) = gave_up.map(|event| event.at) else { return false };
+    let looks = run.events.iter().rev();
+    let mut looks = looks.filter_map(|event| match &event.fact {
+        Fact::State(state) => Some(state),
+        _ => None,
+    });
+    run.lives.iter().all(|life| life.started_at <= at)
+        && run.was_worn_out(at)
+        && looks.next().is_some_and(|state| state.kept.contains(&entry.message))
 }
 
 fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
@@ -210,6 +228,23 @@ mod tests {
         assert_eq!(complaints(&NoSilentDrop, spoilt().state(torn(), &[], &[]).ended()), lost);
         let sound = accepted().at(9_000).state(Some(Ok(())), &["ann#1"], &[]).ended();
         assert_eq!(complaints(&NoSilentDrop, sound), lost);
+    }
+
+    #[test]
+    fn what_is_durable_waits_for_whoever_starts_a_service_that_was_worn_out() {
+        let told = |kept: bool, struck_by: DeathCause, comes_back: bool| {
+            let accepted = Story::new().at(0).serves(100).at(10).sent(1).accepted(1).dies(struck_by);
+            let all = (1..6)
+                .fold(accepted, |story, n| story.at(u64::from(n) * 1_000).serves(100 + n).dies(struck_by));
+            let given_up = all.at(6_000).supervisor(Fact::StartLimitHit);
+            let story = if comes_back { given_up.at(7_000).serves(200) } else { given_up };
+            complaints(&NoSilentDrop, story.at(900_000).keeps(if kept { &["ann#1"] } else { &[] }).ended())
+                .len()
+        };
+        assert_eq!(told(true, DeathCause::Killed, false), 0);
+        assert_eq!(told(false, DeathCause::Killed, false), 1, "nothing will tell of it");
+        assert_eq!(told(true, DeathCause::Panicked, false), 1, "it did that itself");
+        assert_eq!(told(true, DeathCause::Killed, true), 1, "it came back and said nothing");
     }
 
     #[test]

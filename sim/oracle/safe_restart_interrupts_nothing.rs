@@ -10,7 +10,7 @@ use super::restarts::RestartRequest;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::actors::provider::CLIENT_LEFT;
 use crate::timeline::words::{capital, moment};
-use crate::timeline::{DeathCause, Entry, Fact, Fate, MessageId, RestartMode, Source};
+use crate::timeline::{DeathCause, Entry, Fact, Fate, Injection, MessageId, RestartMode, Source};
 
 /// How much later the model may notice that nobody listens to it any more.
 const NOTICING: Duration = Duration::from_secs(1);
@@ -173,6 +173,10 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
         _ => false,
     };
     let last = asked.next();
+    // Who has left for good hears nothing: the books say that it has its notice.
+    if last.is_none() && is_away(run, &of.sender, left_at) && was_out_of_reach(run, of, left_at) {
+        return true;
+    }
     let was_said_at_once = || run.events.iter().take_while(|event| event.at <= left_at + NOTICING).any(said);
     if last.is_none() && was_said_at_once() {
         return true;
@@ -184,6 +188,28 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
     let was_refused = run.was_refused_by_the_disk(of, left_at) || (last.is_none() && was_never_begun());
     (last == Some(true) || was_refused) && run.events.iter().any(said)
         || was_refused && is_away(run, &of.sender, left_at)
+}
+
+/// Whether the model was down when a message was accepted that the model was never asked for, and the books have a notice
+/// for it when the gateway has left.
+fn was_out_of_reach(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
+    let Some(accepted) = run.ledger.entry(of).and_then(|entry| entry.accepted_at) else { return false };
+    let look = run.events.iter().find_map(|event| match &event.fact {
+        Fact::State(state) if event.at >= left_at => Some(state),
+        _ => None,
+    });
+    let went_down = run
+        .events
+        .iter()
+        .take_while(|event| event.at <= left_at)
+        .filter(|event| matches!(event.fact, Fact::Injected { fault: Injection::ProviderDown, .. }));
+    let answered_since = |from: Duration| {
+        run.events.iter().any(|event| {
+            (from..=accepted).contains(&event.at) && matches!(event.fact, Fact::ProviderAnswered { .. })
+        })
+    };
+    look.is_some_and(|state| state.noticed.contains(of))
+        && went_down.last().is_some_and(|event| !answered_since(event.at))
 }
 
 /// Whether a sender had no connection at that moment.
@@ -296,6 +322,24 @@ mod tests {
         assert_eq!([ended(false, 4_001, failed), ended(true, 4_001, restarted)], [0, 0]);
         assert_eq!([ended(false, 5_001, failed), ended(true, 5_001, restarted)], [1, 1], "something else");
         assert_eq!(ended(false, 4_001, restarted), 1, "it was there to be told");
+    }
+
+    #[test]
+    fn what_never_reached_the_model_of_who_left_had_failed() {
+        let left = |is_down: bool, is_away: bool, noticed: &[&str]| {
+            let story = Story::new().at(0).serves(214).at(500);
+            let down = |story: Story| story.injected(Injection::ProviderDown, "the model is down");
+            let story = if is_down { down(story) } else { story };
+            let story = story.at(1_000).connected().sent(1).accepted(1).at(1_010);
+            let story = if is_away { story.left() } else { story };
+            let story = asked(story, RestartMode::Safe).gateway(214).at(5_000).releases().exits(75);
+            let story = story.looked(Some(Ok(())), &["ann#1"], &[], noticed).at(6_000).serves(216);
+            complaints(&ORACLE, story.ended()).len()
+        };
+        assert_eq!(left(true, true, &["ann#1"]), 0);
+        assert_eq!(left(false, true, &["ann#1"]), 1, "nothing was wrong with the model");
+        assert_eq!(left(true, true, &[]), 1, "nobody noted that it failed");
+        assert_eq!(left(true, false, &["ann#1"]), 1, "it was there to be told");
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub(super) fn may_recur(word: &str) -> bool {
 
 /// What is too much when it comes twice: what is promised of it takes its time.
 pub(super) fn comes_once(word: &str) -> bool {
-    matches!(word, "corrupt-state" | "start-second-instance")
+    matches!(word, "corrupt-state" | "start-second-instance" | "down-for-hours")
 }
 
 /// When a trouble begins.

@@ -41,7 +41,7 @@ pub(super) fn down_for_hours(cast: &Cast, die: &Die) -> Option<Trouble> {
     let jump = || {
         doing(
             "clock-jump",
-            &[("by", die.instant(1_900_000, 100_000_000).into()), ("direction", "forward".into())],
+            &[("by", die.instant(1_900_000, 20_000_000).into()), ("direction", "forward".into())],
         )
     };
     if !cast.has_subagents || die.chance(20) {
