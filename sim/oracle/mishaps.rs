@@ -164,6 +164,11 @@ impl Mishaps {
             Fact::Injected { fault: Injection::CorruptState, what } if spoils_the_store(what) => {
                 self.damages.push(Damage { time: open, can_be_mended: has_talked });
             }
+            Fact::Injected { fault: Injection::LeaveLock, what } => {
+                let file = what.split(" was left behind").next().unwrap_or_default();
+                self.foreign_locks
+                    .push(ForeignLock { path: format!("{}/{file}", terms.state_dir), time: open });
+            }
             Fact::PortBound { pid, machine, port } if *machine == terms.machine && *port == terms.port => {
                 // Another program mends nothing.
                 let began = lives.iter().rev().find(|life| life.pid == *pid && life.started_at <= at);
@@ -194,7 +199,8 @@ impl Mishaps {
     fn lock_is_handled(&mut self, pid: Pid, op: FsOp, path: &str, at: Duration, lives: &[Life]) {
         let held = |lock: &&mut ForeignLock| lock.path == path && lock.time.until.is_none();
         match op {
-            FsOp::Remove => {
+            // Whoever takes one over that was left behind puts its own there.
+            FsOp::Remove | FsOp::Rename => {
                 self.foreign_locks.iter_mut().filter(held).for_each(|lock| close(&mut lock.time, at))
             }
             FsOp::CreateNew if lives.iter().all(|life| life.pid != pid) => {
@@ -205,7 +211,8 @@ impl Mishaps {
         }
     }
 
-    /// Whether another program gave back a lock of the gateway's in that time, for which many may have waited.
+    /// Whether another program gave back a lock of the gateway's in that time, or one that was left behind was taken over, for
+    /// which many may have waited.
     pub(super) fn lock_came_free(&self, from: Duration, until: Duration) -> bool {
         let freed = self.foreign_locks.iter().filter_map(|lock| lock.time.until);
         freed.into_iter().any(|at| (from..=until).contains(&at))

@@ -94,9 +94,11 @@ fn waits_for_a_start(run: &Evidence<'_>, entry: &Entry) -> bool {
         Fact::State(state) => Some(state),
         _ => None,
     });
+    let is_kept = looks.next().is_some_and(|state| state.kept.contains(&entry.message));
+    let is_to_be_fetched = entry.platform.is_some() && entry.accepted_at.is_none();
     run.lives.iter().all(|life| life.started_at <= at)
         && run.was_worn_out(at)
-        && looks.next().is_some_and(|state| state.kept.contains(&entry.message))
+        && (is_kept || is_to_be_fetched)
 }
 
 fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
@@ -245,6 +247,14 @@ mod tests {
         assert_eq!(told(false, DeathCause::Killed, false), 1, "nothing will tell of it");
         assert_eq!(told(true, DeathCause::Panicked, false), 1, "it did that itself");
         assert_eq!(told(true, DeathCause::Killed, true), 1, "it came back and said nothing");
+        let unfetched = |struck_by: DeathCause| {
+            let all = (0..6).fold(Story::new(), |story, n| {
+                story.at(u64::from(n) * 1_000).serves(100 + n).dies(struck_by)
+            });
+            let given_up = all.at(6_000).supervisor(Fact::StartLimitHit).at(7_000).writes(1);
+            complaints(&NoSilentDrop, given_up.at(900_000).keeps(&[]).ended()).len()
+        };
+        assert_eq!([unfetched(DeathCause::Killed), unfetched(DeathCause::Panicked)], [0, 1]);
     }
 
     #[test]

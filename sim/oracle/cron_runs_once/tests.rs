@@ -5,6 +5,7 @@
 use super::*;
 use crate::oracle::Terms;
 use crate::oracle::tests::verdict;
+use crate::timeline::Injection;
 use crate::timeline::story::Story;
 
 const MINUTE: u64 = 60_000;
@@ -266,6 +267,20 @@ fn who_waited_for_a_lock_that_came_free_are_no_crowd() {
     check(late(900, 7 * MINUTE - 500), &[]);
     check(late(900, 7 * MINUTE - 1_001), &crowd);
     check(late(214, 7 * MINUTE - 500), &crowd);
+}
+
+#[test]
+fn who_waited_for_a_lock_that_was_left_behind_are_no_crowd() {
+    let late = |left: &str| {
+        let served = Story::new().at(100).serves(214).at(200).exits(0).at(5 * MINUTE);
+        let what = format!("{left} was left behind, owner: reused-undated");
+        let served = served.injected(Injection::LeaveLock, &what).at(6 * MINUTE).serves(215);
+        let lock = "/state/agents/main/sessions/sessions.json.lock";
+        let taken = served.at(7 * MINUTE - 500).disk(FsOp::Remove, lock).at(7 * MINUTE);
+        ["a", "b", "c"].iter().zip(0..).fold(taken, |story, (job, turn)| story.cron_asked(job, FIVE, turn))
+    };
+    check(late("agents/main/sessions/sessions.json.lock"), &[]);
+    check(late("gateway.lock"), &["3 scheduled runs that were late began all at once"]);
 }
 
 #[test]
