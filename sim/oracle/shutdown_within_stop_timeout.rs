@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::life::{Cause, Life, Request, end_of};
 use super::work_in_flight::work_done;
 use super::{Evidence, Oracle, Violation, breach};
-use crate::timeline::Fact;
 use crate::timeline::words::{capital, moment, span};
+use crate::timeline::{DeathCause, Fact};
 
 /// A shutdown ends within the supervisor's stop timeout, a restart soon after the last work is done.
 pub(super) struct ShutdownWithinStopTimeout;
@@ -59,7 +59,9 @@ impl ShutdownWithinStopTimeout {
     /// The supervisor ran out of patience.
     fn killed(&self, lives: &[Life], (at, allowed): Timeout) -> Option<Violation> {
         let lived = |life: &&Life| life.started_at <= at && life.ended_at().is_none_or(|ended| ended >= at);
-        let life = lives.iter().find(lived);
+        // Somebody may have started another one by hand, which no supervisor's patience is about.
+        let was_killed = |life: &&Life| life.ended == Some((at, DeathCause::Killed));
+        let life = lives.iter().filter(lived).find(was_killed).or_else(|| lives.iter().find(lived));
         let asked_at = at.saturating_sub(allowed);
         if life.is_some_and(|life| life.could_not_hear_between(asked_at, at)) {
             return None;
@@ -142,7 +144,6 @@ mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
-    use crate::timeline::DeathCause;
     use crate::timeline::story::Story;
     use gateway::env::{FsOp, Pid, Signal};
 
@@ -289,5 +290,20 @@ mod tests {
         assert_eq!(complaints(&ShutdownWithinStopTimeout, story), [""; 0]);
         let story = signalled().stopping(90_000).frozen().at(100_000).supervisor(Fact::StopTimedOut);
         assert_eq!(complaints(&ShutdownWithinStopTimeout, story.dies(DeathCause::Killed)), [""; 0]);
+    }
+
+    #[test]
+    fn who_was_started_by_hand_is_not_the_one_whose_time_is_over() {
+        let killed = |is_frozen: bool| {
+            let both = Story::new().at(0).serves(214).at(5_000).releases().gateway(215).starts();
+            let asked = both.at(10_000).stopping(5_000);
+            let asked = if is_frozen { asked.frozen() } else { asked.signal(Signal::Terminate) };
+            let story = asked.at(15_000).supervisor(Fact::StopTimedOut).dies(DeathCause::Killed);
+            verdict(&ShutdownWithinStopTimeout, story, &Terms::default())
+        };
+        assert_eq!(killed(true), []);
+        let found = killed(false);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].message, "The supervisor had to kill gateway pid 215 after 5.0 s");
     }
 }
