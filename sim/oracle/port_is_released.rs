@@ -275,13 +275,16 @@ mod tests {
         assert_eq!(complaints(&PortIsReleased, done.at(15_000).releases()), [""; 0]);
         let done = at_work().at(10_000).signal(Signal::User1).at(13_000).cron_answered("report", 0, 1);
         assert_eq!(complaints(&PortIsReleased, done.at(15_001).releases()).len(), 1);
-        let due_at = |slot_ms| {
-            let story = Story::new().at(0).serves(214).at(9_000).signal(Signal::User1).at(11_000);
+        let due_after = |jump_ms, slot_ms| {
+            let story = Story::new().at(0).serves(214).at(8_000).clock_jumps(jump_ms);
+            let story = story.at(9_000).signal(Signal::User1).at(11_000);
             let story = story.cron_asked("report", slot_ms, 1).at(13_000).cron_answered("report", slot_ms, 1);
             complaints(&PortIsReleased, story.at(15_000).releases()).len()
         };
         let epoch_ms = Terms::default().wall_epoch_ms;
-        assert_eq!((due_at(epoch_ms + 9_000), due_at(epoch_ms + 9_001)), (0, 1));
+        assert_eq!((due_after(0, epoch_ms + 9_000), due_after(0, epoch_ms + 9_001)), (0, 1));
+        let jumped = |slot_ms| due_after(60_000, epoch_ms + 60_000 + slot_ms);
+        assert_eq!((jumped(9_000), jumped(9_001)), (0, 1), "by the machine's clock");
     }
 
     #[test]

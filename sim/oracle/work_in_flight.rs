@@ -133,8 +133,9 @@ fn told<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
 /// its sender has heard it; and every program that a turn runs, as long as it does.
 fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut requests = Requests::default();
+    let clock = WallClock::of(run);
     for event in run.events {
-        requests.take(run, event);
+        requests.take(run, &clock, event);
     }
     let mut found = requests.found;
     found.extend(programs(run));
@@ -157,14 +158,13 @@ struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    fn take(&mut self, run: &Evidence<'_>, event: &'a Event) {
+    fn take(&mut self, run: &Evidence<'_>, clock: &WallClock, event: &'a Event) {
         let at = event.at;
         match &event.fact {
             Fact::ProviderRequested { request, .. } => self.begins(*request, at),
             // A job's run is work from its time on: it may wait for the store, and none begins in a drain.
             Fact::CronRunRequested { request, slot_ms, .. } => {
-                let due = Duration::from_millis(slot_ms.saturating_sub(run.terms.wall_epoch_ms));
-                self.begins(*request, at.min(due));
+                self.begins(*request, clock.last_came(*slot_ms, at).unwrap_or(at));
             }
             Fact::ProviderAnswered { request, .. }
             | Fact::ProviderWantedTools { request, .. }
