@@ -127,9 +127,14 @@ fn process_slots(scenario: &Scenario) -> usize {
 
 fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
     let Recording { events, hash, storm } = recording;
-    let delays = Delays { longest_way: scenario.network.latency.max, longest_sync: scenario.disk.sync.max };
+    let terms = terms(scenario, profile);
+    let delays = Delays {
+        longest_way: scenario.network.latency.max,
+        longest_sync: scenario.disk.sync.max,
+        stop_timeout: terms.supervised.then_some(terms.stop_timeout),
+    };
     let ledger = Ledger::within(delays, &events);
-    let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms(scenario, profile)));
+    let violations = oracle::judge(&Evidence::new(&events, &ledger, &terms));
     let mut notes = storm.unplayed;
     notes.extend(never_sent(&storm.told_to_send, &ledger));
     notes.extend(tools::never_ended(&events));

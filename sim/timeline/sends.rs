@@ -34,6 +34,8 @@ pub struct Sends {
     /// The same for processes that stand still.
     still: BTreeMap<Pid, Vec<(Duration, Option<Duration>)>>,
     signals: BTreeMap<Pid, u32>,
+    /// When processes were sent the first of them.
+    signalled_at: BTreeMap<Pid, Duration>,
     /// How processes ended, with the signals that they had been sent. What they sent may still be on its way.
     dead: BTreeMap<Pid, (Duration, DeathCause, u32)>,
     failed_writes: BTreeMap<Pid, Vec<Duration>>,
@@ -49,6 +51,8 @@ pub struct Delays {
     pub longest_way: Duration,
     /// The disk, to make something durable.
     pub longest_sync: Duration,
+    /// A stop, before the supervisor kills; `None`: as long as it likes.
+    pub stop_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,9 +106,13 @@ impl Sends {
                 self.died(*pid, at, *cause);
             }
             // Ids are used again.
-            Fact::ProcessStarted { pid, .. } => drop(self.dead.remove(pid)),
+            Fact::ProcessStarted { pid, .. } => {
+                self.dead.remove(pid);
+                self.signalled_at.remove(pid);
+            }
             // One that asks for an end at once hurries as much as a second one does.
             Fact::SignalDelivered { pid, signal, .. } => {
+                self.signalled_at.entry(*pid).or_insert(at);
                 *self.signals.entry(*pid).or_default() += if *signal == Signal::Quit { 2 } else { 1 };
             }
             Fact::ProcessFrozen { pid } => self.still.entry(*pid).or_default().push((at, None)),
@@ -227,7 +235,11 @@ impl Sends {
             // Of its own will, unless it was hurried or had waited long enough.
             let waited = died.saturating_sub(send.taken_at) >= WAITED
                 || died.saturating_sub(send.asked_at) >= PATIENCE;
-            let is_hurried = send.signals > 1;
+            // Half of what the supervisor allows is for what comes after the texts.
+            let used_up = |asked: &Duration| {
+                self.delays.stop_timeout.is_some_and(|allowed| died.saturating_sub(*asked) >= allowed / 2)
+            };
+            let is_hurried = send.signals > 1 || self.signalled_at.get(&pid).is_some_and(used_up);
             if answered.is_none_or(|at| self.was_cut_off(at, died.min(send.given_up_at()))) {
                 return is_hurried || waited;
             }

@@ -123,6 +123,21 @@ fn who_stood_still_gives_up_what_is_overdue() {
 }
 
 #[test]
+fn who_has_used_up_what_a_stop_may_take_need_not_wait_for_answers() {
+    let again = |stop_timeout: Option<u64>, exits_at: u64| {
+        let stop_timeout = stop_timeout.map(Duration::from_secs);
+        let mut sends = Sends::within(Delays { stop_timeout, ..Delays::default() });
+        let asked = Story::new().at(0).serves(214).at(4_000).signal(Signal::Terminate).at(7_000);
+        let left = asked.takes(Platform::Telegram, 1, None).at(exits_at).exits(0).at(20_000).gateway(215);
+        left.takes(Platform::Telegram, 2, None).events().iter().for_each(|event| sends.take(event));
+        sends.unavoidable(1, 2).is_some()
+    };
+    assert!(again(Some(10), 9_000), "half of it");
+    assert!(!again(Some(10), 8_999), "it had more time");
+    assert!(!again(None, 9_000), "nobody hurried it");
+}
+
+#[test]
 fn who_waits_for_its_disk_notes_no_answer_meanwhile() {
     let again = |syncs: u32, longest_ms: u64| {
         let longest_sync = Duration::from_millis(longest_ms);
