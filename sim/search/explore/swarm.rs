@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn some_seed_draws_each_fault() {
-        let lines: Vec<_> = (1..=500).map(|seed| invent(seed, &Weights::default()).line).collect();
+        let lines: Vec<_> = (1..=1_500).map(|seed| invent(seed, &Weights::default()).line).collect();
         for fault in FAULTS {
             assert!(lines.iter().any(|line| line.contains(fault.word)), "nobody draws {}", fault.word);
         }
