@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::life::end_of;
+use super::life::{Life, end_of};
 use super::restarts::RestartRequest;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::moment;
@@ -66,9 +66,11 @@ impl RequesterIsTold {
             _ => false,
         };
         let times = heard.len() - heard.windows(2).filter(had_to_come_again).count();
-        // What came of it has to be known, and somebody to serve after that.
+        // What came of it has to be known, by the end of who promised it, and somebody to serve after that.
         let asked = run.restarts.iter().find(|asked| asked.number == request);
-        let known = asked.and_then(RestartRequest::ended_at).map_or(promised, |ended| ended.max(promised));
+        let promiser = run.lives.iter().find(|life| life.holds.iter().any(|hold| hold.contains(promised)));
+        let ended = asked.and_then(RestartRequest::ended_at).or(promiser.and_then(Life::ended_at));
+        let known = ended.map_or(promised, |ended| ended.max(promised));
         let served = run.lives.iter().map(|life| life.served_between(known, end_of(run)));
         let is_due =
             served.max().is_some_and(|longest| longest >= TOLD_WITHIN) && !listens_no_more && !came_later;
@@ -126,17 +128,21 @@ mod tests {
 
     #[test]
     fn nobody_is_told_by_a_service_that_is_down_when_it_is_known() {
-        let refused = |then: fn(Story) -> Story| {
+        let refused = |is_reported: bool, then: fn(Story) -> Story| {
             let asked = Fact::RestartAsked { request: 1, mode: RestartMode::Plain };
             let from = Fact::RestartAskedFrom { request: 1, sender: "ann".into(), note: "back".into() };
             let said = Fact::RestartAnswered { request: 1, ok: true, result: None, said: String::new() };
             let story = Story::new().at(0).serves(214).at(1_000).fact(Source::Operator, asked);
             let story = story.fact(Source::Operator, from).at(1_010).fact(Source::Operator, said);
-            let story = story.at(200_000).reports_restart(1, RestartEnding::Refused).gateway(214);
+            let story = story.at(200_000);
+            let story = if is_reported { story.reports_restart(1, RestartEnding::Refused) } else { story };
+            let story = story.gateway(214);
             complaints(&ORACLE, then(story.at(200_010).exits(0)).at(500_000).ended()).len()
         };
-        assert_eq!(refused(|story| story), 0);
-        assert_eq!(refused(|story| story.at(201_000).serves(215)), 1, "it came back");
+        for is_reported in [true, false] {
+            assert_eq!(refused(is_reported, |story| story), 0);
+            assert_eq!(refused(is_reported, |story| story.at(201_000).serves(215)), 1, "it came back");
+        }
     }
 
     #[test]
