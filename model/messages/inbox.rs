@@ -27,7 +27,7 @@ use journal::{Entries, Entry, Record, digest, forget_old, in_order, likeness, re
 /// A journal shorter than this is not worth rewriting.
 const COMPACT_FROM_LINES: usize = 1_000;
 
-/// After how long history forgot the key of a message that was over (`src/gateway/server-constants.ts`).
+/// After how long history forgot the key of a message that was over: `chat.send` kept results for five minutes.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// How a message ended.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::life::{Life, Request, end_of};
 use super::{Evidence, Oracle, Violation};
 use crate::timeline::words::{capital, moment, quoted, span};
-use crate::timeline::{Entry, Fact, Fate, MessageId};
+use crate::timeline::{Entry, Fact, Fate, MessageId, StateSeen};
 
 /// How long a turn may take: ten minutes, and what its end takes.
 const LONGEST_TURN: Duration = Duration::from_secs(11 * 60);
@@ -74,14 +74,8 @@ fn waits_its_turn(run: &Evidence<'_>, entry: &Entry) -> bool {
 /// Whether a message that the gateway has, or that is still to be fetched, has to wait for somebody to look at the store,
 /// which was spoilt and cannot be restored.
 fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry) -> bool {
-    let looks = run.events.iter().rev();
-    let mut looks = looks.filter_map(|event| match &event.fact {
-        Fact::State(state) => Some(state),
-        _ => None,
-    });
-    let is_kept = looks.next().is_some_and(|state| state.mentioned.contains(&entry.message));
-    let is_to_be_fetched = entry.platform.is_some() && entry.accepted_at.is_none();
-    run.mishaps.store_is_beyond_repair(end_of(run)) && (is_kept || is_to_be_fetched)
+    let is_kept = last_look(run).is_some_and(|(_, state)| state.mentioned.contains(&entry.message));
+    run.mishaps.store_is_beyond_repair(end_of(run)) && (is_kept || is_to_be_fetched(entry))
 }
 
 /// Whether the supervisor had enough of what people and the world did to the service, nobody has started it since, and the
@@ -89,16 +83,23 @@ fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry) -> bool {
 fn waits_for_a_start(run: &Evidence<'_>, entry: &Entry) -> bool {
     let gave_up = run.events.iter().rev().find(|event| event.fact == Fact::StartLimitHit);
     let Some(at) = gave_up.map(|event| event.at) else { return false };
-    let looks = run.events.iter().rev();
-    let mut looks = looks.filter_map(|event| match &event.fact {
-        Fact::State(state) => Some(state),
-        _ => None,
-    });
-    let is_kept = looks.next().is_some_and(|state| state.kept.contains(&entry.message));
-    let is_to_be_fetched = entry.platform.is_some() && entry.accepted_at.is_none();
+    let is_kept = last_look(run).is_some_and(|(_, state)| state.kept.contains(&entry.message));
     run.lives.iter().all(|life| life.started_at <= at)
         && run.was_worn_out(at)
-        && (is_kept || is_to_be_fetched)
+        && (is_kept || is_to_be_fetched(entry))
+}
+
+/// Whether its platform keeps a message for whoever asks for it.
+fn is_to_be_fetched(entry: &Entry) -> bool {
+    entry.platform.is_some() && entry.accepted_at.is_none()
+}
+
+/// When somebody looked into the state directory for the last time, and what was there.
+fn last_look<'a>(run: &Evidence<'a>) -> Option<(Duration, &'a StateSeen)> {
+    run.events.iter().rev().find_map(|event| match &event.fact {
+        Fact::State(state) => Some((event.at, &**state)),
+        _ => None,
+    })
 }
 
 fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
@@ -139,16 +140,14 @@ fn blow(lives: &[Life], since: Duration) -> Option<String> {
 
 /// What the last look into the state directory found of the message.
 fn remains(run: &Evidence<'_>, message: &MessageId) -> Option<String> {
-    run.events.iter().rev().find_map(|event| {
-        let Fact::State(state) = &event.fact else { return None };
-        let at = moment(event.at);
-        Some(match (state.answered.contains(message), state.mentioned.contains(message)) {
-            (true, _) => format!(
-                "A reply to it stands in the state directory, as found at {at}, unseen by its sender."
-            ),
-            (false, true) => format!("Its text still stands in the state directory, as found at {at}."),
-            (false, false) => format!("Nothing of it stands in the state directory, as found at {at}."),
-        })
+    let (at, state) = last_look(run)?;
+    let at = moment(at);
+    Some(match (state.answered.contains(message), state.mentioned.contains(message)) {
+        (true, _) => {
+            format!("A reply to it stands in the state directory, as found at {at}, unseen by its sender.")
+        }
+        (false, true) => format!("Its text still stands in the state directory, as found at {at}."),
+        (false, false) => format!("Nothing of it stands in the state directory, as found at {at}."),
     })
 }
 

@@ -124,11 +124,7 @@ fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left
         .iter()
         .take_while(|event| event.at <= left_at)
         .filter(|event| matches!(&event.fact, Fact::ProviderRequested { message, .. } if message == of));
-    let look = run.events.iter().find_map(|event| match &event.fact {
-        Fact::State(state) if event.at >= left_at => Some(state),
-        _ => None,
-    });
-    let is_noticed = look.is_some_and(|state| state.noticed.contains(of));
+    let is_noticed = is_noticed_after(run, of, left_at);
     let asked_at = asked.last().map(|event| event.at);
     // A platform says late that a message was taken.
     let handed_out = run
@@ -194,10 +190,6 @@ fn had_failed(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
 /// for it when the gateway has left.
 fn was_out_of_reach(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bool {
     let Some(accepted) = run.ledger.entry(of).and_then(|entry| entry.accepted_at) else { return false };
-    let look = run.events.iter().find_map(|event| match &event.fact {
-        Fact::State(state) if event.at >= left_at => Some(state),
-        _ => None,
-    });
     let went_down = run
         .events
         .iter()
@@ -208,8 +200,16 @@ fn was_out_of_reach(run: &Evidence<'_>, of: &MessageId, left_at: Duration) -> bo
             (from..=accepted).contains(&event.at) && matches!(event.fact, Fact::ProviderAnswered { .. })
         })
     };
+    is_noticed_after(run, of, left_at) && went_down.last().is_some_and(|event| !answered_since(event.at))
+}
+
+/// Whether the books have a notice for a message at the first look from that moment on.
+fn is_noticed_after(run: &Evidence<'_>, of: &MessageId, at: Duration) -> bool {
+    let look = run.events.iter().find_map(|event| match &event.fact {
+        Fact::State(state) if event.at >= at => Some(state),
+        _ => None,
+    });
     look.is_some_and(|state| state.noticed.contains(of))
-        && went_down.last().is_some_and(|event| !answered_since(event.at))
 }
 
 /// Whether a sender had no connection at that moment.
