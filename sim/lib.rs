@@ -18,4 +18,4 @@ pub mod verdict;
 pub mod workers;
 pub mod world;
 
-pub use run::{run, traced};
+pub use run::{run, run_without_timeline, traced};

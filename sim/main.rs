@@ -12,7 +12,12 @@ use gatesim::report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let parts = Parts { run: &gatesim::run, traced: &gatesim::traced, report: &report::of_runs };
+    let parts = Parts {
+        run: &gatesim::run,
+        run_without_timeline: &gatesim::run_without_timeline,
+        traced: &gatesim::traced,
+        report: &report::of_runs,
+    };
     let streams = Streams {
         out: &mut stdout().lock(),
         err: &mut stderr().lock(),

@@ -30,8 +30,8 @@ mod search_args;
 #[cfg(test)]
 mod tests;
 
-use crate::determinism::Trace;
-use crate::scenario::{self, About, EVENTS, Scenario};
+use crate::scenario::{self, About, EVENTS};
+use crate::search::{Run, Traced};
 use crate::verdict::{RunResult, Summary};
 use crate::workers;
 use args::{Command, CommandLine, Format, RunArgs};
@@ -44,11 +44,12 @@ const BAD_INPUT: u8 = 3;
 pub struct Parts<'a> {
     /// Makes one run of a scenario under the named profile and a seed. Must not panic, and must leave nothing
     /// behind that the next run could meet.
-    pub run: &'a (dyn Fn(&Scenario, &str, u64) -> RunResult + Sync),
+    pub run: Run<'a>,
+    /// The same, of which nobody wants to see the timeline.
+    pub run_without_timeline: Run<'a>,
     /// The same, with a trace of all that its world did.
-    pub traced: &'a (dyn Fn(&Scenario, &str, u64) -> (RunResult, Trace) + Sync),
-    /// Shows results as text, ending with a line break. Timelines are there when they are asked for, and for
-    /// runs that did not come out as expected.
+    pub traced: Traced<'a>,
+    /// Shows results as text, ending with a line break. Timelines are there when they are asked for.
     pub report: &'a dyn Fn(&[RunResult], ReportOptions) -> String,
 }
 
@@ -108,7 +109,7 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
         Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
-        Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run, streams),
+        Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run_without_timeline, streams),
         Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
         Ok(CommandLine { command: Command::Defects(args) }) => defects::defects(&args, parts.run, streams),
@@ -187,17 +188,14 @@ fn run(args: &RunArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> io::Resu
         return Ok(0);
     }
     let started = Instant::now();
-    let run = parts.run;
-    let make = |planned: &PlannedRun| {
-        let mut result = match args.check_determinism {
-            true => execute::twice(run, parts.traced, planned),
-            false => execute::once(run, planned),
-        };
-        // A long campaign would otherwise keep every event of every run in memory. JSON has none of them.
-        if args.format == Format::Json || (result.as_expected && !args.timeline) {
-            result.timeline = Vec::new();
+    let make = |planned: &PlannedRun| match (args.check_determinism, args.timeline) {
+        (true, _) => {
+            let result = execute::twice(parts.run, parts.traced, planned);
+            // A long campaign would otherwise keep every event of every run in memory.
+            if args.timeline { result } else { RunResult { timeline: Vec::new(), ..result } }
         }
-        result
+        (false, true) => execute::once(parts.run, planned),
+        (false, false) => execute::once(parts.run_without_timeline, planned),
     };
     let threads = args.jobs.unwrap_or_else(workers::as_many_as_fit);
     let results = workers::in_order(&plan, threads, &make);

@@ -291,7 +291,7 @@ fn try_sweep(args: &SweepArgs, parts: &Parts<'_>, streams: &mut Streams<'_>) -> 
         threads: args.jobs.unwrap_or_else(workers::as_many_as_fit),
     };
     let started = Instant::now();
-    let swept = match sweep::sweep(parts.run, parts.traced, &plan) {
+    let swept = match sweep::sweep(parts.run_without_timeline, parts.traced, &plan) {
         Ok(swept) => swept,
         Err(SweepError::Scenario(error)) => return Ok(Err(vec![error.into()])),
         Err(error @ SweepError::Baseline(_)) => {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
+use crate::determinism::Trace;
+use crate::scenario::Scenario;
 use crate::timeline::{Event, EventHash, Fact, Source};
 use crate::verdict::Verdict;
 
@@ -19,7 +21,7 @@ struct Outcome {
 }
 
 /// Runs `gatesim run ARGS` in a world where `run` makes the runs.
-fn gatesim_with(run: &(dyn Fn(&Scenario, &str, u64) -> RunResult + Sync), args: &[&str]) -> Outcome {
+fn gatesim_with(run: Run<'_>, args: &[&str]) -> Outcome {
     let report = |results: &[RunResult], options: ReportOptions| {
         format!("{} runs, timeline {}\n", results.len(), options.timeline)
     };
@@ -27,8 +29,8 @@ fn gatesim_with(run: &(dyn Fn(&Scenario, &str, u64) -> RunResult + Sync), args: 
         |scenario: &Scenario, profile: &str, seed: u64| (run(scenario, profile, seed), Trace::default());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let streams = Streams { out: &mut out, err: &mut err, out_color: false, err_color: false };
-    let status =
-        main(["gatesim"].iter().chain(args), &Parts { run, traced: &traced, report: &report }, streams);
+    let parts = Parts { run, run_without_timeline: run, traced: &traced, report: &report };
+    let status = main(["gatesim"].iter().chain(args), &parts, streams);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Outcome { status, out: text(out), err: text(err) }
 }
@@ -298,7 +300,8 @@ fn a_closed_pipe_is_no_error_and_hides_none() {
     let folder = folder(&[("one.toml", "name = \"x\"")]);
     let run = came_to(Verdict::Fail);
     let traced = |_: &Scenario, _: &str, _: u64| unreachable!("nobody asks whether runs differ");
-    let parts = Parts { run: &run, traced: &traced, report: &|_, _| "a line\n".into() };
+    let report = |_: &[RunResult], _| "a line\n".to_string();
+    let parts = Parts { run: &run, run_without_timeline: &run, traced: &traced, report: &report };
     for (args, status) in [(&["gatesim", "profiles"][..], 0), (&["gatesim", "run", text(folder.path())], 1)] {
         let mut err = Vec::new();
         let streams = Streams { out: &mut Closed, err: &mut err, out_color: false, err_color: false };

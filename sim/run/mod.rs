@@ -36,38 +36,44 @@ use stage::Stage;
 ///
 /// A panic of the harness becomes a result with the verdict [`Verdict::Error`].
 pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
-    let started = Instant::now();
-    let played = isolation::on_fresh_thread(|| play(scenario, profile, seed));
-    came_to(played, scenario, profile, seed, started)
+    timed(|| {
+        let ran = isolation::on_fresh_thread(|| played(scenario, profile, seed));
+        ran.unwrap_or_else(|why| RunResult::error(scenario, profile, seed, why))
+    })
+}
+
+/// The same run without its timeline, for campaigns: what nobody is going to read is best dropped where it was made.
+pub fn run_without_timeline(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
+    timed(|| {
+        let brief = || RunResult { timeline: Vec::new(), ..played(scenario, profile, seed) };
+        let ran = isolation::on_fresh_thread(brief);
+        ran.unwrap_or_else(|why| RunResult::error(scenario, profile, seed, why))
+    })
 }
 
 /// The same run, with a trace of every step of its world. What went wrong in the harness has an empty one.
 pub fn traced(scenario: &Scenario, profile: &str, seed: u64) -> (RunResult, Trace) {
-    let started = Instant::now();
-    let played = isolation::on_fresh_thread(|| determinism::recording(|| play(scenario, profile, seed)));
-    let (played, trace) = match played {
-        Ok((recording, trace)) => (Ok(recording), trace),
-        Err(why) => (Err(why), Trace::default()),
-    };
-    (came_to(played, scenario, profile, seed, started), trace)
+    let recorded = || determinism::recording(|| played(scenario, profile, seed));
+    let ran = isolation::on_fresh_thread(recorded);
+    ran.unwrap_or_else(|why| (RunResult::error(scenario, profile, seed, why), Trace::default()))
 }
 
-fn came_to(
-    played: Result<std::io::Result<Recording>, String>,
-    scenario: &Scenario,
-    profile: &str,
-    seed: u64,
-    started: Instant,
-) -> RunResult {
-    let recording = match played {
-        Ok(Ok(recording)) => recording,
-        Ok(Err(error)) => {
+/// A run with the time that it took on this machine, thread and judgement included.
+fn timed(run: impl FnOnce() -> RunResult) -> RunResult {
+    let started = Instant::now();
+    let result = run();
+    RunResult { wall_time: started.elapsed(), ..result }
+}
+
+/// A run and what it came to, on this thread.
+fn played(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
+    match play(scenario, profile, seed) {
+        Ok(recording) => judge(scenario, profile, seed, recording),
+        Err(error) => {
             let why = format!("the world could not be built: {error}");
-            return RunResult::error(scenario, profile, seed, why);
+            RunResult::error(scenario, profile, seed, why)
         }
-        Err(why) => return RunResult::error(scenario, profile, seed, why),
-    };
-    judge(scenario, profile, seed, recording, started)
+    }
 }
 
 /// What a run leaves behind.
@@ -125,7 +131,7 @@ fn process_slots(scenario: &Scenario) -> usize {
         + LIVES
 }
 
-fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, started: Instant) -> RunResult {
+fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording) -> RunResult {
     let Recording { events, hash, storm } = recording;
     let terms = terms(scenario, profile);
     let delays = Delays {
@@ -158,7 +164,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording, st
         fates: fates.collect(),
         shutdowns: timeline::shutdowns(&events),
         virtual_time: events.last().map_or(Duration::ZERO, |event| event.at),
-        wall_time: started.elapsed(),
+        wall_time: Duration::ZERO,
         events: events.len() as u64,
         hash,
         notes,
