@@ -47,9 +47,9 @@ impl Oracle for DrainsWaitForTurns {
                     let was_open = entry.open_at(asked);
                     was_open
                         && !was_stopped(run, entry)
-                        && is_given_up(run, life, &entry.message, asked, ended)
+                        && is_given_up(run, life, entry.message, asked, ended)
                 });
-                given_up.map(move |entry| self.given_up(&entry.message, asked, ended, allowed))
+                given_up.map(move |entry| self.given_up(entry.message, asked, ended, allowed))
             })
             .collect()
     }
@@ -91,9 +91,9 @@ fn early_end(life: &Life, allowed: Duration) -> Option<(Duration, Duration)> {
     (is_early && code != ExitCode::FORCED).then_some((asked, ended))
 }
 
-fn was_stopped(run: &Evidence<'_>, entry: &Entry) -> bool {
+fn was_stopped(run: &Evidence<'_>, entry: &Entry<'_>) -> bool {
     let is_it =
-        |fact: &Fact| matches!(fact, Fact::MessageStopRequested { message } if *message == entry.message);
+        |fact: &Fact| matches!(fact, Fact::MessageStopRequested { message } if message == entry.message);
     let mut stops = run.mishaps.stops_of(&entry.message.sender);
     run.events.iter().any(|event| is_it(&event.fact)) || stops.any(|at| at >= entry.sent_at())
 }

@@ -33,8 +33,8 @@ impl ExpectedFates {
             return None;
         }
         let message = format!("{name} was {} (expected: {expected})", entry.fate);
-        let mut violation = breach(self, message, entry.why.clone());
-        violation.last_seen = Some(entry.last_seen.clone());
+        let mut violation = breach(self, message, entry.why());
+        violation.last_seen = Some(entry.last_seen());
         Some(violation)
     }
 }

@@ -282,7 +282,7 @@ impl HooksBoundedAndOrdered {
     fn untrue(&self, run: &Evidence<'_>, generation: &Generation<'_>, hook: &Hook<'_>) -> Option<Violation> {
         let at = hook.time.from;
         let keys = keys(run);
-        let listed_as = |entry: &Entry| {
+        let listed_as = |entry: &Entry<'_>| {
             let keys = keys.get(&entry.message)?;
             hook.listed.iter().find(|(listed, _)| keys.contains(listed)).map(|(_, became)| *became)
         };
@@ -302,7 +302,7 @@ impl HooksBoundedAndOrdered {
             };
             let message = format!("The list of {} {said}, and it {was}", hook.event);
             let explanation = format!("{} ran the hook at {}.", capital(&generation.life.name()), moment(at));
-            Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
+            Some(Violation { last_seen: Some(entry.last_seen()), ..breach(self, message, explanation) })
         })
     }
 }
@@ -371,16 +371,16 @@ fn keys<'e>(run: &'e Evidence<'_>) -> BTreeMap<&'e MessageId, BTreeSet<&'e str>>
     keys
 }
 
-fn replied_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
+fn replied_before(run: &Evidence<'_>, entry: &Entry<'_>, at: Duration) -> bool {
     run.events
         .iter()
         .take_while(|event| event.at < at)
-        .any(|event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if *message == entry.message))
+        .any(|event| matches!(&event.fact, Fact::ReplyReceived { message, .. } if message == entry.message))
 }
 
 /// Whether a message was accepted in the time of a generation, and nothing was known of its end when the hook was run.
 /// Acknowledgements and answers take their time: a platform may learn only from the next generation that it was taken.
-fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry<'_>, at: Duration) -> bool {
     let in_time = entry.accepted_at.is_some_and(|accepted| {
         // What became of a notice takes its time, too; of one that was refused nobody hears.
         let was_heard = was_told(run, entry, accepted + ON_ITS_WAY, "")
@@ -399,8 +399,8 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
     // model said and the disk refused.
     let may_be_over = || {
         let may_have_failed = || {
-            !was_asked(run, &entry.message, Duration::ZERO, at)
-                || run.was_refused_by_the_disk(&entry.message, at)
+            !was_asked(run, entry.message, Duration::ZERO, at)
+                || run.was_refused_by_the_disk(entry.message, at)
         };
         left_before(run, entry, at) && may_have_failed()
     };
@@ -410,21 +410,21 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, a
         && !run.events.iter().take_while(|event| event.at <= at).any(|event| match &event.fact {
             // Whoever cannot ask the model says so.
             Fact::ProviderStopped { message, how, .. } => {
-                *message == entry.message && how != crate::actors::provider::CLIENT_LEFT
+                message == entry.message && how != crate::actors::provider::CLIENT_LEFT
             }
             Fact::ProviderAnswered { message, .. }
             | Fact::MessageCancelled { message }
-            | Fact::MessageStopRequested { message } => *message == entry.message,
+            | Fact::MessageStopRequested { message } => message == entry.message,
             _ => false,
         })
         && !run.events.iter().take_while(|event| event.at <= at + ON_ITS_WAY).any(|event| {
             matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
-                if *message == entry.message && !text.contains(RESTARTED))
+                if message == entry.message && !text.contains(RESTARTED))
         })
 }
 
 /// Whether the sender of a message had left for good by then.
-fn left_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
+fn left_before(run: &Evidence<'_>, entry: &Entry<'_>, at: Duration) -> bool {
     let leaves = |fact: &Fact| matches!(fact, Fact::SenderDisconnected { how } if how == LEFT_FOR_GOOD);
     let sender = Source::Sender(entry.message.sender.clone());
     run.events
@@ -434,8 +434,8 @@ fn left_before(run: &Evidence<'_>, entry: &Entry, at: Duration) -> bool {
 }
 
 /// Whether the sender of a message had been told by then, in these words: not only for the first time, perhaps.
-fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration, words: &str) -> bool {
-    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), text, .. } if *message == entry.message && text.contains(words));
+fn was_told(run: &Evidence<'_>, entry: &Entry<'_>, by: Duration, words: &str) -> bool {
+    let is_it = |fact: &Fact| matches!(fact, Fact::NoticeReceived { message: Some(message), text, .. } if message == entry.message && text.contains(words));
     run.events.iter().take_while(|event| event.at <= by).any(|event| is_it(&event.fact))
 }
 
@@ -444,36 +444,36 @@ fn was_told(run: &Evidence<'_>, entry: &Entry, by: Duration, words: &str) -> boo
 fn was_told_before_its_end(
     run: &Evidence<'_>,
     generation: &Generation<'_>,
-    entry: &Entry,
+    entry: &Entry<'_>,
     at: Duration,
 ) -> bool {
     let asked = generation.life.requests.iter().map(|request| request.at);
     let asked = asked.filter(|asked| (generation.from..=at).contains(asked)).min();
     asked.is_some_and(|asked| was_told(run, entry, asked, RESTARTED))
-        && !was_asked(run, &entry.message, generation.from, at)
+        && !was_asked(run, entry.message, generation.from, at)
 }
 
 /// Whether its platform handed out a message in that time.
-fn was_handed_out(run: &Evidence<'_>, entry: &Entry, from: Duration, before: Duration) -> bool {
+fn was_handed_out(run: &Evidence<'_>, entry: &Entry<'_>, from: Duration, before: Duration) -> bool {
     let is_it =
-        |fact: &Fact| matches!(fact, Fact::UpdateHandedOut { message, .. } if *message == entry.message);
+        |fact: &Fact| matches!(fact, Fact::UpdateHandedOut { message, .. } if message == entry.message);
     let in_time = run.events.iter().filter(|event| (from..before).contains(&event.at));
     in_time.into_iter().any(|event| is_it(&event.fact))
 }
 
 /// Whether a generation that began then got a message, or went on with it.
-fn was_taken_up(run: &Evidence<'_>, entry: &Entry, from: Duration, until: Duration) -> bool {
-    was_handed_out(run, entry, from, until) || was_asked(run, &entry.message, from, until)
+fn was_taken_up(run: &Evidence<'_>, entry: &Entry<'_>, from: Duration, until: Duration) -> bool {
+    was_handed_out(run, entry, from, until) || was_asked(run, entry.message, from, until)
 }
 
 /// Whether a message of an earlier generation was given to the model for the first time in this one, after the hook.
-fn is_resumed(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry, at: Duration) -> bool {
+fn is_resumed(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry<'_>, at: Duration) -> bool {
     let is_older = entry.accepted_at.is_some_and(|accepted| accepted < generation.from);
     let until = generation.left_at.unwrap_or_else(|| end_of(run));
     is_older
         && run.events.iter().any(|event| {
             (at..=until).contains(&event.at)
-                && matches!(&event.fact, Fact::ProviderRequested { message, .. } if *message == entry.message)
+                && matches!(&event.fact, Fact::ProviderRequested { message, .. } if message == entry.message)
         })
 }
 

@@ -3,6 +3,7 @@
 //! An oracle reads the timeline, the ledger folded from it and the terms of the run, and nothing else. It asks
 //! the gateway nothing; the gateway's log records may flesh out an explanation and never decide a verdict.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::timeline::{DeathCause, Event, Fact, Ledger, MessageId, RestartMode};
@@ -77,7 +78,7 @@ pub struct Evidence<'a> {
     /// Everything that happened.
     pub events: &'a [Event],
     /// What became of every message; the fold over `events`.
-    pub ledger: &'a Ledger,
+    pub ledger: &'a Ledger<'a>,
     /// The numbers the run is judged by.
     pub terms: &'a Terms,
     /// The lives of the service's processes; a fold over `events` that most oracles need.
@@ -86,17 +87,23 @@ pub struct Evidence<'a> {
     restarts: Vec<restarts::RestartRequest>,
     /// What befell the world, and whoever wanted a gateway to go; a third one.
     mishaps: mishaps::Mishaps,
+    /// What was at work; a fourth one, for those who ask.
+    work: OnceCell<work_in_flight::Work<'a>>,
 }
 
 impl<'a> Evidence<'a> {
     /// Gathers what oracles look at.
-    pub fn new(events: &'a [Event], ledger: &'a Ledger, terms: &'a Terms) -> Self {
+    pub fn new(events: &'a [Event], ledger: &'a Ledger<'a>, terms: &'a Terms) -> Self {
         let mut restarts = restarts::restart_requests(events, terms);
         let mut lives = life::lives(events, terms);
         ordered::add_ordered(&mut lives, &restarts, events);
         let mishaps = mishaps::Mishaps::of(events, terms, &lives, &restarts);
         restarts::add_drains(&mut restarts, &lives, &mishaps, terms);
-        Self { events, ledger, terms, lives, restarts, mishaps }
+        Self { events, ledger, terms, lives, restarts, mishaps, work: OnceCell::new() }
+    }
+
+    fn work(&self) -> &work_in_flight::Work<'a> {
+        self.work.get_or_init(|| work_in_flight::Work::of(self))
     }
 
     /// Whether so many of the last lives of the service before a moment came up and went because somebody had forced or ordered a

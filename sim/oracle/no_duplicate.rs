@@ -25,11 +25,11 @@ impl Oracle for NoDuplicate {
                 explanation: format!(
                     "{} sent {} at {}. {}",
                     entry.message.sender,
-                    quoted(&entry.text),
+                    quoted(entry.text),
                     moment(entry.sent_at()),
-                    entry.why
+                    entry.why()
                 ),
-                last_seen: Some(entry.last_seen.clone()),
+                last_seen: Some(entry.last_seen()),
             })
             .collect()
     }

@@ -28,7 +28,7 @@ impl Oracle for NoSilentDrop {
     fn check(&self, run: &Evidence<'_>) -> Vec<Violation> {
         let lives = &run.lives;
         let dropped = run.ledger.entries().iter().filter(|entry| entry.fate == Fate::Dropped);
-        let waits = |entry: &&Entry| {
+        let waits = |entry: &&Entry<'_>| {
             waits_its_turn(run, entry) || waits_for_the_store(run, entry) || waits_for_a_start(run, entry)
         };
         let dropped = dropped.filter(|entry| !waits(entry));
@@ -37,7 +37,7 @@ impl Oracle for NoSilentDrop {
                 invariant: self.invariant().to_string(),
                 message: format!("{} was dropped silently", entry.message),
                 explanation: explain(run, lives, entry),
-                last_seen: Some(entry.last_seen.clone()),
+                last_seen: Some(entry.last_seen()),
             })
             .collect()
     }
@@ -45,14 +45,14 @@ impl Oracle for NoSilentDrop {
 
 /// Whether the run ended too soon for a message: its conversation has been at work on others since it was accepted, and
 /// the model is asked for it, or for one before it, for no longer than a turn may take.
-fn waits_its_turn(run: &Evidence<'_>, entry: &Entry) -> bool {
+fn waits_its_turn(run: &Evidence<'_>, entry: &Entry<'_>) -> bool {
     let Some(accepted) = entry.accepted_at else { return false };
     let end = end_of(run);
     let of_talk = |message: &MessageId| message.sender == entry.message.sender;
     let is_before = |message: &MessageId| of_talk(message) && message.number <= entry.message.number;
     let had_others =
         run.ledger.entries().iter().any(|other| {
-            of_talk(&other.message) && other.settled_at.is_some_and(|settled| settled > accepted)
+            of_talk(other.message) && other.settled_at.is_some_and(|settled| settled > accepted)
         });
     let mut asked = None;
     for event in run.events {
@@ -73,24 +73,24 @@ fn waits_its_turn(run: &Evidence<'_>, entry: &Entry) -> bool {
 
 /// Whether a message that the gateway has, or that is still to be fetched, has to wait for somebody to look at the store,
 /// which was spoilt and cannot be restored.
-fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry) -> bool {
-    let is_kept = last_look(run).is_some_and(|(_, state)| state.mentioned.contains(&entry.message));
+fn waits_for_the_store(run: &Evidence<'_>, entry: &Entry<'_>) -> bool {
+    let is_kept = last_look(run).is_some_and(|(_, state)| state.mentioned.contains(entry.message));
     run.mishaps.store_is_beyond_repair(end_of(run)) && (is_kept || is_to_be_fetched(entry))
 }
 
 /// Whether the supervisor had enough of what people and the world did to the service, nobody has started it since, and the
 /// next start will find what is owed.
-fn waits_for_a_start(run: &Evidence<'_>, entry: &Entry) -> bool {
+fn waits_for_a_start(run: &Evidence<'_>, entry: &Entry<'_>) -> bool {
     let gave_up = run.events.iter().rev().find(|event| event.fact == Fact::StartLimitHit);
     let Some(at) = gave_up.map(|event| event.at) else { return false };
-    let is_kept = last_look(run).is_some_and(|(_, state)| state.kept.contains(&entry.message));
+    let is_kept = last_look(run).is_some_and(|(_, state)| state.kept.contains(entry.message));
     run.lives.iter().all(|life| life.started_at <= at)
         && run.was_worn_out(at)
         && (is_kept || is_to_be_fetched(entry))
 }
 
 /// Whether its platform keeps a message for whoever asks for it.
-fn is_to_be_fetched(entry: &Entry) -> bool {
+fn is_to_be_fetched(entry: &Entry<'_>) -> bool {
     entry.platform.is_some() && entry.accepted_at.is_none()
 }
 
@@ -102,14 +102,14 @@ fn last_look<'a>(run: &Evidence<'a>) -> Option<(Duration, &'a StateSeen)> {
     })
 }
 
-fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry) -> String {
+fn explain(run: &Evidence<'_>, lives: &[Life], entry: &Entry<'_>) -> String {
     let Entry { message, text, .. } = entry;
     let sender = &message.sender;
     let sent_at = entry.sent_at();
     let mut sentences = vec![format!("{sender} sent {} at {}.", quoted(text), moment(sent_at))];
     match entry.accepted_at {
         Some(accepted) => sentences.push(format!("The gateway acknowledged it at {}.", moment(accepted))),
-        None => sentences.push(entry.why.clone()),
+        None => sentences.push(entry.why()),
     }
     sentences.extend(blow(lives, entry.accepted_at.unwrap_or(sent_at)));
     let silence = end_of(run).saturating_sub(sent_at);

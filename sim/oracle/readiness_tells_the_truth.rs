@@ -36,7 +36,7 @@ impl Oracle for ReadinessTellsTheTruth {
         for life in lives {
             found.extend(ready.iter().find_map(|probe| self.ready_while_ending(lives, life, probe)));
         }
-        let was_refused = |entry: &&Entry| {
+        let was_refused = |entry: &&Entry<'_>| {
             entry.attempts.iter().any(|a| matches!(a.outcome, Some(AttemptOutcome::Refused(_))))
         };
         for entry in run.ledger.entries().iter().filter(was_refused) {
@@ -98,7 +98,7 @@ impl ReadinessTellsTheTruth {
         &self,
         run: &Evidence<'_>,
         lives: &[Life],
-        entry: &Entry,
+        entry: &Entry<'_>,
         probe: &Probe,
     ) -> Option<Violation> {
         let life = answerer(lives, probe)?;
@@ -111,7 +111,7 @@ impl ReadinessTellsTheTruth {
             }
             _ => None,
         })?;
-        let refused_at = refused_at(run, &entry.message, sent_at)?;
+        let refused_at = refused_at(run, entry.message, sent_at)?;
         let changed_meanwhile =
             life.ending_signals.iter().any(|(at, _)| (probe.asked_at..=refused_at).contains(at))
                 || began_meanwhile(run, life, probe, refused_at);
@@ -128,7 +128,7 @@ impl ReadinessTellsTheTruth {
             moment(refused_at),
             quoted(reason),
         );
-        Some(Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) })
+        Some(Violation { last_seen: Some(entry.last_seen()), ..breach(self, message, explanation) })
     }
 
     fn accepting_yet_not_ready(

@@ -99,7 +99,7 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
 }
 
 /// When a message may have been at work for the first time. What a platform has may be confirmed long after that.
-fn at_work_since(entry: &Entry) -> Option<Duration> {
+fn at_work_since(entry: &Entry<'_>) -> Option<Duration> {
     entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 

@@ -42,13 +42,13 @@ impl SafeRestartInterruptsNothing {
         if request.was_turned_away() || had_other_reasons(run, request, life, left_at) {
             return Vec::new();
         }
-        let cut_off = |entry: &&Entry| {
-            was_cut_off(run, &entry.message, request.asked_at, left_at)
+        let cut_off = |entry: &&Entry<'_>| {
+            was_cut_off(run, entry.message, request.asked_at, left_at)
                 || stayed_open(entry, left_at)
-                    && !had_failed(run, &entry.message, left_at)
+                    && !had_failed(run, entry.message, left_at)
                     && !was_cut_off_before(run, entry, took_at, left_at)
         };
-        let breach_of = |entry: &Entry| {
+        let breach_of = |entry: &Entry<'_>| {
             let message =
                 format!("The safe restart of request {} interrupted {}", request.number, entry.message);
             let accepted = entry.accepted_at.map_or_else(String::new, |at| {
@@ -60,7 +60,7 @@ impl SafeRestartInterruptsNothing {
                 capital(&life.name()),
                 moment(left_at),
             );
-            Violation { last_seen: Some(entry.last_seen.clone()), ..breach(self, message, explanation) }
+            Violation { last_seen: Some(entry.last_seen()), ..breach(self, message, explanation) }
         };
         run.ledger.entries().iter().filter(cut_off).map(breach_of).collect()
     }
@@ -117,8 +117,8 @@ fn was_cut_off(run: &Evidence<'_>, of: &MessageId, asked_at: Duration, left_at: 
 /// Whether a message was accepted by a gateway before the one that left, and cut off by whatever ended that: it was at the
 /// model before and not since, or the books say when the gateway leaves that it has its notice. Where they said so before
 /// it came, or somebody had given up the model's answer by then, its platform may hand it out once more.
-fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left_at: Duration) -> bool {
-    let of = &entry.message;
+fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry<'_>, took_at: Duration, left_at: Duration) -> bool {
+    let of = entry.message;
     let asked = run
         .events
         .iter()
@@ -150,7 +150,7 @@ fn was_cut_off_before(run: &Evidence<'_>, entry: &Entry, took_at: Duration, left
 }
 
 /// Whether a message had no end when the gateway left, and no answer ever after.
-fn stayed_open(entry: &Entry, left_at: Duration) -> bool {
+fn stayed_open(entry: &Entry<'_>, left_at: Duration) -> bool {
     entry.open_at(left_at) && matches!(entry.fate, Fate::Told | Fate::Dropped)
 }
 

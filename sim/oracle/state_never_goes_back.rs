@@ -208,7 +208,7 @@ impl StateNeverGoesBack {
                     (format!("The gateway acknowledged {id} at {at}."), format!("acknowledged it at {at}"))
                 });
                 // The ledger's sentence may say that already.
-                let why = entry.map(|entry| entry.why.clone()).unwrap_or_default();
+                let why = entry.map(|entry| entry.why()).unwrap_or_default();
                 sentences.extend(
                     acknowledged.filter(|(_, said)| !why.contains(said.as_str())).map(|(new, _)| new),
                 );
@@ -220,7 +220,7 @@ impl StateNeverGoesBack {
         }
         sentences.push(format!("The state directory was looked at from outside at {}.", moment(at)));
         let mut violation = breach(self, message, sentences.join(" "));
-        violation.last_seen = entry.map(|entry| entry.last_seen.clone());
+        violation.last_seen = entry.map(|entry| entry.last_seen());
         violation
     }
 }

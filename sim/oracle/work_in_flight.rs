@@ -21,6 +21,23 @@ const TAKEN_UP: Duration = Duration::from_secs(4);
 /// What stands in a notice that a message is kept, which settles nothing.
 const WAITS: &str = " waits: ";
 
+/// What was at work in a run, whoever asks about which moment.
+#[derive(Clone, Debug)]
+pub(super) struct Work<'a> {
+    /// When the model last answered each message.
+    answered: BTreeMap<&'a MessageId, Duration>,
+    /// When each sender last heard of a message, other than by its reply.
+    told: BTreeMap<&'a MessageId, Duration>,
+    /// What the model, subagents and programs were at, in the order of its beginning.
+    requests: Vec<Interval>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn of(run: &Evidence<'a>) -> Self {
+        Self { answered: answered(run), told: told(run), requests: requests(run) }
+    }
+}
+
 /// When the last work that was in flight at the signal was done; at the latest when the drain budget is used up. What
 /// is handed over after the signal is no reason to keep the port: nobody has to take it.
 pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration) -> Duration {
@@ -30,8 +47,7 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     let end = |work: Interval| work.until.unwrap_or(limit);
     // From the hand-over on, not from the acknowledgement: that may have got lost, or nobody may be reading it. Where
     // nobody waits for an end, or none came, the model's answer has to do.
-    let answered = answered(run);
-    let told = told(run);
+    let Work { answered, told, requests } = run.work();
     let entries = run.ledger.entries().iter();
     let messages = entries.map(|entry| Interval {
         from: entry.sent_at(),
@@ -49,9 +65,9 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     let messages = messages.chain(kept(run, signalled)).chain(due(run, signalled));
     let mut done = messages.filter(in_flight).map(end).fold(signalled, Duration::max);
     // In the order of their beginning: what stood in line behind work begins when that is done.
-    for request in requests(run).into_iter().filter(|request| request.from <= until) {
-        if in_flight(&request) || (signalled..=done).contains(&request.from) {
-            done = done.max(end(request));
+    for request in requests.iter().filter(|request| request.from <= until) {
+        if in_flight(request) || (signalled..=done).contains(&request.from) {
+            done = done.max(end(*request));
         }
     }
     done.min(limit)

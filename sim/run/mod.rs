@@ -173,7 +173,7 @@ fn judge(scenario: &Scenario, profile: &str, seed: u64, recording: Recording) ->
 }
 
 /// What senders were told to send and never handed over: a run without them is no evidence about them.
-fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger) -> Vec<String> {
+fn never_sent(told: &BTreeMap<String, u32>, ledger: &Ledger<'_>) -> Vec<String> {
     let missing = |(sender, told): (&String, &u32)| {
         let sent = ledger.entries().iter().filter(|entry| entry.message.sender == *sender).count();
         (sent < *told as usize).then(|| match told {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::platforms::Platform;
 use super::restarts::is_about_a_restart;
 use super::sends::{Delays, Sends};
-use super::sighting::Sightings;
+use super::sighting::{Seen, Sightings};
 use super::stopping::Stopping;
 use super::words::{moment, quoted};
 use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
@@ -31,19 +31,19 @@ pub const TOOL_PROGRAM: &str = "tool";
 
 /// What became of every message of a run, in the order of first sending.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    entries: Vec<Entry>,
-    index: MixMap<MessageId, usize>,
+pub struct Ledger<'a> {
+    entries: Vec<Entry<'a>>,
+    index: MixMap<&'a MessageId, usize>,
     sends: Sends,
 }
 
 /// What became of one message.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Entry<'a> {
     /// Which message.
-    pub message: MessageId,
+    pub message: &'a MessageId,
     /// Its text, as first sent.
-    pub text: String,
+    pub text: &'a str,
     /// Where its sender wrote it; `None`: to the gateway itself.
     pub platform: Option<Platform>,
     /// Every time its sender handed it over, in order; at least one.
@@ -54,13 +54,39 @@ pub struct Entry {
     pub settled_at: Option<Duration>,
     /// Its fate at the end of the events.
     pub fate: Fate,
-    /// Why that is its fate, in one sentence.
-    pub why: String,
-    /// Where and when it was last seen.
-    pub last_seen: Sighting,
+    why: Why,
+    last_seen: Option<Seen<'a>>,
 }
 
-impl Entry {
+/// Why a fate is what it is; put into words when somebody asks, since nobody asks about most messages.
+#[derive(Clone, Debug)]
+enum Why {
+    /// In a sentence.
+    Said(String),
+    /// The reply reached the sender then.
+    Reached(Duration),
+    /// The sender found the reply in the history then.
+    Found(Duration),
+}
+
+impl Entry<'_> {
+    /// Why its fate is what it is, in one sentence.
+    pub fn why(&self) -> String {
+        let sender = &self.message.sender;
+        match &self.why {
+            Why::Said(sentence) => sentence.clone(),
+            Why::Reached(at) => format!("The reply reached {sender} at {}.", moment(*at)),
+            Why::Found(at) => format!("{sender} found the reply in the history at {}.", moment(*at)),
+        }
+    }
+
+    /// Where and when it was last seen.
+    pub fn last_seen(&self) -> Sighting {
+        // Every sent message was seen at least when it was sent.
+        let nowhere = || Sighting { at_ms: 0, place: "nowhere".to_string() };
+        self.last_seen.map_or_else(nowhere, |seen| seen.of(self.message))
+    }
+
     /// When its sender first handed it over.
     pub fn sent_at(&self) -> Duration {
         self.attempts.first().map_or(Duration::ZERO, |attempt| attempt.sent_at)
@@ -152,14 +178,14 @@ impl fmt::Display for Fate {
     }
 }
 
-impl Ledger {
+impl<'a> Ledger<'a> {
     /// Folds the events of a run, in their order. Messages that nobody sent are not in the ledger.
-    pub fn of(events: &[Event]) -> Self {
+    pub fn of(events: &'a [Event]) -> Self {
         Self::within(Delays::default(), events)
     }
 
     /// The same, of a run in a world that may take so long.
-    pub fn within(delays: Delays, events: &[Event]) -> Self {
+    pub fn within(delays: Delays, events: &'a [Event]) -> Self {
         let mut fold = Fold { sends: Sends::within(delays), ..Fold::default() };
         for event in events {
             fold.take(event);
@@ -168,12 +194,12 @@ impl Ledger {
     }
 
     /// Every message, in the order of first sending.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry<'a>] {
         &self.entries
     }
 
     /// What became of `message`; `None` when it was never sent.
-    pub fn entry(&self, message: &MessageId) -> Option<&Entry> {
+    pub fn entry(&self, message: &MessageId) -> Option<&Entry<'a>> {
         self.index.get(message).map(|&at| &self.entries[at])
     }
 
@@ -196,8 +222,8 @@ impl Ledger {
 /// What has been seen of all messages so far.
 #[derive(Default)]
 struct Fold<'a> {
-    tallies: Vec<Tally>,
-    index: MixMap<MessageId, usize>,
+    tallies: Vec<Tally<'a>>,
+    index: MixMap<&'a MessageId, usize>,
     sightings: Sightings<'a>,
     /// The messages that each request to the model was about.
     asked_together: BTreeMap<u32, BTreeSet<&'a MessageId>>,
@@ -205,7 +231,7 @@ struct Fold<'a> {
     sends: Sends,
     service: Stopping,
     /// The senders that will never look again, and why.
-    absent: BTreeMap<String, Listener>,
+    absent: BTreeMap<&'a str, Listener>,
     /// Whose conversation senders talk in, who have none of their own.
     joined: BTreeMap<&'a str, &'a str>,
     /// What the latest look into the state directory found.
@@ -213,9 +239,9 @@ struct Fold<'a> {
 }
 
 /// What has been seen of one message so far.
-struct Tally {
-    message: MessageId,
-    text: String,
+struct Tally<'a> {
+    message: &'a MessageId,
+    text: &'a str,
     /// Where its sender wrote it, if not to the gateway itself.
     platform: Option<Platform>,
     attempts: Vec<Attempt>,
@@ -226,16 +252,16 @@ struct Tally {
     cancelled_at: Option<Duration>,
     /// Its sender, or who shares its conversation, asked for it to be stopped, whatever came of that.
     stop_requested: bool,
-    told: Option<(Duration, String)>,
+    told: Option<(Duration, &'a str)>,
     /// When it was told for the first time since it was last accepted.
     first_told: Option<Duration>,
-    replies: Vec<Reply>,
+    replies: Vec<Reply<'a>>,
     requests: Vec<Request>,
 }
 
-struct Reply {
+struct Reply<'a> {
     at: Duration,
-    text: String,
+    text: &'a str,
     via: Via,
 }
 
@@ -294,9 +320,9 @@ impl<'a> Fold<'a> {
     }
 
     /// A sender will never look again, for its own reason.
-    fn looks_no_more(&mut self, source: &Source, why: Listener) {
+    fn looks_no_more(&mut self, source: &'a Source, why: Listener) {
         if let Source::Sender(sender) = source {
-            self.absent.insert(sender.clone(), why);
+            self.absent.insert(sender, why);
         }
     }
 
@@ -308,9 +334,9 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn sent(&mut self, at: Duration, message: &MessageId, text: &str, attempt: u32, key: &str) {
-        let index = *self.index.entry(message.clone()).or_insert_with(|| {
-            self.tallies.push(Tally::new(message.clone(), text.to_string(), Platform::of_key(key)));
+    fn sent(&mut self, at: Duration, message: &'a MessageId, text: &'a str, attempt: u32, key: &str) {
+        let index = *self.index.entry(message).or_insert_with(|| {
+            self.tallies.push(Tally::new(message, text, Platform::of_key(key)));
             self.tallies.len() - 1
         });
         self.tallies[index].attempts.push(Attempt { number: attempt, sent_at: at, outcome: None });
@@ -318,7 +344,7 @@ impl<'a> Fold<'a> {
 
     /// A notice to a whole conversation settles all of it that was accepted before and is still open. What came of a
     /// restart says nothing of messages.
-    fn told_all(&mut self, at: Duration, sender: &str, text: &str) {
+    fn told_all(&mut self, at: Duration, sender: &str, text: &'a str) {
         if is_about_a_restart(text) {
             return;
         }
@@ -329,7 +355,7 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn close(self) -> Ledger {
+    fn close(self) -> Ledger<'a> {
         let Self {
             tallies,
             index,
@@ -351,18 +377,18 @@ impl<'a> Fold<'a> {
             .into_iter()
             .map(|tally| {
                 let sender = &tally.message.sender;
-                let listener = absent.get(sender).copied().unwrap_or(Listener::There);
+                let listener = absent.get(sender.as_str()).copied().unwrap_or(Listener::There);
                 let fate = tally.fate(&blows, listener, state);
                 let (fate, why) = match (fate, stopped_at, tally.waits_at()) {
-                    ((Fate::Dropped, _), Some(at), _) if state.kept.contains(&tally.message) => {
-                        (Fate::Kept, kept_words(sender, at))
+                    ((Fate::Dropped, _), Some(at), _) if state.kept.contains(tally.message) => {
+                        (Fate::Kept, Why::Said(kept_words(sender, at)))
                     }
                     ((Fate::Dropped, _), Some(at), Some(platform)) => {
-                        (Fate::Kept, unfetched_words(platform, at))
+                        (Fate::Kept, Why::Said(unfetched_words(platform, at)))
                     }
                     (fate, ..) => fate,
                 };
-                let last_seen = sightings.last(&tally.message);
+                let last_seen = sightings.last(tally.message);
                 tally.close(fate, why, last_seen)
             })
             .collect();
@@ -385,8 +411,8 @@ fn unfetched_words(platform: Platform, stopped: Duration) -> String {
     )
 }
 
-impl Tally {
-    fn new(message: MessageId, text: String, platform: Option<Platform>) -> Self {
+impl<'a> Tally<'a> {
+    fn new(message: &'a MessageId, text: &'a str, platform: Option<Platform>) -> Self {
         Self {
             message,
             text,
@@ -403,7 +429,7 @@ impl Tally {
         }
     }
 
-    fn take(&mut self, at: Duration, fact: &Fact) {
+    fn take(&mut self, at: Duration, fact: &'a Fact) {
         match fact {
             Fact::MessageAccepted { .. } => {
                 let first = self.accepted.map_or(at, |(first, _)| first);
@@ -427,7 +453,7 @@ impl Tally {
             Fact::MessageStopRequested { .. } => self.stop_requested = true,
             Fact::NoticeReceived { text, .. } => self.tell(at, text),
             Fact::ReplyReceived { text, via, .. } => {
-                self.replies.push(Reply { at, text: text.clone(), via: *via });
+                self.replies.push(Reply { at, text, via: *via });
             }
             Fact::ProviderRequested { request, .. } => {
                 self.requests.push(Request { number: *request, asked_at: at, answered_at: None });
@@ -448,11 +474,11 @@ impl Tally {
     }
 
     /// Accepted, as the sender or the model saw it, and not settled since.
-    fn tell(&mut self, at: Duration, text: &str) {
+    fn tell(&mut self, at: Duration, text: &'a str) {
         if !self.was_told() {
             self.first_told = Some(at);
         }
-        self.told = Some((at, text.to_string()));
+        self.told = Some((at, text));
     }
 
     fn is_open(&self) -> bool {
@@ -478,35 +504,39 @@ impl Tally {
         self.platform.is_some() || self.accepted.is_none_or(|(_, latest)| latest <= settled)
     }
 
-    /// The fate and the sentence that says why. What is kept for a sender that cannot be told counts as delivered.
-    fn fate(&self, blows: &Blows<'_>, listener: Listener, state: &StateSeen) -> (Fate, String) {
-        let sender = &self.message.sender;
+    /// The fate and why. What is kept for a sender that cannot be told counts as delivered.
+    fn fate(&self, blows: &Blows<'_>, listener: Listener, state: &StateSeen) -> (Fate, Why) {
         if let Some(why) = self.duplicated(blows) {
-            return (Fate::Duplicated, why);
+            return (Fate::Duplicated, Why::Said(why));
         }
         if let Some(reply) = self.replies.first() {
             let why = match reply.via {
-                Via::Live | Via::Repeated | Via::Platform { .. } => {
-                    format!("The reply reached {sender} at {}.", moment(reply.at))
-                }
-                Via::History => format!("{sender} found the reply in the history at {}.", moment(reply.at)),
+                Via::Live | Via::Repeated | Via::Platform { .. } => Why::Reached(reply.at),
+                Via::History => Why::Found(reply.at),
             };
             return (Fate::Replied, why);
         }
+        let (fate, sentence) = self.unanswered(listener, state);
+        (fate, Why::Said(sentence))
+    }
+
+    /// The fate of a message to which no reply came, and the sentence that says why.
+    fn unanswered(&self, listener: Listener, state: &StateSeen) -> (Fate, String) {
+        let sender = &self.message.sender;
         let absence = match listener {
             Listener::There => None,
             Listener::Left => Some("left for good"),
             Listener::Deaf => Some("never listened"),
         };
-        let kept = |messages: &BTreeSet<MessageId>| absence.filter(|_| messages.contains(&self.message));
+        let kept = |messages: &BTreeSet<MessageId>| absence.filter(|_| messages.contains(self.message));
         if let Some(absence) = kept(&state.answered) {
             return (Fate::Replied, format!("{sender} {absence}, and the reply is kept in the transcript."));
         }
         if let Some(at) = self.cancelled_at.filter(|_| self.was_cancelled()) {
             return (Fate::Cancelled, format!("{sender} stopped it at {}.", moment(at)));
         }
-        if let Some((at, text)) = self.told.as_ref().filter(|_| self.was_told()) {
-            return (Fate::Told, format!("{sender} was told at {}: {}.", moment(*at), quoted(text)));
+        if let Some((at, text)) = self.told.filter(|_| self.was_told()) {
+            return (Fate::Told, format!("{sender} was told at {}: {}.", moment(at), quoted(text)));
         }
         if let Some(absence) = kept(&state.noticed) {
             return (Fate::Told, format!("{sender} {absence}, and a notice is kept in the transcript."));
@@ -567,7 +597,7 @@ impl Tally {
         }
     }
 
-    fn close(self, fate: Fate, why: String, last_seen: Option<Sighting>) -> Entry {
+    fn close(self, fate: Fate, why: Why, last_seen: Option<Seen<'a>>) -> Entry<'a> {
         let told = self.first_told;
         let settled_at = match fate {
             Fate::Dropped | Fate::Kept => None,
@@ -577,8 +607,6 @@ impl Tally {
                 [reply, told.filter(|_| self.was_told()), self.cancelled_at].into_iter().flatten().min()
             }
         };
-        // Every sent message was seen at least when it was sent.
-        let last_seen = last_seen.unwrap_or_else(|| Sighting { at_ms: 0, place: "nowhere".to_string() });
         Entry {
             accepted_at: self.accepted.map(|(first, _)| first),
             message: self.message,

@@ -20,7 +20,7 @@ pub(super) struct Sightings<'a> {
 }
 
 /// The process, and the run in it, that works or worked last for a message.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct RunPlace<'a> {
     pid: Pid,
     run: Option<&'a str>,
@@ -35,9 +35,9 @@ impl RunPlace<'_> {
     }
 }
 
-/// One sighting, not yet in words: only the last one of each message is ever read.
-#[derive(Clone, Copy)]
-struct Seen<'a> {
+/// One sighting, not yet in words: few are ever read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
     at: Duration,
     fact: &'a Fact,
     /// Who worked for the message then, by the latest record that says so.
@@ -60,10 +60,8 @@ impl<'a> Sightings<'a> {
     }
 
     /// Where `message` was last seen, if ever.
-    pub(super) fn last(&self, message: &MessageId) -> Option<Sighting> {
-        let seen = self.last.get(message)?;
-        let at_ms = u64::try_from(seen.at.as_millis()).unwrap_or(u64::MAX);
-        Some(Sighting { at_ms, place: seen.place(message) })
+    pub(super) fn last(&self, message: &MessageId) -> Option<Seen<'a>> {
+        self.last.get(message).copied()
     }
 
     fn see_record(&mut self, event: &'a Event, pid: Pid, record: &'a LogRecord) {
@@ -101,6 +99,12 @@ impl<'a> Sightings<'a> {
 }
 
 impl Seen<'_> {
+    /// The sighting in words: it is one of `message`.
+    pub(super) fn of(&self, message: &MessageId) -> Sighting {
+        let at_ms = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX);
+        Sighting { at_ms, place: self.place(message) }
+    }
+
     /// The place that the observation puts its message in.
     fn place(&self, message: &MessageId) -> String {
         let sender = &message.sender;

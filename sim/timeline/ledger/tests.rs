@@ -9,8 +9,20 @@ fn fate(story: Story, name: &str) -> Fate {
     entry(story, name).fate
 }
 
-fn entry(story: Story, name: &str) -> Entry {
-    Ledger::of(&story.events()).entry(&id(name)).expect("the message was sent").clone()
+/// What the ledger says of one message.
+struct Said {
+    fate: Fate,
+    why: String,
+    last_seen: Sighting,
+    settled_at: Option<Duration>,
+}
+
+fn entry(story: Story, name: &str) -> Said {
+    let events = story.events();
+    let ledger = Ledger::of(&events);
+    let entry = ledger.entry(&id(name)).expect("the message was sent");
+    let &Entry { fate, settled_at, .. } = entry;
+    Said { fate, why: entry.why(), last_seen: entry.last_seen(), settled_at }
 }
 
 /// ann#1 is handed over at 1.000 s and acknowledged at 1.001 s.
@@ -20,12 +32,14 @@ fn accepted() -> Story {
 
 #[test]
 fn a_reply_settles_its_message() {
-    let entry = entry(accepted().at(2_000).replied(1, "Hello"), "ann#1");
+    let events = accepted().at(2_000).replied(1, "Hello").events();
+    let ledger = Ledger::of(&events);
+    let entry = ledger.entry(&id("ann#1")).expect("the message was sent");
     assert_eq!(entry.fate, Fate::Replied);
     assert_eq!(entry.text, "hello [ann#1]");
     assert_eq!(entry.accepted_at, Some(Duration::from_millis(1_001)));
     assert_eq!(entry.settled_at, Some(Duration::from_millis(2_000)));
-    assert_eq!(entry.why, "The reply reached ann at 2.000 s.");
+    assert_eq!(entry.why(), "The reply reached ann at 2.000 s.");
     assert_eq!(entry.attempts[0].outcome, Some(AttemptOutcome::Accepted));
     assert!(entry.open_at(Duration::from_millis(1_999)) && !entry.open_at(Duration::from_millis(2_000)));
 }
@@ -152,7 +166,8 @@ fn a_notice_to_all_settles_what_was_accepted_before_it_and_is_open() {
         .at(3_000)
         .sent(3)
         .accepted(3);
-    let ledger = Ledger::of(&story.events());
+    let events = story.events();
+    let ledger = Ledger::of(&events);
     let fates: Vec<_> =
         ledger.entries().iter().map(|entry| format!("{} {}", entry.message, entry.fate)).collect();
     assert_eq!(fates, ["ann#1 told", "ann#2 replied", "bob#1 dropped", "ann#3 dropped"]);
@@ -270,8 +285,9 @@ fn a_key_names_its_message_whatever_the_order_and_in_every_life() {
     let story = recorded(recorded(sent, "ann#3"), "ann#2").dies(DeathCause::Killed);
     let story = story.at(2_000).gateway(215).starts().at(2_001);
     let story = story.log("recovery.resumed", &[("run", &key("ann#2"))]);
-    let ledger = Ledger::of(&story.events());
-    let place = |name| ledger.entry(&id(name)).expect("sent").last_seen.place.clone();
+    let events = story.events();
+    let ledger = Ledger::of(&events);
+    let place = |name| ledger.entry(&id(name)).expect("sent").last_seen().place;
     assert_eq!(place("ann#1"), "ann was refused: INVALID_REQUEST");
     assert_eq!(place("ann#2"), "run key-of-a… on gateway pid 215 logged recovery.resumed");
     assert_eq!(place("ann#3"), "run key-of-a… on gateway pid 214 logged inbox.recorded");

@@ -19,12 +19,12 @@ pub(super) struct Blows<'a> {
     pub(super) differ: &'a dyn Fn(u32, u32) -> bool,
 }
 
-impl Reply {
+impl Reply<'_> {
     /// Whether `other` is the same, sent once more because nobody could know that the first had been taken.
     fn had_to_come_again_as(&self, other: &Self, sends: &Sends) -> bool {
         match (self.via, other.via) {
             (Via::Platform { send: first }, Via::Platform { send: second }) => {
-                sends.had_to_come_again((first, &self.text), (second, &other.text))
+                sends.had_to_come_again((first, self.text), (second, other.text))
             }
             _ => false,
         }
@@ -42,7 +42,7 @@ impl Reply {
     }
 }
 
-impl Tally {
+impl Tally<'_> {
     /// Why the message counts as answered or executed twice, if it does.
     pub(super) fn duplicated(&self, blows: &Blows<'_>) -> Option<String> {
         let sender = &self.message.sender;
@@ -56,7 +56,7 @@ impl Tally {
         if let Some(first) = self.replies.first()
             && let Some(other) = self.replies.iter().find(|reply| !first.says_the_same_as(reply))
         {
-            let (one, two) = (quoted(&first.text), quoted(&other.text));
+            let (one, two) = (quoted(first.text), quoted(other.text));
             return Some(format!("{sender} has two different replies to it: {one} and {two}."));
         }
         // One reading of the history is one instant; the same reply in two readings is still one reply.
