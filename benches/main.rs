@@ -76,17 +76,21 @@ fn figures() -> Outcome<()> {
         return measure_all(&scenario, &Effort::TRY, drop);
     }
     let began = Instant::now();
-    println!("\n  3 senders, {MESSAGES} messages, a restart while answers are being written; 60 s virtual\n");
+    table::say(format_args!(
+        "\n  3 senders, {MESSAGES} messages, a restart while answers are being written; 60 s virtual\n"
+    ));
     table::print_head();
     measure_all(&scenario, &Effort::MEASURE, |line| table::print(&line))?;
-    println!(
+    table::say(format_args!(
         "\n  measured in {:.0} s; a ratio above 1 is on the good side of the bar",
         began.elapsed().as_secs_f64()
-    );
+    ));
     if let Some(load) = measure::foreign_load() {
-        println!("  the load average was {load:.1}: expect better figures on a quiet machine");
+        table::say(format_args!(
+            "  the load average was {load:.1}: expect better figures on a quiet machine"
+        ));
     }
-    println!();
+    table::say(format_args!(""));
     Ok(())
 }
 

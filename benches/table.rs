@@ -1,6 +1,7 @@
 //! The table: one line for each figure, with its bar and how far on the good side of it the figure is.
 
 use std::fmt;
+use std::io::{self, Write};
 
 /// A figure and what it is held against.
 pub(crate) struct Line {
@@ -62,29 +63,34 @@ impl fmt::Display for Quantity {
     }
 }
 
+/// Prints a line. A reader who has left is no reason to stop, nor to cry out.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Prints the head of the table.
 pub(crate) fn print_head() {
-    println!("  {:<62} {:>12} {:>10} {:>8}", "figure", "measured", "bar", "ratio");
+    say(format_args!("  {:<62} {:>12} {:>10} {:>8}", "figure", "measured", "bar", "ratio"));
 }
 
 /// Prints one line of the table.
 pub(crate) fn print(line: &Line) {
     let Some(figure) = line.figure else {
-        println!("  {:<62} {:>12}", line.what, "not here");
+        say(format_args!("  {:<62} {:>12}", line.what, "not here"));
         return;
     };
     let Some(bar) = line.bar else {
-        println!("  {:<62} {:>12}", line.what, figure.to_string());
+        say(format_args!("  {:<62} {:>12}", line.what, figure.to_string()));
         return;
     };
     let (Bar::AtLeast(bound) | Bar::AtMost(bound)) = bar;
     let margin = bar.margin(figure.value);
     let judgement = if margin >= 1.0 { "ok" } else { "below the bar" };
     let bound = format!("{bound}{}", figure.unit);
-    println!(
+    say(format_args!(
         "  {:<62} {:>12} {bound:>10} {:>8}  {judgement}",
         line.what,
         figure.to_string(),
         if margin < 1e4 { format!("{margin:.2}x") } else { "large".to_string() }
-    );
+    ));
 }

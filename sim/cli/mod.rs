@@ -109,7 +109,9 @@ fn dispatch<A: Into<OsString> + Clone>(
         Ok(CommandLine { command: Command::Run(args) }) => run(&args, parts, streams),
         Ok(CommandLine { command: Command::Shrink(args) }) => search::shrink(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Replay(args) }) => search::replay(&args, parts.run, streams),
-        Ok(CommandLine { command: Command::Bisect(args) }) => search::bisect(&args, parts.run_without_timeline, streams),
+        Ok(CommandLine { command: Command::Bisect(args) }) => {
+            search::bisect(&args, parts.run_without_timeline, streams)
+        }
         Ok(CommandLine { command: Command::Explore(args) }) => explore::explore(&args, parts.run, streams),
         Ok(CommandLine { command: Command::Merge(args) }) => explore::merge(&args, streams),
         Ok(CommandLine { command: Command::Defects(args) }) => defects::defects(&args, parts.run, streams),

@@ -34,7 +34,8 @@ impl Oracle for SessionsComeToRest {
         let Some((at, state)) = seen.filter(|_| is_up) else { return Vec::new() };
         // What is dropped is open for ever, and nobody works on it for so long.
         let is_old = |entry: &Entry<'_>| at.saturating_sub(entry.sent_at()) > LONGEST_WORK;
-        let is_at_work = |entry: &Entry<'_>| entry.open_at(at) && !(entry.fate == Fate::Dropped && is_old(entry));
+        let is_at_work =
+            |entry: &Entry<'_>| entry.open_at(at) && !(entry.fate == Fate::Dropped && is_old(entry));
         let is_open = run.ledger.entries().iter().any(is_at_work);
         let stuck = state.running.iter().filter(|_| !is_open);
         stuck
