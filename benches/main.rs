@@ -24,9 +24,13 @@ use umbrella::Hosts;
 mod crowd;
 mod floor;
 mod measure;
+mod sweep;
 mod table;
 mod umbrella;
 
+/// The workload, as a file.
+const WORKLOAD: &str = "benches/full-lifecycle.toml";
+const WORKLOAD_TEXT: &str = include_str!("full-lifecycle.toml");
 /// The workload's length in virtual time.
 const LENGTH: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(300);
@@ -61,8 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn figures() -> Outcome<()> {
-    let scenario =
-        Scenario::parse(Path::new("benches/full-lifecycle.toml"), include_str!("full-lifecycle.toml"))?;
+    let scenario = Scenario::parse(Path::new(WORKLOAD), WORKLOAD_TEXT)?;
     let asked_for = |argument: &str| std::env::args().any(|given| given == argument);
     if asked_for(WEIGH_ONE_WORLD) {
         return weigh_one_world(&scenario);
@@ -100,6 +103,7 @@ struct Effort {
     budget: Duration,
     at_least: usize,
     umbrella_runs: usize,
+    injections: usize,
     /// How many round trips a crowd makes in all, at least.
     round_trips: u32,
     most_clients: u32,
@@ -110,11 +114,18 @@ impl Effort {
         budget: Duration::from_secs(4),
         at_least: 25,
         umbrella_runs: 7,
+        injections: 2_000,
         round_trips: 10_000,
         most_clients: 1_000,
     };
-    const TRY: Self =
-        Self { budget: Duration::ZERO, at_least: 1, umbrella_runs: 1, round_trips: 1, most_clients: 10 };
+    const TRY: Self = Self {
+        budget: Duration::ZERO,
+        at_least: 1,
+        umbrella_runs: 1,
+        injections: 10,
+        round_trips: 1,
+        most_clients: 10,
+    };
 }
 
 /// Measures everything; `report` is given each line of the table as soon as it is known.
@@ -127,6 +138,8 @@ fn measure_all(scenario: &Scenario, effort: &Effort, mut report: impl FnMut(Line
     let wordy = wordy_run(scenario, effort)?;
     report(Line::new("  with answers of 20 pieces instead of 5", per_second(wordy)));
     report(Line::new("five more idle minutes, three clients connected", millis(idle)).at_most(1.0));
+    let injection = sweep::per_injection(effort.injections)?;
+    report(Line::new("injections of a sweep per second, one core", per_second(injection)).at_least(500.0));
 
     let machines = umbrella(scenario, effort, Hosts::PerMachine)?;
     report(Line::new("turmoil::Sim, same workload, a host for each machine (3)", millis(machines)));

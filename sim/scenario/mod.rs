@@ -147,6 +147,14 @@ impl Scenario {
         let all = Self::parse_all(path, text)?;
         Ok(all.into_iter().next().unwrap_or_else(|| unreachable!("a file stands for some scenario")))
     }
+
+    /// This scenario with further steps, which `text` has in `[[steps]]` sections and nothing else: reading those is all
+    /// that it takes, where many scenarios differ in a step. Lines are those of `text`.
+    pub fn with_steps(&self, text: &str) -> Result<Self, ScenarioError> {
+        let read = read::further_steps(text, self);
+        let steps = read.map_err(|problem| ScenarioError::in_file(&self.path, text, *problem))?;
+        Ok(Self { steps, ..self.clone() })
+    }
 }
 
 /// The text of the file at `path`.

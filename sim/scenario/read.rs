@@ -21,7 +21,7 @@ use super::table::{
 };
 use super::{
     CronSetup, DiskSetup, GatewaySetup, NetworkSetup, PolicyOverrides, ProviderSetup, Scenario, SenderSetup,
-    limits, programs, read_expect, read_peers, read_platforms, read_steps, read_supervisor,
+    Step, limits, programs, read_expect, read_peers, read_platforms, read_steps, read_supervisor,
 };
 use crate::actors::intruder;
 use crate::timeline::TOOL_PROGRAM;
@@ -29,6 +29,19 @@ use crate::timeline::TOOL_PROGRAM;
 /// The tables and values of a file, whatever they mean.
 pub(super) fn document(source: &str) -> Read<Spanned<DeTable<'_>>> {
     DeTable::parse(source).map_err(|error| not_toml(&error, source))
+}
+
+/// The steps of `scenario` and those of `source` after them, which has nothing else.
+pub(super) fn further_steps(source: &str, scenario: &Scenario) -> Read<Vec<Step>> {
+    let document = document(source)?;
+    let key = keys::FILE.iter().filter(|key| key.name == "steps");
+    let file = Table::open("the further steps", 0..0, document.get_ref(), key)?;
+    let Scenario { senders, peers, gateway, storm_limit, .. } = scenario;
+    let world = read_steps::World { source, senders, peers, gateway, storm_limit: *storm_limit };
+    let steps = [scenario.steps.clone(), read_steps::steps(&file, &world)?].concat();
+    limits::number_of_steps(&file, steps.len())?;
+    limits::steps(&file, &steps, &scenario.provider)?;
+    Ok(steps)
 }
 
 /// Reads a whole file from its `document`.

@@ -272,6 +272,21 @@ fn a_name_is_enough() {
 }
 
 #[test]
+fn further_steps_are_read_as_if_they_stood_at_the_end_of_the_file() {
+    let base = "name = \"a\"\n[senders.ann]\n[[steps]]\nat = \"1s\"\ndo = \"kill\"\n";
+    let further = "[[steps]]\non = \"run.started\"\nnth = 2\ndo = \"send\"\nfrom = \"ann\"\ntext = \"x\"\n";
+    let told = |scenario: &Scenario| {
+        let step = |step: &Step| format!("{} {:?} {:?}", step.label, step.when, step.verb);
+        scenario.steps.iter().map(step).collect::<Vec<_>>()
+    };
+    let whole = good(&format!("{base}{further}"));
+    assert_eq!(told(&good(base).with_steps(further).expect("is one")), told(&whole));
+    let refused = |text: &str| good(base).with_steps(text).expect_err("is refused").to_string();
+    assert_eq!(refused(&further.replace("ann", "bob")), "unknown sender `bob`");
+    assert_eq!(refused("settle = \"1s\""), "unknown key `settle` in the further steps");
+}
+
+#[test]
 fn a_whole_scenario_reads_as_written() {
     let scenario = good(
         r#"

@@ -15,7 +15,7 @@ use moments::moments;
 pub use moments::{Moment, Place};
 
 use super::{Draft, Run, Signature, Traced};
-use crate::scenario::ScenarioError;
+use crate::scenario::{Scenario, ScenarioError};
 use crate::timeline::GATEWAY_PROGRAM;
 use crate::verdict::{RunResult, Verdict};
 use crate::workers;
@@ -173,15 +173,15 @@ pub fn sweep(run: Run<'_>, traced: Traced<'_>, plan: &Plan<'_>) -> Result<Swept,
     }
     let singles = tasks.len();
     let mut tasks = evenly(tasks, plan.most_runs);
-    let mut points = make(run, plan, &draft, &tasks);
+    let mut points = make(run, plan, (&draft, &scenario), &tasks);
     let mut possible = singles;
     if let Some(within) = plan.pairs_within {
         let seconds =
-            workers::in_order(&tasks, plan.threads, &|first| second(traced, plan, &draft, first, within));
+            workers::in_order(&tasks, plan.threads, &|first| second(traced, plan, &scenario, first, within));
         let pairs: Vec<_> = seconds.into_iter().flatten().collect();
         possible += pairs.len();
         tasks = evenly(pairs, plan.most_runs.saturating_sub(points.len()));
-        points.extend(make(run, plan, &draft, &tasks));
+        points.extend(make(run, plan, (&draft, &scenario), &tasks));
     }
     Ok(Swept { moments: moments.len(), points, possible })
 }
@@ -190,11 +190,11 @@ pub fn sweep(run: Run<'_>, traced: Traced<'_>, plan: &Plan<'_>) -> Result<Swept,
 fn second(
     traced: Traced<'_>,
     plan: &Plan<'_>,
-    draft: &Draft,
+    baseline: &Scenario,
     first: &[(Injection, Moment)],
     within: Duration,
 ) -> Vec<Vec<(Injection, Moment)>> {
-    let Ok(scenario) = disturbed(draft, first).scenario(plan.path) else { return Vec::new() };
+    let scenario = disturbed(baseline, first);
     let (result, trace) = traced(&scenario, plan.profile, plan.seed);
     let Some((_, before)) = first.first() else { return Vec::new() };
     let soon = |moment: &Moment| {
@@ -209,26 +209,34 @@ fn second(
     plan.injections.iter().flat_map(each).collect()
 }
 
-fn make(run: Run<'_>, plan: &Plan<'_>, draft: &Draft, tasks: &[Vec<(Injection, Moment)>]) -> Vec<Point> {
+fn make(
+    run: Run<'_>,
+    plan: &Plan<'_>,
+    (draft, baseline): (&Draft, &Scenario),
+    tasks: &[Vec<(Injection, Moment)>],
+) -> Vec<Point> {
     workers::in_order(tasks, plan.threads, &|injected: &Vec<(Injection, Moment)>| {
-        let disturbed = disturbed(draft, injected);
-        let Ok(scenario) = disturbed.scenario(plan.path) else {
-            // The anchors are names of events that happened, so every disturbed draft is a scenario.
-            unreachable!("a disturbed scenario is one: {}", disturbed.to_text())
-        };
+        let scenario = disturbed(baseline, injected);
         let result = run(&scenario, plan.profile, plan.seed);
         let failed = matches!(result.verdict, Verdict::Fail | Verdict::Error);
         Point {
             injected: injected.clone(),
             verdict: result.verdict,
             signature: Signature::of(&result, &scenario),
-            failing: failed.then_some(disturbed),
+            failing: failed.then(|| written_out(draft, injected)),
         }
     })
 }
 
+/// The baseline with one more step for each injection.
+fn disturbed(baseline: &Scenario, injected: &[(Injection, Moment)]) -> Scenario {
+    let further = written_out(&Draft::new(Table::new()), injected).to_text();
+    // The anchors are names of events that happened, so every disturbed baseline is a scenario.
+    baseline.with_steps(&further).unwrap_or_else(|error| unreachable!("{error}: {further}"))
+}
+
 /// The draft with one more step for each injection.
-fn disturbed(draft: &Draft, injected: &[(Injection, Moment)]) -> Draft {
+fn written_out(draft: &Draft, injected: &[(Injection, Moment)]) -> Draft {
     let mut disturbed = draft.clone();
     let steps = disturbed.table_mut().entry("steps").or_insert_with(|| Value::Array(Vec::new()));
     if let Value::Array(steps) = steps {
@@ -318,8 +326,11 @@ text = "hello"
         let Place::Disk { call, op, .. } = last.place else { unreachable!("it is inside") };
         let one_more = Moment { place: Place::Disk { call: call + 1, op, is_after: false }, ..last.clone() };
         let died_at = |moment: &Moment| {
-            let disturbed = disturbed(&draft, &[(Injection::Kill, moment.clone())]);
-            let run = crate::run(&disturbed.scenario(path).expect("is one"), "hardened", 1);
+            let injected = [(Injection::Kill, moment.clone())];
+            let run = crate::run(&disturbed(&scenario, &injected), "hardened", 1);
+            // Whoever reads it as a file sees the same.
+            let file = written_out(&draft, &injected).scenario(path).expect("is one");
+            assert_eq!(run.hash, crate::run(&file, "hardened", 1).hash, "{}", moment.words());
             let is_death = |event: &&Event| {
                 let text = format!("{:?}", event.fact);
                 matches!(event.fact, Fact::Injected { .. }) && text.contains("SIGKILL")
