@@ -15,13 +15,16 @@ use gateway::policy::HARDENED;
 use crate::measure::time;
 use crate::{Outcome, WORKLOAD, WORKLOAD_TEXT};
 
+/// Whoever lost its line in silence, to a machine without power, notices after a minute, and is told then.
+const SETTLE: &str = "2m";
 /// What the command injects when it is not told.
 const INJECTIONS: [Injection; 5] =
     [Injection::Terminate, Injection::Restart, Injection::Kill, Injection::PowerLoss, Injection::Freeze];
 
 /// The time that each of so many injections takes.
 pub(crate) fn per_injection(injections: usize) -> Outcome<Duration> {
-    let draft = Draft::new(WORKLOAD_TEXT.parse()?);
+    let mut draft = Draft::new(WORKLOAD_TEXT.parse()?);
+    draft.table_mut().insert("settle".into(), SETTLE.into());
     let sweep_of = |most_runs| {
         let mut swept = None;
         let took = time(|| swept = Some(sweep_at_most(&draft, most_runs)));
