@@ -21,7 +21,7 @@ const CRON_JOURNAL: &str = "cron/runs.jsonl";
 const SUBAGENT_BOOKS: &str = "subagents/runs.json";
 const INBOX: &str = "inbox.jsonl";
 const OUTBOX: &str = "outbox.jsonl";
-const LOCK_EXTENSION: &str = "lock";
+const LOCK: &str = ".lock";
 /// What a session's entry in the store says while somebody works there.
 const RUNNING: &str = "running";
 /// How a line of the journal of accepted messages begins that makes none of them open or settled.
@@ -47,44 +47,50 @@ pub(super) fn watch(stage: &Stage) {
 pub(super) fn observe(stage: &Stage) {
     let disk = stage.disk();
     let mut seen = StateSeen::default();
-    let mut marks = BTreeMap::new();
-    disk.visit_under(Path::new(STATE_DIR), |path, bytes| {
-        if path.file_name().is_some_and(|name| name == STORE_FILE) {
-            let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
-            seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
-                let is_running = |session: &&(String, Value)| {
-                    session.1.get("status").and_then(Value::as_str) == Some(RUNNING)
-                };
-                let sessions: Vec<_> = sessions.into_iter().collect();
-                seen.running.extend(sessions.iter().filter(is_running).map(|(key, _)| key.clone()));
-                seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
-            }));
+    disk.visit_under(Path::new(STATE_DIR), |path, file| {
+        let inside =
+            path.strip_prefix(STATE_DIR).map_or_else(|_| path.to_string_lossy(), Path::to_string_lossy);
+        let marks = file.live.map(|bytes| look_into(&mut seen, &inside, bytes)).unwrap_or_default();
+        if let Some(durable) = file.durable {
+            // Most of it is what processes see, too, and has been looked at.
+            let known = (file.live == Some(durable)).then_some(&marks);
+            seen.kept.extend(kept(&inside, durable, known));
         }
-        if path.extension().is_some_and(|extension| extension == LOCK_EXTENSION)
-            && let Ok(inside) = path.strip_prefix(STATE_DIR)
-        {
-            seen.locks.insert(inside.display().to_string());
-        }
-        let text = text_of(bytes);
-        if path.ends_with(CRON_JOURNAL) {
-            seen.cron.extend(text.lines().filter_map(cron_record));
-        }
-        if path.ends_with(SUBAGENT_BOOKS) {
-            seen.subagents.extend(subagent_rows(&text));
-        }
-        marks.insert(path.as_os_str().to_owned(), (bytes.to_vec(), Marks::of(&text)));
+        seen.mentioned.extend(marks.mentioned);
+        seen.answered.extend(marks.answered);
+        seen.noticed.extend(marks.noticed);
     });
-    disk.visit_durable_under(Path::new(STATE_DIR), |path, bytes| {
-        // Most of it is what processes see, too, and has been looked at.
-        let known = marks.get(path.as_os_str()).filter(|(live, _)| live == bytes).map(|(_, marks)| marks);
-        seen.kept.extend(kept(path, bytes, known));
-    });
-    for (_, found) in marks.into_values() {
-        seen.mentioned.extend(found.mentioned);
-        seen.answered.extend(found.answered);
-        seen.noticed.extend(found.noticed);
-    }
     stage.world.recorder().record(Source::Machine(GATEWAY_MACHINE.to_string()), Fact::State(Box::new(seen)));
+}
+
+/// Notes what processes find in the file of that name inside the state directory. Gives the marks in it.
+fn look_into(seen: &mut StateSeen, inside: &str, bytes: &[u8]) -> Marks {
+    if is_named(inside, STORE_FILE) {
+        let parsed = serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
+        seen.store = Some(parsed.map_err(|error| error.to_string()).map(|sessions| {
+            let is_running =
+                |session: &&(String, Value)| session.1.get("status").and_then(Value::as_str) == Some(RUNNING);
+            let sessions: Vec<_> = sessions.into_iter().collect();
+            seen.running.extend(sessions.iter().filter(is_running).map(|(key, _)| key.clone()));
+            seen.sessions.extend(sessions.into_iter().map(|(key, _)| key));
+        }));
+    }
+    if inside.ends_with(LOCK) {
+        seen.locks.insert(inside.to_owned());
+    }
+    let text = text_of(bytes);
+    if is_named(inside, CRON_JOURNAL) {
+        seen.cron.extend(text.lines().filter_map(cron_record));
+    }
+    if is_named(inside, SUBAGENT_BOOKS) {
+        seen.subagents.extend(subagent_rows(&text));
+    }
+    Marks::of(&text)
+}
+
+/// Whether `name` is the end of the path `inside`.
+fn is_named(inside: &str, name: &str) -> bool {
+    inside.strip_suffix(name).is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
 }
 
 /// The lossy reading takes ten times as long, and is for files that something destroyed.
@@ -138,11 +144,11 @@ fn is_answered_at(mut before: &str) -> bool {
 
 /// The messages of which the next start knows from this file for certain what it owes. `known`: the marks in it, if
 /// somebody has looked already.
-fn kept(path: &Path, durable: &[u8], known: Option<&Marks>) -> BTreeSet<MessageId> {
-    if path.file_name().is_some_and(|name| name == INBOX) {
+fn kept(inside: &str, durable: &[u8], known: Option<&Marks>) -> BTreeSet<MessageId> {
+    if is_named(inside, INBOX) {
         return open_in_journal(&text_of(durable)).collect();
     }
-    if path.file_name().is_some_and(|name| name == OUTBOX) {
+    if is_named(inside, OUTBOX) {
         return unsent_in_journal(&text_of(durable)).collect();
     }
     let owed = |marks: &Marks| marks.answered.iter().chain(&marks.noticed).cloned().collect();

@@ -30,7 +30,8 @@ mod tree;
 pub use errno::Errno;
 pub use faults::{DiskFault, DiskFaultGuard, FaultyDisk};
 pub use pattern::path_matches;
-use tree::{Tree, View};
+pub use tree::FileSeen;
+use tree::Tree;
 
 /// No file grows beyond this by `truncate`, so that a wrong length is an error and not the end of the simulator.
 const LARGEST_FILE: usize = 1 << 30;
@@ -78,15 +79,10 @@ impl Disk {
         self.tree.borrow_mut().lose_power(rng)
     }
 
-    /// Shows every file in and below `dir` as processes see it, in the order of names; none when there is no such
-    /// directory.
-    pub fn visit_under(&self, dir: &Path, visit: impl FnMut(&Path, &[u8])) {
-        self.tree.borrow().visit_under(dir, View::Live, visit);
-    }
-
-    /// Shows every file in and below `dir` that is certain to survive a power loss, with the content that is.
-    pub fn visit_durable_under(&self, dir: &Path, visit: impl FnMut(&Path, &[u8])) {
-        self.tree.borrow().visit_under(dir, View::Durable, visit);
+    /// Shows every file in and below `dir`, with its path from there: those that processes see in the order of names, and of each directory then
+    /// those that only a power loss would bring back. None when there is no such directory.
+    pub fn visit_under(&self, dir: &Path, visit: impl FnMut(&Path, FileSeen<'_>)) {
+        self.tree.borrow().visit_under(dir, visit);
     }
 }
 
@@ -94,13 +90,17 @@ impl Disk {
 impl Disk {
     fn read_all_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
-        self.visit_under(dir, |path, bytes| drop(files.insert(path.to_path_buf(), bytes.to_vec())));
+        self.visit_under(dir, |path, seen| {
+            files.extend(seen.live.map(|bytes| (dir.join(path), bytes.to_vec())));
+        });
         files
     }
 
     fn durable_under(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
-        self.visit_durable_under(dir, |path, bytes| drop(files.insert(path.to_path_buf(), bytes.to_vec())));
+        self.visit_under(dir, |path, seen| {
+            files.extend(seen.durable.map(|bytes| (dir.join(path), bytes.to_vec())));
+        });
         files
     }
 }

@@ -50,9 +50,18 @@ struct Dir {
 
 type Entries = BTreeMap<OsString, Ino>;
 
-/// Which names and bytes an observer looks at.
+/// A file, or the name of one, as an observer finds it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileSeen<'a> {
+    /// What processes see, if there is one of that name.
+    pub live: Option<&'a [u8]>,
+    /// What survives a power loss for certain, if anything of that name does.
+    pub durable: Option<&'a [u8]>,
+}
+
+/// Which names lead to a file.
 #[derive(Clone, Copy)]
-pub(super) enum View {
+enum View {
     /// What processes see.
     Live,
     /// What survives a power loss for certain.
@@ -175,24 +184,39 @@ impl Tree {
         Ok(dir.live.keys().map(|name| path.join(name)).collect())
     }
 
-    /// Shows every file in and below `dir`, in one of the two views. Nothing when there is no such directory.
-    pub(super) fn visit_under(&self, dir: &Path, view: View, mut visit: impl FnMut(&Path, &[u8])) {
-        if let Ok(ino) = self.find_in(dir, view) {
-            self.visit_node(ino, &mut dir.to_path_buf(), view, &mut visit);
-        }
+    /// Shows every file in and below `dir` that processes see or that would survive, with its path from there.
+    /// Nothing when there is no such directory.
+    pub(super) fn visit_under(&self, dir: &Path, mut visit: impl FnMut(&Path, FileSeen<'_>)) {
+        let [live, durable] = [View::Live, View::Durable].map(|view| self.find_in(dir, view).ok());
+        self.visit_nodes(live, durable, &mut PathBuf::new(), &mut visit);
     }
 
-    fn visit_node(&self, ino: Ino, path: &mut PathBuf, view: View, visit: &mut impl FnMut(&Path, &[u8])) {
-        match self.nodes.get(&ino) {
-            Some(Node::File(content)) => visit(path, content.seen(view)),
-            Some(Node::Dir(dir)) => {
-                for (name, ino) in dir.entries(view) {
-                    path.push(name);
-                    self.visit_node(*ino, path, view, visit);
-                    path.pop();
-                }
-            }
-            None => {}
+    /// Both are at `path` from where the visit began: one in the live tree, one in the durable one.
+    fn visit_nodes(
+        &self,
+        live: Option<Ino>,
+        durable: Option<Ino>,
+        path: &mut PathBuf,
+        visit: &mut impl FnMut(&Path, FileSeen<'_>),
+    ) {
+        let node = |ino: Option<Ino>| ino.and_then(|ino| self.nodes.get(&ino));
+        let (live, durable) = (node(live), node(durable));
+        let seen = FileSeen {
+            live: live.and_then(Node::file).map(Content::live),
+            durable: durable.and_then(Node::file).map(Content::synced),
+        };
+        if seen.live.is_some() || seen.durable.is_some() {
+            visit(path, seen);
+        }
+        let nothing = Entries::new();
+        let live = live.and_then(Node::dir).map_or(&nothing, |dir| &dir.live);
+        let durable = durable.and_then(Node::dir).map_or(&nothing, |dir| &dir.durable);
+        let gone = durable.iter().filter(|(name, _)| !live.contains_key(*name));
+        let all = live.iter().map(|(name, ino)| (name, Some(*ino), durable.get(name).copied()));
+        for (name, live, durable) in all.chain(gone.map(|(name, ino)| (name, None, Some(*ino)))) {
+            path.push(name);
+            self.visit_nodes(live, durable, path, visit);
+            path.pop();
         }
     }
 
@@ -370,11 +394,18 @@ impl Dir {
     }
 }
 
-impl Content {
-    fn seen(&self, view: View) -> &[u8] {
-        match view {
-            View::Live => self.live(),
-            View::Durable => self.synced(),
+impl Node {
+    fn file(&self) -> Option<&Content> {
+        match self {
+            Self::File(content) => Some(content),
+            Self::Dir(_) => None,
+        }
+    }
+
+    fn dir(&self) -> Option<&Dir> {
+        match self {
+            Self::Dir(dir) => Some(dir),
+            Self::File(_) => None,
         }
     }
 }
