@@ -1,8 +1,9 @@
 //! The observer of the disk: what anybody who looks into the state directory would find.
 //!
-//! It knows four files of the gateway's (`sessions.json`, which must parse, the journals of scheduled runs and of
-//! accepted messages, and the books of subagents), that lock files end in `.lock`, and that a notice says it is one; otherwise only that messages carry marks: whatever
-//! format the gateway keeps them in, their text is somewhere.
+//! It knows five files of the gateway's (`sessions.json`, which must parse, the journals of scheduled runs, of accepted
+//! messages and of texts for platforms, and the books of subagents), that lock files end in `.lock`, and that a notice
+//! says it is one; otherwise only that messages carry marks: whatever format the gateway keeps them in, their text is
+//! somewhere.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +49,7 @@ pub(super) fn observe(stage: &Stage) {
     let disk = stage.disk();
     let mut seen = StateSeen::default();
     disk.visit_under(Path::new(STATE_DIR), |path, file| {
-        let inside =
-            path.strip_prefix(STATE_DIR).map_or_else(|_| path.to_string_lossy(), Path::to_string_lossy);
+        let inside = path.to_string_lossy();
         let marks = file.live.map(|bytes| look_into(&mut seen, &inside, bytes)).unwrap_or_default();
         if let Some(durable) = file.durable {
             // Most of it is what processes see, too, and has been looked at.
