@@ -60,7 +60,7 @@ struct Inner {
     /// What is configured about restarts by now.
     reload: RefCell<ReloadConfig>,
     file: LedgerFile,
-    /// When a restart was ordered last, in milliseconds since the Unix epoch.
+    /// When a restart was ordered last, or was over, in milliseconds since the Unix epoch.
     ordered_at_ms: Cell<Option<u64>>,
     /// The requests whose outcome is on its way into a transcript.
     being_told: RefCell<Vec<RequestId>>,
@@ -170,6 +170,10 @@ impl Restarts {
 
     /// The generation serves.
     pub(crate) fn up(&self) {
+        if self.0.coordinator.borrow().as_ref().is_some_and(Coordinator::is_awaited) {
+            // The pause begins anew, for the next process, too.
+            self.note_order();
+        }
         self.with(|coordinator, now, inventory| (coordinator.server_up(now, inventory), ()));
     }
 
@@ -444,7 +448,7 @@ impl Restarts {
         Some(Ok(said))
     }
 
-    /// A restart is ordered now, so another one pauses first, in the next process, too.
+    /// A restart is ordered now, or over, so another one pauses first, in the next process, too.
     fn note_order(&self) {
         if let Some(gateway) = self.0.gateway.borrow().upgrade() {
             self.0.ordered_at_ms.set(Some(gateway.env.wall_clock().epoch_ms()));

@@ -163,6 +163,24 @@ fn the_pause_between_two_restarts_outlasts_the_process() {
     }
 }
 
+#[test]
+fn the_pause_counts_from_the_life_that_was_asked_for_also_after_one_that_nobody_asked_for() {
+    run(async {
+        let house = House::new();
+        let life = house.live().await;
+        ask(&mut house.client().await, json!({})).await;
+        assert_eq!(life.ended().await, ExitCode::RESTART);
+        // Much of the pause since the order has passed when it comes up.
+        sleep(SECOND * 20).await;
+        let life = house.live().await;
+        assert_eq!(life.end(Signal::Terminate).await, ExitCode::CLEAN);
+        house.live().await;
+        let answer = ask(&mut house.client().await, json!({})).await;
+        let pause = answer["restart"]["cooldownMsApplied"].as_u64().expect("a number");
+        assert!((25_000..=30_000).contains(&pause), "{answer}");
+    });
+}
+
 /// A life that is stopped in the middle of its recovery, is sent these signals meanwhile, and goes on then: how it ends,
 /// if it does, and whether it saw to what the last one had left.
 async fn signalled_while_recovering(house: &House, signals: &[Signal]) -> (Option<ExitCode>, bool) {

@@ -375,11 +375,19 @@ async fn give_up(gateway: &Rc<Gateway>, pending: &Pending, why: &str) {
     let notice = format!("This could not be sent to {}: {why}. It is kept here.", delivery.chat.account);
     let noted = gateway.sessions.find_transcript(&about.session_key).and_then(|transcript| {
         let Some(transcript) = transcript else { return Ok(()) };
-        transcript.append(Role::Notice, &notice, &about.run_id, gateway.env.wall_clock()).map(|_| ())
+        let of = name_of_note(&about.run_id, &delivery.id);
+        transcript.append(Role::Notice, &notice, of, gateway.env.wall_clock()).map(|_| ())
     });
     if let Err(error) = noted {
         tracing::warn!(name: "delivery.failure-not-noted", run = about.run_id, %error, "only the dead letters say so");
     }
+}
+
+/// The run under which a conversation says that a text could not be sent. A message of which that said that it waits has no
+/// end yet: whoever begins after a crash takes what stands under its name for that.
+fn name_of_note<'n>(run_id: &'n str, text: &'n str) -> &'n str {
+    let kind = text.strip_prefix(run_id).and_then(|rest| rest.strip_prefix(':'));
+    if kind.is_some_and(|kind| kind.starts_with(Kind::Wait.name())) { text } else { run_id }
 }
 
 /// Records a step, however long the disk refuses it: the next one must not come before, and never comes where the
@@ -398,6 +406,13 @@ async fn recorded(gateway: &Gateway, step: impl Fn() -> Result<(), StateError>) 
 mod tests {
     use super::*;
     use crate::channels::Platform;
+
+    #[test]
+    fn that_nobody_could_be_told_to_wait_is_no_end_of_a_message() {
+        assert_eq!(name_of_note("feishu:main:1", "feishu:main:1:wait"), "feishu:main:1:wait");
+        assert_eq!(name_of_note("feishu:main:1", "feishu:main:1:outcome"), "feishu:main:1");
+        assert_eq!(name_of_note("feishu:main:1", "told:x"), "feishu:main:1");
+    }
 
     fn check(progress: Progress, recognised: bool, policy: DeliveryRepeats, id: &str, has_a_word: bool) {
         let account = Account { platform: Platform::Telegram, name: "main".into() };

@@ -168,7 +168,7 @@ impl Provider {
             return error(StatusCode::BAD_REQUEST, "each tool call must be followed by a tool message");
         }
         turn.report(&self.recorder);
-        let answer = self.begin(&asked, turn.is_follow_up());
+        let answer = self.begin(&asked, &turn);
         let (respond, response) = oneshot::channel();
         self.env.spawn("provider answer", Rc::clone(&self).answer(answer, respond, line));
         match response.await {
@@ -178,15 +178,18 @@ impl Provider {
     }
 
     /// Counts and records the request.
-    fn begin(&self, asked: &Asked<'_>, is_follow_up: bool) -> Answer {
+    fn begin(&self, asked: &Asked<'_>, turn: &tools::Turn) -> Answer {
         let request = self.requests.get() + 1;
         self.requests.set(request);
         let texts = asked.said_since_the_answer();
         let about = about(&texts);
         let text = texts.last().cloned().unwrap_or_default();
-        let may_want_tools = !is_follow_up && matches!(about, About::Messages(_));
-        let errand = Errand::in_text(&text).filter(|_| may_want_tools);
-        let program = tools::program_in(&text).filter(|_| may_want_tools).map(str::to_string);
+        let wanting = match &about {
+            About::Messages(messages) if !turn.is_follow_up() => turn.last_without_a_call(messages).cloned(),
+            _ => None,
+        };
+        let errand = Errand::in_text(&text).filter(|_| wanting.is_some());
+        let program = tools::program_in(&text).filter(|_| wanting.is_some()).map(str::to_string);
         let takes = matches!(about, About::Subagent(_)).then(|| Errand::time_of_task(&text)).flatten();
         match about.clone() {
             About::Messages(messages) => {
@@ -207,7 +210,7 @@ impl Provider {
                 self.record(Fact::Remarked { what });
             }
         }
-        Answer { about, request, errand, program, takes }
+        Answer { about, request, wanting, errand, program, takes }
     }
 
     async fn answer(
@@ -301,16 +304,9 @@ impl Provider {
         }
         let (body, chunks) = mpsc::channel(1);
         respond.send(event_stream(chunks)).map_err(|_| CLIENT_LEFT)?;
-        match (&answer.about, answer.errand) {
-            (About::Messages(messages), errand) if errand.is_some() || answer.program.is_some() => {
-                let message = messages.last().expect("it is about some message");
-                match errand {
-                    Some(errand) if answer.program.is_none() => {
-                        self.want_tools(answer, message, errand, &body).await
-                    }
-                    _ => self.want_program(answer, message, &body).await,
-                }
-            }
+        match (&answer.wanting, answer.errand) {
+            (Some(message), _) if answer.program.is_some() => self.want_program(answer, message, &body).await,
+            (Some(message), Some(errand)) => self.want_tools(answer, message, errand, &body).await,
             _ => self.write_tokens(answer, &body, line).await,
         }
     }
@@ -397,9 +393,11 @@ struct Answer {
     about: About,
     /// Counting from 1.
     request: u32,
-    /// Subagents are wanted before there is an answer.
+    /// The message for which something is wanted before there is an answer, if anything is.
+    wanting: Option<MessageId>,
+    /// Subagents are.
     errand: Option<Errand>,
-    /// A program is wanted run before there is an answer.
+    /// A program is to be run.
     program: Option<String>,
     /// When the first token comes, if that is not drawn.
     takes: Option<Duration>,
@@ -550,7 +548,7 @@ mod tests {
         let message = MessageId { sender: "ann".into(), number: 1 };
         let text = |request| {
             let about = About::Messages(vec![message.clone()]);
-            let answer = Answer { about, request, errand: None, program: None, takes: None };
+            let answer = Answer { about, request, wanting: None, errand: None, program: None, takes: None };
             (0..4).map(|index| answer.token(index)).collect::<String>()
         };
         assert!(text(1).starts_with("Re [ann#1]: "));

@@ -24,6 +24,8 @@ const BOOKS: &str = "cron/runs.jsonl";
 /// How many late runs may begin at the same time, and what counts as that.
 const LATE_AT_ONCE: usize = 2;
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// The machine that the model runs on.
+const PROVIDER: &str = "provider";
 /// How long a gateway must serve until it has learned of its jobs: one that dies before has declared nothing.
 const FIRST_START: Duration = Duration::from_secs(1);
 
@@ -329,9 +331,18 @@ impl CronRunsOnce {
             })
             .collect();
         late.sort_unstable();
-        // Each begun in its turn, they may have come to wait for a lock that somebody had.
+        // Each begun in its turn, they may have come to wait for a lock that somebody had, or for the line to the model:
+        // whoever tries again to take a lock then waits for the disk.
         let waited = |runs: &[Duration]| {
-            run.mishaps.lock_came_free(runs[0].saturating_sub(AT_ONCE), runs[LATE_AT_ONCE])
+            let healed = run.mishaps.cuts_of(PROVIDER).filter_map(|cut| cut.until);
+            let mut freed = run.mishaps.locks_came_free().chain(healed);
+            freed.any(|freed| {
+                if freed > runs[LATE_AT_ONCE] {
+                    return false;
+                }
+                let disk = run.mishaps.waited_for_disk(life.pid, freed, runs[0]);
+                runs[0].saturating_sub(freed) <= AT_ONCE + disk
+            })
         };
         let is_crowd = |runs: &&[Duration]| runs[LATE_AT_ONCE] - runs[0] < AT_ONCE && !waited(runs);
         let crowd = late.windows(LATE_AT_ONCE + 1).find(is_crowd)?;

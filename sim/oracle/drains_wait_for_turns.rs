@@ -10,6 +10,7 @@ use std::time::Duration;
 use gateway::env::ExitCode;
 
 use super::life::{Interval, Life};
+use super::restarts::edits;
 use super::{Evidence, Oracle, Violation, breach};
 use crate::actors::provider::CLIENT_LEFT;
 use crate::timeline::words::{moment, span};
@@ -33,12 +34,16 @@ impl Oracle for DrainsWaitForTurns {
         let early = run.lives.iter().filter_map(|life| Some((life, early_end(life, allowed)?)));
         // A drain may have begun before, for a restart, and nobody outside knows when; and who asks for one during it may be
         // in a hurry. It takes its shortest time all the same, unless no drain is to take as long.
+        let shortest = SHORTEST_DRAIN.min(run.terms.drain_budget);
         let was_asked = |at: Duration, ended: Duration| {
-            run.restarts.iter().any(|request| {
-                let shortest = SHORTEST_DRAIN.min(run.terms.drain_budget);
+            let may_drain = run.restarts.iter().any(|request| {
                 let took_its_time = request.asked_at + shortest <= ended;
                 took_its_time && !request.was_turned_away() && !request.ended_before(at)
-            })
+            });
+            // Who has edited the configuration is told nothing: its drain is over when all its time has passed.
+            let longest = run.terms.deferral_limit.map(|limit| NOTICING + limit + run.terms.drain_budget);
+            let mut edits = edits(run).filter(|edited| *edited <= at && *edited + shortest <= ended);
+            may_drain || edits.any(|edited| longest.is_none_or(|longest| at <= edited + longest))
         };
         early
             .filter(|(_, (asked, ended))| !was_asked(*asked, *ended))
@@ -61,6 +66,9 @@ fn for_hook(run: &Evidence<'_>, both: Duration) -> Duration {
     let hook = run.terms.hooks.iter().find(|hook| hook.event == "pre-stop");
     hook.map_or(Duration::ZERO, |hook| hook.limit.min(both / 3))
 }
+
+/// How long after an edit of the configuration a gateway may act on it.
+const NOTICING: Duration = Duration::from_secs(5);
 
 /// However much of a hurry somebody is in, work in hand is waited for so long.
 const SHORTEST_DRAIN: Duration = Duration::from_secs(15);
@@ -193,6 +201,26 @@ mod tests {
             verdict(&ORACLE, story, &terms).len()
         };
         assert_eq!([budget_of_eight(9_000), budget_of_eight(8_999)], [0, 1], "but one of eight seconds");
+    }
+
+    #[test]
+    fn an_edit_of_the_configuration_may_have_begun_a_drain_as_long_as_that_may_last() {
+        let stopped = |edited: bool, signal_at: u64, gone_at: u64| {
+            let begun = Story::new().at(0).serves(214).at(900).sent(1).accepted(1).asked(1, 1).at(1_000);
+            let edit = Fact::ConfigEdited { what: "a setting".into() };
+            let begun = if edited { begun.fact(crate::timeline::Source::Operator, edit) } else { begun };
+            let signalled = begun.gateway(214).at(signal_at).signal(Signal::Terminate);
+            let story = signalled.at(gone_at).releases().exits(0).at(200_000).ended();
+            let terms = Terms {
+                deferral_limit: Some(Duration::from_secs(10)),
+                drain_budget: Duration::from_secs(30),
+                ..Terms::default()
+            };
+            verdict(&ORACLE, story, &terms).len()
+        };
+        assert_eq!((stopped(true, 14_000, 16_000), stopped(false, 14_000, 16_000)), (0, 1));
+        assert_eq!(stopped(true, 14_000, 15_900), 1, "no drain is as short");
+        assert_eq!([stopped(true, 46_000, 48_000), stopped(true, 46_001, 48_000)], [0, 1], "it was over");
     }
 
     #[test]

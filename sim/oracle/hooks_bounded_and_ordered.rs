@@ -283,7 +283,7 @@ impl HooksBoundedAndOrdered {
         let at = hook.time.from;
         let keys = keys(run);
         let listed_as = |entry: &Entry<'_>| {
-            let keys = keys.get(&entry.message)?;
+            let keys = keys.get(entry.message)?;
             hook.listed.iter().find(|(listed, _)| keys.contains(listed)).map(|(_, became)| *became)
         };
         run.ledger.entries().iter().find_map(|entry| {
@@ -417,10 +417,26 @@ fn was_cut_off(run: &Evidence<'_>, generation: &Generation<'_>, entry: &Entry<'_
             | Fact::MessageStopRequested { message } => message == entry.message,
             _ => false,
         })
-        && !run.events.iter().take_while(|event| event.at <= at + ON_ITS_WAY).any(|event| {
-            matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
-                if message == entry.message && !text.contains(RESTARTED))
+        && !was_told_how_it_ended(run, entry, at)
+}
+
+/// Whether the sender of a message heard soon after that moment that it came to another end than a restart; or heard so at
+/// last of a text that the platform did not take before, while the model was not asked again.
+fn was_told_how_it_ended(run: &Evidence<'_>, entry: &Entry<'_>, at: Duration) -> bool {
+    let told = run.events.iter().find(|event| {
+        matches!(&event.fact, Fact::NoticeReceived { message: Some(message), text, .. }
+            if message == entry.message && !text.contains(RESTARTED))
+    });
+    let Some(told) = told.map(|event| event.at) else { return false };
+    let was_refused = || {
+        let accepted = entry.accepted_at.unwrap_or(at);
+        let mut in_time = run.events.iter().filter(|event| (accepted..=at).contains(&event.at));
+        in_time.any(|event| {
+            let is_here = matches!(event.source, Source::Platform(by) if Some(by) == entry.platform);
+            is_here && matches!(event.fact, Fact::SendRefused { .. })
         })
+    };
+    told <= at + ON_ITS_WAY || was_refused() && !was_asked(run, entry.message, at, told)
 }
 
 /// Whether the sender of a message had left for good by then.

@@ -92,7 +92,7 @@ impl LockHasALiveOwner {
         let Over { name, lock, until, .. } = over;
         let served_beside = |silence: &Interval| {
             let ended = silence.until.unwrap_or(*until).min(*until);
-            (silence.from, served(run, silence.from, ended))
+            (silence.from, longest_served(run, silence.from, ended))
         };
         let (from, served) = lock.silences.iter().map(served_beside).max_by_key(|(_, served)| *served)?;
         (served > run.terms.orphan_lock_grace).then(|| {
@@ -140,6 +140,12 @@ fn fate_words(until: Duration, removed: bool) -> String {
 /// For how long a gateway served between two moments.
 fn served(run: &Evidence<'_>, from: Duration, until: Duration) -> Duration {
     run.lives.iter().map(|life| life.served_between(from, until)).sum()
+}
+
+/// For how long one gateway served between two moments, the one that served longest. Whoever begins has to look for as long
+/// as its predecessor had before it can tell that somebody stands still.
+fn longest_served(run: &Evidence<'_>, from: Duration, until: Duration) -> Duration {
+    run.lives.iter().map(|life| life.served_between(from, until)).max().unwrap_or_default()
 }
 
 /// For how long the lock's living owner was frozen while it held it.
@@ -372,6 +378,20 @@ mod tests {
         assert_eq!(complaints(&LockHasALiveOwner, broken), [""; 0]);
         let others = Story::new().serves(214).program("squatter", 300).starts().disk(FsOp::CreateNew, LOCK);
         assert_eq!(complaints(&LockHasALiveOwner, others.frozen().at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_begins_has_to_look_for_itself_whether_a_tool_stands_still() {
+        let stays = |restarts: bool| {
+            let story = tool_holds().at(1_001).frozen().at(100_000);
+            let story = match restarts {
+                true => story.gateway(214).exits(75).at(101_000).serves(215),
+                false => story,
+            };
+            let story = story.at(200_000).program("tool", 300).thawed();
+            complaints(&LockHasALiveOwner, story.disk(FsOp::Remove, LOCK).ended()).len()
+        };
+        assert_eq!((stays(true), stays(false)), (0, 1));
     }
 
     #[test]

@@ -211,11 +211,10 @@ impl Mishaps {
         }
     }
 
-    /// Whether another program gave back a lock of the gateway's in that time, or one that was left behind was taken over, for
-    /// which many may have waited.
-    pub(super) fn lock_came_free(&self, from: Duration, until: Duration) -> bool {
-        let freed = self.foreign_locks.iter().filter_map(|lock| lock.time.until);
-        freed.into_iter().any(|at| (from..=until).contains(&at))
+    /// When another program gave back a lock of the gateway's, or one that was left behind was taken over, for which many may
+    /// have waited.
+    pub(super) fn locks_came_free(&self) -> impl Iterator<Item = Duration> {
+        self.foreign_locks.iter().filter_map(|lock| lock.time.until)
     }
 
     /// Whether the tool is at work by which somebody has the service loaded anew.

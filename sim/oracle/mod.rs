@@ -57,6 +57,9 @@ mod work_in_flight;
 
 pub use terms::{CronTerm, HookTerm, RestartLoopLimit, Terms};
 
+/// How long a turn may take: ten minutes, and what its end takes.
+const LONGEST_TURN: Duration = Duration::from_secs(11 * 60);
+
 /// A gateway that has just begun again serves for so long at least before it does so for another request.
 const PACE: Duration = Duration::from_secs(20);
 /// How soon a gateway writes down what the model said.

@@ -6,12 +6,9 @@
 use std::time::Duration;
 
 use super::life::{Life, Request, end_of};
-use super::{Evidence, Oracle, Violation};
+use super::{Evidence, LONGEST_TURN, Oracle, Violation};
 use crate::timeline::words::{capital, moment, quoted, span};
 use crate::timeline::{Entry, Fact, Fate, MessageId, StateSeen};
-
-/// How long a turn may take: ten minutes, and what its end takes.
-const LONGEST_TURN: Duration = Duration::from_secs(11 * 60);
 
 /// Every message that the gateway accepted is answered, or its sender is told.
 pub(super) struct NoSilentDrop;

@@ -361,6 +361,33 @@ mod tests {
     }
 
     #[test]
+    fn a_subagent_that_was_cut_off_and_cannot_be_written_down_is_work_until_its_sender_hears_of_it() {
+        let refused = |was_cut: bool, refused: bool, heard: bool| {
+            let how = crate::actors::provider::CLIENT_LEFT.to_string();
+            let story = Story::new().at(0).serves(213).at(1_000);
+            let story = match was_cut {
+                true => story
+                    .subagent(1, SubagentSeen::Requested { request: 1 })
+                    .at(2_000)
+                    .subagent(1, SubagentSeen::Stopped { request: 1, how }),
+                false => story,
+            };
+            let story = story.gateway(213).at(2_500).exits(75).at(3_000).serves(214).at(9_000);
+            let append = gateway::env::FsOp::Append;
+            let story = if refused { story.disk_fails(append, "/state/t.jsonl", "no space") } else { story };
+            let told = SubagentSeen::Heard { text: "It failed".into(), notice: true, via: Via::Live };
+            let story = if heard { story.at(9_500).subagent(1, told) } else { story };
+            let story = story.gateway(214).at(10_000).signal(Signal::User1).at(20_000).releases();
+            complaints(&PortIsReleased, story).len()
+        };
+        assert_eq!(refused(true, true, false), 0);
+        assert_eq!(
+            [refused(false, true, false), refused(true, false, false), refused(true, true, true)],
+            [1, 1, 1]
+        );
+    }
+
+    #[test]
     fn a_program_that_a_turn_runs_is_work_and_one_that_a_hook_runs_is_none() {
         let runs = |input: &str, released| {
             let (began, by) = (Story::new().at(0).serves(214).at(9_000).gateway(301), Pid(214));

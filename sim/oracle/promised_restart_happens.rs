@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use super::life::end_of;
-use super::restarts::{ALLOWANCE, RestartRequest, edits, left_for_an_edit, served_between};
+use super::restarts::{
+    ALLOWANCE, RestartRequest, asker_stood_still, edits, left_for_an_edit, served_between,
+};
 use super::{Evidence, Oracle, Violation, breach};
 use crate::timeline::words::{moment, span};
 
@@ -56,7 +58,7 @@ impl PromisedRestartHappens {
         let bound = request.bound(run.terms)?;
         let until = request.restarted_at.unwrap_or_else(|| end_of(run));
         let took = served_between(run, request.asked_at, until);
-        if took <= bound {
+        if took.saturating_sub(asker_stood_still(run, request, until)) <= bound {
             return None;
         }
         let message = match request.restarted_at {
@@ -107,6 +109,18 @@ mod tests {
             complaints(&ORACLE, promised(RestartMode::Force).at(93_000).ended()),
             ["The restart of request 1 never came"]
         );
+    }
+
+    #[test]
+    fn time_in_which_the_command_stood_still_does_not_count() {
+        let came = |stands_still: bool| {
+            let asks = Story::new().at(0).serves(214).at(2_000).asks_for_restart(1, RestartMode::Force);
+            let asks = asks.program(crate::timeline::TOOL_PROGRAM, 300).starts();
+            let asks = if stands_still { asks.frozen().at(102_000).thawed() } else { asks.at(102_000) };
+            let told = asks.at(102_100).answers_restart(1, true, Some("scheduled"), "it comes").gateway(214);
+            complaints(&ORACLE, told.exits(75).at(103_000).serves(215).ended()).len()
+        };
+        assert_eq!((came(true), came(false)), (0, 1));
     }
 
     #[test]

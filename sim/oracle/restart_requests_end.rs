@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::life::{Interval, end_of};
-use super::restarts::{RestartRequest, served_between};
+use super::restarts::{RestartRequest, asker_stood_still, served_between};
 use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::RestartMode;
 use crate::timeline::words::{moment, span};
-use crate::timeline::{Fact, RestartMode};
 
 /// The machine from which people look after what they asked for.
 const CLIENTS_MACHINE: &str = "clients";
@@ -97,27 +97,14 @@ fn asker_was_cut_off(run: &Evidence<'_>, since: Duration, until: Duration) -> Du
     run.mishaps.cuts_of(CLIENTS_MACHINE).map(cut).sum()
 }
 
-/// For how long the command line of a request stood still: nobody can tell it anything then.
-fn asker_stood_still(run: &Evidence<'_>, request: &RestartRequest, until: Duration) -> Duration {
-    let asker = run.events.iter().find_map(|event| match &event.fact {
-        Fact::ProcessStarted { pid, program, .. }
-            if event.at == request.asked_at && *program != run.terms.program =>
-        {
-            Some(*pid)
-        }
-        _ => None,
-    });
-    asker.map_or(Duration::ZERO, |asker| run.mishaps.stood_still(asker, request.asked_at, until))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oracle::Terms;
     use crate::oracle::tests::{complaints, verdict};
     use crate::timeline::RestartEnding::{Done, Refused, TimedOut};
-    use crate::timeline::Source;
     use crate::timeline::story::Story;
+    use crate::timeline::{Fact, Source};
 
     const ORACLE: RestartRequestsEnd = RestartRequestsEnd;
     const NOBODY: &str = "Nobody said what came of request 1 for a restart";

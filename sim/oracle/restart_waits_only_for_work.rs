@@ -1,7 +1,7 @@
 //! A restart waits only while there is work in hand.
 //!
 //! Work in hand is what an outsider knows of: a message that was accepted and not settled, whatever the model was asked
-//! for. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
+//! for, what came of a subagent and was not told yet, a program that a turn runs. Records that nobody will ever finish are no work (openclaw/openclaw#76923), nor is what an earlier life
 //! began (openclaw/openclaw#143420): for these a restart used to wait as long as it may, or for ever. Nobody outside knows
 //! whether an edit of the configuration wants a restart; but when one followed, and nobody else wanted it, it was for that.
 
@@ -9,10 +9,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::life::end_of;
-use super::restarts::{ALLOWANCE, RestartRequest, edits, left_for_an_edit, served_between};
+use super::restarts::{
+    ALLOWANCE, RestartRequest, asker_stood_still, edits, left_for_an_edit, served_between,
+};
+use super::work_in_flight::requests;
 use super::{Evidence, Oracle, Violation, breach};
+use crate::timeline::Entry;
 use crate::timeline::words::{moment, span};
-use crate::timeline::{Entry, Fact};
 
 /// A restart waits only while there is work in hand.
 pub(super) struct RestartWaitsOnlyForWork;
@@ -37,7 +40,9 @@ impl RestartWaitsOnlyForWork {
     fn idle_wait(&self, run: &Evidence<'_>, request: &RestartRequest) -> Option<Violation> {
         let over = [request.restarted_at, request.ended_at()].into_iter().flatten().min();
         let until = over.unwrap_or_else(|| end_of(run));
-        let (since, idle_until) = idle_stretches(run, request.asked_at, until)
+        // Whoever asked may have stood still on the way.
+        let asked_at = request.asked_at + asker_stood_still(run, request, until);
+        let (since, idle_until) = idle_stretches(run, asked_at.min(until), until)
             .into_iter()
             .find(|(from, to)| served_between(run, *from, *to) > ALLOWANCE)?;
         let idle = span(served_between(run, since, idle_until));
@@ -81,7 +86,8 @@ fn idle_stretches(run: &Evidence<'_>, from: Duration, until: Duration) -> Vec<(D
         .iter()
         .filter_map(|entry| Some((at_work_since(entry)?, entry.settled_at.unwrap_or(until))))
         .collect();
-    busy.extend(requests(run, until));
+    // A message may be at work of which its sender never learned that it was accepted.
+    busy.extend(requests(run).into_iter().map(|work| (work.from, work.until.unwrap_or(until))));
     let mut bounds: BTreeSet<Duration> = [from, until].into();
     bounds.extend(busy.iter().flat_map(|(a, b)| [*a, *b]).filter(|at| (from..=until).contains(at)));
     let bounds: Vec<_> = bounds.into_iter().collect();
@@ -103,40 +109,12 @@ fn at_work_since(entry: &Entry<'_>) -> Option<Duration> {
     entry.platform.map(|_| entry.sent_at()).or(entry.accepted_at)
 }
 
-/// What the model was asked for, each until it was answered or broken off: a message may be at work of which its sender
-/// never learned that it was accepted.
-fn requests(run: &Evidence<'_>, until: Duration) -> Vec<(Duration, Duration)> {
-    let began = run.events.iter().filter_map(|event| match event.fact {
-        Fact::CronRunRequested { request, .. } | Fact::ProviderRequested { request, .. } => {
-            Some((event.at, request))
-        }
-        Fact::Subagent { ref seen, .. } => seen.begins().map(|request| (event.at, request)),
-        _ => None,
-    });
-    let ended = |number: u32| {
-        run.events.iter().find_map(|event| match event.fact {
-            Fact::CronRunAnswered { request, .. }
-            | Fact::CronRunStopped { request, .. }
-            | Fact::ProviderAnswered { request, .. }
-            | Fact::ProviderWantedTools { request, .. }
-            | Fact::ProviderStopped { request, .. }
-                if request == number =>
-            {
-                Some(event.at)
-            }
-            Fact::Subagent { ref seen, .. } if seen.ends() == Some(number) => Some(event.at),
-            _ => None,
-        })
-    };
-    began.map(|(at, number)| (at, ended(number).unwrap_or(until))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
-    use crate::timeline::{RestartEnding, RestartMode};
+    use crate::timeline::{Fact, RestartEnding, RestartMode};
 
     const ORACLE: RestartWaitsOnlyForWork = RestartWaitsOnlyForWork;
 
@@ -170,6 +148,34 @@ mod tests {
         let cron = serving().at(1_000).cron_asked("report", 0, 1);
         let story = deferred(cron).at(290_000).cron_answered("report", 0, 1).at(292_000).exits(75);
         assert_eq!(complaints(&ORACLE, story.at(293_000).serves(215).at(900_000).ended()), [""; 0]);
+    }
+
+    #[test]
+    fn what_came_of_a_subagent_and_was_not_told_is_work() {
+        use crate::timeline::{SubagentSeen, Via};
+        let waits = |heard: bool| {
+            let done = serving().at(1_000).subagent(1, SubagentSeen::Requested { request: 1 }).at(1_500);
+            let done = deferred(done.subagent(1, SubagentSeen::Answered { request: 1 }));
+            let told = SubagentSeen::Heard { text: "Done".into(), notice: true, via: Via::Live };
+            let story = if heard { done.at(3_000).subagent(1, told) } else { done };
+            complaints(&ORACLE, story.at(290_000).exits(75).at(292_000).serves(215).at(900_000).ended())
+        };
+        assert_eq!(waits(false), [""; 0]);
+        assert_eq!(waits(true), ["The restart of request 1 waited 287.0 s for nothing"]);
+    }
+
+    #[test]
+    fn a_request_whose_command_stood_still_may_not_have_arrived() {
+        let waits = |stands_still: bool| {
+            let asks = serving().at(2_000).asks_for_restart(1, RestartMode::Plain);
+            let asks = asks.program(crate::timeline::TOOL_PROGRAM, 300).starts();
+            let asks = if stands_still { asks.frozen().at(200_000).thawed() } else { asks.at(200_000) };
+            let story = asks.at(200_100).answers_restart(1, true, Some("scheduled"), "it comes").gateway(214);
+            let story = story.exits(75).at(201_000).serves(215).at(900_000).ended();
+            complaints(&ORACLE, story)
+        };
+        assert_eq!(waits(true), [""; 0]);
+        assert_eq!(waits(false), ["The restart of request 1 waited 198.1 s for nothing"]);
     }
 
     #[test]

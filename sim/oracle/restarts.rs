@@ -176,6 +176,20 @@ pub(super) fn served_between(run: &Evidence<'_>, from: Duration, until: Duration
     served.sum()
 }
 
+/// For how long the command line of a request stood still: nobody can tell it anything then, nor may it have
+/// asked.
+pub(super) fn asker_stood_still(run: &Evidence<'_>, request: &RestartRequest, until: Duration) -> Duration {
+    let asker = run.events.iter().find_map(|event| match &event.fact {
+        Fact::ProcessStarted { pid, program, .. }
+            if event.at == request.asked_at && *program != run.terms.program =>
+        {
+            Some(*pid)
+        }
+        _ => None,
+    });
+    asker.map_or(Duration::ZERO, |asker| run.mishaps.stood_still(asker, request.asked_at, until))
+}
+
 /// When the configuration was edited, each time.
 pub(super) fn edits(run: &Evidence<'_>) -> impl Iterator<Item = Duration> {
     let edits = run.events.iter().filter(|event| matches!(event.fact, Fact::ConfigEdited { .. }));

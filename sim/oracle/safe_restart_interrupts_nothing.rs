@@ -43,7 +43,8 @@ impl SafeRestartInterruptsNothing {
             return Vec::new();
         }
         let cut_off = |entry: &&Entry<'_>| {
-            was_cut_off(run, entry.message, request.asked_at, left_at)
+            // What came later is the business of the next one, be it in the same process.
+            entry.sent_at() <= left_at && was_cut_off(run, entry.message, request.asked_at, left_at)
                 || stayed_open(entry, left_at)
                     && !had_failed(run, entry.message, left_at)
                     && !was_cut_off_before(run, entry, took_at, left_at)
@@ -251,6 +252,20 @@ mod tests {
     fn cut_off(story: Story) -> Story {
         let story = story.at(5_000).stopped(1, 1, CLIENT_LEFT).releases().exits(75).at(6_000).serves(215);
         story.at(6_500).told(1, "please resend").ended()
+    }
+
+    #[test]
+    fn what_comes_when_it_has_left_is_the_business_of_the_next_one() {
+        let cut_off = |sent_at: u64| {
+            let asked = asked(Story::new().at(0).serves(214).at(1_000), RestartMode::Safe);
+            let left = |story: Story| story.at(5_000).gateway(214).releases().binds();
+            let comes = |story: Story| story.at(sent_at).sent(1).accepted(1).asked(1, 1);
+            let story = if sent_at < 5_000 { left(comes(asked)) } else { comes(left(asked)) };
+            let story = story.at(5_600).stopped(1, 1, CLIENT_LEFT).gateway(214).dies(DeathCause::Killed);
+            complaints(&ORACLE, story.at(6_000).serves(215).at(6_500).told(1, "please resend").ended())
+        };
+        assert_eq!(cut_off(5_100), [""; 0]);
+        assert_eq!(cut_off(4_900), INTERRUPTED);
     }
 
     #[test]

@@ -61,7 +61,14 @@ impl ShutdownWithinStopTimeout {
         let lived = |life: &&Life| life.started_at <= at && life.ended_at().is_none_or(|ended| ended >= at);
         // Somebody may have started another one by hand, which no supervisor's patience is about.
         let was_killed = |life: &&Life| life.ended == Some((at, DeathCause::Killed));
-        let life = lives.iter().filter(lived).find(was_killed).or_else(|| lives.iter().find(lived));
+        // In a container, whoever is started beside it goes along.
+        let of_service = |life: &&Life| was_killed(life) && !life.by_hand;
+        let life = lives
+            .iter()
+            .filter(lived)
+            .find(of_service)
+            .or_else(|| lives.iter().filter(lived).find(was_killed))
+            .or_else(|| lives.iter().find(lived));
         let asked_at = at.saturating_sub(allowed);
         if life.is_some_and(|life| life.could_not_hear_between(asked_at, at)) {
             return None;
@@ -305,5 +312,27 @@ mod tests {
         let found = killed(false);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].message, "The supervisor had to kill gateway pid 215 after 5.0 s");
+    }
+
+    #[test]
+    fn who_goes_along_when_a_container_is_killed_is_not_the_one_whose_time_is_over() {
+        let killed = |is_heard: bool| {
+            let order = Fact::Ordered { order: crate::timeline::OperatorOrder::StartByHand };
+            let by_hand = Story::new().at(0).fact(crate::timeline::Source::Operator, order).serves(3);
+            let asked = by_hand.at(9_000).gateway(1).starts().at(10_000).stopping(5_000);
+            let asked = match is_heard {
+                true => asked.signal(Signal::Terminate),
+                false => {
+                    let missed =
+                        Fact::SignalDelivered { pid: Pid(1), signal: Signal::Terminate, handled: false };
+                    asked.fact(crate::timeline::Source::Supervisor, missed)
+                }
+            };
+            let asked = asked.at(10_100).disk(FsOp::Read, "/state/inbox.jsonl");
+            let over = asked.at(15_000).supervisor(Fact::StopTimedOut).dies(DeathCause::Killed);
+            complaints(&ShutdownWithinStopTimeout, over.gateway(3).dies(DeathCause::Killed))
+        };
+        assert_eq!(killed(false), [""; 0]);
+        assert_eq!(killed(true), ["The supervisor had to kill gateway pid 1 after 5.0 s"]);
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! A subagent is owed to its sender once the model was told that it is at work. Then one reply or one notice about it must
 //! reach the sender; excused are those whose sender stopped everything, left for good or never listens, which the model
-//! is still at work on, and, where nobody serves at the end, which the books keep for the next start. As with
+//! is still at work on, which stand in line at the end behind a message of the conversation, and, where nobody serves at the end, which the books keep for the next start. As with
 //! messages, work that the model finished twice is a breach, unless a gateway died in between.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::life::end_of;
 use super::subagents::{Heard, Subagent, Subagents};
-use super::{Evidence, Oracle, Violation, breach};
+use super::{Evidence, LONGEST_TURN, Oracle, Violation, breach};
 use crate::timeline::words::{moment, quoted};
-use crate::timeline::{Sends, SubagentId, Via};
+use crate::timeline::{Fact, Sends, SubagentId, Via};
 
 /// What was on its way to the model when a stop was confirmed, or a gateway died.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -62,7 +63,10 @@ impl SubagentResultsOnce {
             .last()
             .and_then(|(_, state)| state.subagents.iter().find(|row| row.subagent.as_ref() == Some(id)));
         let is_up = Subagents::is_up_at_the_end(run);
-        if !subagent.heard.is_empty() || is_stopped || is_absent || (is_up && is_at_work) {
+        if !subagent.heard.is_empty() || is_stopped || is_absent {
+            return None;
+        }
+        if is_up && (is_at_work || stands_in_line(run, &id.message.sender)) {
             return None;
         }
         if !is_up && row.is_some() {
@@ -148,6 +152,27 @@ impl SubagentResultsOnce {
     }
 }
 
+/// Whether the model is at work at the end on a message of the conversation in which what came of a subagent is to be told,
+/// after those that were there before, and for no longer than a turn may take.
+fn stands_in_line(run: &Evidence<'_>, sender: &str) -> bool {
+    let conversation = run.mishaps.conversation_of(sender);
+    let mut at_work = BTreeMap::new();
+    for event in run.events {
+        match &event.fact {
+            Fact::ProviderRequested { message, request }
+                if run.mishaps.conversation_of(&message.sender) == conversation =>
+            {
+                at_work.insert(*request, event.at);
+            }
+            Fact::ProviderAnswered { request, .. }
+            | Fact::ProviderWantedTools { request, .. }
+            | Fact::ProviderStopped { request, .. } => drop(at_work.remove(request)),
+            _ => {}
+        }
+    }
+    at_work.values().any(|asked| end_of(run).saturating_sub(*asked) <= LONGEST_TURN)
+}
+
 /// Two things that were heard and should have been one. The same words live and in the history are one, and those that a
 /// platform took once more because nobody could know that it had them.
 fn twice<'a>(heard: &'a [Heard], sends: &Sends) -> Option<(&'a Heard, &'a Heard)> {
@@ -173,7 +198,24 @@ mod tests {
     use super::*;
     use crate::oracle::tests::complaints;
     use crate::timeline::story::Story;
-    use crate::timeline::{Fact, Platform, SubagentSeen};
+    use crate::timeline::{Platform, SubagentSeen};
+
+    #[test]
+    fn what_stands_in_line_behind_a_message_at_the_end_is_still_to_be_told() {
+        let heard = |sender: &str, asked_at: u64, answered: bool| {
+            let story = Story::new().at(0).serves(214).at(1_000).subagent(1, SubagentSeen::Wanted);
+            let story = story.subagent(1, SubagentSeen::Begun);
+            let story = story.subagent(1, SubagentSeen::Requested { request: 1 }).at(2_000);
+            let story = story.subagent(1, SubagentSeen::Answered { request: 1 }).sender(sender);
+            let story = story.sent(9).at(asked_at).asked(9, 2);
+            let story = if answered { story.answered(9, 2) } else { story };
+            complaints(&SubagentResultsOnce, story.at(1_000_000).ended()).len()
+        };
+        assert_eq!(heard("ann", 340_000, false), 0);
+        assert_eq!(heard("ann", 339_999, false), 1, "no turn is as long");
+        assert_eq!(heard("ann", 340_000, true), 1, "nothing is in the way");
+        assert_eq!(heard("bob", 340_000, false), 1, "in another conversation");
+    }
 
     #[test]
     fn what_somebody_stopped_who_shares_the_conversation_is_owed_to_nobody() {

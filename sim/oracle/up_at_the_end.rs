@@ -81,7 +81,7 @@ fn stopped(run: &Evidence<'_>, lives: &[Life]) -> bool {
         || of_service.is_some_and(|life| is_left_dead(run, lives, life))
         || of_service.is_some_and(|life| ended_last(lives, life) && stopped_by_hand(life, supervised))
         || last.is_some_and(|life| stopped_by_hand(life, supervised))
-        || left_to(lives).is_some_and(|life| stopped_by_hand(life, false))
+        || left_to(run, lives).is_some_and(|life| stopped_by_hand(life, false))
 }
 
 /// Whether the supervisor was stopping this life when it ended: some ask nobody first.
@@ -99,12 +99,21 @@ fn starts_after(run: &Evidence<'_>, at: Duration) -> bool {
     run.lives.iter().any(|life| life.started_at >= at)
 }
 
-/// Whom an operator had started, and to whom the last that a supervisor started left the service: nobody minds it from
-/// then on.
-fn left_to(lives: &[Life]) -> Option<&Life> {
-    let (at, cause) = lives.iter().rev().find(|life| !life.by_hand)?.ended?;
-    let gave_way = cause == DeathCause::Exited(ExitCode::CONFIG);
-    lives.iter().find(|life| gave_way && life.by_hand && life.holds_port_at(at))
+/// Whom an operator started, and to whom the last that a supervisor started left the service, since it gave way or somebody
+/// had stopped it by hand: nobody minds it from then on.
+fn left_to<'l>(run: &Evidence<'_>, lives: &'l [Life]) -> Option<&'l Life> {
+    let of_service = lives.iter().rev().find(|life| !life.by_hand)?;
+    let (at, cause) = of_service.ended?;
+    if cause == DeathCause::Exited(ExitCode::CONFIG) {
+        return lives.iter().find(|life| life.by_hand && life.holds_port_at(at));
+    }
+    let stays_down = || {
+        let mut after = run.events.iter().filter(|event| event.at >= at).map(|event| &event.fact);
+        after.any(|fact| matches!(fact, Fact::ServiceInactive { .. }))
+    };
+    let is_left = stopped_by_hand(of_service, run.terms.supervised) && stays_down();
+    let later = lives.iter().filter(|life| is_left && life.by_hand && life.started_at >= at);
+    later.max_by_key(|life| life.ended_at())
 }
 
 /// Whether somebody wanted it to go down and to come up again, nothing else since, and no life began. What began at the
@@ -288,6 +297,23 @@ mod tests {
             DOWN,
             "a program that runs has its handlers"
         );
+    }
+
+    #[test]
+    fn who_was_started_by_hand_after_the_service_was_stopped_by_hand_is_its_operators_affair() {
+        let killed = |signalled: bool, stays_down: bool, cause: DeathCause| {
+            let story = if signalled { served().signal(Signal::Terminate) } else { served() };
+            let story = story.at(1_000).exits(0);
+            let story = if stays_down { story.inactive("a clean end") } else { story };
+            let by_hand = Fact::Ordered { order: OperatorOrder::StartByHand };
+            let story = story.at(2_000).fact(crate::timeline::Source::Operator, by_hand);
+            let story = story.gateway(215).starts().binds().at(3_000).dies(cause);
+            complaints(&UpAtTheEnd, story.at(9_000).ended()).len()
+        };
+        assert_eq!(killed(true, true, DeathCause::Killed), 0);
+        assert_eq!(killed(true, true, DeathCause::Panicked), 1, "it died of itself");
+        assert_eq!(killed(false, true, DeathCause::Killed), 1, "nobody had stopped the service");
+        assert_eq!(killed(true, false, DeathCause::Killed), 1, "the supervisor owes a start");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use gateway::env::Pid;
 
 use super::Evidence;
 use super::life::Interval;
+use super::lock_has_a_live_owner::is_trouble;
 use super::terms::CronTerm;
 use super::wall_clock::WallClock;
 use crate::actors::provider::CLIENT_LEFT;
@@ -51,10 +52,10 @@ pub(super) fn work_done(run: &Evidence<'_>, signalled: Duration, until: Duration
     let entries = run.ledger.entries().iter();
     let messages = entries.map(|entry| Interval {
         from: entry.sent_at(),
-        until: match (entry.settled_at, answered.get(&entry.message)) {
+        until: match (entry.settled_at, answered.get(entry.message)) {
             // Who was told that a message waits, may get its answer all the same, or be told how it ended.
             (Some(settled), answered) => Some(
-                settled.max(*answered.unwrap_or(&settled)).max(*told.get(&entry.message).unwrap_or(&settled)),
+                settled.max(*answered.unwrap_or(&settled)).max(*told.get(entry.message).unwrap_or(&settled)),
             ),
             (None, Some(answered)) => Some(
                 entry.platform.and_then(|platform| refused(run, platform, *answered)).unwrap_or(*answered),
@@ -88,7 +89,7 @@ fn kept(run: &Evidence<'_>, signalled: Duration) -> Vec<Interval> {
             _ => {}
         }
     }
-    let waits = run.ledger.entries().iter().filter(|entry| last.get(&entry.message) == Some(&true));
+    let waits = run.ledger.entries().iter().filter(|entry| last.get(entry.message) == Some(&true));
     waits.map(|entry| Interval { from: entry.sent_at(), until: None }).collect()
 }
 
@@ -146,8 +147,8 @@ fn told<'a>(run: &Evidence<'a>) -> BTreeMap<&'a MessageId, Duration> {
 }
 
 /// Every request to the model, from when it was received until the model was done with it; what came of a subagent, until
-/// its sender has heard it; and every program that a turn runs, as long as it does.
-fn requests(run: &Evidence<'_>) -> Vec<Interval> {
+/// its sender has heard it; and every program that a turn runs, as long as it does. What is not over has no end.
+pub(super) fn requests(run: &Evidence<'_>) -> Vec<Interval> {
     let mut requests = Requests::default();
     let clock = WallClock::of(run);
     for event in run.events {
@@ -169,7 +170,7 @@ struct Requests<'a> {
     told_by: BTreeMap<&'a SubagentId, usize>,
     /// Which of them waits to be told, before the model is asked for the words.
     owed: BTreeMap<&'a SubagentId, usize>,
-    /// When the work of a subagent was last cut off.
+    /// When the work of a subagent was last cut off that was not taken up again since, as far as is seen.
     cut_at: BTreeMap<&'a SubagentId, Duration>,
 }
 
@@ -194,6 +195,13 @@ impl<'a> Requests<'a> {
                 }
             }
             Fact::ConversationStopRequested { whose } => self.stopped(run, whose, at),
+            // What was cut off and cannot be written down cannot go on either: from then on it may be over and not told.
+            Fact::Disk { pid, op, error: Some(error), .. }
+                if is_trouble(*op, error) && run.lives.iter().any(|life| life.pid == *pid) =>
+            {
+                let cut: Vec<_> = std::mem::take(&mut self.cut_at).into_keys().collect();
+                cut.into_iter().for_each(|subagent| self.is_owed(subagent, at));
+            }
             _ => {}
         }
     }
@@ -212,9 +220,9 @@ impl<'a> Requests<'a> {
     fn subagent(&mut self, subagent: &'a SubagentId, seen: &SubagentSeen, at: Duration) {
         match seen {
             SubagentSeen::Requested { request } => {
-                self.is_settled(subagent, at);
                 // What was cut off is taken up again some time before.
-                let cut = self.cut_at.get(subagent).map(|cut| at.saturating_sub(TAKEN_UP).max(*cut));
+                let cut = self.cut_at.remove(subagent).map(|cut| at.saturating_sub(TAKEN_UP).max(cut));
+                self.is_settled(subagent, at);
                 self.begins(*request, cut.unwrap_or(at));
             }
             SubagentSeen::Answered { request } => {
@@ -263,6 +271,7 @@ impl<'a> Requests<'a> {
     }
 
     fn is_settled(&mut self, subagent: &SubagentId, at: Duration) {
+        self.cut_at.remove(subagent);
         if let Some(index) = self.owed.remove(subagent) {
             self.found[index].until = Some(at);
         }
@@ -272,7 +281,8 @@ impl<'a> Requests<'a> {
     fn stopped(&mut self, run: &Evidence<'_>, conversation: &str, at: Duration) {
         let is_here =
             |subagent: &&SubagentId| run.mishaps.conversation_of(&subagent.message.sender) == conversation;
-        let here: Vec<_> = self.owed.keys().copied().filter(is_here).collect();
+        let open = self.owed.keys().chain(self.cut_at.keys());
+        let here: Vec<_> = open.copied().filter(is_here).collect();
         here.into_iter().for_each(|subagent| self.is_settled(subagent, at));
     }
 }

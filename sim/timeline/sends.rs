@@ -229,7 +229,8 @@ impl Sends {
     }
 
     fn died_unknowing(&self, send: &Send, died: Duration, cause: DeathCause) -> bool {
-        let answered = send.answered_at.filter(|at| *at <= died);
+        // An answer may still have been on its way.
+        let answered = send.answered_at.filter(|at| *at + self.delays.longest_way <= died);
         let Some(pid) = send.pid else { return false };
         if let DeathCause::Exited(code) = cause {
             // Of its own will, unless it was hurried or had waited long enough.
@@ -239,11 +240,12 @@ impl Sends {
             let used_up = |asked: &Duration| {
                 self.delays.stop_timeout.is_some_and(|allowed| died.saturating_sub(*asked) >= allowed / 2)
             };
-            let is_hurried = send.signals > 1 || self.signalled_at.get(&pid).is_some_and(used_up);
+            let has_used_it_up = self.signalled_at.get(&pid).is_some_and(used_up);
+            let is_hurried = send.signals > 1 || has_used_it_up;
             if answered.is_none_or(|at| self.was_cut_off(at, died.min(send.given_up_at()))) {
                 return is_hurried || waited;
             }
-            if !(is_hurried && code == ExitCode::FORCED) {
+            if !has_used_it_up && !(is_hurried && code == ExitCode::FORCED) {
                 return false;
             }
         }
@@ -255,7 +257,7 @@ impl Sends {
             let of = |stretches: &BTreeMap<_, Vec<_>>| {
                 stretches.get(&pid).map_or(Duration::ZERO, |stretches| overlap(stretches, at, died))
             };
-            died <= at + NOTING + of(&self.still) + of(&self.syncs)
+            died <= at + self.delays.longest_way + NOTING + of(&self.still) + of(&self.syncs)
                 || self.was_cut_off(at, died.min(send.given_up_at()))
         }) || could_not_write()
     }

@@ -144,25 +144,6 @@ impl SubagentSeen {
             }
         }
     }
-
-    /// The request that begins with this.
-    pub(crate) const fn begins(&self) -> Option<u32> {
-        match self {
-            Self::Requested { request } | Self::AnnouncementRequested { request } => Some(*request),
-            _ => None,
-        }
-    }
-
-    /// The request that ends with this.
-    pub(crate) const fn ends(&self) -> Option<u32> {
-        match self {
-            Self::Answered { request }
-            | Self::Stopped { request, .. }
-            | Self::AnnouncementAnswered { request }
-            | Self::AnnouncementStopped { request, .. } => Some(*request),
-            _ => None,
-        }
-    }
 }
 
 /// What a text that reached `sender` says of subagents of its messages.

@@ -23,7 +23,7 @@ use crate::sessions::{StateError, StateFiles};
 pub(super) struct Entry {
     #[serde(flatten)]
     pub(super) ledger: Ledger,
-    /// When a restart was ordered last, in milliseconds since the Unix epoch.
+    /// When a restart was ordered last, or was over, in milliseconds since the Unix epoch: from then on the next one pauses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ordered_at_ms: Option<u64>,
 }
@@ -125,7 +125,7 @@ fn without_signals(ledger: Ledger) -> Ledger {
     Ledger { generation, open, untold, told }
 }
 
-/// What is left of the pause after the restart that an earlier process ordered at `ordered_at_ms`. A wall clock that was
+/// What is left of the pause after the restart that an earlier process ordered, or came from, at `ordered_at_ms`. A wall clock that was
 /// set back since makes it no longer than a whole one.
 pub(super) fn pause_left(
     gateway: &Gateway,

@@ -109,6 +109,11 @@ impl Coordinator {
         told.into_iter().for_each(|outcome| self.told.push(outcome));
     }
 
+    /// Whether this generation starts because somebody asked for a restart.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self.phase, Phase::Starting) && !self.carried.is_empty()
+    }
+
     /// The server of this generation is up: what earlier ones were asked for is done, and what was asked for
     /// meanwhile is seen to.
     pub fn server_up(&mut self, now: Moment, inventory: &Inventory) -> Option<Action> {

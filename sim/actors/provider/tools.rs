@@ -37,12 +37,14 @@ pub(super) struct Turn {
     pub(super) unanswered: Option<String>,
     /// The results that nothing was said to yet, by the names of their calls.
     results: Vec<(String, String)>,
+    /// The calls that were made before.
+    calls: Vec<String>,
 }
 
 impl Turn {
     /// Reads the prompt.
     pub(super) fn of(messages: &[&RawValue]) -> Self {
-        let mut turn = Self { unanswered: None, results: Vec::new() };
+        let mut turn = Self { unanswered: None, results: Vec::new(), calls: Vec::new() };
         let mut open: Vec<String> = Vec::new();
         for message in messages {
             // Most prompts are without tools, and most messages of the others.
@@ -60,6 +62,7 @@ impl Turn {
                     turn.results.clear();
                     turn.unanswered = turn.unanswered.or(open.pop());
                     open = said.tool_calls.into_iter().map(|call| call.id).collect();
+                    turn.calls.extend(open.iter().cloned());
                 }
             }
         }
@@ -72,11 +75,19 @@ impl Turn {
         !self.results.is_empty()
     }
 
+    /// The last of these messages for which no tool was wanted before: a turn that somebody joined is made again, with all
+    /// that was done in it.
+    pub(super) fn last_without_a_call<'m>(&self, messages: &'m [MessageId]) -> Option<&'m MessageId> {
+        let called: Vec<MessageId> = self.calls.iter().filter_map(|call| message_of(call)).collect();
+        messages.iter().rev().find(|message| !called.contains(message))
+    }
+
     /// Records what the model learns of its subagents and its programs.
     pub(super) fn report(&self, recorder: &Recorder) {
         for (call, said) in &self.results {
-            let of = call.strip_prefix(EXEC_CALL).map(|of| MessageId::marked_in(&format!("[{of}]")));
-            if let Some(message) = of.and_then(|mut of| of.pop()) {
+            if call.starts_with(EXEC_CALL)
+                && let Some(message) = message_of(call)
+            {
                 recorder.record(Source::Provider, Fact::ProgramTold { message, said: said.clone() });
             }
             let Some(subagent) = call.strip_prefix(SPAWN_CALL).and_then(SubagentId::named) else { continue };
@@ -86,6 +97,14 @@ impl Turn {
             };
             recorder.record(Source::Provider, Fact::Subagent { subagent, seen });
         }
+    }
+}
+
+/// The message for which a call was made, by its name.
+fn message_of(call: &str) -> Option<MessageId> {
+    match call.strip_prefix(SPAWN_CALL) {
+        Some(subagent) => SubagentId::named(subagent).map(|subagent| subagent.message),
+        None => MessageId::marked_in(&format!("[{}]", call.strip_prefix(EXEC_CALL)?)).pop(),
     }
 }
 
@@ -133,6 +152,21 @@ mod tests {
             .map(|message| serde_json::value::to_raw_value(message).expect("is JSON"))
             .collect();
         Turn::of(&raw.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn tools_are_wanted_once_for_a_message_however_often_its_turn_is_made() {
+        let user = json!({"role": "user", "content": "hi"});
+        let call = json!({"role": "assistant", "content": "", "tool_calls": [{"id": "spawn-dan#1/1"}]});
+        let result = json!({"role": "tool", "tool_call_id": "spawn-dan#1/1", "content": "ok"});
+        let exec = json!({"role": "assistant", "content": "", "tool_calls": [{"id": "exec-cleo#1"}]});
+        let told = json!({"role": "tool", "tool_call_id": "exec-cleo#1", "content": "ok"});
+        let messages: Vec<MessageId> = MessageId::marked_in("[cleo#1] [dan#1]");
+        let wanting = |said: &[Value]| turn(said).last_without_a_call(&messages).map(ToString::to_string);
+        assert_eq!(wanting(std::slice::from_ref(&user)).as_deref(), Some("dan#1"));
+        let once = [user.clone(), call.clone(), result.clone(), user.clone()];
+        assert_eq!(wanting(&once).as_deref(), Some("cleo#1"));
+        assert_eq!(wanting(&[user.clone(), call, result, user.clone(), exec, told, user]), None);
     }
 
     #[test]

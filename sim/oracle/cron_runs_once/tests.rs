@@ -270,6 +270,37 @@ fn who_waited_for_a_lock_that_came_free_are_no_crowd() {
 }
 
 #[test]
+fn who_waited_for_the_disk_after_a_lock_or_for_the_line_to_the_model_are_no_crowd() {
+    let crowd = |story: Story, longest_sync: u64| {
+        let story = ["a", "b", "c"]
+            .iter()
+            .zip(0..)
+            .fold(story.at(7 * MINUTE), |story, (job, turn)| story.cron_asked(job, FIVE, turn));
+        let terms = Terms { longest_sync: Duration::from_millis(longest_sync), ..terms() };
+        let found = verdict(&CronRunsOnce, story.ended(), &terms);
+        found.iter().filter(|violation| violation.message.contains("all at once")).count()
+    };
+    let served = || Story::new().at(100).serves(214).at(200).exits(0).at(5 * MINUTE);
+    let freed = |by: u32| {
+        let lock = "/state/agents/main/sessions/sessions.json.lock";
+        let held = served().gateway(900).disk(FsOp::CreateNew, lock).at(6 * MINUTE).serves(215);
+        let freed = held.at(7 * MINUTE - 1_100).gateway(900).disk(FsOp::Remove, lock);
+        freed.at(7 * MINUTE - 500).gateway(by).disk(FsOp::SyncFile, "/state/x")
+    };
+    assert_eq!([crowd(freed(215), 100), crowd(freed(215), 99), crowd(freed(900), 100)], [0, 1, 1]);
+    let cut = |with: &str, healed_at: u64| {
+        let world = || crate::timeline::Source::World;
+        let (a, b) = ("gateway".to_string(), with.to_string());
+        let cut = Fact::LinkPartitioned { a: a.clone(), b: b.clone() };
+        let story = served().at(6 * MINUTE).serves(215).fact(world(), cut);
+        story.at(healed_at).fact(world(), Fact::LinkHealed { a, b })
+    };
+    assert_eq!(crowd(cut("provider", 7 * MINUTE - 1_000), 0), 0);
+    assert_eq!(crowd(cut("provider", 7 * MINUTE - 1_001), 0), 1, "long ago");
+    assert_eq!(crowd(cut("clients", 7 * MINUTE - 1_000), 0), 1, "another line");
+}
+
+#[test]
 fn who_waited_for_a_lock_that_was_left_behind_are_no_crowd() {
     let late = |left: &str| {
         let served = Story::new().at(100).serves(214).at(200).exits(0).at(5 * MINUTE);

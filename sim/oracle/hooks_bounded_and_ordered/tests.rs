@@ -219,6 +219,32 @@ fn who_was_told_before_its_platform_knew_of_it_was_cut_off_earlier() {
 }
 
 #[test]
+fn who_was_told_in_vain_how_it_ended_was_not_cut_off() {
+    use crate::timeline::Platform;
+    let told = |refused_by: Option<Platform>, asked_again: bool, words: &str| {
+        let story = Story::new().sender("bob").at(0).serves(GATEWAY.0);
+        let story = story.at(100).hook("post-start", 300, &[]).hook_ends(300).at(1_000).writes(1);
+        let story = story.handed_out(1, 1).at(1_100).accepted(1).at(2_000);
+        let why = Fact::SendRefused { account: "main".into(), to: "1".into(), why: "too many".into() };
+        let story = match refused_by {
+            Some(platform) => story.fact(Source::Platform(platform), why),
+            None => story,
+        };
+        let story = story.gateway(GATEWAY.0).at(5_000).signal(Signal::Terminate).releases();
+        let story = story.hook("pre-stop", 301, &[]).at(6_000).hook_ends(301).exits(0);
+        let story = story.at(7_000).gateway(215).serves(215);
+        let story = if asked_again { story.at(8_000).asked(1, 1) } else { story };
+        complaints(story.at(9_000).posts_notice(&[1], 1, words)).len()
+    };
+    let failed = "it could not be answered";
+    assert_eq!(told(Some(Platform::Telegram), false, failed), 0);
+    assert_eq!(told(None, false, failed), 1, "nothing was refused");
+    assert_eq!(told(Some(Platform::Feishu), false, failed), 1, "another platform");
+    assert_eq!(told(Some(Platform::Telegram), true, failed), 1, "the next one took it up");
+    assert_eq!(told(Some(Platform::Telegram), false, "the service restarted"), 1);
+}
+
+#[test]
 fn the_list_of_a_start_names_who_is_resumed() {
     let next = |listed: &[(&str, &str)]| {
         let story = Story::new().at(0).serves(215).at(1_000).sent(1).at(1_010).accepted(1).at(2_000);

@@ -138,6 +138,25 @@ fn who_has_used_up_what_a_stop_may_take_need_not_wait_for_answers() {
 }
 
 #[test]
+fn an_answer_on_its_way_is_not_known_to_who_has_used_up_what_a_stop_may_take() {
+    let again = |way_ms: u64, signalled: bool, exits_at: u64| {
+        let (longest_way, stop_timeout) = (Duration::from_millis(way_ms), Some(Duration::from_secs(10)));
+        let mut sends = Sends::within(Delays { longest_way, stop_timeout, ..Delays::default() });
+        let serving = Story::new().at(0).serves(214).at(1_000);
+        let asked = if signalled { serving.signal(Signal::Terminate) } else { serving };
+        let taken = asked.at(7_000).takes(Platform::Telegram, 1, None).answers_send(1);
+        let left = taken.at(exits_at).exits(0).at(20_000).gateway(215).takes(Platform::Telegram, 2, None);
+        left.events().iter().for_each(|event| sends.take(event));
+        sends.unavoidable(1, 2).is_some()
+    };
+    assert!(again(400, true, 7_300), "it cannot have had it");
+    assert!(again(400, true, 7_900), "it had no time to note it");
+    assert!(!again(400, true, 7_901), "it had it, and the time");
+    assert!(!again(0, true, 7_501), "the way is short");
+    assert!(!again(400, false, 7_900), "nobody hurried it");
+}
+
+#[test]
 fn who_waits_for_its_disk_notes_no_answer_meanwhile() {
     let again = |syncs: u32, longest_ms: u64| {
         let longest_sync = Duration::from_millis(longest_ms);
