@@ -1,25 +1,29 @@
 //! The gateway protocol's JSON frames as an outside client writes and reads them.
 //!
 //! Reading is lenient: what is not understood is `None` or empty, never an error, because a client must survive
-//! whatever a gateway sends. Knows the protocol's shapes, not what they mean for a message.
+//! whatever a gateway sends. Whoever reads a frame says what of its payload it wants. Knows the protocol's shapes, not
+//! what they mean for a message.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::de::{DeserializeOwned, SeqAccess};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use super::lenient::{Fields, Kind, Lenient};
 
 /// The protocol version spoken.
 const PROTOCOL: u32 = 3;
 
-/// A frame that the gateway sent.
+/// A frame that the gateway sent, and of its payload what is wanted: a `P`.
 #[derive(Debug, PartialEq)]
-pub(super) enum Frame {
+pub(super) enum Frame<P> {
     /// The answer to a request of ours.
-    Response { id: String, answer: Result<Value, Refusal> },
+    Response { id: String, answer: Result<P, Refusal> },
     /// Something the gateway says by itself. A piece of an answer has no payload here: it settles nothing, most
     /// frames are such pieces, and reading them was a fiftieth of a run's time.
-    Event { name: String, payload: Value },
+    Event { name: String, payload: P },
 }
 
 /// The error of a response.
@@ -33,66 +37,50 @@ pub(super) struct Refusal {
     pub(super) retry_after: Duration,
 }
 
-impl Frame {
+impl<P: DeserializeOwned + Default> Frame<P> {
     /// Reads a frame; `None` when `text` is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if is_piece_of_an_answer(text) {
-            return Some(Self::Event { name: "chat".to_owned(), payload: Value::Null });
-        }
-        if text.ends_with(HELLO_ENDS) {
-            return Self::parse_hello(text);
+            return Some(Self::Event { name: "chat".to_owned(), payload: P::default() });
         }
         let AnyFrame { kind, id, ok, error, event, payload } = serde_json::from_str(text).ok()?;
         match &*kind {
             "res" => {
-                let answer = if ok == Value::Bool(true) { Ok(payload) } else { Err(Refusal::read(&error)) };
+                let answer = if ok.0 == Some(true) { Ok(payload) } else { Err(Refusal::read(error)) };
                 Some(Self::Response { id: id?, answer })
             }
             "event" => Some(Self::Event { name: event?, payload }),
             _ => None,
         }
     }
-
-    fn parse_hello(text: &str) -> Option<Self> {
-        let HelloFrame { kind, id, ok, payload: Hello { policy } } = serde_json::from_str(text).ok()?;
-        let answer = Ok(json!({ "policy": policy }));
-        (kind == "res" && ok).then_some(Self::Response { id, answer })
-    }
-}
-
-/// How the frame ends that welcomes us.
-const HELLO_ENDS: &str = r#","type":"hello-ok"}}"#;
-
-/// The welcome, of which clients read nothing but the policy; most of it is lists.
-#[derive(Deserialize)]
-struct HelloFrame<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    id: String,
-    ok: bool,
-    payload: Hello,
-}
-
-#[derive(Deserialize)]
-struct Hello {
-    #[serde(default)]
-    policy: Value,
 }
 
 /// The fields of every kind of frame.
 #[derive(Deserialize)]
-struct AnyFrame<'a> {
+#[serde(bound(deserialize = "P: Deserialize<'de> + Default"))]
+struct AnyFrame<'a, P> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     id: Option<String>,
     #[serde(default)]
-    ok: Value,
+    ok: Lenient<bool>,
     #[serde(default)]
-    error: Value,
+    error: Lenient<ErrorBody>,
     event: Option<String>,
     #[serde(default)]
-    payload: Value,
+    payload: P,
 }
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ErrorBody {
+    code: Lenient<String>,
+    message: Lenient<String>,
+    retryable: Lenient<bool>,
+    retry_after_ms: Lenient<u64>,
+}
+
+impl Fields for ErrorBody {}
 
 /// Recognised by its text: inside a string the quotation marks would be escaped.
 fn is_piece_of_an_answer(text: &str) -> bool {
@@ -100,15 +88,14 @@ fn is_piece_of_an_answer(text: &str) -> bool {
 }
 
 impl Refusal {
-    fn read(error: &Value) -> Self {
-        let code = string_at(error, "code").unwrap_or("UNKNOWN");
-        let message = string_at(error, "message").unwrap_or("no reason given");
+    fn read(error: Lenient<ErrorBody>) -> Self {
+        let error = error.0.unwrap_or_default();
+        let code = error.code.text().unwrap_or("UNKNOWN");
+        let message = error.message.text().unwrap_or("no reason given");
         Self {
             reason: format!("{code}: {message}"),
-            retryable: error.get("retryable").and_then(Value::as_bool).unwrap_or(false),
-            retry_after: Duration::from_millis(
-                error.get("retryAfterMs").and_then(Value::as_u64).unwrap_or_default(),
-            ),
+            retryable: error.retryable.0.unwrap_or(false),
+            retry_after: Duration::from_millis(error.retry_after_ms.0.unwrap_or_default()),
         }
     }
 }
@@ -127,29 +114,50 @@ pub(super) fn request(id: &str, method: &str, params: impl Serialize) -> String 
     serde_json::to_string(&frame).expect("a frame is plain text")
 }
 
-/// The parameters of `connect`; without `token` the request carries no authentication at all.
-pub(super) fn connect_params(token: Option<&str>) -> Value {
-    connect_params_as(token, &["operator.read", "operator.write"])
+/// The parameters of `connect`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConnectParams<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Auth<'a>>,
+    client: Client,
+    max_protocol: u32,
+    min_protocol: u32,
+    role: &'static str,
+    scopes: &'a [&'a str],
 }
 
-/// As [`connect_params`], with these scopes.
-pub(super) fn connect_params_as(token: Option<&str>, scopes: &[&str]) -> Value {
-    let mut params = json!({
-        "minProtocol": PROTOCOL,
-        "maxProtocol": PROTOCOL,
-        "client": {
-            "id": "gatesim",
-            "version": env!("CARGO_PKG_VERSION"),
-            "platform": "sim",
-            "mode": "webchat",
-        },
-        "role": "operator",
-        "scopes": scopes,
-    });
-    if let Some(token) = token {
-        params["auth"] = json!({ "token": token });
+#[derive(Serialize)]
+struct Auth<'a> {
+    token: &'a str,
+}
+
+#[derive(Serialize)]
+struct Client {
+    id: &'static str,
+    mode: &'static str,
+    platform: &'static str,
+    version: &'static str,
+}
+
+impl<'a> ConnectParams<'a> {
+    /// Those of a client that may talk; without `token` the request carries no authentication at all.
+    pub(super) fn of(token: Option<&'a str>) -> Self {
+        Self::with_scopes(token, &["operator.read", "operator.write"])
     }
-    params
+
+    /// As [`ConnectParams::of`], with these scopes.
+    pub(super) fn with_scopes(token: Option<&'a str>, scopes: &'a [&'a str]) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self {
+            auth: token.map(|token| Auth { token }),
+            client: Client { id: "gatesim", mode: "webchat", platform: "sim", version },
+            max_protocol: PROTOCOL,
+            min_protocol: PROTOCOL,
+            role: "operator",
+            scopes,
+        }
+    }
 }
 
 /// The parameters of `chat.send`.
@@ -169,23 +177,66 @@ pub(super) fn string_at<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object.get(field)?.as_str()
 }
 
-/// The text of a chat message: its `text` parts joined, whether `content` is a list of parts or plain text.
-pub(super) fn text_of(message: &Value) -> String {
-    message.get("content").map(text_in).unwrap_or_default()
+/// A chat message, as far as it is text.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct Said {
+    content: Lenient<Content>,
 }
 
-/// The text of what a chat message has as its content.
-pub(super) fn text_in(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| string_at(part, "text")).collect(),
-        _ => String::new(),
+impl Fields for Said {}
+
+impl Said {
+    /// The text of the message.
+    pub(super) fn text(&self) -> &str {
+        self.content.0.as_ref().map_or("", Content::text)
     }
 }
 
+/// The text of what a chat message has as its content: its `text` parts joined, whether it is a list of parts or plain
+/// text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Content(String);
+
+impl Content {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl Kind for Content {
+    fn of_text(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+
+    fn of_list<'de, A: SeqAccess<'de>>(mut parts: A) -> Result<Option<Self>, A::Error> {
+        let mut text = String::new();
+        while let Some(part) = parts.next_element::<Lenient<Part>>()? {
+            text.push_str(part.0.as_ref().and_then(|part| part.text.text()).unwrap_or_default());
+        }
+        Ok(Some(Self(text)))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Part {
+    text: Lenient<String>,
+}
+
+impl Fields for Part {}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    type Frame = super::Frame<Value>;
 
     #[test]
     fn an_error_response_keeps_its_reason_and_retry_advice() {
@@ -227,11 +278,12 @@ mod tests {
 
     #[test]
     fn text_is_read_from_parts_and_from_plain_content() {
-        assert_eq!(
-            text_of(&json!({ "content": [{ "type": "text", "text": "a" }, { "text": "b" }, 3] })),
-            "ab"
-        );
-        assert_eq!(text_of(&json!({ "content": "plain" })), "plain");
-        assert_eq!(text_of(&json!(null)), "");
+        let text = |message: Value| {
+            let said: Lenient<Said> = serde_json::from_value(message).expect("is read whatever it is");
+            said.0.unwrap_or_default().text().to_owned()
+        };
+        assert_eq!(text(json!({ "content": [{ "type": "text", "text": "a" }, { "text": "b" }, 3] })), "ab");
+        assert_eq!(text(json!({ "content": "plain" })), "plain");
+        assert_eq!(text(json!(null)), "");
     }
 }

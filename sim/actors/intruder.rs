@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gateway::env::Env;
 use hyper::Method;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -87,7 +88,7 @@ impl Attempt {
 
     /// The frames that the attempt sends over a WebSocket, one after the other.
     fn frames(self, text: &str) -> Vec<String> {
-        let connect = |token| frames::request("connect", "connect", frames::connect_params(token));
+        let connect = |token| frames::request("connect", "connect", frames::ConnectParams::of(token));
         let session_key = "agent:main:webchat:direct:intruder";
         let params = frames::SendParams { session_key, message: text, idempotency_key: text };
         let send = frames::request("send", "chat.send", params);
@@ -123,7 +124,7 @@ async fn barge_in(env: &Env, port: u16, frames: Vec<String>) -> Option<bool> {
 }
 
 /// Whether the frame says yes to something the intruder asked for.
-fn grants(frame: &Frame) -> bool {
+fn grants(frame: &Frame<IgnoredAny>) -> bool {
     matches!(frame, Frame::Response { answer: Ok(_), .. })
 }
 

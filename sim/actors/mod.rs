@@ -12,6 +12,7 @@ pub mod console;
 mod frames;
 mod http;
 pub mod intruder;
+mod lenient;
 pub mod platform;
 pub mod prober;
 pub mod provider;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use gateway::env::{Env, Stream};
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -14,7 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::GATEWAY_HOST;
-use super::frames::{self, Frame, string_at};
+use super::frames::{self, ConnectParams, Frame};
+use super::lenient::{Fields, Lenient};
 
 /// How long a polite client waits for its close frame to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,9 +38,11 @@ pub(super) async fn open(env: &Env, port: u16) -> Result<Socket, String> {
     }
 }
 
-/// The next frame; what is no frame of the protocol is skipped. The error says how the connection ended.
+/// The next frame, and of its payload a `P`; what is no frame of the protocol is skipped. The error says how the connection ended.
 /// Dropping the future loses nothing.
-pub(super) async fn next_frame(socket: &mut Socket) -> Result<Frame, String> {
+pub(super) async fn next_frame<P: DeserializeOwned + Default>(
+    socket: &mut Socket,
+) -> Result<Frame<P>, String> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => {
@@ -54,10 +58,33 @@ pub(super) async fn next_frame(socket: &mut Socket) -> Result<Frame, String> {
     }
 }
 
+/// What clients read of the gateway's challenge and of its welcome.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Hello {
+    nonce: Lenient<String>,
+    policy: Lenient<Policy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Policy {
+    tick_interval_ms: Lenient<u64>,
+}
+
+impl Fields for Hello {}
+impl Fields for Policy {}
+
+impl Hello {
+    /// How often the gateway says that it is there, if it says so.
+    pub(super) fn tick_interval(&self) -> Option<Duration> {
+        self.policy.0.as_ref()?.tick_interval_ms.0.map(Duration::from_millis)
+    }
+}
+
 /// Waits for the challenge, authenticates, and gives the gateway's hello.
-pub(super) async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Value, String> {
-    let params = frames::connect_params(Some(token));
-    introduce(socket, params).await
+pub(super) async fn shake_hands(socket: &mut Socket, token: &str) -> Result<Hello, String> {
+    introduce(socket, ConnectParams::of(Some(token))).await
 }
 
 /// As [`shake_hands`], with these scopes.
@@ -65,23 +92,23 @@ pub(super) async fn shake_hands_as(
     socket: &mut Socket,
     token: &str,
     scopes: &[&str],
-) -> Result<Value, String> {
-    let params = frames::connect_params_as(Some(token), scopes);
-    introduce(socket, params).await
+) -> Result<Hello, String> {
+    introduce(socket, ConnectParams::with_scopes(Some(token), scopes)).await
 }
 
-async fn introduce(socket: &mut Socket, params: Value) -> Result<Value, String> {
+async fn introduce(socket: &mut Socket, params: ConnectParams<'_>) -> Result<Hello, String> {
     const ID: &str = "connect";
     loop {
-        match next_frame(socket).await? {
+        match next_frame::<Lenient<Hello>>(socket).await? {
             Frame::Event { name, payload } if name == "connect.challenge" => {
-                if string_at(&payload, "nonce").is_none() {
+                if payload.0.is_none_or(|challenge| challenge.nonce.0.is_none()) {
                     return Err("the challenge has no nonce".into());
                 }
                 send(socket, frames::request(ID, "connect", &params)).await?;
             }
             Frame::Response { id, answer } if id == ID => {
-                return answer.map_err(|refusal| format!("refused: {}", refusal.reason));
+                let refused = |refusal: frames::Refusal| format!("refused: {}", refusal.reason);
+                return answer.map(|hello| hello.0.unwrap_or_default()).map_err(refused);
             }
             _ => {}
         }

@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use gateway::env::Env;
-use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::backoff;
-use super::socket::{self, Socket};
+use super::socket::{self, Hello, Socket};
 use crate::timeline::{Fact, LEFT_FOR_GOOD, Recorder, Source};
 use conversation::Conversation;
 
 mod conversation;
+mod heard;
 mod history;
 
 /// How long connecting, upgrade and handshake together may take, and how long a frame may take to leave.
@@ -158,7 +158,7 @@ impl Sender {
     }
 
     /// Opens a connection and shakes hands: the connection and the gateway's hello.
-    async fn connect(&self) -> Result<(Socket, Value), String> {
+    async fn connect(&self) -> Result<(Socket, Hello), String> {
         let attempt = async {
             let mut socket = socket::open(&self.env, self.settings.port).await?;
             let hello = socket::shake_hands(&mut socket, &self.settings.token).await?;

@@ -5,10 +5,10 @@
 use gateway::env::WallTime;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::actors::frames::text_in;
+use crate::actors::frames::Content;
+use crate::actors::lenient::Lenient;
 use crate::timeline::{ANNOUNCEMENT_PREFIX, MessageId, SubagentId};
 
 /// What a request is about.
@@ -45,15 +45,21 @@ pub(super) struct Asked<'a> {
     pub(super) messages: Vec<&'a RawValue>,
 }
 
-/// A message of the prompt. What is no text where one should be is something else than what it is compared with.
+/// A message of the prompt.
 #[derive(Deserialize)]
 struct Said {
     #[serde(default)]
-    role: Value,
+    role: Lenient<String>,
     #[serde(default)]
-    content: Value,
+    content: Lenient<Content>,
     #[serde(default, rename = "tool_calls", deserialize_with = "is_there")]
     wants_tools: bool,
+}
+
+impl Said {
+    fn into_text(self) -> String {
+        self.content.0.map(Content::into_text).unwrap_or_default()
+    }
 }
 
 fn is_there<'de, D: Deserializer<'de>>(whatever: D) -> Result<bool, D::Error> {
@@ -65,10 +71,10 @@ impl Asked<'_> {
     pub(super) fn said_since_the_answer(&self) -> Vec<String> {
         let said =
             self.messages.iter().rev().filter_map(|said| serde_json::from_str::<Said>(said.get()).ok());
-        let is_answer = |said: &Said| said.role == "assistant" && !said.wants_tools;
+        let is_answer = |said: &Said| said.role.text() == Some("assistant") && !said.wants_tools;
         let open = said.skip_while(is_answer).take_while(|said| !is_answer(said));
         let mut texts: Vec<String> =
-            open.filter(|said| said.role == "user").map(|said| text_in(&said.content)).collect();
+            open.filter(|said| said.role.text() == Some("user")).map(Said::into_text).collect();
         texts.reverse();
         texts
     }

@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::heard::Heard;
 use super::history::Transcript;
 use super::{SenderKind, session_key};
 use crate::actors::backoff;
-use crate::actors::frames::{self, Frame, Refusal, string_at, text_of};
+use crate::actors::frames::{self, Frame, Refusal};
+use crate::actors::lenient::Lenient;
+use crate::actors::socket::Hello;
 use crate::timeline::{Errand, Fact, MessageId, SUBAGENT_RUN, Via, is_about_a_restart};
 
 /// A request without a response for so long counts as a break.
@@ -149,9 +152,8 @@ impl Conversation {
     }
 
     /// A connection is open and the gateway said `hello`.
-    pub(super) fn connected(&mut self, hello: &Value, now: Duration) {
-        let tick = hello.pointer("/policy/tickIntervalMs").and_then(Value::as_u64);
-        let tick = tick.map_or(TICK_INTERVAL, |ms| Duration::from_millis(ms).max(Duration::from_secs(1)));
+    pub(super) fn connected(&mut self, hello: &Hello, now: Duration) {
+        let tick = hello.tick_interval().map_or(TICK_INTERVAL, |tick| tick.max(Duration::from_secs(1)));
         self.tick_silence = tick.saturating_mul(2).saturating_add(TICK_SLACK);
         self.last_tick = now;
         if self.was_connected && self.reads() {
@@ -260,19 +262,21 @@ impl Conversation {
     }
 
     /// A frame arrived.
-    pub(super) fn heard(&mut self, frame: Frame, now: Duration) -> Vec<Fact> {
+    pub(super) fn heard(&mut self, frame: Frame<Lenient<Heard>>, now: Duration) -> Vec<Fact> {
         match frame {
             Frame::Response { id, answer } => match self.pending.remove(&id).map(|pending| pending.ask) {
-                Some(Ask::Send(index)) => self.send_answered(index, answer, now),
-                Some(Ask::Abort) => self.abort_answered(&answer.unwrap_or_default()),
+                Some(Ask::Send(index)) => {
+                    self.send_answered(index, answer.map(|heard| heard.0.unwrap_or_default()), now)
+                }
+                Some(Ask::Abort) => self.abort_answered(&heard_in(answer)),
                 Some(Ask::History) => {
                     self.history_was_refused = answer.is_err();
-                    self.history_read(&answer.unwrap_or_default())
+                    self.history_read(&heard_in(answer))
                 }
                 None => Vec::new(),
             },
             Frame::Event { name, payload } => match name.as_str() {
-                "chat" => self.chat_event(&payload),
+                "chat" => self.chat_event(&payload.0.unwrap_or_default()),
                 "tick" => {
                     self.last_tick = now;
                     Vec::new()
@@ -378,20 +382,20 @@ impl Conversation {
         Some(Fact::MessageUnacknowledged { message: message.id.clone() })
     }
 
-    fn send_answered(&mut self, index: usize, answer: Result<Value, Refusal>, now: Duration) -> Vec<Fact> {
+    fn send_answered(&mut self, index: usize, answer: Result<Heard, Refusal>, now: Duration) -> Vec<Fact> {
         let message = self.messages[index].id.clone();
         let still_waiting = self.messages[index].standing == Standing::InFlight;
         match answer {
-            Ok(payload) if string_at(&payload, "outcome").is_some() => {
+            Ok(heard) if heard.outcome.0.is_some() => {
                 let mut facts = vec![Fact::MessageOver { message }];
-                facts.extend(self.outcome_repeated(index, &payload, now));
+                facts.extend(self.outcome_repeated(index, &heard, now));
                 facts
             }
-            Ok(payload) => {
+            Ok(heard) => {
                 if still_waiting {
                     self.messages[index].standing = Standing::Open(now);
                     // The run has ended already, so what came of it stands in the history.
-                    if string_at(&payload, "status") == Some("ok") {
+                    if heard.status.text() == Some("ok") {
                         self.outgoing.push_back(Ask::History);
                     }
                 }
@@ -409,11 +413,11 @@ impl Conversation {
     }
 
     /// The gateway knows the message and how it ended; its answer says so. What it does not say stands in the history.
-    fn outcome_repeated(&mut self, index: usize, payload: &Value, now: Duration) -> Vec<Fact> {
+    fn outcome_repeated(&mut self, index: usize, heard: &Heard, now: Duration) -> Vec<Fact> {
         let key = self.messages[index].key.clone();
-        let (reply, notice) = (payload.get("message").map(text_of), string_at(payload, "errorMessage"));
-        let told = match (string_at(payload, "outcome"), reply, notice) {
-            (Some("answered"), Some(text), _) => self.transcript.reply_repeated(&text),
+        let (reply, notice) = (heard.message.0.as_ref(), heard.error_message.text());
+        let told = match (heard.outcome.text(), reply, notice) {
+            (Some("answered"), Some(said), _) => self.transcript.reply_repeated(said.text()),
             (Some("told"), _, Some(text)) => {
                 let news = self.transcript.notice_repeated(&key, text);
                 Some(news.then(|| self.notice(Some(&key), text, Via::Repeated)).into_iter().collect())
@@ -434,15 +438,14 @@ impl Conversation {
         told.unwrap_or_default()
     }
 
-    fn abort_answered(&mut self, payload: &Value) -> Vec<Fact> {
+    fn abort_answered(&mut self, heard: &Heard) -> Vec<Fact> {
         // What an earlier request stopped, whose answer was lost, is confirmed as well.
-        let lists = ["runIds", "alreadyStopped"].map(|name| payload.get(name).and_then(Value::as_array));
-        let run_ids = lists.into_iter().flatten().flatten().filter_map(Value::as_str);
+        let run_ids = heard.run_ids.items().chain(heard.already_stopped.items());
         let (subagents, run_ids): (Vec<_>, Vec<_>) =
             run_ids.partition(|run_id| run_id.starts_with(SUBAGENT_RUN));
         let mut facts: Vec<_> = run_ids
             .into_iter()
-            .filter_map(|run_id| Self::cancel(self.messages.iter_mut().find(|m| m.key == run_id)?))
+            .filter_map(|run_id| Self::cancel(self.messages.iter_mut().find(|m| m.key == *run_id)?))
             .collect();
         if !subagents.is_empty() {
             let runs = u32::try_from(subagents.len()).unwrap_or(u32::MAX);
@@ -460,28 +463,27 @@ impl Conversation {
         Some(Fact::MessageCancelled { message: message.id.clone() })
     }
 
-    fn chat_event(&mut self, payload: &Value) -> Vec<Fact> {
+    fn chat_event(&mut self, heard: &Heard) -> Vec<Fact> {
         // Events of other conversations reach every client; they are none of this sender's business.
-        if string_at(payload, "sessionKey").is_some_and(|key| key != self.session_key) {
+        if heard.session_key.text().is_some_and(|key| key != self.session_key) {
             return Vec::new();
         }
-        let run_id = string_at(payload, "runId");
+        let run_id = heard.run_id.text();
         if run_id.is_some_and(|run_id| run_id.starts_with(SCHEDULED)) {
             // The gateway's own, whatever comes of it.
             return Vec::new();
         }
         if run_id.is_some_and(|run_id| run_id.starts_with(SUBAGENT_RUN)) {
-            return self.subagent_event(payload);
+            return self.subagent_event(heard);
         }
-        match string_at(payload, "state") {
+        match heard.state.text() {
             Some("final") => {
-                let text = payload.get("message").map(text_of).unwrap_or_default();
-                let replies = self.transcript.reply_arrived(&text);
+                let replies = self.transcript.reply_arrived(heard.message_text());
                 self.settle_replied(&replies);
                 replies
             }
             Some("error") => {
-                let text = string_at(payload, "errorMessage").unwrap_or("error");
+                let text = heard.error_message.text().unwrap_or("error");
                 vec![self.notice(run_id, text, Via::Live)]
             }
             Some("aborted") => {
@@ -489,7 +491,7 @@ impl Conversation {
                 if let Some(message) = stopped {
                     return Self::cancel(message).into_iter().collect();
                 }
-                let text = match string_at(payload, "stopReason") {
+                let text = match heard.stop_reason.text() {
                     Some(why) => format!("aborted: {why}"),
                     None => "aborted".to_owned(),
                 };
@@ -500,37 +502,32 @@ impl Conversation {
     }
 
     /// What came of a subagent, in a turn of this conversation.
-    fn subagent_event(&mut self, payload: &Value) -> Vec<Fact> {
-        match string_at(payload, "state") {
-            Some("final") => {
-                let text = payload.get("message").map(text_of).unwrap_or_default();
-                self.transcript.subagent_heard(&text, false)
-            }
+    fn subagent_event(&mut self, heard: &Heard) -> Vec<Fact> {
+        match heard.state.text() {
+            Some("final") => self.transcript.subagent_heard(heard.message_text(), false),
             Some("error") => {
-                let text = string_at(payload, "errorMessage").unwrap_or("error");
+                let text = heard.error_message.text().unwrap_or("error");
                 self.transcript.subagent_heard(text, true)
             }
             _ => Vec::new(),
         }
     }
 
-    fn history_read(&mut self, payload: &Value) -> Vec<Fact> {
-        let findings = self.transcript.history_arrived(payload);
+    fn history_read(&mut self, heard: &Heard) -> Vec<Fact> {
+        let findings = self.transcript.history_arrived(heard);
         self.settle_replied(&findings.replies);
         let mut facts = findings.replies;
         for (run_id, text) in findings.notices {
             facts.push(self.notice(run_id.as_deref(), &text, Via::History));
         }
         facts.extend(findings.subagents);
-        facts.extend(self.stopped_by_others(payload));
+        facts.extend(self.stopped_by_others(heard));
         facts
     }
 
     /// The history names what was stopped; a message that is still open was so by another who takes part.
-    fn stopped_by_others(&mut self, payload: &Value) -> Vec<Fact> {
-        let run_ids = payload.get("stopped").and_then(Value::as_array).into_iter().flatten();
-        let run_ids: Vec<&str> = run_ids.filter_map(Value::as_str).collect();
-        run_ids.into_iter().filter_map(|run_id| self.stopped(run_id, Via::History)).collect()
+    fn stopped_by_others(&mut self, heard: &Heard) -> Vec<Fact> {
+        heard.stopped.items().filter_map(|run_id| self.stopped(run_id, Via::History)).collect()
     }
 
     /// The message of that run was stopped, by whomever, and this sender waited for it.
@@ -578,6 +575,11 @@ impl Conversation {
         let run_id = run_id?;
         self.messages.iter_mut().find(|message| message.key == run_id)
     }
+}
+
+/// What was answered; nothing when it was refused.
+fn heard_in(answer: Result<Lenient<Heard>, Refusal>) -> Heard {
+    answer.ok().and_then(|heard| heard.0).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use crate::actors::frames::{string_at, text_of};
+use super::heard::{Entry, Heard};
 use crate::timeline::{self, Fact, MessageId, SUBAGENT_RUN, Via};
 
 /// The counts of everything seen.
@@ -84,23 +82,22 @@ impl Transcript {
 
     /// The history was read: tells what is new in it. A reply that stands there more often than it was ever seen
     /// is told with all its copies, so that two copies in one reading can be recognised as such.
-    pub(super) fn history_arrived(&mut self, payload: &Value) -> Findings {
+    pub(super) fn history_arrived(&mut self, heard: &Heard) -> Findings {
         let mut replies = Vec::new();
         let (mut notices, mut subagents) = (Vec::new(), Vec::new());
-        for entry in payload.get("messages").and_then(Value::as_array).into_iter().flatten() {
-            let text = text_of(entry);
-            let is_subagents =
-                string_at(entry, "runId").is_some_and(|run_id| run_id.starts_with(SUBAGENT_RUN));
-            match string_at(entry, "role") {
+        for entry in heard.messages.items() {
+            let text = entry.text();
+            let is_subagents = entry.run_id.text().is_some_and(|run_id| run_id.starts_with(SUBAGENT_RUN));
+            match entry.role.text() {
                 Some(role @ ("assistant" | "notice")) if is_subagents => {
-                    subagents.push((role == "notice", text));
+                    subagents.push((role == "notice", text.to_owned()));
                 }
                 Some("assistant") => {
-                    let answered = self.answered_by(&text).into_iter();
-                    replies.extend(answered.map(|message| (message, text.clone())));
+                    let answered = self.answered_by(text).into_iter();
+                    replies.extend(answered.map(|message| (message, text.to_owned())));
                 }
                 Some("notice") => {
-                    notices.extend(runs_of(entry).into_iter().map(|run| (run, text.clone())));
+                    notices.extend(runs_of(entry).into_iter().map(|run| (run, text.to_owned())));
                 }
                 _ => {}
             }
@@ -145,10 +142,10 @@ fn count_more<T: Ord + Clone>(here: &[T], seen: &mut BTreeMap<T, u32>) -> BTreeM
 }
 
 /// The runs that an entry of the history is about: several, or one, or none in particular.
-fn runs_of(entry: &Value) -> Vec<Option<String>> {
-    match entry.get("runIds").and_then(Value::as_array) {
-        Some(runs) => runs.iter().map(|run| run.as_str().map(str::to_owned)).collect(),
-        None => vec![string_at(entry, "runId").map(str::to_owned)],
+fn runs_of(entry: &Entry) -> Vec<Option<String>> {
+    match &entry.run_ids.0 {
+        Some(runs) => runs.iter().map(|run| run.0.clone()).collect(),
+        None => vec![entry.run_id.0.clone()],
     }
 }
 
@@ -160,13 +157,19 @@ fn take_one(left: &mut u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::actors::lenient::Lenient;
 
-    fn history(entries: &[(&str, &str)]) -> Value {
+    fn history(entries: &[(&str, &str)]) -> Heard {
         let entry = |(role, text): &(&str, &str)| json!({ "role": role, "content": [{ "type": "text", "text": text }], "timestamp": 1 });
-        json!({ "messages": entries.iter().map(entry).collect::<Vec<_>>() })
+        heard(json!({ "messages": entries.iter().map(entry).collect::<Vec<_>>() }))
+    }
+
+    fn heard(payload: Value) -> Heard {
+        let heard: Lenient<Heard> = serde_json::from_value(payload).expect("is read whatever it is");
+        heard.0.unwrap_or_default()
     }
 
     #[test]
@@ -224,7 +227,7 @@ mod tests {
         for payload in
             [json!(null), json!({ "messages": 3 }), json!({ "messages": [null, 1, { "role": 2 }] })]
         {
-            let findings = seen.history_arrived(&payload);
+            let findings = seen.history_arrived(&heard(payload));
             assert!(findings.replies.is_empty() && findings.notices.is_empty());
         }
     }

@@ -17,7 +17,7 @@ struct Talk {
 impl Talk {
     fn new(kind: SenderKind) -> Self {
         let mut conversation = Conversation::new("ann", "ann", kind, Box::new(|| 0));
-        conversation.connected(&json!({}), Duration::ZERO);
+        conversation.connected(&Hello::default(), Duration::ZERO);
         Self { conversation, now: Duration::ZERO }
     }
 
@@ -59,7 +59,7 @@ impl Talk {
 
     fn reconnect(&mut self) -> Vec<String> {
         let facts = told(self.conversation.disconnected(self.now));
-        self.conversation.connected(&json!({}), self.now);
+        self.conversation.connected(&Hello::default(), self.now);
         facts
     }
 }
