@@ -3,6 +3,7 @@
 //! A life has one generation, or several when it restarts in place. What a generation knows is made anew for the
 //! next; only the signals and, in history, the list of locks belong to the process.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -156,7 +157,7 @@ async fn after_failure(
     if let Some(pause) = pause {
         let pause_ms = pause.as_millis() as u64;
         tracing::warn!(name: "gateway.start-delayed", %error, pause_ms, "trying again");
-        return match requests.unless_changed(Phase::Starting, sleep(pause)).await {
+        return match requests.unless_changed(Phase::Starting, pin!(sleep(pause))).await {
             Ok(()) => Next::Again,
             Err(change) => after_change(env, policies, change, "the pause before another start"),
         };
@@ -200,7 +201,8 @@ async fn live(
     let contention =
         Contention { port: config.gateway.port, drain_budget: config.drain_budget(), owner: None };
     let locking = instance::lock(env, &files, &state_dir, contention.port, policies.instance_lock);
-    let lock = match requests.unless_changed(Phase::Starting, locking).await {
+    let locked = requests.unless_changed(Phase::Starting, pin!(locking)).await;
+    let lock = match locked {
         Ok(Ok(lock)) => lock,
         Ok(Err(source)) => {
             let owner = match &source {
@@ -217,8 +219,10 @@ async fn live(
         open().inspect(|gateway| gateway.hooks.lock_was_left(was_left))
     };
     let starting = start(env, policies, contention, open);
-    let next = match requests.unless_changed(Phase::Starting, starting).await {
-        Ok(Ok((gateway, listener))) => Ok(serve(&gateway, listener, requests).await),
+    let started = requests.unless_changed(Phase::Starting, pin!(starting)).await;
+    let next = match started {
+        // Boxed, or the process would be moved with all of its life in it before it begins.
+        Ok(Ok((gateway, listener))) => Ok(Box::pin(serve(&gateway, listener, requests)).await),
         Ok(Err(error)) => Err(error),
         Err(change) => Ok(after_change(env, policies, change, "the wait for the port")),
     };
@@ -238,7 +242,7 @@ async fn live(
         };
         shutdown::step("locks", limit, unlocking).await;
     };
-    if requests.unless_forced(Phase::Leaving, leaving).await.is_err() {
+    if requests.unless_forced(Phase::Leaving, pin!(leaving)).await.is_err() {
         return Ok(forced(policies, Cut::BySignal { step: "locks" }));
     }
     match (next, requests.under_way()) {
@@ -318,7 +322,7 @@ async fn end(
     let mut post_start = PostStart::new(gateway);
     let recovered = match gateway.policies.recovery {
         Recovery::BeforeLock => Ok(()),
-        _ => requests.while_recovering(recovery::recover(gateway)).await,
+        _ => requests.while_recovering(pin!(recovery::recover(gateway))).await,
     };
     let asked = match recovered {
         Ok(()) => {
@@ -379,10 +383,8 @@ async fn succeed(
     decided: Respawn,
     requests: &mut Requests,
 ) -> Next {
-    match requests
-        .unless_changed(Phase::Leaving, respawn::carry_out(env, decided, policies.missing_manager))
-        .await
-    {
+    let respawning = pin!(respawn::carry_out(env, decided, policies.missing_manager));
+    match requests.unless_changed(Phase::Leaving, respawning).await {
         Ok(Respawn::InProcess) => Next::Again,
         Ok(Respawn::Failed) => {
             generation_over(generation.tasks());

@@ -130,21 +130,27 @@ pub(crate) struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Chunk {
-    choices: Vec<Choice>,
+struct Chunk<'a> {
+    #[serde(borrow)]
+    choices: Vec<Choice<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    delta: Delta,
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Delta<'a>,
 }
 
 #[derive(Default, Deserialize)]
-struct Delta {
-    content: Option<String>,
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
     tool_calls: Option<Vec<CallDelta>>,
 }
+
+/// A piece of the text.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A piece of a tool call: the first has its id and name, and each some of its arguments.
 #[derive(Deserialize)]
@@ -186,7 +192,7 @@ impl Answer {
     }
 }
 
-/// Asks the model and calls `on_delta` with each piece of the answer; returns the whole answer. Dropping the
+/// Asks the model and calls `on_delta` with the answer so far, at each piece of it; returns the whole answer. Dropping the
 /// future ends the connection, by which the provider learns that nobody waits any more.
 ///
 /// A connection that was kept may have ended without our knowing. When one breaks before anything of a response
@@ -235,29 +241,30 @@ async fn read(
         let body = shown(&String::from_utf8_lossy(&bytes.unwrap_or_default()));
         return Err(ProviderError::Status { status, body });
     }
-    let mut events = SseEvents::default();
+    let mut lines = Lines::default();
     let mut answer = Answer::default();
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame?.into_data() else { continue };
-        for event in events.feed(&bytes) {
+        for event in events(&lines.feed(&bytes)) {
             if event == "[DONE]" {
                 return Ok((answer, body));
             }
-            let chunk: Chunk = serde_json::from_str(&event)
-                .map_err(|error| ProviderError::Malformed(format!("{error} in {}", shown(&event))))?;
+            let chunk: Chunk<'_> = serde_json::from_str(event)
+                .map_err(|error| ProviderError::Malformed(format!("{error} in {}", shown(event))))?;
             for delta in chunk.choices.into_iter().map(|choice| choice.delta) {
                 delta.tool_calls.into_iter().flatten().try_for_each(|piece| answer.add(piece))?;
-                answer.text.push_str(delta.content.as_deref().unwrap_or_default());
+                let is_text = delta.content.is_some();
+                answer.text.push_str(&delta.content.map(|Text(piece)| piece).unwrap_or_default());
                 if answer.len() > MAX_ANSWER_BYTES {
                     let why = format!("it is longer than {MAX_ANSWER_BYTES} bytes");
                     return Err(ProviderError::Malformed(why));
                 }
-                if let Some(piece) = delta.content {
-                    on_delta(&piece);
+                if is_text {
+                    on_delta(&answer.text);
                 }
             }
         }
-        if events.unfinished_len() > MAX_LINE_BYTES {
+        if lines.unfinished.len() > MAX_LINE_BYTES {
             let why = format!("a line of the stream is longer than {MAX_LINE_BYTES} bytes");
             return Err(ProviderError::Malformed(why));
         }
@@ -269,32 +276,31 @@ fn shown(text: &str) -> String {
     text.chars().take(ERROR_BODY_SHOWN).collect()
 }
 
-/// Splits a byte stream into the data of server-sent events.
+/// Cuts a byte stream into lines.
 #[derive(Default)]
-struct SseEvents {
-    pending: Vec<u8>,
-    /// How much of it has been returned.
-    returned: usize,
+struct Lines {
+    /// The beginning of the line that has not come to its end.
+    unfinished: Vec<u8>,
 }
 
-impl SseEvents {
-    /// Takes more bytes and returns the data lines they complete.
-    fn feed(&mut self, bytes: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
-        self.pending.drain(..self.returned);
-        let seen = self.pending.len();
-        self.pending.extend_from_slice(bytes);
-        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| seen + end + 1);
-        self.returned = end;
-        self.pending[..end].split(|&byte| byte == b'\n').filter_map(|line| {
-            let data = line.trim_ascii_end().strip_prefix(b"data:")?.trim_ascii_start();
-            Some(str::from_utf8(data).map_or_else(|_| String::from_utf8_lossy(data), Cow::Borrowed))
-        })
+impl Lines {
+    /// Takes more bytes and returns the lines they complete.
+    fn feed<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let (whole, rest) = bytes.split_at(end);
+        if whole.is_empty() || self.unfinished.is_empty() {
+            self.unfinished.extend_from_slice(rest);
+            return String::from_utf8_lossy(whole);
+        }
+        let begun = std::mem::replace(&mut self.unfinished, rest.to_vec());
+        Cow::Owned(String::from_utf8_lossy(&[&begun, whole].concat()).into_owned())
     }
+}
 
-    /// The length of the line that has not come to its end.
-    fn unfinished_len(&self) -> usize {
-        self.pending.len() - self.returned
-    }
+/// The data of server-sent events, of which there is one in a line.
+fn events(lines: &str) -> impl Iterator<Item = &str> {
+    let lines = lines.split('\n').map(str::trim_ascii_end);
+    lines.filter_map(|line| Some(line.strip_prefix("data:")?.trim_ascii_start()))
 }
 
 #[cfg(test)]
@@ -305,7 +311,7 @@ mod tests {
     fn events_are_found_across_any_cut() {
         let stream = b"data: {\"a\":1}\n\n: comment\ndata: [DONE]\r\n\r\n";
         for cut in 0..stream.len() {
-            let mut events = SseEvents::default();
+            let mut lines = Lines::default();
             let mut found: Vec<_> = events.feed(&stream[..cut]).map(Cow::into_owned).collect();
             found.extend(events.feed(&stream[cut..]).map(Cow::into_owned));
             assert_eq!(found, ["{\"a\":1}", "[DONE]"], "cut at {cut}");

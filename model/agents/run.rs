@@ -7,6 +7,7 @@
 //! reply's way into the transcript and the final event nothing waits, so nothing can come in between.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -166,7 +167,7 @@ async fn whole_turn(
     let transcript = conversation(gateway, &company.messages(), seq, wait).await?;
     say_status(gateway, &company.lead().session_key, SessionStatus::Running).await;
     let run_timeout = gateway.config.run_timeout();
-    let turn = turn(gateway, company, &transcript, lock, seq);
+    let turn = pin!(turn(gateway, company, &transcript, lock, seq));
     timeout(run_timeout, turn).await.unwrap_or(Err(TurnError::TimedOut(run_timeout)))
 }
 
@@ -369,13 +370,11 @@ async fn ask(
 ) -> Result<Answer, ProviderError> {
     let mut delay = FIRST_RETRY_DELAY;
     for attempt in 1.. {
-        let mut answer = String::new();
         let mut last_delta: Option<Instant> = None;
-        let on_delta = |piece: &str| {
-            answer.push_str(piece);
+        let on_delta = |answer: &str| {
             if last_delta.is_none_or(|last| last.elapsed() >= DELTA_INTERVAL) {
                 last_delta = Some(Instant::now());
-                let state = ChatState::Delta(&answer);
+                let state = ChatState::Delta(answer);
                 publish(&gateway.peers, &message.session_key, &message.run_id, seq.get(), &state);
                 seq.set(seq.get() + 1);
             }

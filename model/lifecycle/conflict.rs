@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,7 +138,7 @@ impl Standoff {
     ) -> Outcome {
         let minded_by = respawn::Facts::of(env).minded_by;
         let waiting = self.wait(env, contention, policies, minded_by);
-        requests.unless_changed(Phase::Starting, waiting).await.unwrap_or_else(Outcome::Interrupted)
+        requests.unless_changed(Phase::Starting, pin!(waiting)).await.unwrap_or_else(Outcome::Interrupted)
     }
 
     async fn wait(

@@ -5,6 +5,7 @@
 //! handle. What must outlive the process stands in `restart-ledger.json`, written before anybody is answered.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -578,7 +579,7 @@ pub(crate) async fn until_asked(gateway: &Rc<Gateway>, requests: &mut Requests) 
     }
     loop {
         let restarts = gateway.restarts.clone();
-        match requests.unless_changed(Phase::Serving, restarts.order()).await {
+        match requests.unless_changed(Phase::Serving, pin!(restarts.order())).await {
             Ok(order) if restarts.take(order) => {
                 requests.ordered();
                 return Ok(());

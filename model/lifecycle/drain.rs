@@ -2,6 +2,7 @@
 //! left is interrupted, and every message that ends otherwise than with a reply is named.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub(crate) async fn drain(
     );
     // What has not been taken by now waits at its platform, which keeps it.
     let stopping = timeout(STOP_TAKING, gateway.channels.stop_taking());
-    if requests.unless_forced(Phase::Draining, stopping).await?.is_err() {
+    if requests.unless_forced(Phase::Draining, pin!(stopping)).await?.is_err() {
         tracing::warn!(name: "drain.channels-busy", "a platform's connection does not come to rest");
     }
     let in_time = finish_work(gateway, requests).await?;
@@ -85,7 +86,7 @@ pub(crate) async fn drain(
 async fn flush(gateway: &Gateway, requests: &mut Requests, over: Option<Instant>) -> Result<(), Forced> {
     let until = earlier(over, Some(Instant::now() + FLUSH + LAST_ANSWERS)).expect("one is given");
     let finished = timeout_at(until, delivery::finish(gateway, FLUSH));
-    let _ = requests.unless_forced(Phase::Draining, finished).await?;
+    let _ = requests.unless_forced(Phase::Draining, pin!(finished)).await?;
     let left = gateway.outbox.depth(|_, _| true);
     if left > 0 {
         tracing::warn!(name: "drain.texts-left", left, "the platforms have not taken everything; it is kept");
@@ -114,7 +115,8 @@ async fn finish_work(gateway: &Gateway, requests: &mut Requests) -> Result<bool,
                 () = gateway.restarts.hurried() => None,
             }
         };
-        match requests.unless_changed(Phase::Draining, finished).await {
+        let changed = requests.unless_changed(Phase::Draining, pin!(finished)).await;
+        match changed {
             Ok(Some(in_time)) => return Ok(in_time),
             Ok(None) => deadline = earlier(deadline, gateway.restarts.drain_deadline()),
             Err(Change::Forced) => return Err(Forced),
@@ -177,7 +179,7 @@ async fn tell(
         let ending = asked(requests);
         let limit = budgets::settle(&gateway.config, ending);
         let settling = timeout(limit, telling.settle(gateway, ending, stopped));
-        match requests.unless_changed(Phase::Draining, settling).await {
+        match requests.unless_changed(Phase::Draining, pin!(settling)).await {
             Ok(Ok(())) => break,
             Ok(Err(_)) => {
                 let left = gateway.lanes.depth();

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -94,15 +95,15 @@ impl Requests {
         }
     }
 
-    /// Does `work`, through whatever is asked meanwhile, unless the exit is forced.
+    /// Does `work`, through whatever is asked meanwhile, unless the exit is forced. Work stays where whoever wants it done
+    /// has pinned it: it is large, and handed on, the process would have room for it at each step of the way.
     pub(crate) async fn unless_forced<T>(
         &mut self,
         phase: Phase,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Forced> {
-        tokio::pin!(work);
         loop {
-            let changed = self.unless_changed(phase, &mut work).await;
+            let changed = self.unless_changed(phase, work.as_mut()).await;
             match changed {
                 Ok(done) => return Ok(done),
                 Err(Change::Forced) => return Err(Forced),
@@ -115,7 +116,7 @@ impl Requests {
     pub(crate) async fn unless_changed<T>(
         &mut self,
         phase: Phase,
-        work: impl Future<Output = T>,
+        work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Change> {
         tokio::select! {
             biased;
@@ -127,7 +128,10 @@ impl Requests {
     /// As [`Requests::unless_changed`], for a start that has the state and the port: a restart signal waits until the
     /// server is up. Whoever signals again and again would keep it from ever serving otherwise. History began anew at
     /// once; and so does a start that still waits for its lock or its port, since there is nothing to interrupt.
-    pub(crate) async fn while_recovering<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Change> {
+    pub(crate) async fn while_recovering<T>(
+        &mut self,
+        work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Change> {
         self.recovers = self.policy == SecondRequest::StopOvertakes;
         let done = self.unless_changed(Phase::Starting, work).await;
         self.recovers = false;

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -300,7 +301,9 @@ pub(crate) async fn pre_stop(
     let mut running = Running::begin(gateway, Prepared::new(gateway, Event::PreStop, hook, reason));
     let mut until = deadline(gateway, limit(ending, asked_at.elapsed()));
     loop {
-        match requests.unless_changed(Phase::Draining, before(until, &mut running.work)).await {
+        let ended = before(until, &mut running.work);
+        let changed = requests.unless_changed(Phase::Draining, pin!(ended)).await;
+        match changed {
             Ok(Some(ended)) => {
                 running.ended(ended);
                 return Ok(());

@@ -4,6 +4,7 @@
 //! fails or hangs does not stop the next, and the exit is forced when all of them together take too long, or when a
 //! signal asks for it.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -83,7 +84,8 @@ pub(crate) async fn close(
         deadline = [deadline, own].into_iter().flatten().min();
         let steps = plan(gateway.policies.peer_close, budget);
         let closing = before(deadline, shutdown.run(&steps, ending));
-        let cut = match requests.unless_changed(Phase::Closing, closing).await {
+        let closed = requests.unless_changed(Phase::Closing, pin!(closing)).await;
+        let cut = match closed {
             Ok(Some(Ok(()))) => {
                 let took_ms = began.elapsed().as_millis() as u64;
                 tracing::info!(name: "shutdown.finished", took_ms, "everything is closed");
