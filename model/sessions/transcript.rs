@@ -191,7 +191,8 @@ impl Readings {
     /// What is known of a file.
     fn take(&self, path: &Path) -> Reading<Line> {
         let mut kept = self.0.borrow_mut();
-        let found = kept.iter().rposition(|known| known.path == path);
+        // As it is spelled: paths are compared part by part.
+        let found = kept.iter().rposition(|known| known.path.as_os_str() == path.as_os_str());
         found.map(|place| kept.remove(place).reading).unwrap_or_default()
     }
 
