@@ -177,7 +177,8 @@ async fn clean_port(env: &Env, launch: &Launch) {
     }
 }
 
-/// One generation, from its start to its end. Who starts a successor is seen to when its lock is free.
+/// One generation, from its start to its end. Who starts a successor is seen to when its lock is free. Serving is boxed,
+/// or the process would be moved with all of its life in it before it begins.
 async fn live(
     generation: &Generation,
     launch: &Launch,
@@ -201,8 +202,7 @@ async fn live(
     let contention =
         Contention { port: config.gateway.port, drain_budget: config.drain_budget(), owner: None };
     let locking = instance::lock(env, &files, &state_dir, contention.port, policies.instance_lock);
-    let locked = requests.unless_changed(Phase::Starting, pin!(locking)).await;
-    let lock = match locked {
+    let lock = match requests.unless_changed(Phase::Starting, pin!(locking)).await {
         Ok(Ok(lock)) => lock,
         Ok(Err(source)) => {
             let owner = match &source {
@@ -219,9 +219,7 @@ async fn live(
         open().inspect(|gateway| gateway.hooks.lock_was_left(was_left))
     };
     let starting = start(env, policies, contention, open);
-    let started = requests.unless_changed(Phase::Starting, pin!(starting)).await;
-    let next = match started {
-        // Boxed, or the process would be moved with all of its life in it before it begins.
+    let next = match requests.unless_changed(Phase::Starting, pin!(starting)).await {
         Ok(Ok((gateway, listener))) => Ok(Box::pin(serve(&gateway, listener, requests)).await),
         Ok(Err(error)) => Err(error),
         Err(change) => Ok(after_change(env, policies, change, "the wait for the port")),
