@@ -8,10 +8,7 @@
 //! runs to show that have one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::platforms::Platform;
 use super::restarts::is_about_a_restart;
@@ -21,6 +18,7 @@ use super::stopping::Stopping;
 use super::words::{moment, quoted};
 use super::{Event, Fact, LEFT_FOR_GOOD, MessageId, Sighting, Source, StateSeen, Via};
 use crate::mix::MixMap;
+pub use fate::Fate;
 use twice::Blows;
 
 /// The program name under which gateway processes stand in the process table.
@@ -119,63 +117,6 @@ pub enum AttemptOutcome {
     Refused(String),
     /// The connection broke before an acknowledgement.
     Unacknowledged,
-}
-
-/// What can become of a message. Every message has exactly one fate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Fate {
-    /// The sender received a reply that answers it.
-    Replied,
-    /// The sender received an explicit error or notice about it.
-    Told,
-    /// The sender knew at once that it was not accepted.
-    Refused,
-    /// The sender stopped it.
-    Cancelled,
-    /// The service was stopped for good before the sender was told, and what is owed to it is durable.
-    Kept,
-    /// Nobody told the sender anything. Always a failure.
-    Dropped,
-    /// Answered or executed twice.
-    Duplicated,
-}
-
-impl Fate {
-    /// All of them, in the order in which reports count them.
-    pub const ALL: [Self; 7] = [
-        Self::Replied,
-        Self::Told,
-        Self::Refused,
-        Self::Cancelled,
-        Self::Kept,
-        Self::Dropped,
-        Self::Duplicated,
-    ];
-
-    /// The fate that scenario files call `name`.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|fate| fate.name() == name)
-    }
-
-    /// The word for it in scenario files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Replied => "replied",
-            Self::Told => "told",
-            Self::Refused => "refused",
-            Self::Cancelled => "cancelled",
-            Self::Kept => "kept",
-            Self::Dropped => "dropped",
-            Self::Duplicated => "duplicated",
-        }
-    }
-}
-
-impl fmt::Display for Fate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl<'a> Ledger<'a> {
@@ -621,6 +562,7 @@ impl<'a> Tally<'a> {
     }
 }
 
+mod fate;
 #[cfg(test)]
 mod tests;
 mod twice;

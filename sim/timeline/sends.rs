@@ -245,7 +245,7 @@ impl Sends {
             if answered.is_none_or(|at| self.was_cut_off(at, died.min(send.given_up_at()))) {
                 return is_hurried || waited;
             }
-            if !has_used_it_up && !(is_hurried && code == ExitCode::FORCED) {
+            if !(has_used_it_up || is_hurried && code == ExitCode::FORCED) {
                 return false;
             }
         }
