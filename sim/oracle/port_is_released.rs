@@ -340,18 +340,20 @@ mod tests {
         assert_eq!([until_a_stop(true, "ann", 12_001), until_a_stop(true, "eve", 97_000)], [1, 0]);
     }
 
+    /// The gateway left the model in the middle of a subagent's work, if it did.
+    fn cut_off(story: Story, was_cut: bool) -> Story {
+        if !was_cut {
+            return story;
+        }
+        let how = crate::actors::provider::CLIENT_LEFT.to_string();
+        let asked = story.subagent(1, SubagentSeen::Requested { request: 1 }).at(2_000);
+        asked.subagent(1, SubagentSeen::Stopped { request: 1, how })
+    }
+
     #[test]
     fn a_subagent_that_was_cut_off_is_taken_up_again_a_little_before_the_model_hears_of_it() {
         let again = |was_cut: bool, asked_at: u64| {
-            let how = "client went away".to_string();
-            let story = Story::new().at(0).serves(214).at(1_000);
-            let story = match was_cut {
-                true => story
-                    .subagent(1, SubagentSeen::Requested { request: 1 })
-                    .at(2_000)
-                    .subagent(1, SubagentSeen::Stopped { request: 1, how }),
-                false => story,
-            };
+            let story = cut_off(Story::new().at(0).serves(214).at(1_000), was_cut);
             let story = story.at(10_000).signal(Signal::User1).at(asked_at);
             let story = story.subagent(1, SubagentSeen::Requested { request: 2 }).at(20_000);
             let story = story.subagent(1, SubagentSeen::Answered { request: 2 });
@@ -363,15 +365,7 @@ mod tests {
     #[test]
     fn a_subagent_that_was_cut_off_and_cannot_be_written_down_is_work_until_its_sender_hears_of_it() {
         let refused = |was_cut: bool, refused: bool, heard: bool| {
-            let how = crate::actors::provider::CLIENT_LEFT.to_string();
-            let story = Story::new().at(0).serves(213).at(1_000);
-            let story = match was_cut {
-                true => story
-                    .subagent(1, SubagentSeen::Requested { request: 1 })
-                    .at(2_000)
-                    .subagent(1, SubagentSeen::Stopped { request: 1, how }),
-                false => story,
-            };
+            let story = cut_off(Story::new().at(0).serves(213).at(1_000), was_cut);
             let story = story.gateway(213).at(2_500).exits(75).at(3_000).serves(214).at(9_000);
             let append = gateway::env::FsOp::Append;
             let story = if refused { story.disk_fails(append, "/state/t.jsonl", "no space") } else { story };

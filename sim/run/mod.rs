@@ -36,19 +36,12 @@ use stage::Stage;
 ///
 /// A panic of the harness becomes a result with the verdict [`Verdict::Error`].
 pub fn run(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
-    timed(|| {
-        let ran = isolation::on_fresh_thread(|| played(scenario, profile, seed));
-        ran.unwrap_or_else(|why| RunResult::error(scenario, profile, seed, why))
-    })
+    finished(scenario, profile, seed, |result| result)
 }
 
 /// The same run without its timeline, for campaigns: what nobody is going to read is best dropped where it was made.
 pub fn run_without_timeline(scenario: &Scenario, profile: &str, seed: u64) -> RunResult {
-    timed(|| {
-        let brief = || RunResult { timeline: Vec::new(), ..played(scenario, profile, seed) };
-        let ran = isolation::on_fresh_thread(brief);
-        ran.unwrap_or_else(|why| RunResult::error(scenario, profile, seed, why))
-    })
+    finished(scenario, profile, seed, |result| RunResult { timeline: Vec::new(), ..result })
 }
 
 /// The same run, with a trace of every step of its world. What went wrong in the harness has an empty one.
@@ -58,10 +51,16 @@ pub fn traced(scenario: &Scenario, profile: &str, seed: u64) -> (RunResult, Trac
     ran.unwrap_or_else(|why| (RunResult::error(scenario, profile, seed, why), Trace::default()))
 }
 
-/// A run with the time that it took on this machine, thread and judgement included.
-fn timed(run: impl FnOnce() -> RunResult) -> RunResult {
+/// A run that `finish` has seen on its own thread, with the time that all of it took on this machine.
+fn finished(
+    scenario: &Scenario,
+    profile: &str,
+    seed: u64,
+    finish: impl FnOnce(RunResult) -> RunResult + Send,
+) -> RunResult {
     let started = Instant::now();
-    let result = run();
+    let ran = isolation::on_fresh_thread(|| finish(played(scenario, profile, seed)));
+    let result = ran.unwrap_or_else(|why| RunResult::error(scenario, profile, seed, why));
     RunResult { wall_time: started.elapsed(), ..result }
 }
 
@@ -193,7 +192,6 @@ fn cron_jobs(scenario: &Scenario) -> Vec<CronTerm> {
     scenario.cron.iter().map(term).collect()
 }
 
-/// The numbers this scenario is judged by under a profile.
 /// The most that the configuration ever lets wait for a client.
 fn max_buffered(scenario: &Scenario) -> u64 {
     let edited = scenario.steps.iter().filter_map(|step| match &step.verb {
@@ -205,6 +203,7 @@ fn max_buffered(scenario: &Scenario) -> u64 {
     edited.fold(scenario.gateway.max_buffered, u64::max)
 }
 
+/// The numbers this scenario is judged by under a profile.
 fn terms(scenario: &Scenario, profile: &str) -> Terms {
     let stop_timeout = service::stop_timeout(&scenario.gateway.supervisor);
     // Fates are what a good gateway gives; where a profile is to fail, its invariants say how.
